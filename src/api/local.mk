@@ -1,0 +1,1 @@
+# Files of src/api, and the libraries and programs they make.

@@ -1,0 +1,1 @@
+# Files of src/cli, and the libraries and programs they make.

@@ -1,0 +1,1 @@
+# Files of src/client, and the libraries and programs they make.

@@ -1,0 +1,1 @@
+# Files of src/daemon, and the libraries and programs they make.

@@ -1,0 +1,1 @@
+# Files of src/device, and the libraries and programs they make.

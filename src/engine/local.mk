@@ -1,0 +1,1 @@
+# Files of src/engine, and the libraries and programs they make.

@@ -1,0 +1,1 @@
+# Files of src/event, and the libraries and programs they make.

@@ -1,0 +1,1 @@
+# Files of src/ipc, and the libraries and programs they make.

@@ -1,0 +1,1 @@
+# Files of src/model, and the libraries and programs they make.

@@ -1,0 +1,1 @@
+# Files of src/text, and the libraries and programs they make.

@@ -1,0 +1,31 @@
+/* Error messages: formatting into the fixed-size Error; see error.h for the convention. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "util/error.h"
+
+int error_set(Error *e, int code, const char *fmt, ...) {
+        if (!e)
+                return code;
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(e->text, sizeof(e->text), fmt, ap);
+        va_end(ap);
+        e->code = code;
+        return code;
+}
+
+int error_prefix(Error *e, const char *fmt, ...) {
+        if (!e)
+                return 0;
+        char old[sizeof(e->text)];
+        memcpy(old, e->text, sizeof(old));
+        va_list ap;
+        va_start(ap, fmt);
+        int n = vsnprintf(e->text, sizeof(e->text), fmt, ap);
+        va_end(ap);
+        if (n >= 0 && (size_t)n < sizeof(e->text))
+                snprintf(e->text + n, sizeof(e->text) - (size_t)n, ": %s", old);
+        return e->code;
+}

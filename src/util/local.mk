@@ -1,0 +1,11 @@
+# Files of src/util: what every other room stands on.
+noinst_LTLIBRARIES += libzl-util.la
+libzl_util_la_SOURCES = \
+	src/util/macro.h src/util/checked.h src/util/list.h \
+	src/util/error.h src/util/error.c \
+	src/util/buf.h src/util/buf.c \
+	src/util/map.h src/util/map.c \
+	src/util/str.h src/util/str.c \
+	src/util/log.h src/util/log.c
+libzl_util_la_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
+libzl_util_la_LIBADD = $(SYSTEMD_LIBS)

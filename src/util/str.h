@@ -1,0 +1,23 @@
+/* Text that people write: sizes ("2GiB"), durations ("10m"), and the nearest known word to a mistyped one. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* "512", "16MiB", "2G", "1.5GB": KiB/MiB/GiB/TiB and K/M/G/T are powers of 1024, KB/MB/GB/TB of 1000.
+ * -EINVAL when it is no size, -ERANGE when it does not fit. */
+int parse_size(const char *s, uint64_t *ret_bytes);
+/* "250ms", "10s", "1h30m", "2d"; a bare number is seconds; "forever" is UINT64_MAX. Microseconds. Errors as above. */
+int parse_duration(const char *s, uint64_t *ret_usec);
+/* Writes a size as people read it ("1.5 GiB"), or a duration ("1h30m"), into `buf`; returns `buf`. */
+char *format_size(char *buf, size_t n, uint64_t bytes);
+char *format_duration(char *buf, size_t n, uint64_t usec);
+/* The word of the NULL-terminated table nearest to `s` by edit distance, or NULL when none is close enough to be
+ * meant. */
+const char *nearest_word(const char *s, const char *const *words);
+/* Length of the longest prefix of `s` that is valid UTF-8 and ends on a whole character; *ret_bad is set when what
+ * follows can never become valid, and not when it is merely cut short. */
+size_t utf8_valid_prefix(const char *s, size_t n, bool *ret_bad);
+/* Monotonic clock in microseconds. */
+uint64_t now_usec(void);

@@ -1,0 +1,33 @@
+/* What every unit test includes: cmocka with its required headers, in its required order. */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+/* A file of the real test data, or NULL when there is none here (the test then skips, visibly). */
+static inline const char *test_data(const char *name) {
+        static char path[4096];
+        const char *dir = getenv("ZEROLLAMA_TEST_DATA");
+        if (!dir)
+                return NULL;
+        snprintf(path, sizeof(path), "%s/%s", dir, name);
+        FILE *f = fopen(path, "re");
+        if (!f)
+                return NULL;
+        fclose(f);
+        return path;
+}
+
+#define skip_without(data)                                                     \
+        do {                                                                   \
+                if (!test_data(data)) {                                        \
+                        print_message("no test data %s: skipped\n", (data));   \
+                        skip();                                                \
+                }                                                              \
+        } while (0)

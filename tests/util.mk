@@ -1,0 +1,12 @@
+# Unit tests of src/util.
+check_PROGRAMS += tests/test-str tests/test-map tests/test-buf
+TESTS += tests/test-str tests/test-map tests/test-buf
+tests_test_str_SOURCES = tests/test-str.c
+tests_test_str_CFLAGS = $(UNIT_CFLAGS)
+tests_test_str_LDADD = libzl-util.la $(UNIT_LIBS)
+tests_test_map_SOURCES = tests/test-map.c
+tests_test_map_CFLAGS = $(UNIT_CFLAGS)
+tests_test_map_LDADD = libzl-util.la $(UNIT_LIBS)
+tests_test_buf_SOURCES = tests/test-buf.c
+tests_test_buf_CFLAGS = $(UNIT_CFLAGS)
+tests_test_buf_LDADD = libzl-util.la $(UNIT_LIBS)
