@@ -1,0 +1,171 @@
+/* What a device can do: hold buffers, run streams of operations, and say when a stream has come to a mark.
+ *
+ * A Device is one GPU or the CPU. A Stream is a queue of operations that run in order, away from the caller: every
+ * call below that takes a Stream only *enqueues* and returns at once, so it may be called from a loop thread. The
+ * CPU plays the same game: its stream is a thread group that executes a list of recorded operations.
+ *
+ *   upload… ops… download… stream_mark(stream) -> ticket     …later the eventfd becomes readable
+ *   stream_poll(stream) -> the last ticket reached, or a negative errno when the device has failed
+ *
+ * Operations return nothing: a failure (no memory for the record, a device error) is sticky in the stream and comes
+ * out of stream_mark() and stream_poll(). After such an error the device is lost; the process should end.
+ *
+ * Pointers named dev below are device memory (from Buffer.data plus an offset); on the CPU that is host memory.
+ * Structures passed to operations are copied. All matrices are row-major. Activations are float32.
+ *
+ * Invariants
+ *  - Operations of one stream run one after another; none runs before stream_mark() or stream_flush() after it.
+ *  - Batch invariance: the value of an output row depends on its own inputs only, bit for bit, never on how many
+ *    other rows the call has, nor on the number of threads.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "device/dtype.h"
+#include "util/error.h"
+
+typedef struct Device Device;
+typedef struct Stream Stream;
+
+typedef struct Buffer {
+        void *data; /* device pointer */
+        size_t size;
+        bool wrapped; /* not ours to free: an mmap of the model file */
+} Buffer;
+
+/* A weight matrix in device memory: `rows` output features of `cols` inputs, in format `type`. A vector has rows 1.
+ * data NULL: absent (an optional bias). */
+typedef struct Matrix {
+        const void *data;
+        Dtype type;
+        uint32_t rows, cols;
+} Matrix;
+
+/* One paged KV cache of one layer: k and v each [n_pages, page_size, n_kv_heads, head_dim] of `type` (F32 or F16).
+ * Position p of the sequence in slot s lives in page block_tables[s*max_pages + p/page_size], row p%page_size. */
+typedef struct KvLayer {
+        void *k, *v; /* dev */
+        Dtype type;
+        uint32_t page_size, n_kv_heads, head_dim;
+        const int32_t *block_tables; /* dev [slots, max_pages] */
+        uint32_t max_pages;
+} KvLayer;
+
+/* The rows of one step: row i is position `position[i]` of the sequence in slot `slot[i]`. Its token is
+ * tokens[slot*context + position]: the prompt was uploaded there, and sampling writes each new token there, so that
+ * the next step can be enqueued before anyone has read the last one's result. */
+typedef struct Rows {
+        uint32_t n;
+        const int32_t *slot, *position; /* dev [n] */
+        int32_t *tokens;                /* dev [slots, context] */
+        uint32_t context;
+} Rows;
+
+typedef enum RopeStyle {
+        ROPE_NORMAL, /* rotates pairs (2i, 2i+1): "llama" files */
+        ROPE_NEOX,   /* rotates pairs (i, i + n_rot/2): qwen2, qwen3 */
+} RopeStyle;
+
+/* Rotary embedding, llama.cpp's conventions: angle of pair i at position p is
+ * p * scale * base^(-2i/n_rot) / factors[i] (factors NULL: 1). YaRN is not here. */
+typedef struct Rope {
+        RopeStyle style;
+        uint32_t n_rot; /* dimensions of a head that rotate */
+        float base, scale;
+        const float *factors; /* dev [n_rot/2] or NULL */
+} Rope;
+
+enum { SAMPLE_TOP_MAX = 20 };
+
+/* How to choose the next token of one sequence. Order, as in the field: logit_bias, penalties over the last
+ * penalty_last tokens, then greedy if temperature is 0, else top_k, top_p, min_p, temperature, draw. */
+typedef struct SampleParams {
+        float temperature;       /* 0: greedy, lowest id wins ties */
+        float top_p, min_p;      /* 1 and 0: off */
+        int32_t top_k;           /* 0: off */
+        float repeat_penalty;    /* 1: off; divides positive, multiplies negative logits of tokens seen */
+        float presence_penalty;  /* 0: off */
+        float frequency_penalty; /* 0: off */
+        int32_t penalty_last;    /* how many last tokens the penalties look at; 0: off, -1: all */
+        int32_t n_top;           /* alternatives wanted with their logprobs, up to SAMPLE_TOP_MAX; -1: no logprobs */
+        uint64_t seed;           /* the draw for position p uses a counter-based generator on (seed, p), so a sequence
+                                    that is resumed elsewhere continues with the same text */
+        int32_t n_bias;
+        const int32_t *bias_ids; /* dev [n_bias] */
+        const float *bias;       /* dev [n_bias], added to the logits; -INFINITY forbids */
+} SampleParams;
+
+/* Row i of the logits belongs to row `row[i]` of the step and is sampled with `params[i]`. */
+typedef struct SampleOut {
+        int32_t id;
+        float logprob; /* natural log of the softmax of the unmodified logits at id */
+        int32_t top_ids[SAMPLE_TOP_MAX];
+        float top_logprobs[SAMPLE_TOP_MAX];
+} SampleOut;
+
+/* ---- devices, buffers, streams ---- */
+
+typedef struct DeviceOps DeviceOps;
+
+struct Device {
+        const DeviceOps *ops;
+        char name[128]; /* "CPU: AMD EPYC, 2 threads, avx512" */
+        size_t memory_total;
+};
+
+struct DeviceOps {
+        void (*free)(Device *d);
+        int (*buffer_new)(Device *d, size_t size, Buffer *ret); /* zeroed; -ENOMEM */
+        void (*buffer_free)(Device *d, Buffer *b);
+        /* (optional) Uses host memory that outlives the buffer, without a copy; NULL where not supported. */
+        int (*buffer_wrap)(Device *d, const void *host, size_t size, Buffer *ret);
+        size_t (*memory_free)(Device *d);
+        int (*stream_new)(Device *d, Stream **ret, Error *e);
+        void (*stream_free)(Stream *s); /* waits for what runs */
+        /* Readable when a mark was reached; cleared by poll. Owned by the stream. */
+        int (*eventfd)(Stream *s);
+        int (*mark)(Stream *s, uint64_t *ret_ticket);
+        int (*poll)(Stream *s, uint64_t *ret_ticket);
+        int (*wait)(Stream *s, uint64_t ticket); /* blocks: for loading and tests, never on a loop thread */
+
+        /* Copies `n` bytes of host memory now, puts them at dev in stream order. */
+        void (*upload)(Stream *s, void *dev, const void *host, size_t n);
+        /* Host memory must stay until the next mark is reached. */
+        void (*download)(Stream *s, void *host, const void *dev, size_t n);
+
+        /* out[i,:] = row tokens[...] of table, as float32. out dev [rows.n, table.cols] */
+        void (*embed)(Stream *s, float *out, const Matrix *table, const Rows *rows);
+        /* out[i,:] = x[i,:] / sqrt(mean(x[i,:]^2) + eps) * weight. out may be x. weight dev f32 [n_cols]. */
+        void (*rmsnorm)(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
+                        float eps);
+        /* out[i, r] = dot(w[r,:], x[i,:]) + bias[r], or added to out[i, r] when `accumulate`.
+         * x dev [n_rows, w.cols], out dev [n_rows, w.rows]; bias dev f32 [w.rows] or NULL. */
+        void (*matmul)(Stream *s, float *out, const Matrix *w, const float *x, uint32_t n_rows, const float *bias,
+                       bool accumulate);
+        /* Rotates x [rows.n, n_heads, head_dim] in place by each row's position. */
+        void (*rope)(Stream *s, float *x, const Rows *rows, uint32_t n_heads, uint32_t head_dim, const Rope *rope);
+        /* Stores k and v [rows.n, n_kv_heads, head_dim] at each row's position. */
+        void (*kv_store)(Stream *s, const KvLayer *kv, const Rows *rows, const float *k, const float *v);
+        /* out[i,h,:] = softmax(scale * q[i,h] . k[0..p]) v[0..p], p the row's position; with window > 0 only the last
+         * `window` positions are seen. q and out dev [rows.n, n_heads, head_dim]; query head h reads kv head
+         * h / (n_heads / n_kv_heads). */
+        void (*attention)(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
+                          uint32_t window, float scale);
+        /* out[i] = silu(gate[i]) * up[i], n values; out may be gate. */
+        void (*swiglu)(Stream *s, float *out, const float *gate, const float *up, size_t n);
+        /* out[i,:] = x[index[i],:]. index dev [n]. */
+        void (*gather)(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);
+        /* Samples row i of logits [n, n_vocab] for step row index[i] with params[i] (host array, copied): writes
+         * out[i], and the id into tokens at that row's position + 1 when that is inside the context. Logits may be
+         * overwritten. out dev [n]. */
+        void (*sample)(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
+                       const Rows *rows, const SampleParams *params);
+};
+
+/* The CPU with `threads` compute threads per stream (0: one per processor we may run on). */
+int device_cpu_new(uint32_t threads, Device **ret, Error *e);
+void device_free(Device *d);
+DEFINE_CLEANUP(Device, device_free)

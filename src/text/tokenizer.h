@@ -1,0 +1,83 @@
+/* Text to token ids and back.
+ *
+ * A Tokenizer is immutable and may be used by many threads at once. It is made from a TokenizerSpec, which whoever
+ * reads the model file fills; nothing here knows file formats. Kinds:
+ *   TOKENIZER_SPM  SentencePiece-style BPE by scores ("llama" in GGUF): greedy merges of the best-scoring pair over
+ *                  characters, byte fallback <0xXX>, spaces as U+2581
+ *   TOKENIZER_BPE  byte-level BPE by ranked merges ("gpt2" in GGUF), after a pre-tokenizer regex chosen by name:
+ *                  gpt-2, llama-bpe, qwen2 (and their aliases)
+ * Special tokens (control, user-defined) are found in the text before anything else where PARSE_SPECIAL is given:
+ * template output needs that, a user's own text must not be able to inject them. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/buf.h"
+#include "util/error.h"
+
+typedef struct Tokenizer Tokenizer;
+
+typedef enum TokenizerKind { TOKENIZER_SPM, TOKENIZER_BPE } TokenizerKind;
+
+typedef enum TokenType { /* GGUF's tokenizer.ggml.token_type */
+        TOKEN_NORMAL = 1,
+        TOKEN_UNKNOWN = 2,
+        TOKEN_CONTROL = 3,
+        TOKEN_USER_DEFINED = 4,
+        TOKEN_UNUSED = 5,
+        TOKEN_BYTE = 6,
+} TokenType;
+
+typedef struct TokenText {
+        const char *data;
+        size_t len;
+} TokenText;
+
+typedef struct TokenizerSpec { /* all memory is the caller's and is copied where it is kept */
+        TokenizerKind kind;
+        const char *pre; /* BPE: name of the pre-tokenizer; unknown names are refused */
+        size_t n_tokens;
+        const TokenText *tokens; /* [n_tokens] */
+        const float *scores;     /* [n_tokens], SPM */
+        const int32_t *types;    /* [n_tokens] TokenType, or NULL: all normal */
+        size_t n_merges;
+        const TokenText *merges; /* BPE: "left right" in order of rank */
+        int32_t bos, eos, eot, unk; /* -1: none */
+        bool add_bos, add_eos;
+        bool add_space_prefix; /* SPM */
+} TokenizerSpec;
+
+int tokenizer_new(const TokenizerSpec *spec, Tokenizer **ret, Error *e);
+void tokenizer_free(Tokenizer *t);
+DEFINE_CLEANUP(Tokenizer, tokenizer_free)
+
+enum {
+        TOKENIZE_ADD_SPECIAL = 1,   /* BOS/EOS where the model wants them */
+        TOKENIZE_PARSE_SPECIAL = 2, /* special tokens written out in the text become their ids */
+};
+
+/* Any bytes are accepted; what is not UTF-8 goes through byte tokens. *ret is malloc'd. -ENOMEM. */
+int tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ret, size_t *ret_n);
+
+size_t tokenizer_n_tokens(const Tokenizer *t);
+int32_t tokenizer_bos(const Tokenizer *t); /* -1: none */
+int32_t tokenizer_eos(const Tokenizer *t);
+/* End of generation: eos, eot, and the usual names of end-of-turn tokens (<|im_end|>, <|eot_id|>, <end_of_turn>, …). */
+bool tokenizer_is_eog(const Tokenizer *t, int32_t id);
+/* The bytes that token `id` stands for in output (SPM: U+2581 as space; byte tokens as their byte; control tokens as
+ * nothing unless `special`). Valid as long as the tokenizer. Out of range ids give an empty piece. */
+TokenText tokenizer_piece(const Tokenizer *t, int32_t id, bool special);
+/* Appends the text of `n` ids. SPM drops the one leading space that encoding added when `strip_space`. */
+int tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool special, bool strip_space, Buf *out);
+
+/* Streaming decode: bytes of tokens in, whole UTF-8 characters out; bytes that can never become valid come out as
+ * U+FFFD, and a character that spans tokens waits. */
+typedef struct Utf8Stream {
+        char pending[4];
+        uint8_t n;
+} Utf8Stream;
+
+/* Appends to `out` what is complete after `data`; with `last`, what is pending comes out as U+FFFD. */
+void utf8_stream_put(Utf8Stream *u, const char *data, size_t len, bool last, Buf *out);
