@@ -1,1 +1,3 @@
-# Files of src/ipc, and the libraries and programs they make.
+# Files of src/ipc: the messages between daemon and engine.
+noinst_LTLIBRARIES += libzl-ipc.la
+libzl_ipc_la_SOURCES = src/ipc/ipc.h src/ipc/ipc.c

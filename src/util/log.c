@@ -13,7 +13,7 @@
 #include "config.h"
 #include "util/log.h"
 
-#if HAVE_SYSTEMD
+#ifdef HAVE_SYSTEMD
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 #endif
@@ -57,7 +57,7 @@ const char *log_level_to_string(LogLevel level) {
         return level_names[level];
 }
 
-#if HAVE_SYSTEMD
+#ifdef HAVE_SYSTEMD
 static bool journal_send(LogLevel level, const char *fields, const char *text) {
         enum { MAX_FIELDS = 16 };
         char message[2200], priority[16], copy[1024] = "";

@@ -1,0 +1,111 @@
+/* The event loop on sd-event. `impl` is the sd_event_source. sd-event calls one handler per iteration, highest
+ * priority first, and survives removal of a source from its own handler because it holds a reference meanwhile. */
+#include <errno.h>
+#include <systemd/sd-event.h>
+
+#include "event/event-private.h"
+#include "util/str.h"
+
+struct EventLoop {
+        sd_event *event;
+        EventStats stats;
+};
+
+int event_loop_new(EventLoop **ret) {
+        EventLoop *l = calloc(1, sizeof(*l));
+        if (!l)
+                return -ENOMEM;
+        int r = sd_event_new(&l->event);
+        if (r < 0) {
+                free(l);
+                return r;
+        }
+        *ret = l;
+        return 0;
+}
+
+void event_loop_free(EventLoop *l) {
+        if (!l)
+                return;
+        sd_event_unref(l->event);
+        free(l);
+}
+
+EventStats *event_loop_stats(EventLoop *l) {
+        return &l->stats;
+}
+
+int event_loop_run(EventLoop *l) {
+        return sd_event_loop(l->event);
+}
+
+void event_loop_exit(EventLoop *l, int code) {
+        sd_event_exit(l->event, code);
+}
+
+static int source_init(EventLoop *l, EventSource *s, EventType type, sd_event_source *impl, int priority,
+                       const char *name, EventHandler h) {
+        *s = (EventSource){.loop = l, .type = type, .handler = h, .name = name, .impl = impl, .fd = -1};
+        sd_event_source_set_description(impl, name);
+        return sd_event_source_set_priority(impl, priority);
+}
+
+static int on_io(sd_event_source *impl _unused_, int fd _unused_, uint32_t revents, void *userdata) {
+        event_dispatch(userdata, revents);
+        return 0;
+}
+
+static int on_time(sd_event_source *impl _unused_, uint64_t usec _unused_, void *userdata) {
+        event_dispatch(userdata, 0);
+        return 0;
+}
+
+static int on_defer(sd_event_source *impl _unused_, void *userdata) {
+        event_dispatch(userdata, 0);
+        return 0;
+}
+
+int event_add_io(EventLoop *l, EventSource *s, int fd, uint32_t events, int priority, const char *name, EventHandler h) {
+        sd_event_source *impl;
+        int r = sd_event_add_io(l->event, &impl, fd, events, on_io, s);
+        return r < 0 ? r : source_init(l, s, EVENT_IO, impl, priority, name, h);
+}
+
+int event_io_set(EventSource *s, uint32_t events) {
+        return sd_event_source_set_io_events(s->impl, events);
+}
+
+int event_add_timer(EventLoop *l, EventSource *s, int priority, const char *name, EventHandler h) {
+        sd_event_source *impl;
+        /* Accuracy 1 us: sd-event would else gather wake-ups up to 250 ms late. */
+        int r = sd_event_add_time(l->event, &impl, CLOCK_MONOTONIC, UINT64_MAX, 1, on_time, s);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(impl, SD_EVENT_OFF);
+        return r < 0 ? r : source_init(l, s, EVENT_TIMER, impl, priority, name, h);
+}
+
+int event_timer_set(EventSource *s, uint64_t delay_usec) {
+        if (delay_usec == UINT64_MAX)
+                return sd_event_source_set_enabled(s->impl, SD_EVENT_OFF);
+        uint64_t now = now_usec(), at = delay_usec > UINT64_MAX - 1 - now ? UINT64_MAX - 1 : now + delay_usec;
+        int r = sd_event_source_set_time(s->impl, at);
+        return r < 0 ? r : sd_event_source_set_enabled(s->impl, SD_EVENT_ONESHOT);
+}
+
+int event_add_defer(EventLoop *l, EventSource *s, int priority, const char *name, EventHandler h) {
+        sd_event_source *impl;
+        int r = sd_event_add_defer(l->event, &impl, on_defer, s);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(impl, SD_EVENT_OFF);
+        return r < 0 ? r : source_init(l, s, EVENT_DEFER, impl, priority, name, h);
+}
+
+void event_defer_set(EventSource *s) {
+        sd_event_source_set_enabled(s->impl, SD_EVENT_ONESHOT);
+}
+
+void event_impl_remove(EventSource *s) {
+        sd_event_source_disable_unref(s->impl);
+}

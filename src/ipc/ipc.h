@@ -1,0 +1,247 @@
+/* The contract between the daemon and an engine: the messages on their socketpair.
+ *
+ * A frame is an 8-byte head (u32 length of the body, u16 type, u16 zero) and a body, in native byte order: both ends
+ * run on one machine and come from one build (HELLO carries IPC_VERSION). The body is the fields of the message's
+ * struct in the order of its table in ipc.c. Decoding checks every length against the frame; a frame that does not
+ * decode, is longer than IPC_FRAME_MAX or has a type unknown is -EPROTO, and the connection's owner drops the peer.
+ *
+ * Strings and arrays of a decoded message are views into the frame: they live until the handler returns. Strings are
+ * not terminated in the frame, but may hold any byte.
+ *
+ * Daemon to engine                          Engine to daemon
+ *   SETUP   once, first: the pool             HELLO     once, first: the device, or why there is none
+ *   MODEL   a model's definition: before      MODEL_STATE  a model was loaded, unloaded, failed; load progress
+ *           its first job, and when changed
+ *   LOAD, UNLOAD a model                      START     a job has a slot; its prompt is so long
+ *   JOB     post, or re-post, a job           PIECE     tokens and text of a job; the last one says why it ended
+ *   CANCEL  a job                             FAIL      a job ended with an error
+ *   SHOW    a model's metadata                SHOWN     the answer to SHOW
+ *   QUIT    finish running jobs? no: exit     STATS     every second, and when the engine falls idle
+ *
+ * A job's life: JOB -> (START PIECE* PIECE(finish) | FAIL). After CANCEL the engine sends nothing more of the job.
+ * A daemon whose engine died posts each job again to the next one with `produced` holding the tokens it got so far
+ * and `text_sent` the bytes of text; the engine replays them without sending them again. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "event/event.h"
+#include "util/buf.h"
+
+enum { IPC_VERSION = 1, IPC_FRAME_MAX = 256 * 1024 * 1024 };
+
+typedef enum IpcType {
+        IPC_SETUP = 1, IPC_MODEL, IPC_LOAD, IPC_UNLOAD, IPC_JOB, IPC_CANCEL, IPC_SHOW, IPC_QUIT,
+        IPC_HELLO = 32, IPC_MODEL_STATE, IPC_START, IPC_PIECE, IPC_FAIL, IPC_SHOWN, IPC_STATS, IPC_MODEL_STATS,
+} IpcType;
+
+typedef struct IpcStr {
+        const char *data;
+        uint32_t len;
+} IpcStr;
+
+typedef struct IpcInts {
+        const int32_t *data;
+        uint32_t n;
+} IpcInts;
+
+typedef struct IpcFloats {
+        const float *data;
+        uint32_t n;
+} IpcFloats;
+
+typedef struct IpcStrs { /* a list of strings: their lengths, and their bytes one after another */
+        IpcInts lens;
+        IpcStr bytes;
+} IpcStrs;
+
+/* ---- daemon to engine ---- */
+
+typedef struct IpcSetup {
+        IpcStr device; /* "auto", "cpu", "cuda:0" */
+        bool require;
+        uint32_t threads, streams;
+        uint64_t memory; /* 0: memory_percent of the device's */
+        uint32_t memory_percent;
+        uint32_t log_level;
+} IpcSetup;
+
+typedef struct IpcModel {
+        IpcStr name; /* key of the model in all further messages */
+        IpcStr path; /* absolute */
+        uint32_t slots, context /* 0: trained */, batch_tokens;
+} IpcModel;
+
+typedef struct IpcName { /* LOAD, UNLOAD */
+        IpcStr name;
+} IpcName;
+
+typedef enum IpcPromptKind {
+        IPC_PROMPT_TEXT, /* `prompt` is text; special tokens in it count only with parse_special */
+        IPC_PROMPT_IDS,  /* `prompt_ids` */
+        IPC_PROMPT_CHAT, /* `prompt` is the JSON context for the model's chat template: {"messages":…, "tools":…, …};
+                            the engine adds bos_token, eos_token and add_generation_prompt */
+} IpcPromptKind;
+
+typedef struct IpcJob {
+        uint64_t id;
+        uint32_t uid;    /* whose share it takes */
+        float weight;    /* of that user */
+        uint32_t priority; /* 0 interactive, 1 batch */
+        IpcStr model;
+        uint32_t kind; /* IpcPromptKind */
+        IpcStr prompt;
+        IpcInts prompt_ids;
+        bool add_special, parse_special;
+        int32_t max_tokens; /* -1: until the context is full */
+        bool ignore_eos;
+        bool truncate; /* a prompt that does not fit loses its oldest tokens; else it is IPC_E_CONTEXT */
+        IpcStrs stop;
+        float temperature, top_p, min_p;
+        int32_t top_k;
+        float repeat_penalty, presence_penalty, frequency_penalty;
+        int32_t penalty_last;
+        uint64_t seed; /* the daemon draws one where the client gave none, so that a re-post gives the same text */
+        IpcInts bias_ids;
+        IpcFloats bias;
+        int32_t n_top; /* logprobs: -1 none, else number of alternatives (0…20) */
+        IpcInts produced; /* tokens of an earlier engine, with text_sent bytes of their text delivered */
+        uint64_t text_sent;
+} IpcJob;
+
+typedef struct IpcId { /* CANCEL */
+        uint64_t id;
+} IpcId;
+
+typedef struct IpcShow {
+        uint64_t id;
+        IpcStr path;
+} IpcShow;
+
+typedef struct IpcEmpty { /* QUIT */
+        char none;
+} IpcEmpty;
+
+/* ---- engine to daemon ---- */
+
+typedef struct IpcHello {
+        uint32_t version;
+        IpcStr device;  /* "CPU: …" as people read it */
+        IpcStr note;    /* why it is not the device asked for, or empty */
+        uint64_t memory; /* what the engine may use, bytes */
+        IpcStr error;   /* not empty: no usable device; the engine exits */
+} IpcHello;
+
+typedef enum IpcModelPhase { IPC_MODEL_UNLOADED, IPC_MODEL_LOADING, IPC_MODEL_LOADED, IPC_MODEL_FAILED } IpcModelPhase;
+
+typedef struct IpcModelState {
+        IpcStr name;
+        uint32_t phase;   /* IpcModelPhase */
+        float progress;   /* 0…1 while loading */
+        uint64_t weights, kv; /* bytes held on the device */
+        uint32_t slots, context; /* in force */
+        IpcStr details;   /* JSON object once it is known: format, family, parameter_size, quantization_level, … */
+        IpcStr error;     /* why it failed */
+} IpcModelState;
+
+typedef struct IpcStart {
+        uint64_t id;
+        uint32_t prompt_tokens, cached_tokens;
+} IpcStart;
+
+typedef enum IpcFinish { IPC_FINISH_NONE, IPC_FINISH_STOP, IPC_FINISH_LENGTH } IpcFinish;
+
+typedef struct IpcPiece {
+        uint64_t id;
+        IpcInts ids;      /* new tokens; their text may come later, when a character or a possible stop string is whole */
+        IpcStr text;      /* whole UTF-8 */
+        uint32_t finish;  /* IpcFinish; not NONE: the last piece of the job */
+        /* Logprobs, when asked for: for each id its own, then n_top alternatives, flattened. `top_text` holds the
+         * bytes of each, in the same order: 1 + n_top strings per id. */
+        IpcFloats logprobs;
+        IpcInts top_ids;
+        IpcStrs top_text;
+        /* With the last piece: microseconds. */
+        uint64_t queue_usec, prefill_usec, decode_usec;
+        uint32_t prompt_tokens, completion_tokens, cached_tokens;
+} IpcPiece;
+
+typedef enum IpcFailCode {
+        IPC_E_INVALID = 1, /* 400: the request cannot be served as it is (bad template, ids out of range) */
+        IPC_E_CONTEXT,     /* 400: the prompt does not fit the context */
+        IPC_E_MODEL,       /* 500: the model cannot be loaded; the text says why */
+        IPC_E_BUSY,        /* 503: no memory for it now */
+        IPC_E_INTERNAL,    /* 500 */
+} IpcFailCode;
+
+typedef struct IpcFail {
+        uint64_t id;
+        uint32_t code; /* IpcFailCode */
+        IpcStr text;
+} IpcFail;
+
+typedef struct IpcShown {
+        uint64_t id;
+        IpcStr json;  /* {"details":{…},"model_info":{…},"template":…,"parameters":…,"capabilities":[…]} */
+        IpcStr error; /* not empty: the file cannot be shown, and why */
+} IpcShown;
+
+typedef struct IpcStats {
+        uint64_t steps, rows;     /* since the engine started */
+        uint64_t longest_usec;    /* longest callback of its loop */
+        uint64_t memory_used;     /* bytes on the device */
+        uint32_t running, waiting;
+} IpcStats;
+
+typedef struct IpcModelStats {
+        IpcStr name;
+        uint32_t running, waiting;
+        uint32_t kv_pages_used, kv_pages;
+        uint64_t prompt_tokens, generation_tokens, cached_tokens; /* since the engine started */
+} IpcModelStats;
+
+/* ---- encoding ---- */
+
+/* Appends the frame of `message`, the struct that belongs to `type`, to `out`. -ENOMEM, -EMSGSIZE. */
+int ipc_encode(Buf *out, IpcType type, const void *message);
+/* Fills the struct of `type` from a frame's body; views point into `body`, which must be 8-byte aligned. -EPROTO. */
+int ipc_decode(IpcType type, const void *body, size_t len, void *ret_message);
+
+/* Steps through a list of strings. Start with *pos = *offset = 0; false at the end. */
+bool ipc_strs_next(const IpcStrs *l, uint32_t *pos, uint32_t *offset, IpcStr *ret);
+/* Appends one string to a list under construction (two buffers the caller owns). */
+void ipc_strs_put(Buf *lens, Buf *bytes, const char *data, size_t len);
+IpcStrs ipc_strs(const Buf *lens, const Buf *bytes);
+
+static inline IpcStr ipc_str(const char *s) {
+        return (IpcStr){s, s ? (uint32_t)__builtin_strlen(s) : 0};
+}
+
+/* ---- a connection on the loop ---- */
+
+typedef struct IpcConn IpcConn;
+
+/* A frame arrived: decode it with ipc_decode(). A negative return closes the connection with that error. */
+typedef int (*IpcHandler)(IpcConn *c, IpcType type, const void *body, size_t len);
+/* The peer is gone or broke the contract (`error`: 0 for a clean end). Called once; the owner then deinits. */
+typedef void (*IpcGone)(IpcConn *c, int error);
+
+struct IpcConn { /* embedded in its owner */
+        int fd;
+        EventSource io, flush;
+        IpcHandler handler;
+        IpcGone gone;
+        Buf in, out;
+        bool closed;
+        uint64_t frames_in;
+};
+
+/* Takes `fd` over. */
+int ipc_conn_init(IpcConn *c, EventLoop *l, int fd, IpcHandler handler, IpcGone gone);
+void ipc_conn_deinit(IpcConn *c);
+/* Queues a frame; all that one loop iteration queues leaves in one write. Errors come through gone(). */
+void ipc_send(IpcConn *c, IpcType type, const void *message);
+/* Bytes queued and not yet taken by the kernel. */
+size_t ipc_conn_pending(const IpcConn *c);
