@@ -1,1 +1,18 @@
-# Files of src/daemon, and the libraries and programs they make.
+# Files of src/daemon: sockets, users, HTTP, jobs, pools; and the program zerollamad.
+noinst_LTLIBRARIES += libzl-daemon.la
+libzl_daemon_la_SOURCES = \
+	src/daemon/daemon.h \
+	src/daemon/manager.h src/daemon/manager.c \
+	src/daemon/user.h src/daemon/user.c \
+	src/daemon/listen.h src/daemon/listen.c \
+	src/daemon/http.h src/daemon/http.c \
+	src/daemon/registry.h src/daemon/registry.c \
+	src/daemon/job.h src/daemon/job.c \
+	src/daemon/pool.h src/daemon/pool.c
+libzl_daemon_la_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS)
+libzl_daemon_la_LIBADD = $(MHD_LIBS)
+
+sbin_PROGRAMS += zerollamad
+zerollamad_SOURCES = src/daemon/main.c
+zerollamad_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS)
+zerollamad_LDADD = libzl-api.la libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la

@@ -1,0 +1,40 @@
+/* The daemon's one object: what main.c builds, what the API dialects look into. Everything here belongs to the loop
+ * thread. */
+#pragma once
+
+#include "daemon/config.h"
+#include "daemon/http.h"
+#include "daemon/registry.h"
+#include "daemon/user.h"
+#include "event/event.h"
+#include "event/work.h"
+#include "util/list.h"
+
+typedef struct Daemon {
+        EventLoop *loop;
+        WorkPool *workers; /* for what waits: reading configuration files */
+        char *config_path; /* NULL: the default place */
+        Config *config;
+        Registry registry;
+        Users users;
+        Http *http;
+        List listeners; /* Listener */
+        List pools;     /* Pool, in the config's order */
+        bool draining, reloading;
+        uint64_t started;
+        uint64_t next_job;
+        struct {
+                uint64_t completed, failed, cancelled, refused, restarted;
+        } jobs; /* how they ended; restarted: re-posted to a new engine */
+} Daemon;
+
+/* Number of jobs now. */
+uint32_t daemon_running(const Daemon *d);
+uint32_t daemon_waiting(const Daemon *d);
+/* NULL: jobs can be taken. Else why not, for /ready. */
+const char *daemon_unready(const Daemon *d);
+
+/* Reads the configuration again on a worker and puts it in force, or with `check` only says whether it could be.
+ * done() runs on the loop; `error` is NULL when all is well. */
+typedef void (*DaemonReloaded)(void *arg, const char *error);
+void daemon_reload(Daemon *d, bool check, DaemonReloaded done, void *arg);

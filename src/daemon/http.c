@@ -1,0 +1,507 @@
+/* HTTP on the loop; see http.h for the promises.
+ *
+ * libmicrohttpd runs in external mode: it keeps an epoll descriptor, which our loop watches, and MHD_run() does what is
+ * ready. After resuming a connection MHD_run() must be called by hand: `kick` does, once per loop iteration.
+ *
+ * A request's states
+ *   RECEIVING  the body arrives; over the limit it is thrown away (`refused`) and the answer is 413
+ *   HANDLED    with the handler; the connection is suspended
+ *   REPLY      a whole answer is ready: libmicrohttpd comes back to on_request(), which queues it
+ *   STREAM     as REPLY, but the body is pulled from `out` by on_pull() as the client takes it; empty: suspended
+ *   GONE       the client left; libmicrohttpd closes the connection and on_completed() frees the request
+ * Invariant: `suspended` is what libmicrohttpd believes; nothing but suspend() and resume() changes it.
+ *
+ * Timeouts are our own sweep once a second over the connections, because libmicrohttpd's is by inactivity, which a
+ * client that sends a byte at a time never runs into. A connection is ended by shutting its socket down. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#include "daemon/http.h"
+#include "util/log.h"
+#include "util/str.h"
+
+enum { STREAM_BLOCK = 8192, SWEEP_USEC = 1000000, DISCARD_FACTOR = 4, MHD_MEMORY_MIN = 4096 };
+
+typedef struct RequestImpl RequestImpl;
+
+struct Http {
+        EventLoop *loop;
+        Users *users;
+        HttpHandler handler;
+        HttpRoom room;
+        void *arg;
+        const Config *config;
+        struct MHD_Daemon *mhd;
+        EventSource io, timer, kick, sweep;
+        List connections;
+        uint32_t n_connections, n_requests;
+        Connection *accepting; /* the one MHD_add_connection() is telling us about */
+        bool draining, full;
+};
+
+struct Connection {
+        ListNode node;
+        Http *http;
+        User *user;
+        Peer peer;
+        const char *key;
+        int fd;
+        RequestImpl *request; /* the one being received or answered; NULL: idle */
+        uint64_t since;       /* since when it has been idle, or has been receiving this request */
+};
+
+typedef enum RequestState { RECEIVING, HANDLED, REPLY, STREAM, GONE } RequestState;
+
+struct RequestImpl {
+        Request r;
+        RequestState state;
+        struct MHD_Connection *mhd;
+        EventSource watch; /* for the client's hang-up, while suspended */
+        bool suspended, queued, ended, refused;
+        unsigned status;
+        char content_type[64];
+        Buf out;
+        size_t body_discarded;
+        struct {
+                char name[32], value[96];
+        } headers[4];
+        uint32_t n_headers;
+};
+
+static RequestImpl *impl_of(const Request *r) {
+        return container_of((void *)r, RequestImpl, r);
+}
+
+/* ---- running libmicrohttpd ---- */
+
+static void http_run(Http *h) {
+        MHD_run(h->mhd);
+        MHD_UNSIGNED_LONG_LONG ms;
+        event_timer_set(&h->timer, MHD_get_timeout(h->mhd, &ms) == MHD_YES ? ms * 1000 : UINT64_MAX);
+}
+
+static void on_io(EventSource *s, uint32_t revents _unused_) {
+        http_run(container_of(s, Http, io));
+}
+
+static void on_timer(EventSource *s, uint32_t revents _unused_) {
+        http_run(container_of(s, Http, timer));
+}
+
+static void on_kick(EventSource *s, uint32_t revents _unused_) {
+        http_run(container_of(s, Http, kick));
+}
+
+/* ---- suspended connections ---- */
+
+static void request_gone(RequestImpl *q) {
+        if (q->state == GONE)
+                return;
+        bool handled = q->state == HANDLED || (q->state == STREAM && !q->ended);
+        q->state = GONE;
+        if (handled && q->r.gone)
+                q->r.gone(&q->r);
+}
+
+static void resume(RequestImpl *q) {
+        if (!q->suspended)
+                return;
+        q->suspended = false;
+        MHD_resume_connection(q->mhd);
+        event_defer_set(&q->r.http->kick);
+}
+
+static void on_hangup(EventSource *s, uint32_t revents) {
+        RequestImpl *q = container_of(s, RequestImpl, watch);
+        char c;
+        /* libev reports readability for a hang-up; bytes of a next request are none, and are not ours to read. */
+        if (!(revents & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {
+                ssize_t n = recv(q->r.connection->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+                if (n > 0)
+                        event_io_set(&q->watch, 0);
+                if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+                        return;
+        }
+        event_remove(&q->watch);
+        request_gone(q);
+        resume(q);
+}
+
+static void suspend(RequestImpl *q) {
+        if (q->suspended)
+                return;
+        q->suspended = true;
+        MHD_suspend_connection(q->mhd);
+        if (!q->watch.impl)
+                event_add_io(q->r.http->loop, &q->watch, q->r.connection->fd, EPOLLRDHUP, EVENT_PRIORITY_NORMAL, "hang-up",
+                             on_hangup);
+}
+
+/* ---- answers ---- */
+
+static ssize_t on_pull(void *cls, uint64_t pos _unused_, char *buf, size_t max) {
+        RequestImpl *q = cls;
+        if (q->state == GONE)
+                return MHD_CONTENT_READER_END_WITH_ERROR;
+        if (q->out.len == 0 && q->ended)
+                return MHD_CONTENT_READER_END_OF_STREAM;
+        if (q->out.len == 0) {
+                suspend(q);
+                return 0;
+        }
+        size_t n = MIN(max, q->out.len);
+        memcpy(buf, q->out.data, n);
+        buf_consume(&q->out, n);
+        return (ssize_t)n;
+}
+
+static enum MHD_Result queue_answer(RequestImpl *q) {
+        struct MHD_Response *m;
+        if (q->state == STREAM)
+                m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_pull, q, NULL);
+        else
+                m = MHD_create_response_from_buffer(q->out.len, q->out.data, MHD_RESPMEM_MUST_COPY);
+        if (!m)
+                return MHD_NO;
+        MHD_add_response_header(m, "Content-Type", q->content_type);
+        for (uint32_t i = 0; i < q->n_headers; i++)
+                MHD_add_response_header(m, q->headers[i].name, q->headers[i].value);
+        if (q->r.http->draining || q->refused)
+                MHD_add_response_header(m, "Connection", "close");
+        if (q->state == REPLY)
+                buf_deinit(&q->out);
+        enum MHD_Result r = MHD_queue_response(q->mhd, q->status, m);
+        MHD_destroy_response(m);
+        q->queued = true;
+        return r;
+}
+
+void request_add_header(Request *r, const char *name, const char *value) {
+        RequestImpl *q = impl_of(r);
+        if (q->n_headers == ARRAY_SIZE(q->headers))
+                return;
+        snprintf(q->headers[q->n_headers].name, sizeof(q->headers[0].name), "%s", name);
+        snprintf(q->headers[q->n_headers].value, sizeof(q->headers[0].value), "%s", value);
+        q->n_headers++;
+}
+
+static void begin(RequestImpl *q, RequestState state, unsigned status, const char *content_type) {
+        q->state = state;
+        q->status = status;
+        snprintf(q->content_type, sizeof(q->content_type), "%s", content_type);
+        buf_deinit(&q->r.body); /* not needed any more, while a stream may last */
+}
+
+void request_reply(Request *r, unsigned status, const char *content_type, const void *body, size_t len) {
+        RequestImpl *q = impl_of(r);
+        if (q->state == GONE)
+                return;
+        begin(q, REPLY, status, content_type);
+        buf_put(&q->out, body, len);
+        resume(q);
+}
+
+void request_stream_begin(Request *r, unsigned status, const char *content_type) {
+        RequestImpl *q = impl_of(r);
+        if (q->state == GONE)
+                return;
+        begin(q, STREAM, status, content_type);
+        resume(q);
+}
+
+void request_write(Request *r, const void *data, size_t len) {
+        RequestImpl *q = impl_of(r);
+        if (q->state != STREAM)
+                return;
+        buf_put(&q->out, data, len);
+        resume(q);
+}
+
+void request_end(Request *r) {
+        RequestImpl *q = impl_of(r);
+        if (q->state != STREAM)
+                return;
+        q->ended = true;
+        resume(q);
+}
+
+size_t request_pending(const Request *r) {
+        return impl_of(r)->out.len;
+}
+
+const char *request_header(const Request *r, const char *name) {
+        return MHD_lookup_connection_value(impl_of(r)->mhd, MHD_HEADER_KIND, name);
+}
+
+const char *request_query(const Request *r, const char *name) {
+        return MHD_lookup_connection_value(impl_of(r)->mhd, MHD_GET_ARGUMENT_KIND, name);
+}
+
+/* ---- receiving ---- */
+
+static void reply_text(RequestImpl *q, unsigned status, const char *text) {
+        char body[256];
+        int n = snprintf(body, sizeof(body), "{\"error\":{\"message\":\"%s\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}\n", text);
+        q->refused = true;
+        request_reply(&q->r, status, "application/json", body, (size_t)n);
+}
+
+static bool check_length(RequestImpl *q) {
+        const char *s = request_header(&q->r, "Content-Length");
+        return !s || strtoull(s, NULL, 10) <= q->r.http->config->limits.body_size;
+}
+
+/* libmicrohttpd calls this once before the headers are read: the request exists from its first line on. */
+static void *on_uri(void *cls, const char *uri _unused_, struct MHD_Connection *mhd) {
+        Http *h = cls;
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        Connection *c = info->socket_context;
+        RequestImpl *q = calloc(1, sizeof(*q));
+        if (!q)
+                return NULL;
+        q->mhd = mhd;
+        q->watch = EVENT_SOURCE_NULL;
+        q->r = (Request){.http = h, .connection = c, .user = c->user, .peer = c->peer, .key = c->key};
+        c->request = q;
+        c->since = now_usec();
+        h->n_requests++;
+        return q;
+}
+
+static enum MHD_Result receive_body(RequestImpl *q, const char *data, size_t *size) {
+        uint64_t limit = q->r.http->config->limits.body_size;
+        if (q->refused || q->r.body.len + *size > limit) {
+                q->refused = true;
+                buf_deinit(&q->r.body);
+                q->body_discarded += *size;
+                *size = 0;
+                return q->body_discarded > limit * DISCARD_FACTOR ? MHD_NO : MHD_YES;
+        }
+        buf_put(&q->r.body, data, *size);
+        *size = 0;
+        return q->r.body.failed ? MHD_NO : MHD_YES;
+}
+
+static void handle(RequestImpl *q, const char *method, const char *url) {
+        Http *h = q->r.http;
+        q->r.method = method;
+        q->r.path = url;
+        q->state = HANDLED;
+        if (q->refused)
+                reply_text(q, MHD_HTTP_CONTENT_TOO_LARGE, "the request body is larger than the limit (limits.body_size)");
+        else
+                h->handler(&q->r, h->arg);
+}
+
+static enum MHD_Result on_request(void *cls _unused_, struct MHD_Connection *mhd _unused_, const char *url, const char *method,
+                                  const char *version _unused_, const char *data, size_t *size, void **req_cls) {
+        RequestImpl *q = *req_cls;
+        if (!q || q->state == GONE)
+                return MHD_NO;
+        if (!q->r.started) { /* headers are complete */
+                q->r.started = now_usec();
+                if (check_length(q))
+                        return MHD_YES;
+                q->r.method = method;
+                reply_text(q, MHD_HTTP_CONTENT_TOO_LARGE, "the request body is larger than the limit (limits.body_size)");
+                return queue_answer(q);
+        }
+        if (*size > 0)
+                return receive_body(q, data, size);
+        if (q->state == RECEIVING)
+                handle(q, method, url);
+        if (q->state == HANDLED) {
+                suspend(q);
+                return MHD_YES;
+        }
+        if (q->queued)
+                return MHD_YES;
+        return q->state == GONE ? MHD_NO : queue_answer(q);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd _unused_, void **req_cls,
+                         enum MHD_RequestTerminationCode why _unused_) {
+        Http *h = cls;
+        RequestImpl *q = *req_cls;
+        if (!q)
+                return;
+        *req_cls = NULL;
+        event_remove(&q->watch);
+        request_gone(q);
+        q->r.connection->request = NULL;
+        q->r.connection->since = now_usec();
+        buf_deinit(&q->r.body);
+        buf_deinit(&q->out);
+        free(q);
+        h->n_requests--;
+}
+
+/* ---- connections ---- */
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code) {
+        Http *h = cls;
+        if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+                h->accepting->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+                *socket_context = TAKE(h->accepting);
+                return;
+        }
+        Connection *c = *socket_context;
+        list_remove(&c->node);
+        c->user->connections--;
+        h->n_connections--;
+        free(c);
+        if (h->full) {
+                h->full = false;
+                h->room(h->arg);
+        }
+}
+
+static void refuse(int fd, const char *why) {
+        char text[256];
+        int n = snprintf(text, sizeof(text),
+                         "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: text/plain\r\n"
+                         "Content-Length: %zu\r\n\r\n%s\n", strlen(why) + 1, why);
+        ssize_t ignored _unused_ = send(fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        close(fd);
+}
+
+/* At the limit in all, clients wait in the listen queue; a user at theirs is told so, since others may still come. */
+bool http_accept(Listener *l, int fd, void *arg) {
+        Http *h = arg;
+        Connection *c = calloc(1, sizeof(*c));
+        if (!c || peer_of(fd, &c->peer) < 0 || !(c->user = users_get(h->users, &c->peer, h->config))) {
+                free(c);
+                close(fd);
+                return true;
+        }
+        if (c->user->connections >= h->config->limits.connections_per_user) {
+                free(c);
+                refuse(fd, "too many connections of this user (limits.connections_per_user)");
+                return true;
+        }
+        c->http = h;
+        c->key = l->key;
+        c->since = now_usec();
+        c->user->connections++;
+        h->n_connections++;
+        list_append(&h->connections, &c->node);
+        h->accepting = c;
+        struct sockaddr_storage addr = {.ss_family = AF_UNIX};
+        if (MHD_add_connection(h->mhd, fd, (struct sockaddr *)&addr, sizeof(addr)) != MHD_YES && h->accepting) {
+                /* closed the descriptor already */
+                list_remove(&c->node);
+                c->user->connections--;
+                h->n_connections--;
+                free(c);
+        }
+        h->accepting = NULL;
+        event_defer_set(&h->kick);
+        if (h->n_connections == 1) /* the sweep sleeps while there is nobody: an idle daemon wakes for nothing */
+                event_timer_set(&h->sweep, SWEEP_USEC);
+        h->full = h->n_connections >= h->config->limits.connections;
+        return !h->full;
+}
+
+static void on_sweep(EventSource *s, uint32_t revents _unused_) {
+        Http *h = container_of(s, Http, sweep);
+        const ConfigLimits *limits = &h->config->limits;
+        uint64_t now = now_usec();
+        list_foreach(c, &h->connections, Connection, node) {
+                if (c->request && c->request->state != RECEIVING)
+                        continue;
+                if (now - c->since > (c->request ? limits->request_timeout : limits->idle_timeout))
+                        shutdown(c->fd, SHUT_RDWR);
+        }
+        users_sweep(h->users);
+        if (!list_is_empty(&h->connections))
+                event_timer_set(&h->sweep, SWEEP_USEC);
+}
+
+/* ---- life ---- */
+
+static void on_log(void *cls _unused_, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+static void on_log(void *cls _unused_, const char *fmt, va_list ap) {
+        char text[512];
+        vsnprintf(text, sizeof(text), fmt, ap);
+        text[strcspn(text, "\n")] = 0;
+        log_debug("http: %s", text);
+}
+
+static int http_start(Http *h) {
+        unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+        size_t memory = MAX((size_t)h->config->limits.header_size, (size_t)MHD_MEMORY_MIN);
+        h->mhd = MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+                                  MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
+                                  on_connection, h, MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
+                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+                                  MHD_OPTION_CONNECTION_LIMIT, UINT32_MAX, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+                                  MHD_OPTION_END);
+        if (!h->mhd)
+                return -ENOMEM;
+        int fd = MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+        return event_add_io(h->loop, &h->io, fd, EPOLLIN, EVENT_PRIORITY_NORMAL, "http", on_io);
+}
+
+int http_new(EventLoop *l, Users *users, HttpHandler handler, HttpRoom room, void *arg, Http **ret, Error *e) {
+        _cleanup_(http_freep) Http *h = calloc(1, sizeof(*h));
+        if (!h)
+                return error_set(e, -ENOMEM, "out of memory");
+        *h = (Http){.loop = l, .users = users, .handler = handler, .room = room, .arg = arg,
+                    .io = EVENT_SOURCE_NULL, .timer = EVENT_SOURCE_NULL, .kick = EVENT_SOURCE_NULL, .sweep = EVENT_SOURCE_NULL};
+        list_init(&h->connections);
+        int r = event_add_timer(l, &h->timer, EVENT_PRIORITY_NORMAL, "http timer", on_timer);
+        if (r >= 0)
+                r = event_add_defer(l, &h->kick, EVENT_PRIORITY_NORMAL, "http kick", on_kick);
+        if (r >= 0)
+                r = event_add_timer(l, &h->sweep, EVENT_PRIORITY_LOW, "http sweep", on_sweep);
+        if (r < 0)
+                return error_set(e, r, "cannot set up HTTP: %s", strerror(-r));
+        *ret = TAKE(h);
+        return 0;
+}
+
+void http_free(Http *h) {
+        if (!h)
+                return;
+        /* libmicrohttpd refuses to stop while a connection is suspended. */
+        list_foreach(c, &h->connections, Connection, node) {
+                if (c->request) {
+                        request_gone(c->request);
+                        resume(c->request);
+                }
+                shutdown(c->fd, SHUT_RDWR);
+        }
+        if (h->mhd) {
+                MHD_run(h->mhd);
+                MHD_stop_daemon(h->mhd);
+        }
+        event_remove(&h->io);
+        event_remove(&h->timer);
+        event_remove(&h->kick);
+        event_remove(&h->sweep);
+        free(h);
+}
+
+int http_configure(Http *h, const Config *config, Error *e) {
+        h->config = config;
+        if (h->mhd)
+                return 0;
+        int r = http_start(h);
+        return r < 0 ? error_set(e, r, "cannot start HTTP: %s", strerror(-r)) : 0;
+}
+
+void http_drain(Http *h) {
+        h->draining = true;
+}
+
+uint32_t http_n_connections(const Http *h) {
+        return h->n_connections;
+}
+
+uint32_t http_n_requests(const Http *h) {
+        return h->n_requests;
+}

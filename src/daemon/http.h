@@ -1,0 +1,68 @@
+/* HTTP/1.1 on the loop: libmicrohttpd does the protocol, this file the connections, limits and the requests' lives.
+ *
+ * A Request is handed to the handler when its headers and body are complete and within limits. The handler answers
+ * then or later, on the loop thread, in one of two ways:
+ *   request_reply()                                     a whole answer
+ *   request_stream_begin() request_write()* request_end()   a stream; what is written leaves as the client takes it
+ * and must not touch the Request after request_reply() or request_end(). When the client goes away before that,
+ * `gone` is called once, and the Request must not be touched afterwards either. So exactly one of the three ends it.
+ *
+ * While nothing is to be sent the connection is suspended; libmicrohttpd then does not watch its descriptor, so we do
+ * (EPOLLRDHUP), which is how a client that hangs up cancels its work at once. */
+#pragma once
+
+#include <microhttpd.h>
+#include <stdbool.h>
+
+#include "daemon/config.h"
+#include "daemon/listen.h"
+#include "daemon/user.h"
+#include "event/event.h"
+#include "util/buf.h"
+
+typedef struct Http Http;
+typedef struct Connection Connection;
+typedef struct Request Request;
+
+typedef void (*HttpHandler)(Request *r, void *arg);
+/* A connection ended while the limit in all was reached: listeners may accept again. */
+typedef void (*HttpRoom)(void *arg);
+
+struct Request {
+        Http *http;
+        Connection *connection;
+        const char *method, *path; /* path: decoded, without the query */
+        Buf body;
+        User *user;
+        Peer peer;
+        const char *key;       /* bearer key its listener asks for, or NULL */
+        uint64_t started;      /* now_usec() when the headers were complete */
+        void (*gone)(Request *r);
+        void *state;           /* the handler's */
+};
+
+/* `users` must outlive it. Errors name what libmicrohttpd cannot do. */
+int http_new(EventLoop *l, Users *users, HttpHandler handler, HttpRoom room, void *arg, Http **ret, Error *e);
+/* Closes every connection; `gone` is called for requests in progress. */
+void http_free(Http *h);
+DEFINE_CLEANUP(Http, http_free)
+/* The config in force, kept as a pointer until the next call. The first call starts serving. */
+int http_configure(Http *h, const Config *config, Error *e);
+/* Takes an accepted connection over (a ListenerAccept; `arg` is the Http). */
+bool http_accept(Listener *l, int fd, void *arg);
+/* From now on every answer closes its connection. */
+void http_drain(Http *h);
+uint32_t http_n_connections(const Http *h);
+uint32_t http_n_requests(const Http *h); /* not yet answered in whole */
+
+const char *request_header(const Request *r, const char *name); /* NULL when absent */
+const char *request_query(const Request *r, const char *name);
+/* Adds a header to the answer; before it begins. */
+void request_add_header(Request *r, const char *name, const char *value);
+/* `body` is copied. */
+void request_reply(Request *r, unsigned status, const char *content_type, const void *body, size_t len);
+void request_stream_begin(Request *r, unsigned status, const char *content_type);
+void request_write(Request *r, const void *data, size_t len);
+void request_end(Request *r);
+/* Bytes written and not yet taken by the client's connection. */
+size_t request_pending(const Request *r);

@@ -1,0 +1,189 @@
+/* Jobs: admission, the record that survives engines, and the one place where a job ends. See job.h. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "daemon/job.h"
+#include "daemon/pool.h"
+#include "util/log.h"
+#include "util/str.h"
+
+enum { FRAME_HEAD = 8, RETRY_MIN_USEC = 100000, RETRY_MAX_USEC = 60000000 };
+
+static void job_free(Job *j) {
+        buf_deinit(&j->frame);
+        buf_deinit(&j->produced);
+        free(j);
+}
+
+static uint32_t *counter(Job *j, uint32_t *waiting, uint32_t *running) {
+        return j->got_slot ? running : waiting;
+}
+
+static void charge(Job *j, int by) {
+        *counter(j, &j->user->waiting, &j->user->running) += (uint32_t)by;
+        *counter(j, &j->model->waiting, &j->model->running) += (uint32_t)by;
+}
+
+/* When a slot will be free, as far as one can tell: the queue ahead, at the pace of late. */
+static uint64_t expected_wait(const ModelEntry *m) {
+        uint32_t slots = MAX(m->slots ? m->slots : m->config.slots, 1u);
+        double usec = m->job_usec * (double)(m->waiting + 1) / slots;
+        return (uint64_t)CLAMP(usec, (double)RETRY_MIN_USEC, (double)RETRY_MAX_USEC);
+}
+
+static bool admit(User *u, ModelEntry *m, JobRefusal *ret) {
+        const char *why = NULL;
+        uint64_t retry = user_refusal(u, &why);
+        if (retry) {
+                *ret = (JobRefusal){429, "rate_limit_exceeded", why, retry};
+                return false;
+        }
+        uint32_t slots = m->slots ? m->slots : m->config.slots;
+        if (m->waiting >= m->config.queue && m->running + m->waiting >= slots + m->config.queue) {
+                *ret = (JobRefusal){503, "queue_full", "the model's queue is full", expected_wait(m)};
+                return false;
+        }
+        return true;
+}
+
+static uint64_t draw_seed(void) {
+        uint64_t seed;
+        if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
+                seed = now_usec() * 0x9e3779b97f4a7c15u;
+        return seed ? seed : 1;
+}
+
+int job_submit(Daemon *d, User *u, ModelEntry *m, IpcJob *spec, const JobEvents *events, void *owner, Job **ret,
+               JobRefusal *ret_refusal) {
+        if (!admit(u, m, ret_refusal)) {
+                d->jobs.refused++;
+                return -EBUSY;
+        }
+        Job *j = calloc(1, sizeof(*j));
+        if (!j)
+                goto no_memory;
+        *j = (Job){.id = ++d->next_job, .daemon = d, .model = m, .user = u, .events = events, .owner = owner,
+                   .submitted = now_usec(), .queue_timeout = m->config.queue_timeout};
+        spec->id = j->id;
+        spec->uid = u->uid;
+        spec->weight = (float)u->limits.weight;
+        spec->model = ipc_str(m->name);
+        if (!spec->seed)
+                spec->seed = draw_seed();
+        if (ipc_encode(&j->frame, IPC_JOB, spec) < 0) {
+                job_free(j);
+                goto no_memory;
+        }
+        charge(j, 1);
+        u->requests_total++;
+        m->jobs_total++;
+        pool_add_job(m->pool, j);
+        *ret = j;
+        return 0;
+no_memory:
+        *ret_refusal = (JobRefusal){503, "out_of_memory", "out of memory", RETRY_MIN_USEC * 10};
+        return -EBUSY;
+}
+
+/* The one place: every way a job can end leads here, and all it held is given back. */
+static void job_end(Job *j, const char *how) {
+        uint64_t now = now_usec();
+        size_t produced = j->produced.len / sizeof(int32_t);
+        charge(j, -1);
+        user_spend_tokens(j->user, j->prompt_tokens + produced);
+        j->model->prompt_tokens += j->prompt_tokens;
+        j->model->cached_tokens += j->cached_tokens;
+        j->model->generation_tokens += produced;
+        j->model->last_used = now;
+        if (j->got_slot) {
+                double took = (double)(now - j->got_slot);
+                j->model->job_usec = j->model->job_usec > 0 ? 0.9 * j->model->job_usec + 0.1 * took : took;
+        }
+        if (log_get_level() >= LOG_LEVEL_DEBUG) {
+                char fields[256];
+                snprintf(fields, sizeof(fields), "REQUEST_ID=%" PRIu64 "\nMODEL=%s\nUID=%u", j->id, j->model->name,
+                         j->user->uid);
+                log_write(LOG_LEVEL_DEBUG, fields, "job %" PRIu64 " %s: %s, %u + %zu tokens, %.3f s", j->id,
+                          j->model->name, how, j->prompt_tokens, produced, (double)(now - j->submitted) / 1e6);
+        }
+        pool_remove_job(j->pool, j);
+        job_free(j);
+}
+
+void job_cancel(Job *j) {
+        j->daemon->jobs.cancelled++;
+        if (j->posted)
+                pool_send(j->pool, IPC_CANCEL, &(IpcId){j->id});
+        job_end(j, "cancelled");
+}
+
+void job_fail(Job *j, unsigned status, const char *code, const char *text) {
+        const JobEvents *events = j->events;
+        j->daemon->jobs.failed++;
+        events->failed(j, status, code, text);
+        job_end(j, "failed");
+}
+
+static void leave_queue(Job *j) {
+        if (j->got_slot)
+                return;
+        charge(j, -1);
+        j->got_slot = now_usec();
+        charge(j, 1);
+}
+
+void job_started(Job *j, const IpcStart *s) {
+        leave_queue(j);
+        j->prompt_tokens = s->prompt_tokens;
+        j->cached_tokens = s->cached_tokens;
+        if (j->events->started)
+                j->events->started(j, s);
+}
+
+void job_piece(Job *j, const IpcPiece *p) {
+        leave_queue(j);
+        buf_put(&j->produced, p->ids.data, p->ids.n * sizeof(int32_t));
+        j->text_sent += p->text.len;
+        bool last = p->finish != IPC_FINISH_NONE;
+        if (last)
+                j->daemon->jobs.completed++;
+        j->events->piece(j, p); /* may cancel the job only when this was not the last piece */
+        if (last)
+                job_end(j, "completed");
+}
+
+void job_post(Job *j, IpcConn *c) {
+        IpcJob spec;
+        if (ipc_decode(IPC_JOB, j->frame.data + FRAME_HEAD, j->frame.len - FRAME_HEAD, &spec) < 0)
+                return; /* cannot be: we encoded it */
+        spec.produced = (IpcInts){(const int32_t *)(const void *)j->produced.data, (uint32_t)(j->produced.len / 4)};
+        spec.text_sent = j->text_sent;
+        ipc_send(c, IPC_JOB, &spec);
+        j->posted = true;
+}
+
+void job_rewind(Job *j) {
+        j->posted = false;
+        if (!j->got_slot)
+                return;
+        charge(j, -1);
+        j->got_slot = 0;
+        charge(j, 1);
+}
+
+/* Only a job that was being worked on, or whose model was being loaded, may be what killed the engine. */
+bool job_requeue(Job *j) {
+        bool suspect = j->got_slot || j->model->phase == IPC_MODEL_LOADING;
+        job_rewind(j);
+        if (!suspect)
+                return true;
+        if (++j->restarts > j->daemon->config->limits.restarts) {
+                job_fail(j, 503, "engine_died", "the engine died each time it worked on this request; it was given up");
+                return false;
+        }
+        j->daemon->jobs.restarted++;
+        return true;
+}

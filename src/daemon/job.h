@@ -1,0 +1,65 @@
+/* A job: one prompt on its way to an engine and back. It is admitted or refused at once; once admitted it ends exactly
+ * once, by its last piece, by a failure, or by job_cancel(), and every charge is returned there (job_end() in job.c).
+ *
+ * The daemon keeps what a new engine needs to go on where a dead one stopped: the job's frame as it was posted, the
+ * tokens produced since, and how much of their text was delivered. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/daemon.h"
+#include "ipc/ipc.h"
+#include "util/list.h"
+
+typedef struct Job Job;
+
+/* Where a job reports to. After piece() with a finish, or failed(), the job is gone. */
+typedef struct JobEvents {
+        void (*started)(Job *j, const IpcStart *s); /* it has a slot; may come again after an engine's death. May be NULL */
+        void (*piece)(Job *j, const IpcPiece *p);
+        void (*failed)(Job *j, unsigned status, const char *code, const char *text); /* status as in HTTP */
+} JobEvents;
+
+struct Job {
+        ListNode node, by_id; /* in its pool */
+        uint64_t id;
+        Daemon *daemon;
+        Pool *pool;
+        ModelEntry *model;
+        User *user;
+        const JobEvents *events;
+        void *owner;
+        Buf frame;    /* IPC_JOB, without its head */
+        Buf produced; /* int32_t ids */
+        uint64_t text_sent;
+        uint64_t submitted, got_slot; /* now_usec(); 0: still waiting */
+        uint64_t queue_timeout;
+        uint32_t prompt_tokens, cached_tokens;
+        uint32_t restarts;
+        bool posted; /* the running engine knows it */
+};
+
+/* Why a job was not admitted: for the answer to the client. */
+typedef struct JobRefusal {
+        unsigned status; /* 429, 503, 500 */
+        const char *code, *text;
+        uint64_t retry_usec; /* for Retry-After; 0: none */
+} JobRefusal;
+
+/* Admits and posts a job. `spec` is copied; its id, uid, weight, model and seed (when 0) are filled in here. 0, or
+ * -EBUSY with *ret_refusal filled. */
+int job_submit(Daemon *d, User *u, ModelEntry *m, IpcJob *spec, const JobEvents *events, void *owner, Job **ret,
+               JobRefusal *ret_refusal);
+/* The client is gone, or has seen enough: no more events. */
+void job_cancel(Job *j);
+
+/* For pool.c: what the engine said of it, and re-posting. */
+void job_started(Job *j, const IpcStart *s);
+void job_piece(Job *j, const IpcPiece *p);
+void job_fail(Job *j, unsigned status, const char *code, const char *text);
+void job_post(Job *j, IpcConn *c);
+/* Waits again, for another engine. */
+void job_rewind(Job *j);
+/* Its engine died: as job_rewind(), and false when engines have died too often with this job; it has then failed. */
+bool job_requeue(Job *j);

@@ -1,0 +1,655 @@
+/* Pools and their engines; see pool.h.
+ *
+ * State machine
+ *   STOPPED  --job or waiter-->  STARTING  --HELLO-->  RUNNING  --idle, reload-->  STOPPING  --exit-->  STOPPED
+ *   STARTING, RUNNING: the process ends, its connection ends, or it stalls  -->  (killed)  -->  STOPPED
+ * Whatever way STOPPED is reached, jobs that are left start the next engine, at once the first time, then with a
+ * growing delay. An engine that cannot even say HELLO some times in a row fails the jobs with its reason.
+ *
+ * The connection's end and the process's end arrive in any order; the engine is gone when the process is, so that two
+ * engines never hold one device. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "daemon/pool.h"
+#include "util/log.h"
+#include "util/str.h"
+
+enum {
+        TICK_USEC = 250000,
+        RESTART_MIN_USEC = 50000,
+        RESTART_MAX_USEC = 5000000,
+        START_FAILURES_MAX = 4,
+        ENGINE_FD = 3,
+};
+
+extern char **environ;
+
+/* ---- the process ---- */
+
+static bool file_is_program(const char *path) {
+        return access(path, X_OK) == 0;
+}
+
+/* The engine for a pool's device. $ZEROLLAMA_LIBEXEC is for running from a build tree. */
+static char *engine_path(const Pool *p) {
+        const char *dir = getenv("ZEROLLAMA_LIBEXEC");
+        char *cuda, *cpu;
+        if (asprintf(&cuda, "%s/zerollama-engine-cuda", dir ? dir : PKGLIBEXECDIR) < 0)
+                return NULL;
+        bool wants_gpu = strncmp(p->config->device, "cuda", 4) == 0;
+        if (wants_gpu || (strcmp(p->config->device, "auto") == 0 && file_is_program(cuda)))
+                return cuda;
+        free(cuda);
+        return asprintf(&cpu, "%s/zerollama-engine", dir ? dir : PKGLIBEXECDIR) < 0 ? NULL : cpu;
+}
+
+/* The engine is not the service: it must not speak to the service manager in our name. */
+static char **engine_environment(void) {
+        static const char *const drop[] = {"NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=", "LISTEN_FDS=", "LISTEN_PID="};
+        size_t n = 0, k = 0;
+        while (environ[n])
+                n++;
+        char **env = calloc(n + 1, sizeof(*env));
+        for (size_t i = 0; env && i < n; i++) {
+                bool dropped = false;
+                for (size_t d = 0; d < ARRAY_SIZE(drop); d++)
+                        dropped |= strncmp(environ[i], drop[d], strlen(drop[d])) == 0;
+                if (!dropped)
+                        env[k++] = environ[i];
+        }
+        return env;
+}
+
+static int spawn_engine(const char *path, int fd, pid_t *ret_pid) {
+        posix_spawn_file_actions_t actions;
+        posix_spawnattr_t attr;
+        sigset_t none, all;
+        char arg0[] = "zerollama-engine", arg1[] = "--ipc-fd=3", *argv[] = {arg0, arg1, NULL};
+        _cleanup_free_ char **env = engine_environment();
+        if (!env)
+                return -ENOMEM;
+        sigemptyset(&none);
+        sigfillset(&all);
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+        posix_spawn_file_actions_adddup2(&actions, fd, ENGINE_FD);
+        posix_spawnattr_init(&attr);
+        posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+        posix_spawnattr_setsigmask(&attr, &none);
+        posix_spawnattr_setsigdefault(&attr, &all);
+        int r = -posix_spawn(ret_pid, path, &actions, &attr, argv, env);
+        posix_spawnattr_destroy(&attr);
+        posix_spawn_file_actions_destroy(&actions);
+        return r;
+}
+
+static void set_text(char **s, const char *data, size_t len) {
+        free(*s);
+        *s = len ? strndup(data, len) : NULL;
+}
+
+static void pool_error(Pool *p, const char *text) {
+        set_text(&p->error, text, strlen(text));
+}
+
+/* ---- jobs and waiters when there is no engine for them ---- */
+
+static void waiter_end(PoolWaiter *w, IpcStr json, const char *error) {
+        pool_unwait(w);
+        w->done(w, json, error);
+}
+
+static void fail_all(Pool *p, const char *why) {
+        list_foreach(w, &p->waiters, PoolWaiter, node)
+                waiter_end(w, (IpcStr){0}, why);
+        /* Each failure may end others of the same request, so start from the front each time. */
+        for (Job *j; (j = list_first(&p->jobs, Job, node));)
+                job_fail(j, 503, "engine_unavailable", why);
+}
+
+static uint64_t restart_delay(const Pool *p) {
+        if (p->failures <= 1)
+                return 0;
+        uint64_t usec = (uint64_t)RESTART_MIN_USEC << MIN(p->failures, 10u);
+        return MIN(usec, (uint64_t)RESTART_MAX_USEC);
+}
+
+static bool pool_is_wanted(const Pool *p) {
+        return !list_is_empty(&p->jobs) || !list_is_empty(&p->waiters);
+}
+
+static void pool_want(Pool *p) {
+        if (p->state == POOL_STOPPED && pool_is_wanted(p))
+                event_timer_set(&p->restart, restart_delay(p));
+}
+
+/* A job that fails may end others of its request, so start from the front after each; what was requeued is skipped. */
+static void requeue_jobs(Pool *p) {
+        for (Job *j = list_first(&p->jobs, Job, node); j;) {
+                bool kept = !j->posted || job_requeue(j);
+                ListNode *next = kept ? j->node.next : p->jobs.next;
+                j = next == &p->jobs ? NULL : container_of(next, Job, node);
+        }
+}
+
+/* The process has ended: forget what it knew, and start the next if there is work. */
+static void engine_ended(Pool *p) {
+        bool died = p->state != POOL_STOPPING, hello = p->state == POOL_RUNNING;
+        event_remove(&p->child);
+        ipc_conn_deinit(&p->conn);
+        p->pid = 0;
+        p->state = POOL_STOPPED;
+        p->stats = (IpcStats){0};
+        if (died) {
+                p->restarts++;
+                p->failures = hello ? 1 : p->failures + 1;
+        }
+        requeue_jobs(p);
+        list_foreach(m, &p->daemon->registry.models, ModelEntry, node) {
+                if (m->pool != p)
+                        continue;
+                m->announced = 0;
+                m->phase = m->phase == IPC_MODEL_FAILED ? m->phase : IPC_MODEL_UNLOADED;
+                m->weights = m->kv = 0;
+                m->stats = (IpcModelStats){0};
+        }
+        list_foreach(w, &p->waiters, PoolWaiter, node)
+                if (w->what == IPC_UNLOAD)
+                        waiter_end(w, (IpcStr){0}, NULL); /* it surely is unloaded */
+                else
+                        w->sent = false;
+        if (died && p->failures > START_FAILURES_MAX) {
+                fail_all(p, p->error ? p->error : "the engine cannot be started");
+                p->failures = 0;
+        }
+        pool_want(p);
+}
+
+static void describe_end(Pool *p, int status) {
+        char text[160];
+        if (WIFSIGNALED(status))
+                snprintf(text, sizeof(text), "the engine of pool '%s' was ended by signal %d (%s)", p->name, WTERMSIG(status),
+                         strsignal(WTERMSIG(status)));
+        else
+                snprintf(text, sizeof(text), "the engine of pool '%s' exited with status %d", p->name, WEXITSTATUS(status));
+        if (p->state == POOL_STOPPING) {
+                log_debug("%s, as asked", text);
+                return;
+        }
+        log_warning("%s; %s", text, pool_is_wanted(p) ? "starting another, its jobs go on" : "it had no jobs");
+        if (!p->error)
+                pool_error(p, text);
+}
+
+static void on_child(EventSource *s, uint32_t revents) {
+        Pool *p = container_of(s, Pool, child);
+        describe_end(p, (int)revents);
+        engine_ended(p);
+}
+
+static void kill_engine(Pool *p) {
+        if (p->pid > 0)
+                kill(p->pid, SIGKILL);
+}
+
+static void on_gone(IpcConn *c, int error) {
+        Pool *p = container_of(c, Pool, conn);
+        if (error && error != -EPIPE && p->state != POOL_STOPPING)
+                log_warning("the connection to the engine of pool '%s' failed: %s", p->name, strerror(-error));
+        kill_engine(p); /* the rest happens when the process has ended */
+}
+
+/* ---- what the engine says ---- */
+
+static ModelEntry *model_of(Pool *p, IpcStr name) {
+        list_foreach(m, &p->daemon->registry.models, ModelEntry, node)
+                if (m->pool == p && strlen(m->name) == name.len && memcmp(m->name, name.data, name.len) == 0)
+                        return m;
+        return NULL;
+}
+
+static Job *job_of(Pool *p, uint64_t id) {
+        list_foreach(j, &p->by_id[id % POOL_BUCKETS], Job, by_id)
+                if (j->id == id)
+                        return j;
+        return NULL;
+}
+
+static void announce(Pool *p, ModelEntry *m) {
+        if (m->announced == p->generation)
+                return;
+        IpcModel def = {.name = ipc_str(m->name), .path = ipc_str(m->path), .slots = m->config.slots,
+                        .context = m->config.context, .batch_tokens = m->config.batch_tokens};
+        ipc_send(&p->conn, IPC_MODEL, &def);
+        m->announced = p->generation;
+}
+
+static void send_job(Pool *p, Job *j) {
+        announce(p, j->model);
+        job_post(j, &p->conn);
+}
+
+static void send_waiter(Pool *p, PoolWaiter *w) {
+        if (w->sent)
+                return;
+        w->sent = true;
+        if (w->what == IPC_SHOW) {
+                ipc_send(&p->conn, IPC_SHOW, &(IpcShow){w->id, ipc_str(w->model->path)});
+                return;
+        }
+        announce(p, w->model);
+        ipc_send(&p->conn, w->what, &(IpcName){ipc_str(w->model->name)});
+}
+
+static int on_hello(Pool *p, const IpcHello *h) {
+        if (p->state != POOL_STARTING)
+                return -EPROTO;
+        if (h->version != IPC_VERSION) {
+                pool_error(p, "the engine is of another version than the daemon; install both from one build");
+                log_error("pool '%s': %s", p->name, p->error);
+                return -EPROTO;
+        }
+        if (h->error.len) {
+                set_text(&p->error, h->error.data, h->error.len);
+                log_error("pool '%s': %s", p->name, p->error);
+                p->state = POOL_STOPPING; /* it exits by itself, and another would say the same */
+                fail_all(p, p->error);
+                return 0;
+        }
+        p->state = POOL_RUNNING;
+        p->failures = 0;
+        p->memory = h->memory;
+        set_text(&p->device, h->device.data, h->device.len);
+        set_text(&p->note, h->note.data, h->note.len);
+        set_text(&p->error, "", 0);
+        log_info("pool '%s': engine %d on %s%s%s", p->name, (int)p->pid, p->device ? p->device : "?", p->note ? "; " : "",
+                 p->note ? p->note : "");
+        list_foreach(w, &p->waiters, PoolWaiter, node)
+                send_waiter(p, w);
+        list_foreach(j, &p->jobs, Job, node)
+                if (!j->posted)
+                        send_job(p, j);
+        return 0;
+}
+
+static void touch_model(Pool *p, ModelEntry *m) {
+        m->last_used = now_usec();
+        m->expires = m->keep_alive == UINT64_MAX ? UINT64_MAX : m->last_used + m->keep_alive;
+        if (m->keep_alive == 0 && m->running + m->waiting == 0 && m->phase == IPC_MODEL_LOADED)
+                pool_send(p, IPC_UNLOAD, &(IpcName){ipc_str(m->name)});
+}
+
+static void on_model_state(Pool *p, const IpcModelState *s) {
+        ModelEntry *m = model_of(p, s->name);
+        if (!m)
+                return;
+        if (s->phase != m->phase && s->phase != IPC_MODEL_LOADING)
+                log_info("model '%s': %s%s%.*s", m->name,
+                         s->phase == IPC_MODEL_LOADED ? "loaded" : s->phase == IPC_MODEL_FAILED ? "cannot be loaded" : "unloaded",
+                         s->error.len ? ": " : "", (int)s->error.len, s->error.len ? s->error.data : "");
+        m->phase = (IpcModelPhase)s->phase;
+        m->progress = s->progress;
+        m->weights = s->weights;
+        m->kv = s->kv;
+        m->slots = s->slots ? s->slots : m->slots;
+        m->context = s->context ? s->context : m->context;
+        if (s->details.len)
+                set_text(&m->details, s->details.data, s->details.len);
+        set_text(&m->error, s->error.data, s->error.len);
+        if (m->phase == IPC_MODEL_LOADING)
+                return;
+        if (m->phase == IPC_MODEL_LOADED)
+                touch_model(p, m);
+        list_foreach(w, &p->waiters, PoolWaiter, node) {
+                bool ends = (w->what == IPC_LOAD && m->phase != IPC_MODEL_UNLOADED) || (w->what == IPC_UNLOAD && m->phase != IPC_MODEL_LOADED);
+                if (w->model == m && w->sent && ends)
+                        waiter_end(w, (IpcStr){0}, w->what == IPC_LOAD ? m->error : NULL);
+        }
+}
+
+static const struct {
+        unsigned status;
+        const char *code;
+} fail_codes[] = {
+        [IPC_E_INVALID] = {400, "invalid_request"}, [IPC_E_CONTEXT] = {400, "context_length_exceeded"},
+        [IPC_E_MODEL] = {500, "model_load_failed"}, [IPC_E_BUSY] = {503, "out_of_memory"},
+        [IPC_E_INTERNAL] = {500, "internal_error"},
+};
+
+static void on_fail(Pool *p, const IpcFail *f) {
+        Job *j = job_of(p, f->id);
+        if (!j)
+                return;
+        uint32_t code = f->code < ARRAY_SIZE(fail_codes) && fail_codes[f->code].status ? f->code : (uint32_t)IPC_E_INTERNAL;
+        _cleanup_free_ char *text = strndup(f->text.data, f->text.len);
+        job_fail(j, fail_codes[code].status, fail_codes[code].code, text ? text : "out of memory");
+}
+
+static void on_shown(Pool *p, const IpcShown *s) {
+        list_foreach(w, &p->waiters, PoolWaiter, node)
+                if (w->what == IPC_SHOW && w->id == s->id) {
+                        _cleanup_free_ char *error = s->error.len ? strndup(s->error.data, s->error.len) : NULL;
+                        waiter_end(w, s->json, error);
+                        return;
+                }
+}
+
+static void on_stats(Pool *p, const IpcStats *s) {
+        if (s->steps != p->stats.steps || s->running == 0)
+                p->last_progress = now_usec();
+        p->stats = *s;
+}
+
+typedef union Message {
+        IpcHello hello;
+        IpcModelState state;
+        IpcStart start;
+        IpcPiece piece;
+        IpcFail fail;
+        IpcShown shown;
+        IpcStats stats;
+        IpcModelStats model_stats;
+} Message;
+
+static void dispatch(Pool *p, IpcType type, const Message *m) {
+        Job *j;
+        ModelEntry *model;
+        switch (type) {
+        case IPC_MODEL_STATE:
+                on_model_state(p, &m->state);
+                break;
+        case IPC_START:
+                if ((j = job_of(p, m->start.id)))
+                        job_started(j, &m->start);
+                break;
+        case IPC_PIECE:
+                if ((j = job_of(p, m->piece.id)))
+                        job_piece(j, &m->piece);
+                break;
+        case IPC_FAIL:
+                on_fail(p, &m->fail);
+                break;
+        case IPC_SHOWN:
+                on_shown(p, &m->shown);
+                break;
+        case IPC_STATS:
+                on_stats(p, &m->stats);
+                return; /* is no progress by itself */
+        case IPC_MODEL_STATS:
+                if ((model = model_of(p, m->model_stats.name))) {
+                        model->stats = m->model_stats;
+                        model->stats.name = (IpcStr){0}; /* a view into the frame */
+                }
+                return;
+        default:
+                return;
+        }
+        p->last_progress = now_usec();
+}
+
+static int on_frame(IpcConn *c, IpcType type, const void *body, size_t len) {
+        Pool *p = container_of(c, Pool, conn);
+        Message m;
+        if (type < IPC_HELLO)
+                return -EPROTO;
+        int r = ipc_decode(type, body, len, &m);
+        if (r < 0)
+                return r;
+        if (type == IPC_HELLO)
+                return on_hello(p, &m.hello);
+        if (p->state == POOL_STARTING)
+                return -EPROTO;
+        dispatch(p, type, &m);
+        return 0;
+}
+
+/* ---- starting and stopping ---- */
+
+static int start_engine(Pool *p) {
+        int fds[2];
+        _cleanup_free_ char *path = engine_path(p);
+        if (!path)
+                return -ENOMEM;
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+                return -errno;
+        int r = spawn_engine(path, fds[1], &p->pid);
+        close(fds[1]);
+        if (r < 0) {
+                close(fds[0]);
+                char text[512];
+                snprintf(text, sizeof(text), "cannot start '%s': %s", path, strerror(-r));
+                pool_error(p, text);
+                return r;
+        }
+        r = ipc_conn_init(&p->conn, p->daemon->loop, fds[0], on_frame, on_gone);
+        if (r >= 0)
+                r = event_add_child(p->daemon->loop, &p->child, p->pid, "engine", on_child);
+        return r;
+}
+
+static void pool_start(Pool *p) {
+        const ConfigPool *c = p->config;
+        int r = start_engine(p);
+        if (r < 0) {
+                log_error("pool '%s': %s", p->name, p->error ? p->error : strerror(-r));
+                if (p->pid > 0 && !p->child.impl) { /* spawned, but it cannot be watched */
+                        kill_engine(p);
+                        waitpid(p->pid, NULL, 0);
+                }
+                p->state = POOL_STARTING;
+                engine_ended(p);
+                return;
+        }
+        p->state = POOL_STARTING;
+        p->generation++;
+        p->last_progress = p->last_job = now_usec();
+        IpcSetup setup = {.device = ipc_str(c->device), .require = c->require, .threads = c->threads, .streams = c->streams,
+                          .memory = c->memory, .memory_percent = c->memory_percent, .log_level = log_get_level()};
+        ipc_send(&p->conn, IPC_SETUP, &setup);
+        event_timer_set(&p->tick, TICK_USEC);
+}
+
+static void pool_stop(Pool *p) {
+        log_debug("pool '%s' is idle: its engine goes", p->name);
+        p->state = POOL_STOPPING;
+        ipc_send(&p->conn, IPC_QUIT, &(IpcEmpty){0});
+}
+
+static void on_restart(EventSource *s, uint32_t revents _unused_) {
+        Pool *p = container_of(s, Pool, restart);
+        if (p->state == POOL_STOPPED && pool_is_wanted(p))
+                pool_start(p);
+}
+
+/* ---- time passes ---- */
+
+static void expire_waiting(Pool *p, uint64_t now) {
+        for (Job *j = list_first(&p->jobs, Job, node), *next; j; j = next) {
+                next = j->node.next == &p->jobs ? NULL : container_of(j->node.next, Job, node);
+                if (j->got_slot || now - j->submitted <= j->queue_timeout)
+                        continue;
+                if (j->posted)
+                        pool_send(p, IPC_CANCEL, &(IpcId){j->id});
+                job_fail(j, 503, "queue_timeout", "the request waited too long for a free slot (queue_timeout)");
+                next = list_first(&p->jobs, Job, node); /* the failure may have ended others too */
+        }
+}
+
+static bool unload_expired(Pool *p, uint64_t now) {
+        bool any_loaded = false;
+        list_foreach(m, &p->daemon->registry.models, ModelEntry, node) {
+                if (m->pool != p || (m->phase != IPC_MODEL_LOADED && m->phase != IPC_MODEL_LOADING))
+                        continue;
+                any_loaded = true;
+                if (m->running + m->waiting > 0)
+                        touch_model(p, m);
+                else if (m->phase == IPC_MODEL_LOADED && now >= m->expires)
+                        pool_send(p, IPC_UNLOAD, &(IpcName){ipc_str(m->name)});
+        }
+        return any_loaded;
+}
+
+static bool has_running(const Pool *p) {
+        list_foreach(m, &p->daemon->registry.models, ModelEntry, node)
+                if (m->pool == p && m->running > 0)
+                        return true;
+        return false;
+}
+
+static void on_tick(EventSource *s, uint32_t revents _unused_) {
+        Pool *p = container_of(s, Pool, tick);
+        uint64_t now = now_usec();
+        expire_waiting(p, now);
+        if (p->state == POOL_STOPPED && !pool_is_wanted(p))
+                return;
+        event_timer_set(&p->tick, TICK_USEC);
+        if (pool_is_wanted(p))
+                p->last_job = now;
+        if (p->state == POOL_STOPPED)
+                return;
+        if (!pool_is_wanted(p) && p->state == POOL_RUNNING)
+                p->last_progress = now;
+        if ((has_running(p) || p->state != POOL_RUNNING) && now - p->last_progress > p->daemon->config->limits.stall_timeout) {
+                pool_error(p, "the engine made no progress (limits.stall_timeout) and was ended");
+                log_warning("pool '%s': the engine makes no progress; ending it", p->name);
+                kill_engine(p);
+                p->last_progress = now;
+                return;
+        }
+        if (p->state == POOL_RUNNING && !unload_expired(p, now) && !pool_is_wanted(p) && now - p->last_job >= p->config->idle_exit)
+                pool_stop(p);
+}
+
+/* ---- the interface ---- */
+
+void pool_add_job(Pool *p, Job *j) {
+        j->pool = p;
+        list_append(&p->jobs, &j->node);
+        list_append(&p->by_id[j->id % POOL_BUCKETS], &j->by_id);
+        if (p->state == POOL_RUNNING)
+                send_job(p, j);
+        else
+                pool_want(p);
+}
+
+void pool_remove_job(Pool *p, Job *j) {
+        list_remove(&j->node);
+        list_remove(&j->by_id);
+        p->last_job = now_usec();
+        if (j->model->phase == IPC_MODEL_LOADED)
+                touch_model(p, j->model);
+}
+
+void pool_send(Pool *p, IpcType type, const void *message) {
+        if (p->state == POOL_RUNNING)
+                ipc_send(&p->conn, type, message);
+}
+
+void pool_move_jobs(Pool *p) {
+        list_foreach(j, &p->jobs, Job, node) {
+                if (j->model->pool == p)
+                        continue;
+                if (j->posted)
+                        pool_send(p, IPC_CANCEL, &(IpcId){j->id});
+                pool_remove_job(p, j);
+                job_rewind(j);
+                pool_add_job(j->model->pool, j);
+        }
+}
+
+void pool_wait(Pool *p, ModelEntry *m, IpcType what, PoolWaiter *w) {
+        w->model = m;
+        w->what = what;
+        w->sent = false;
+        w->id = ++p->daemon->next_job;
+        m->waiters++;
+        list_append(&p->waiters, &w->node);
+        bool already = (what == IPC_LOAD && m->phase == IPC_MODEL_LOADED) ||
+                       (what == IPC_UNLOAD && m->phase != IPC_MODEL_LOADED && m->phase != IPC_MODEL_LOADING);
+        if (already) {
+                if (what == IPC_LOAD)
+                        touch_model(p, m);
+                waiter_end(w, (IpcStr){0}, NULL);
+        } else if (p->state == POOL_RUNNING)
+                send_waiter(p, w);
+        else
+                pool_want(p);
+}
+
+void pool_unwait(PoolWaiter *w) {
+        if (!list_is_linked(&w->node))
+                return;
+        list_remove(&w->node);
+        w->model->waiters--;
+}
+
+const char *pool_state_name(const Pool *p) {
+        static const char *const names[] = {"stopped", "starting", "running", "stopping"};
+        return names[p->state];
+}
+
+Pool *pool_find(Daemon *d, const char *name) {
+        list_foreach(p, &d->pools, Pool, node)
+                if (strcmp(p->name, name) == 0)
+                        return p;
+        return NULL;
+}
+
+void pool_reconfigure(Pool *p, const ConfigPool *config) {
+        p->config = config;
+        if (p->state == POOL_STOPPED)
+                return;
+        log_info("pool '%s': settings changed, its engine is replaced", p->name);
+        p->state = POOL_STOPPING; /* so that its end counts as asked for */
+        kill_engine(p);
+}
+
+int pool_new(Daemon *d, const ConfigPool *config, Pool **ret) {
+        _cleanup_(pool_freep) Pool *p = calloc(1, sizeof(*p));
+        if (!p)
+                return -ENOMEM;
+        p->daemon = d;
+        p->config = config;
+        p->conn.fd = -1;
+        p->child = p->tick = p->restart = EVENT_SOURCE_NULL;
+        list_init(&p->node);
+        list_init(&p->jobs);
+        list_init(&p->waiters);
+        for (size_t i = 0; i < POOL_BUCKETS; i++)
+                list_init(&p->by_id[i]);
+        p->name = strdup(config->name);
+        int r = p->name ? event_add_timer(d->loop, &p->tick, EVENT_PRIORITY_LOW, "pool tick", on_tick) : -ENOMEM;
+        if (r >= 0)
+                r = event_add_timer(d->loop, &p->restart, EVENT_PRIORITY_NORMAL, "pool start", on_restart);
+        if (r < 0)
+                return r;
+        *ret = TAKE(p);
+        return 0;
+}
+
+void pool_free(Pool *p) {
+        if (!p)
+                return;
+        fail_all(p, "the daemon is going down");
+        event_remove(&p->child);
+        event_remove(&p->tick);
+        event_remove(&p->restart);
+        if (p->pid > 0) {
+                kill_engine(p);
+                waitpid(p->pid, NULL, 0);
+        }
+        ipc_conn_deinit(&p->conn);
+        list_remove(&p->node);
+        free(p->name);
+        free(p->device);
+        free(p->note);
+        free(p->error);
+        free(p);
+}

@@ -1,0 +1,70 @@
+/* A pool: one device, and the life of the engine process that owns it.
+ *
+ * The engine is spawned for the first job and told to go when nothing has been loaded or asked for a while, which is
+ * what gives all device memory back. If it dies, or makes no progress with jobs running, another is started and the
+ * jobs are posted again: their streams go on. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/job.h"
+#include "ipc/ipc.h"
+
+typedef enum PoolState {
+        POOL_STOPPED,  /* no process */
+        POOL_STARTING, /* spawned, has not said HELLO */
+        POOL_RUNNING,
+        POOL_STOPPING, /* told to quit, or killed; waiting for its end */
+} PoolState;
+
+enum { POOL_BUCKETS = 512 };
+
+struct Pool {
+        ListNode node;
+        Daemon *daemon;
+        char *name;
+        const ConfigPool *config;
+        PoolState state;
+        pid_t pid;
+        uint32_t generation; /* of engines; 0: none yet */
+        uint32_t restarts;   /* engines that died on us */
+        uint32_t failures;   /* in a row, before HELLO */
+        IpcConn conn;
+        EventSource child, tick, restart;
+        List jobs, waiters;     /* oldest first */
+        List by_id[POOL_BUCKETS]; /* the jobs again, hashed by id */
+        char *device, *note, *error; /* as the engine said; error: why the last one did not work */
+        uint64_t memory;
+        IpcStats stats;
+        uint64_t last_progress, last_job;
+};
+
+int pool_new(Daemon *d, const ConfigPool *config, Pool **ret);
+void pool_free(Pool *p); /* kills its engine */
+DEFINE_CLEANUP(Pool, pool_free)
+Pool *pool_find(Daemon *d, const char *name);
+const char *pool_state_name(const Pool *p);
+/* A reload changed its settings: the engine is replaced, its jobs go on in the next. */
+void pool_reconfigure(Pool *p, const ConfigPool *config);
+
+void pool_add_job(Pool *p, Job *j);
+void pool_remove_job(Pool *p, Job *j);
+void pool_send(Pool *p, IpcType type, const void *message);
+/* Hands the jobs of models that a reload gave to other pools over to those; their streams go on. */
+void pool_move_jobs(Pool *p);
+
+/* Waiting for something an engine does: a model loaded or unloaded, or a file shown. Embedded in its owner; done() may
+ * come before pool_wait() returns. */
+typedef struct PoolWaiter PoolWaiter;
+struct PoolWaiter {
+        ListNode node;
+        ModelEntry *model;
+        IpcType what; /* IPC_LOAD, IPC_UNLOAD, IPC_SHOW */
+        uint64_t id;
+        bool sent;
+        /* Once. `error` NULL: done; `json` is the answer to IPC_SHOW. */
+        void (*done)(PoolWaiter *w, IpcStr json, const char *error);
+};
+void pool_wait(Pool *p, ModelEntry *m, IpcType what, PoolWaiter *w);
+void pool_unwait(PoolWaiter *w);

@@ -1,0 +1,193 @@
+/* Models by name; see registry.h. The list is short, so it is searched. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/registry.h"
+#include "util/str.h"
+
+static const char suffix[] = ".gguf", latest[] = ":latest", system_models[] = PKGDATADIR "/models";
+
+void registry_init(Registry *r, void (*changed)(void *arg), void *arg) {
+        *r = (Registry){.changed = changed, .arg = arg};
+        list_init(&r->models);
+}
+
+static void entry_free(ModelEntry *m) {
+        list_remove(&m->node);
+        free(m->name);
+        free(m->path);
+        free(m->details);
+        free(m->error);
+        free(m);
+}
+
+void registry_deinit(Registry *r) {
+        list_foreach(m, &r->models, ModelEntry, node)
+                entry_free(m);
+}
+
+static ModelEntry *find_exact(Registry *r, const char *name, size_t len) {
+        list_foreach(m, &r->models, ModelEntry, node)
+                if (strlen(m->name) == len && memcmp(m->name, name, len) == 0)
+                        return m;
+        return NULL;
+}
+
+static ModelEntry *entry_new(Registry *r, const char *name, size_t len) {
+        ModelEntry *m = calloc(1, sizeof(*m));
+        if (!m || !(m->name = strndup(name, len))) {
+                free(m);
+                return NULL;
+        }
+        ListNode *at = &r->models;
+        list_foreach(it, &r->models, ModelEntry, node)
+                if (strcmp(it->name, m->name) < 0)
+                        at = &it->node;
+        list_insert(at, &m->node);
+        return m;
+}
+
+/* Adds or updates one model; takes `path` over. */
+static int put(Registry *r, const char *name, size_t len, char *path, const ConfigModel *named) {
+        ModelEntry *m = path ? find_exact(r, name, len) : NULL;
+        bool fresh = !m || r->configuring;
+        if (path && !m)
+                m = entry_new(r, name, len);
+        if (!m) {
+                free(path);
+                return -ENOMEM;
+        }
+        if (m->seen) { /* the config comes before directories, the user's directory before the system's */
+                free(path);
+                return 0;
+        }
+        if (!m->path || strcmp(m->path, path) != 0)
+                m->announced = 0;
+        free(m->path);
+        m->path = path;
+        m->named = named;
+        m->config = named ? *named : r->config->model_defaults;
+        m->seen = true;
+        if (fresh) {
+                m->keep_alive = m->config.keep_alive;
+                m->announced = 0; /* its definition may have changed */
+        }
+        return 0;
+}
+
+static char *join(const char *dir, const char *file) {
+        char *s;
+        if (file[0] == '/')
+                return strdup(file);
+        return asprintf(&s, "%s/%s", dir, file) < 0 ? NULL : s;
+}
+
+static int scan_directory(Registry *r, const char *path, struct timespec *ret_mtime) {
+        struct stat st;
+        *ret_mtime = stat(path, &st) == 0 ? st.st_mtim : (struct timespec){0};
+        DIR *d = opendir(path);
+        int result = 0;
+        for (struct dirent *e; d && result == 0 && (e = readdir(d));) {
+                size_t n = strlen(e->d_name);
+                if (n > sizeof(suffix) - 1 && e->d_name[0] != '.' && strcmp(e->d_name + n - (sizeof(suffix) - 1), suffix) == 0)
+                        result = put(r, e->d_name, n - (sizeof(suffix) - 1), join(path, e->d_name), NULL);
+        }
+        if (d)
+                closedir(d);
+        return result;
+}
+
+static void look_at_files(Registry *r) {
+        list_foreach(m, &r->models, ModelEntry, node) {
+                struct stat st;
+                m->missing = stat(m->path, &st) < 0;
+                if (!m->missing) {
+                        m->size = (uint64_t)st.st_size;
+                        m->modified = st.st_mtime;
+                }
+        }
+}
+
+static int scan(Registry *r) {
+        int result = 0;
+        list_foreach(m, &r->models, ModelEntry, node)
+                m->seen = false;
+        for (uint32_t i = 0; i < r->config->n_models && result == 0; i++) {
+                const ConfigModel *c = &r->config->models[i];
+                result = put(r, c->name, strlen(c->name), join(r->config->models_path, c->path), c);
+        }
+        if (result == 0)
+                result = scan_directory(r, r->config->models_path, &r->scanned[0]);
+        if (result == 0)
+                result = scan_directory(r, system_models, &r->scanned[1]);
+        list_foreach(m, &r->models, ModelEntry, node) {
+                if (m->seen)
+                        continue;
+                m->named = NULL; /* an old config's */
+                m->config = r->config->model_defaults;
+                if (m->running + m->waiting + m->waiters == 0 && m->phase == IPC_MODEL_UNLOADED)
+                        entry_free(m);
+        }
+        look_at_files(r);
+        r->changed(r->arg);
+        return result;
+}
+
+int registry_configure(Registry *r, const Config *config) {
+        r->config = config;
+        r->configuring = true;
+        int result = scan(r);
+        r->configuring = false;
+        return result;
+}
+
+void registry_refresh(Registry *r) {
+        const char *dirs[] = {r->config->models_path, system_models};
+        for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+                struct stat st;
+                struct timespec t = stat(dirs[i], &st) == 0 ? st.st_mtim : (struct timespec){0};
+                if (t.tv_sec != r->scanned[i].tv_sec || t.tv_nsec != r->scanned[i].tv_nsec) {
+                        scan(r);
+                        return;
+                }
+        }
+        look_at_files(r);
+}
+
+static ModelEntry *find_alias(Registry *r, const char *name, size_t len) {
+        list_foreach(m, &r->models, ModelEntry, node)
+                for (uint32_t i = 0; m->named && i < m->named->n_aliases; i++)
+                        if (strlen(m->named->aliases[i]) == len && memcmp(m->named->aliases[i], name, len) == 0)
+                                return m;
+        return NULL;
+}
+
+static ModelEntry *find_known(Registry *r, const char *name, size_t len) {
+        ModelEntry *m = find_exact(r, name, len);
+        if (!m)
+                m = find_alias(r, name, len);
+        size_t tag = sizeof(latest) - 1;
+        if (!m && len > tag && memcmp(name + len - tag, latest, tag) == 0)
+                return find_known(r, name, len - tag);
+        return m && !m->missing ? m : NULL;
+}
+
+ModelEntry *registry_find(Registry *r, const char *name, size_t len) {
+        ModelEntry *m = find_known(r, name, len);
+        if (m)
+                return m;
+        registry_refresh(r); /* it may have been put there a moment ago */
+        return find_known(r, name, len);
+}
+
+const char *registry_nearest(Registry *r, const char *name) {
+        const char *best = NULL;
+        list_foreach(m, &r->models, ModelEntry, node) {
+                const char *pair[] = {m->name, best, NULL};
+                best = nearest_word(name, pair);
+        }
+        return best;
+}

@@ -1,0 +1,67 @@
+/* The models this daemon serves: those the config names, and the *.gguf files found in models_path and in the
+ * directory of models that came with the installation. Only names, sizes and dates are looked at here; what is in a
+ * file only an engine reads.
+ *
+ * A name is looked up as clients write it: "demo", "demo:latest", or an alias. A Model entry, once made, stays until
+ * its file is gone and nothing refers to it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "daemon/config.h"
+#include "ipc/ipc.h"
+#include "util/list.h"
+
+typedef struct Pool Pool;
+
+typedef struct ModelEntry {
+        ListNode node;
+        char *name;             /* without ":latest" */
+        char *path;             /* absolute */
+        ConfigModel config;     /* in force; name, path, aliases unset */
+        const ConfigModel *named; /* its entry in the config, or NULL: found in a directory */
+        uint64_t size;
+        time_t modified;
+        bool missing;           /* the file is not there (any more) */
+        bool seen;              /* by the scan in progress */
+        Pool *pool;
+
+        /* What its pool's engine says of it. */
+        uint32_t announced;     /* the engine generation that knows its definition; 0: none */
+        IpcModelPhase phase;
+        float progress;
+        uint64_t weights, kv;
+        uint32_t slots, context;
+        char *details, *error;  /* JSON object, text; NULL: not known, none */
+        IpcModelStats stats;    /* of the engine that runs now */
+
+        /* What the daemon knows. */
+        uint32_t running, waiting; /* jobs */
+        uint32_t waiters;          /* who wait for it to be loaded or unloaded */
+        uint64_t keep_alive;    /* in force; a request may change it */
+        uint64_t last_used, expires; /* now_usec(); expires UINT64_MAX: stays loaded */
+        double job_usec;        /* moving average of how long a job holds a slot */
+        uint64_t jobs_total, prompt_tokens, generation_tokens, cached_tokens;
+} ModelEntry;
+
+typedef struct Registry {
+        List models; /* by name */
+        const Config *config;
+        struct timespec scanned[2]; /* modification times of the two directories at the last scan */
+        bool configuring;
+        void (*changed)(void *arg); /* after each scan: the owner gives new entries their pool */
+        void *arg;
+} Registry;
+
+void registry_init(Registry *r, void (*changed)(void *arg), void *arg);
+void registry_deinit(Registry *r);
+/* Takes a config (kept as a pointer) and scans. -ENOMEM. */
+int registry_configure(Registry *r, const Config *config);
+/* Scans again if a directory changed since; brings sizes and dates up to date. */
+void registry_refresh(Registry *r);
+/* By name, name:latest or alias; NULL when there is none. */
+ModelEntry *registry_find(Registry *r, const char *name, size_t len);
+/* The nearest name, for an error message; NULL. */
+const char *registry_nearest(Registry *r, const char *name);

@@ -1,0 +1,111 @@
+/* Users and their budgets; see user.h. The list is short (people logged in, not requests), so it is searched. */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "daemon/user.h"
+#include "util/str.h"
+
+enum { RETRY_BUSY = 1000000 };
+
+int peer_of(int fd, Peer *ret) {
+        struct sockaddr_storage addr;
+        socklen_t len = sizeof(addr);
+        *ret = (Peer){.uid = USER_TCP_UID, .tcp = true};
+        if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
+                return -errno;
+        if (addr.ss_family != AF_UNIX)
+                return 0;
+        struct ucred cred;
+        len = sizeof(cred);
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+                return -errno;
+        *ret = (Peer){.uid = cred.uid, .pid = cred.pid, .gids = {cred.gid}, .n_gids = 1};
+        len = (USER_GROUPS_MAX - 1) * sizeof(gid_t);
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, ret->gids + 1, &len) == 0)
+                ret->n_gids += (uint32_t)(len / sizeof(gid_t));
+        return 0;
+}
+
+void users_init(Users *us) {
+        list_init(&us->list);
+}
+
+void users_deinit(Users *us) {
+        list_foreach(u, &us->list, User, node) {
+                list_remove(&u->node);
+                free(u);
+        }
+}
+
+static void user_set_limits(User *u, ConfigUser limits) {
+        if (limits.tokens_per_minute != u->limits.tokens_per_minute)
+                u->tokens = (double)limits.tokens_per_minute;
+        u->limits = limits;
+}
+
+User *users_get(Users *us, const Peer *p, const Config *config) {
+        ConfigUser limits = config_user(config, p->uid, p->gids, p->n_gids);
+        list_foreach(u, &us->list, User, node)
+                if (u->uid == p->uid) {
+                        user_set_limits(u, limits);
+                        return u;
+                }
+        User *u = calloc(1, sizeof(*u));
+        if (!u)
+                return NULL;
+        u->uid = p->uid;
+        u->refilled = now_usec();
+        user_set_limits(u, limits);
+        list_append(&us->list, &u->node);
+        return u;
+}
+
+void users_reconfigure(Users *us, const Config *config) {
+        list_foreach(u, &us->list, User, node)
+                user_set_limits(u, config_user(config, u->uid, NULL, 0));
+}
+
+static void refill(User *u) {
+        uint64_t now = now_usec();
+        double rate = (double)u->limits.tokens_per_minute;
+        u->tokens = MIN(rate, u->tokens + rate * (double)(now - u->refilled) / 60e6);
+        u->refilled = now;
+}
+
+void users_sweep(Users *us) {
+        list_foreach(u, &us->list, User, node) {
+                refill(u);
+                if (u->connections || u->running || u->waiting || u->tokens < (double)u->limits.tokens_per_minute)
+                        continue;
+                list_remove(&u->node);
+                free(u);
+        }
+}
+
+uint64_t user_refusal(User *u, const char **ret_why) {
+        const ConfigUser *l = &u->limits;
+        if (l->jobs && u->running + u->waiting >= l->jobs) {
+                *ret_why = "too many requests of this user at once";
+                return RETRY_BUSY;
+        }
+        if (l->queue && u->waiting >= l->queue) {
+                *ret_why = "too many waiting requests of this user";
+                return RETRY_BUSY;
+        }
+        if (l->tokens_per_minute) {
+                refill(u);
+                if (u->tokens <= 0) {
+                        *ret_why = "this user's tokens per minute are used up";
+                        return (uint64_t)((1 - u->tokens) * 60e6 / (double)l->tokens_per_minute) + 1;
+                }
+        }
+        return 0;
+}
+
+void user_spend_tokens(User *u, uint64_t n) {
+        u->tokens_total += n;
+        if (!u->limits.tokens_per_minute)
+                return;
+        refill(u);
+        u->tokens -= (double)n;
+}
