@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "config.h"
+#include <config.h>
 #include "api/api.h"
 #include "daemon/daemon.h"
 #include "daemon/job.h"

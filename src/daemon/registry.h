@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "daemon/config.h"
+#include "daemon/histogram.h"
 #include "ipc/ipc.h"
 #include "util/list.h"
 
@@ -44,6 +45,7 @@ typedef struct ModelEntry {
         uint64_t last_used, expires; /* now_usec(); expires UINT64_MAX: stays loaded */
         double job_usec;        /* moving average of how long a job holds a slot */
         uint64_t jobs_total, prompt_tokens, generation_tokens, cached_tokens;
+        Histogram queue_time, first_token, inter_token, request_time;
 } ModelEntry;
 
 typedef struct Registry {

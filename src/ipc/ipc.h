@@ -83,6 +83,8 @@ typedef enum IpcPromptKind {
         IPC_PROMPT_IDS,  /* `prompt_ids` */
         IPC_PROMPT_CHAT, /* `prompt` is the JSON context for the model's chat template: {"messages":…, "tools":…, …};
                             the engine adds bos_token, eos_token and add_generation_prompt */
+        IPC_PROMPT_PLAIN_CHAT, /* as CHAT where the model has a template; else the contents of the messages, a blank line
+                                  between them, as TEXT */
 } IpcPromptKind;
 
 typedef struct IpcJob {

@@ -10,7 +10,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#include "config.h"
+#include <config.h>
 #include "util/log.h"
 
 #ifdef HAVE_SYSTEMD

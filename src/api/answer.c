@@ -1,0 +1,179 @@
+/* An answer: the life between a request and its jobs.
+ *
+ * States: posting (answer_post() for each choice) -> running (pieces arrive; a stream begins with the first START) ->
+ * ended, in exactly one of three ways: every choice has its last piece (finish), a job failed (answer_failed), or the
+ * client is gone (on_gone). Each of the three frees the Answer, which first cancels what jobs are left. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
+
+#include "api/api-private.h"
+#include "util/str.h"
+
+int64_t wall_usec(void) {
+        struct timeval tv;
+        gettimeofday(&tv, NULL);
+        return (int64_t)tv.tv_sec * 1000000 + tv.tv_usec;
+}
+
+void format_time(char *buf, size_t n, int64_t usec) {
+        struct tm tm;
+        time_t t = (time_t)(usec / 1000000);
+        gmtime_r(&t, &tm);
+        snprintf(buf, n, "%04d-%02d-%02dT%02d:%02d:%02d.%06d+00:00", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+                 tm.tm_min, tm.tm_sec, (int)(usec % 1000000));
+}
+
+const char *finish_name(IpcFinish f) {
+        return f == IPC_FINISH_LENGTH ? "length" : "stop";
+}
+
+static void answer_free(Answer *a) {
+        for (uint32_t i = 0; i < a->n_choices; i++) {
+                Choice *c = &a->choices[i];
+                if (c->job)
+                        job_cancel(TAKE(c->job));
+                buf_deinit(&c->text);
+                buf_deinit(&c->logprobs);
+                free(c->echo);
+        }
+        buf_deinit(&a->out);
+        free(a->model_name);
+        free(a);
+}
+
+static void on_gone(Request *r) {
+        answer_free(r->state);
+}
+
+Answer *answer_new(Api *api, ModelEntry *m, const Dialect *dialect, uint32_t n) {
+        Answer *a = calloc(1, sizeof(*a) + n * sizeof(a->choices[0]));
+        const char *name = json_string_value(json_object_get(api->body, "model"));
+        if (!a || !(a->model_name = strdup(name ? name : m->name))) {
+                free(a);
+                api_error(api->r, 503, "out_of_memory", NULL, "out of memory");
+                return NULL;
+        }
+        a->d = api->d;
+        a->r = api->r;
+        a->model = m;
+        a->dialect = dialect;
+        a->n_choices = n;
+        a->began = api->r->started;
+        a->created = wall_usec() / 1000000;
+        for (uint32_t i = 0; i < n; i++) {
+                a->choices[i].answer = a;
+                a->choices[i].index = i;
+        }
+        a->r->state = a;
+        a->r->gone = on_gone;
+        return a;
+}
+
+static void stream_begin(Answer *a) {
+        if (a->begun || !a->stream)
+                return;
+        a->begun = true;
+        request_add_header(a->r, "Cache-Control", "no-cache");
+        request_stream_begin(a->r, 200, a->dialect->stream_type);
+}
+
+static void write_out(Answer *a) {
+        request_write(a->r, a->out.data, a->out.len);
+        buf_clear(&a->out);
+}
+
+static void finish(Answer *a) {
+        Request *r = a->r;
+        if (a->stream) {
+                a->dialect->stream_end(a, &a->out);
+                write_out(a);
+                request_end(r);
+        } else {
+                a->dialect->result(a, &a->out);
+                request_reply(r, 200, "application/json", a->out.data, a->out.len);
+        }
+        answer_free(a);
+}
+
+static void on_started(Job *j, const IpcStart *s) {
+        Choice *c = j->owner;
+        c->prompt_tokens = s->prompt_tokens;
+        c->cached_tokens = s->cached_tokens;
+        if (!c->last_piece)
+                histogram_add(&j->model->queue_time, now_usec() - j->submitted);
+        stream_begin(c->answer);
+}
+
+static void measure(Choice *c, const IpcPiece *p, ModelEntry *m) {
+        uint64_t now = now_usec();
+        if (p->ids.n == 0)
+                return;
+        if (c->last_piece)
+                histogram_add(&m->inter_token, (now - c->last_piece) / p->ids.n);
+        else
+                histogram_add(&m->first_token, now - c->answer->began);
+        c->last_piece = now;
+}
+
+static void take_last(Choice *c, const IpcPiece *p) {
+        c->job = NULL;
+        c->finish = (IpcFinish)p->finish;
+        c->prompt_tokens = p->prompt_tokens;
+        c->completion_tokens = p->completion_tokens;
+        c->cached_tokens = p->cached_tokens;
+        c->queue_usec = p->queue_usec;
+        c->prefill_usec = p->prefill_usec;
+        c->decode_usec = p->decode_usec;
+        c->answer->n_done++;
+}
+
+static void on_piece(Job *j, const IpcPiece *p) {
+        Choice *c = j->owner;
+        Answer *a = c->answer;
+        measure(c, p, a->model);
+        if (p->finish != IPC_FINISH_NONE) {
+                histogram_add(&a->model->request_time, now_usec() - a->began);
+                take_last(c, p);
+        }
+        stream_begin(a);
+        if (a->stream)
+                a->dialect->piece(c, p, &a->out);
+        else {
+                if (p->logprobs.n > 0)
+                        a->dialect->logprobs(c, p);
+                buf_put(&c->text, p->text.data, p->text.len);
+        }
+        c->text_len += p->text.len;
+        if (a->n_done == a->n_choices)
+                finish(a);
+        else if (a->out.len > 0)
+                write_out(a);
+}
+
+static void on_failed(Job *j, unsigned status, const char *code, const char *text) {
+        Choice *c = j->owner;
+        Answer *a = c->answer;
+        c->job = NULL;
+        if (a->begun) {
+                a->dialect->stream_error(a, status, code, text, &a->out);
+                write_out(a);
+                request_end(a->r);
+        } else
+                api_refuse(a->r, &(JobRefusal){status, code, text, status == 503 ? 1000000 : 0});
+        answer_free(a);
+}
+
+static const JobEvents events = {.started = on_started, .piece = on_piece, .failed = on_failed};
+
+bool answer_post(Answer *a, uint32_t index, Spec *s) {
+        JobRefusal why;
+        Choice *c = &a->choices[index];
+        if (job_submit(a->d, a->r->user, a->model, &s->job, &events, c, &c->job, &why) == 0)
+                return true;
+        api_refuse(a->r, &why);
+        answer_free(a);
+        return false;
+}

@@ -1,0 +1,146 @@
+/* What the files of this room share: routes, arguments, answers. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "daemon/daemon.h"
+#include "daemon/http.h"
+#include "daemon/job.h"
+#include "daemon/pool.h"
+
+typedef struct Api {
+        Daemon *d;
+        Request *r;
+        json_t *body; /* the parsed object of a POST, borrowed; NULL for other methods */
+        const char *rest; /* what the "*" of the route matched */
+} Api;
+
+typedef void (*ApiRoute)(Api *a);
+
+typedef struct Route {
+        const char *method; /* "GET" serves HEAD too */
+        const char *path;   /* exact, or ending in "*" */
+        ApiRoute handler;
+        const char *unsupported; /* instead of a handler: why this is answered 501 */
+} Route;
+
+/* One table per dialect, ended by a row without a path. */
+extern const Route openai_routes[], ollama_routes[], status_routes[];
+/* For the test that compares the man page with the tables. */
+const Route *const *api_route_tables(void);
+
+/* ---- errors: {"error":"text"} below /api/, else OpenAI's object. `code`, `param` may be NULL ---- */
+
+void api_error(Request *r, unsigned status, const char *code, const char *param, const char *fmt, ...) _printf_(5, 6);
+/* The JSON text of an error in the request's dialect, for errors in mid-stream. */
+void api_error_body(const Request *r, unsigned status, const char *code, const char *param, const char *text, Buf *out);
+void api_refuse(Request *r, const JobRefusal *why);
+/* Sends a JSON object and drops the reference. */
+void api_reply(Request *r, unsigned status, json_t *object);
+
+/* ---- JSON on the hot path: text straight into a buffer ---- */
+
+/* Appends `data` as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */
+void json_put_string(Buf *out, const char *data, size_t len);
+
+/* ---- arguments: typed, bounded fields of an object. The first mistake answers 400 and sticks; readers then return
+ * their default. null counts as absent ---- */
+
+typedef struct Args {
+        Request *r;
+        json_t *object;
+        const char *prefix; /* of the parameter's name in messages: "options." */
+        bool failed;        /* an error was sent */
+} Args;
+
+json_t *arg_get(const Args *a, const char *key);
+bool arg_bool(Args *a, const char *key, bool otherwise);
+double arg_number(Args *a, const char *key, double min, double max, double otherwise);
+int64_t arg_int(Args *a, const char *key, int64_t min, int64_t max, int64_t otherwise);
+const char *arg_string(Args *a, const char *key, const char *otherwise);
+void arg_fail(Args *a, const char *key, const char *fmt, ...) _printf_(3, 4);
+/* Answers 400 when the field is there and is not what its absence means. */
+void arg_unsupported(Args *a, const char *key, const char *why);
+/* The model named by the request, or NULL after a 400 or 404 was sent. */
+ModelEntry *arg_model(Args *a, Daemon *d);
+
+/* ---- what to generate ---- */
+
+typedef struct Spec { /* an IpcJob under construction and the memory it views */
+        IpcJob job;
+        Buf stop_lens, stop_bytes, bias_ids, bias;
+        bool seeded;
+} Spec;
+
+void spec_init(Spec *s);
+void spec_deinit(Spec *s);
+typedef enum ArgKind { ARG_FLOAT, ARG_INT } ArgKind;
+typedef struct SampleArg { /* a sampling field as a table row */
+        const char *key;
+        ArgKind kind;
+        size_t offset; /* in IpcJob */
+        double min, max;
+} SampleArg;
+void spec_read(Spec *s, Args *a, const SampleArg *rows);
+void spec_read_seed(Spec *s, Args *a);
+void spec_read_stop(Spec *s, Args *a);
+void spec_read_bias(Spec *s, Args *a);
+/* Checks and normalises a chat's messages: parts become text, arguments of tool calls objects. New reference or NULL
+ * after an error was sent. */
+json_t *arg_messages(Args *a, const char *key);
+
+/* ---- an answer: one request, one or more jobs, and a dialect that writes ---- */
+
+typedef struct Answer Answer;
+typedef struct Choice Choice;
+
+typedef struct Dialect {
+        const char *stream_type; /* content type of its streams */
+        /* One piece of a stream; `p` may carry text, logprobs, the finish, or nothing worth a chunk. */
+        void (*piece)(Choice *c, const IpcPiece *p, Buf *out);
+        void (*stream_end)(Answer *a, Buf *out);  /* after the last piece of the last choice */
+        void (*result)(Answer *a, Buf *out);      /* the whole answer of a request that does not stream */
+        void (*stream_error)(Answer *a, unsigned status, const char *code, const char *text, Buf *out);
+        /* The logprobs of a piece, appended to `c->logprobs` for result(). */
+        void (*logprobs)(Choice *c, const IpcPiece *p);
+} Dialect;
+
+struct Choice {
+        Answer *answer;
+        Job *job; /* NULL: done */
+        uint32_t index;
+        Buf text, logprobs; /* gathered when the answer does not stream */
+        IpcFinish finish;
+        bool first_sent;
+        uint32_t prompt_tokens, completion_tokens, cached_tokens;
+        uint64_t queue_usec, prefill_usec, decode_usec;
+        uint64_t last_piece; /* now_usec(); 0: none yet */
+        size_t text_len;     /* so far, for text offsets */
+        char *echo;          /* the prompt, to come before the text; NULL: no */
+};
+
+struct Answer {
+        Daemon *d;
+        Request *r;
+        ModelEntry *model;
+        const Dialect *dialect;
+        char *model_name; /* as the client wrote it */
+        char id[40];
+        int64_t created;  /* seconds since the epoch */
+        uint64_t began;   /* now_usec() */
+        bool stream, begun, chat, include_usage, want_logprobs;
+        uint32_t n_choices, n_done;
+        Buf out; /* scratch */
+        Choice choices[];
+};
+
+/* For `n` choices; NULL after an error was sent. */
+Answer *answer_new(Api *a, ModelEntry *m, const Dialect *dialect, uint32_t n);
+/* Posts the job of a choice. False: the request was refused and answered, the Answer is gone. */
+bool answer_post(Answer *a, uint32_t index, Spec *s);
+const char *finish_name(IpcFinish f); /* "stop", "length" */
+
+/* "2026-11-23T07:18:18.123456+00:00" */
+void format_time(char *buf, size_t n, int64_t usec_since_epoch);
+int64_t wall_usec(void);

@@ -1,0 +1,265 @@
+/* Dispatch: key, route, JSON body; and the two shapes of error.
+ *
+ * A body large enough to take the loop noticeable time is parsed on a worker; the request waits, suspended, and a client
+ * that leaves meanwhile only marks the parse as nobody's. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/api.h"
+#include "api/api-private.h"
+#include "util/str.h"
+
+enum { PARSE_INLINE_MAX = 64 * 1024 };
+
+static const Route *const tables[] = {openai_routes, ollama_routes, status_routes, NULL};
+
+const Route *const *api_route_tables(void) {
+        return tables;
+}
+
+/* ---- errors ---- */
+
+static bool is_ollama(const Request *r) {
+        return r->path && strncmp(r->path, "/api/", 5) == 0;
+}
+
+static const char *error_type(unsigned status) {
+        return status == 401 ? "authentication_error" : status == 429 ? "rate_limit_error"
+               : status >= 500 ? "server_error" : "invalid_request_error";
+}
+
+static void put_nullable(Buf *out, const char *key, const char *value) {
+        buf_printf(out, ",\"%s\":", key);
+        if (value)
+                json_put_string(out, value, strlen(value));
+        else
+                buf_puts(out, "null");
+}
+
+void api_error_body(const Request *r, unsigned status, const char *code, const char *param, const char *text, Buf *out) {
+        buf_puts(out, is_ollama(r) ? "{\"error\":" : "{\"error\":{\"message\":");
+        json_put_string(out, text, strlen(text));
+        if (!is_ollama(r)) {
+                put_nullable(out, "type", error_type(status));
+                put_nullable(out, "param", param);
+                put_nullable(out, "code", code);
+                buf_putc(out, '}');
+        }
+        buf_putc(out, '}');
+}
+
+void api_error(Request *r, unsigned status, const char *code, const char *param, const char *fmt, ...) {
+        char text[1024];
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(text, sizeof(text), fmt, ap);
+        va_end(ap);
+        _cleanup_buf_ Buf out = BUF_NULL;
+        api_error_body(r, status, code, param, text, &out);
+        buf_putc(&out, '\n');
+        request_reply(r, status, "application/json", out.data, out.len);
+}
+
+void api_refuse(Request *r, const JobRefusal *why) {
+        char value[32];
+        if (why->retry_usec) {
+                snprintf(value, sizeof(value), "%llu", (unsigned long long)(why->retry_usec + 999999) / 1000000);
+                request_add_header(r, "Retry-After", value);
+                snprintf(value, sizeof(value), "%llu", (unsigned long long)(why->retry_usec + 999) / 1000);
+                request_add_header(r, "Retry-After-Ms", value);
+        }
+        api_error(r, why->status, why->code, NULL, "%s", why->text);
+}
+
+void api_reply(Request *r, unsigned status, json_t *object) {
+        _cleanup_free_ char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+        json_decref(object);
+        if (!text) {
+                api_error(r, 500, "out_of_memory", NULL, "out of memory");
+                return;
+        }
+        request_reply(r, status, "application/json", text, strlen(text));
+}
+
+static size_t utf8_or_replacement(const char *data, size_t len, Buf *out) {
+        bool bad;
+        size_t n = utf8_valid_prefix(data, MIN(len, (size_t)4), &bad);
+        if (n > 0) {
+                /* one character of the valid prefix: up to the next that is no continuation byte */
+                size_t k = 1;
+                while (k < n && ((unsigned char)data[k] & 0xc0) == 0x80)
+                        k++;
+                buf_put(out, data, k);
+                return k;
+        }
+        buf_puts(out, "\xef\xbf\xbd");
+        return 1;
+}
+
+void json_put_string(Buf *out, const char *data, size_t len) {
+        buf_putc(out, '"');
+        for (size_t i = 0; i < len;) {
+                size_t start = i;
+                while (i < len && (unsigned char)data[i] >= 0x20 && (unsigned char)data[i] < 0x7f && data[i] != '"' && data[i] != '\\')
+                        i++;
+                buf_put(out, data + start, i - start);
+                if (i == len)
+                        break;
+                unsigned char c = (unsigned char)data[i];
+                if (c >= 0x80)
+                        i += utf8_or_replacement(data + i, len - i, out);
+                else {
+                        if (c == '"' || c == '\\')
+                                buf_printf(out, "\\%c", c);
+                        else if (c == '\n')
+                                buf_puts(out, "\\n");
+                        else
+                                buf_printf(out, "\\u%04x", c);
+                        i++;
+                }
+        }
+        buf_putc(out, '"');
+}
+
+/* ---- routing ---- */
+
+static bool path_matches(const Route *route, const char *path, const char **ret_rest) {
+        size_t n = strlen(route->path);
+        if (route->path[n - 1] != '*')
+                return strcmp(route->path, path) == 0;
+        if (strncmp(route->path, path, n - 1) != 0 || !path[n - 1])
+                return false;
+        *ret_rest = path + n - 1;
+        return true;
+}
+
+static bool method_matches(const Route *route, const char *method) {
+        return strcmp(route->method, method) == 0 || (strcmp(route->method, "GET") == 0 && strcmp(method, "HEAD") == 0);
+}
+
+/* NULL after an error was sent. */
+static const Route *find_route(Request *r, const char **ret_rest) {
+        const Route *other = NULL;
+        for (size_t t = 0; tables[t]; t++)
+                for (const Route *route = tables[t]; route->path; route++)
+                        if (path_matches(route, r->path, ret_rest)) {
+                                if (method_matches(route, r->method))
+                                        return route;
+                                other = route;
+                        }
+        if (other) {
+                request_add_header(r, "Allow", other->method);
+                api_error(r, 405, "method_not_allowed", NULL, "%s takes %s, not %.16s", other->path, other->method, r->method);
+        } else
+                api_error(r, 404, "not_found", NULL, "there is no %.200s here; zerollama-api(7) lists what is", r->path);
+        return NULL;
+}
+
+/* Compares in a time that does not tell how much was right. */
+static bool key_is_right(const Request *r) {
+        const char *given = request_header(r, "Authorization"), bearer[] = "Bearer ";
+        if (!r->key || strcmp(r->path, "/health") == 0)
+                return true;
+        if (!given || strncasecmp(given, bearer, sizeof(bearer) - 1) != 0)
+                return false;
+        given += sizeof(bearer) - 1;
+        size_t n = strlen(r->key);
+        unsigned char diff = strlen(given) != n;
+        for (size_t i = 0; i < n && given[i]; i++)
+                diff |= (unsigned char)(given[i] ^ r->key[i]);
+        return diff == 0;
+}
+
+static void run(const Route *route, Api *a, const json_error_t *error) {
+        bool has_body = strcmp(route->method, "GET") != 0;
+        if (has_body && error)
+                api_error(a->r, 400, "invalid_json", NULL, "the body is not valid JSON: line %d, column %d: %s", error->line,
+                          error->column, error->text);
+        else if (has_body && !json_is_object(a->body))
+                api_error(a->r, 400, "invalid_json", NULL, "the body must be a JSON object");
+        else
+                route->handler(a);
+}
+
+typedef struct Parse {
+        Work work;
+        Api api;
+        const Route *route;
+        Buf text;
+        json_t *body;
+        json_error_t error;
+} Parse;
+
+static json_t *parse(const Buf *text, json_error_t *ret_error) {
+        return json_loadb(text->len ? text->data : "", text->len, JSON_ALLOW_NUL, ret_error);
+}
+
+static void parse_run(Work *w) {
+        Parse *p = container_of(w, Parse, work);
+        p->body = parse(&p->text, &p->error);
+}
+
+static void parse_free(Parse *p) {
+        json_decref(p->body);
+        buf_deinit(&p->text);
+        free(p);
+}
+
+static void parse_done(Work *w) {
+        Parse *p = container_of(w, Parse, work);
+        if (p->api.r) { /* still somebody's */
+                p->api.r->gone = NULL;
+                p->api.r->state = NULL;
+                p->api.body = p->body;
+                run(p->route, &p->api, p->body ? NULL : &p->error);
+        }
+        parse_free(p);
+}
+
+static void parse_gone(Request *r) {
+        ((Parse *)r->state)->api.r = NULL;
+}
+
+static void parse_elsewhere(const Route *route, const Api *a) {
+        Parse *p = calloc(1, sizeof(*p));
+        if (!p) {
+                api_error(a->r, 503, "out_of_memory", NULL, "out of memory");
+                return;
+        }
+        *p = (Parse){.work = {.run = parse_run, .done = parse_done}, .api = *a, .route = route, .text = a->r->body};
+        a->r->body = BUF_NULL;
+        a->r->state = p;
+        a->r->gone = parse_gone;
+        work_submit(a->d->workers, &p->work);
+}
+
+void api_handle(Request *r, void *arg) {
+        Api a = {.d = arg, .r = r};
+        json_error_t error;
+        if (!key_is_right(r)) {
+                request_add_header(r, "WWW-Authenticate", "Bearer");
+                api_error(r, 401, "invalid_api_key", NULL, "this address asks for a key: send Authorization: Bearer KEY");
+                return;
+        }
+        const Route *route = find_route(r, &a.rest);
+        if (!route)
+                return;
+        if (route->unsupported) {
+                api_error(r, 501, "not_supported", NULL, "%s", route->unsupported);
+                return;
+        }
+        if (strcmp(route->method, "GET") == 0) {
+                route->handler(&a);
+                return;
+        }
+        if (r->body.len == 0) /* our own routes need none */
+                a.body = json_object();
+        else if (r->body.len > PARSE_INLINE_MAX) {
+                parse_elsewhere(route, &a);
+                return;
+        } else
+                a.body = parse(&r->body, &error);
+        run(route, &a, a.body ? NULL : &error);
+        json_decref(a.body);
+}

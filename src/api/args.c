@@ -1,0 +1,294 @@
+/* Reading a request's fields: types and bounds are checked where the field is read, and the first mistake is the answer.
+ * What is common to both dialects of generation (sampling, stop strings, biases, messages) is here too. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/api-private.h"
+
+enum { STOPS_MAX = 16, BIAS_MAX = 1024, MESSAGES_MAX = 65536 };
+
+void arg_fail(Args *a, const char *key, const char *fmt, ...) {
+        if (a->failed)
+                return;
+        char text[400], param[128];
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(text, sizeof(text), fmt, ap);
+        va_end(ap);
+        snprintf(param, sizeof(param), "%s%s", a->prefix, key);
+        a->failed = true;
+        api_error(a->r, 400, "invalid_value", param, "%s: %s", param, text);
+}
+
+json_t *arg_get(const Args *a, const char *key) {
+        json_t *v = json_object_get(a->object, key);
+        return json_is_null(v) ? NULL : v;
+}
+
+static const char *type_name(const json_t *v) {
+        static const char *const names[] = {"an object", "an array", "a string", "an integer", "a number", "true", "false", "null"};
+        return names[json_typeof(v)];
+}
+
+bool arg_bool(Args *a, const char *key, bool otherwise) {
+        const json_t *v = arg_get(a, key);
+        if (!v)
+                return otherwise;
+        if (!json_is_boolean(v)) {
+                arg_fail(a, key, "must be true or false, not %s", type_name(v));
+                return otherwise;
+        }
+        return json_is_true(v);
+}
+
+double arg_number(Args *a, const char *key, double min, double max, double otherwise) {
+        const json_t *v = arg_get(a, key);
+        if (!v)
+                return otherwise;
+        if (!json_is_number(v))
+                arg_fail(a, key, "must be a number, not %s", type_name(v));
+        else if (!(json_number_value(v) >= min && json_number_value(v) <= max))
+                arg_fail(a, key, "must be from %g to %g, not %g", min, max, json_number_value(v));
+        else
+                return json_number_value(v);
+        return otherwise;
+}
+
+int64_t arg_int(Args *a, const char *key, int64_t min, int64_t max, int64_t otherwise) {
+        const json_t *v = arg_get(a, key);
+        if (!v)
+                return otherwise;
+        double d = json_number_value(v);
+        bool whole = json_is_integer(v) || (json_is_real(v) && d == floor(d) && fabs(d) < 0x1p53);
+        int64_t i = json_is_integer(v) ? json_integer_value(v) : whole ? (int64_t)d : 0;
+        if (!whole)
+                arg_fail(a, key, "must be an integer, not %s", json_is_real(v) ? "a fraction" : type_name(v));
+        else if (i < min || i > max)
+                arg_fail(a, key, "must be from %" PRId64 " to %" PRId64 ", not %" PRId64, min, max, i);
+        else
+                return i;
+        return otherwise;
+}
+
+const char *arg_string(Args *a, const char *key, const char *otherwise) {
+        const json_t *v = arg_get(a, key);
+        if (!v)
+                return otherwise;
+        if (!json_is_string(v)) {
+                arg_fail(a, key, "must be a string, not %s", type_name(v));
+                return otherwise;
+        }
+        return json_string_value(v);
+}
+
+/* Empty things, false, 0 and "none" ask for nothing. */
+static bool asks_for_nothing(const json_t *v) {
+        return json_is_false(v) || (json_is_array(v) && json_array_size(v) == 0) || (json_is_object(v) && json_object_size(v) == 0) ||
+               (json_is_string(v) && (json_string_length(v) == 0 || strcmp(json_string_value(v), "none") == 0)) ||
+               (json_is_number(v) && json_number_value(v) == 0);
+}
+
+void arg_unsupported(Args *a, const char *key, const char *why) {
+        const json_t *v = arg_get(a, key);
+        if (v && !asks_for_nothing(v))
+                arg_fail(a, key, "%s", why);
+}
+
+ModelEntry *arg_model(Args *a, Daemon *d) {
+        const char *name = arg_string(a, "model", NULL);
+        if (a->failed)
+                return NULL;
+        if (!name) {
+                arg_fail(a, "model", "is missing; say which model to use (GET /v1/models lists them)");
+                return NULL;
+        }
+        ModelEntry *m = registry_find(&d->registry, name, strlen(name));
+        if (m)
+                return m;
+        const char *near = registry_nearest(&d->registry, name);
+        a->failed = true;
+        api_error(a->r, 404, "model_not_found", "model", "there is no model '%s'%s%s%s", name, near ? "; did you mean '" : "",
+                  near ? near : "", near ? "'?" : "");
+        return NULL;
+}
+
+/* ---- sampling ---- */
+
+void spec_init(Spec *s) {
+        *s = (Spec){.job = {.max_tokens = -1, .temperature = 1, .top_p = 1, .repeat_penalty = 1, .penalty_last = 64, .n_top = -1,
+                            .add_special = true}};
+}
+
+void spec_deinit(Spec *s) {
+        buf_deinit(&s->stop_lens);
+        buf_deinit(&s->stop_bytes);
+        buf_deinit(&s->bias_ids);
+        buf_deinit(&s->bias);
+}
+
+void spec_read(Spec *s, Args *a, const SampleArg *rows) {
+        for (; rows->key; rows++) {
+                char *field = (char *)&s->job + rows->offset;
+                if (!arg_get(a, rows->key))
+                        continue;
+                if (rows->kind == ARG_FLOAT) {
+                        float v = (float)arg_number(a, rows->key, rows->min, rows->max, 0);
+                        memcpy(field, &v, sizeof(v));
+                } else {
+                        int32_t v = (int32_t)arg_int(a, rows->key, (int64_t)rows->min, (int64_t)rows->max, 0);
+                        memcpy(field, &v, sizeof(v));
+                }
+        }
+}
+
+void spec_read_seed(Spec *s, Args *a) {
+        int64_t seed = arg_int(a, "seed", INT64_MIN, INT64_MAX, -1);
+        if (seed == -1) /* absent, or "any" as Ollama writes it */
+                return;
+        s->seeded = true;
+        s->job.seed = seed ? (uint64_t)seed : 0x9e3779b97f4a7c15u; /* 0 means: draw one */
+}
+
+static void put_stop(Spec *s, Args *a, const json_t *v) {
+        if (!json_is_string(v))
+                arg_fail(a, "stop", "must be a string or a list of strings");
+        else if (json_string_length(v) > 0) /* an empty one would stop everything; clients send it for "none" */
+                ipc_strs_put(&s->stop_lens, &s->stop_bytes, json_string_value(v), json_string_length(v));
+}
+
+void spec_read_stop(Spec *s, Args *a) {
+        const json_t *v = arg_get(a, "stop"), *it;
+        size_t i;
+        if (json_is_array(v) && json_array_size(v) > STOPS_MAX)
+                arg_fail(a, "stop", "has %zu strings; at most %d are possible", json_array_size(v), STOPS_MAX);
+        else if (json_is_array(v))
+                json_array_foreach(v, i, it)
+                        put_stop(s, a, it);
+        else if (v)
+                put_stop(s, a, v);
+        s->job.stop = ipc_strs(&s->stop_lens, &s->stop_bytes);
+}
+
+void spec_read_bias(Spec *s, Args *a) {
+        json_t *v = arg_get(a, "logit_bias"), *it;
+        const char *key;
+        if (v && !json_is_object(v)) {
+                arg_fail(a, "logit_bias", "must be an object of token ids and numbers");
+                return;
+        }
+        if (json_object_size(v) > BIAS_MAX)
+                arg_fail(a, "logit_bias", "has %zu entries; at most %d are possible", json_object_size(v), BIAS_MAX);
+        json_object_foreach(v, key, it) {
+                char *end;
+                long id = strtol(key, &end, 10);
+                double bias = json_number_value(it);
+                if (!*key || *end || id < 0 || id > INT32_MAX)
+                        arg_fail(a, "logit_bias", "'%.32s' is no token id", key);
+                else if (!json_is_number(it) || bias < -100 || bias > 100)
+                        arg_fail(a, "logit_bias", "the bias of token %ld must be a number from -100 to 100", id);
+                int32_t token = (int32_t)id;
+                float f = bias <= -100 ? -INFINITY : (float)bias; /* -100 forbids, as OpenAI documents */
+                buf_put(&s->bias_ids, &token, sizeof(token));
+                buf_put(&s->bias, &f, sizeof(f));
+        }
+        s->job.bias_ids = (IpcInts){(const int32_t *)(const void *)s->bias_ids.data, (uint32_t)(s->bias_ids.len / 4)};
+        s->job.bias = (IpcFloats){(const float *)(const void *)s->bias.data, (uint32_t)(s->bias.len / 4)};
+}
+
+/* ---- messages ---- */
+
+/* A list of parts as one text: templates of text models expect a string. NULL after an error was sent. */
+static json_t *join_parts(Args *a, const char *where, const json_t *parts) {
+        _cleanup_buf_ Buf text = BUF_NULL;
+        const json_t *part;
+        size_t i;
+        json_array_foreach(parts, i, part) {
+                const char *type = json_string_value(json_object_get(part, "type"));
+                const json_t *t = json_object_get(part, "text");
+                if (!type || strcmp(type, "text") != 0 || !json_is_string(t)) {
+                        arg_fail(a, where, "part %zu is %s%s%s; only parts of type text are supported", i, type ? "of type '" : "no text part",
+                                 type ? type : "", type ? "'" : "");
+                        return NULL;
+                }
+                buf_put(&text, json_string_value(t), json_string_length(t));
+        }
+        return json_stringn(text.len ? text.data : "", text.len);
+}
+
+static json_t *content_of(Args *a, const char *where, json_t *v) {
+        if (!v || json_is_null(v))
+                return json_string("");
+        if (json_is_string(v))
+                return json_incref(v);
+        if (json_is_array(v))
+                return join_parts(a, where, v);
+        arg_fail(a, where, "must be a string or a list of parts, not %s", type_name(v));
+        return NULL;
+}
+
+/* Clients send a call's arguments as JSON text (OpenAI) or as an object (Ollama); templates expect the object. */
+static void parse_arguments(json_t *calls) {
+        json_t *call;
+        size_t i;
+        json_array_foreach(calls, i, call) {
+                json_t *function = json_object_get(call, "function"), *args = json_object_get(function, "arguments");
+                json_t *parsed = json_is_string(args) ? json_loadb(json_string_value(args), json_string_length(args), 0, NULL) : NULL;
+                if (parsed)
+                        json_object_set_new(function, "arguments", parsed);
+        }
+}
+
+static json_t *message_of(Args *a, const char *key, size_t i, const json_t *v) {
+        static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", "function"};
+        char where[64];
+        snprintf(where, sizeof(where), "%s[%zu]", key, i);
+        const char *role = json_string_value(json_object_get(v, "role"));
+        if (!json_is_object(v) || !role) {
+                arg_fail(a, where, "must be an object with a role and a content");
+                return NULL;
+        }
+        bool known = false;
+        for (size_t k = 0; k < ARRAY_SIZE(roles); k++)
+                known |= strcmp(role, roles[k]) == 0;
+        if (!known) {
+                arg_fail(a, where, "has the role '%.32s'; roles are system, developer, user, assistant and tool", role);
+                return NULL;
+        }
+        if (json_array_size(json_object_get(v, "images")) > 0) {
+                arg_fail(a, where, "has images; only text is supported");
+                return NULL;
+        }
+        json_t *content = content_of(a, where, json_object_get(v, "content"));
+        json_t *copy = content ? json_deep_copy(v) : NULL;
+        if (!copy) {
+                json_decref(content);
+                return NULL;
+        }
+        json_object_set_new(copy, "content", content);
+        if (strcmp(role, "developer") == 0) /* OpenAI's newer word; templates know "system" */
+                json_object_set_new(copy, "role", json_string("system"));
+        parse_arguments(json_object_get(copy, "tool_calls"));
+        return copy;
+}
+
+json_t *arg_messages(Args *a, const char *key) {
+        const json_t *v = arg_get(a, key), *it;
+        size_t i;
+        if (!json_is_array(v) || json_array_size(v) == 0 || json_array_size(v) > MESSAGES_MAX) {
+                arg_fail(a, key, v ? "must be a list of at least one message" : "is missing");
+                return NULL;
+        }
+        json_t *messages = json_array();
+        json_array_foreach(v, i, it) {
+                json_t *m = message_of(a, key, i, it);
+                if (!m) {
+                        json_decref(messages);
+                        return NULL;
+                }
+                json_array_append_new(messages, m);
+        }
+        return messages;
+}

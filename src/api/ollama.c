@@ -1,0 +1,449 @@
+/* Ollama's dialect: /api/generate, /api/chat, /api/tags, /api/ps, /api/show, /api/version. Streams are lines of JSON, and
+ * streaming is the default. Durations are nanoseconds. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <config.h>
+#include "api/api-private.h"
+#include "util/map.h"
+#include "util/str.h"
+
+static const SampleArg options[] = {
+        {"temperature", ARG_FLOAT, offsetof(IpcJob, temperature), 0, 100},
+        {"top_p", ARG_FLOAT, offsetof(IpcJob, top_p), 0, 1},
+        {"top_k", ARG_INT, offsetof(IpcJob, top_k), 0, INT32_MAX},
+        {"min_p", ARG_FLOAT, offsetof(IpcJob, min_p), 0, 1},
+        {"repeat_penalty", ARG_FLOAT, offsetof(IpcJob, repeat_penalty), 0.01, 100},
+        {"presence_penalty", ARG_FLOAT, offsetof(IpcJob, presence_penalty), -100, 100},
+        {"frequency_penalty", ARG_FLOAT, offsetof(IpcJob, frequency_penalty), -100, 100},
+        {"repeat_last_n", ARG_INT, offsetof(IpcJob, penalty_last), -1, INT32_MAX},
+        {"num_predict", ARG_INT, offsetof(IpcJob, max_tokens), -2, INT32_MAX},
+        {0},
+};
+
+/* ---- writing ---- */
+
+static void put_head(const Answer *a, Buf *out) {
+        char now[64];
+        format_time(now, sizeof(now), wall_usec());
+        buf_puts(out, "{\"model\":");
+        json_put_string(out, a->model_name, strlen(a->model_name));
+        buf_printf(out, ",\"created_at\":\"%s\",", now);
+}
+
+static void put_text(const Answer *a, const char *text, size_t len, Buf *out) {
+        buf_puts(out, a->chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"response\":");
+        json_put_string(out, text, len);
+        if (a->chat)
+                buf_putc(out, '}');
+}
+
+static void put_done(const Choice *c, Buf *out) {
+        const Answer *a = c->answer;
+        uint64_t total = now_usec() - a->began, work = c->queue_usec + c->prefill_usec + c->decode_usec;
+        buf_printf(out,
+                   ",\"done\":true,\"done_reason\":\"%s\",\"total_duration\":%" PRIu64 ",\"load_duration\":%" PRIu64
+                   ",\"prompt_eval_count\":%u,\"prompt_eval_duration\":%" PRIu64 ",\"eval_count\":%u,\"eval_duration\":%" PRIu64
+                   ",\"prompt_cached_count\":%u}\n",
+                   finish_name(c->finish), total * 1000, (total > work ? total - work : 0) * 1000, c->prompt_tokens,
+                   c->prefill_usec * 1000, c->completion_tokens, c->decode_usec * 1000, c->cached_tokens);
+}
+
+static void put_logprobs(const IpcPiece *p, Buf *out) {
+        uint32_t per = p->ids.n ? p->logprobs.n / p->ids.n : 0, pos = 0, offset = 0;
+        IpcStr text = {0};
+        for (uint32_t i = 0; i < p->ids.n * per; i++) {
+                uint32_t k = i % per;
+                ipc_strs_next(&p->top_text, &pos, &offset, &text);
+                buf_puts(out, k == 0 ? (i ? ",{" : "{") : k == 1 ? ",\"top_logprobs\":[{" : ",{");
+                buf_puts(out, "\"token\":");
+                json_put_string(out, text.data, text.len);
+                buf_printf(out, ",\"logprob\":%.9g", (double)MAX(p->logprobs.data[i], -9999.0f));
+                buf_puts(out, k > 0 ? "}" : "");
+                buf_puts(out, k == per - 1 ? (per > 1 ? "]}" : "}") : "");
+        }
+}
+
+static void piece(Choice *c, const IpcPiece *p, Buf *out) {
+        if (p->text.len > 0 || p->logprobs.n > 0) {
+                put_head(c->answer, out);
+                put_text(c->answer, p->text.data, p->text.len, out);
+                if (p->logprobs.n > 0) {
+                        buf_puts(out, ",\"logprobs\":[");
+                        put_logprobs(p, out);
+                        buf_putc(out, ']');
+                }
+                buf_puts(out, ",\"done\":false}\n");
+        }
+        if (p->finish == IPC_FINISH_NONE)
+                return;
+        put_head(c->answer, out);
+        put_text(c->answer, "", 0, out);
+        put_done(c, out);
+}
+
+static void stream_end(Answer *a _unused_, Buf *out _unused_) {
+        /* the last piece said it all */
+}
+
+static void result(Answer *a, Buf *out) {
+        const Choice *c = &a->choices[0];
+        put_head(a, out);
+        put_text(a, c->text.data, c->text.len, out);
+        if (a->want_logprobs)
+                buf_printf(out, ",\"logprobs\":[%s]", c->logprobs.len ? c->logprobs.data : "");
+        put_done(c, out);
+}
+
+static void stream_error(Answer *a, unsigned status, const char *code, const char *text, Buf *out) {
+        api_error_body(a->r, status, code, NULL, text, out);
+        buf_putc(out, '\n');
+}
+
+static void logprobs(Choice *c, const IpcPiece *p) {
+        if (c->logprobs.len > 0)
+                buf_putc(&c->logprobs, ',');
+        put_logprobs(p, &c->logprobs);
+}
+
+static const Dialect dialect = {"application/x-ndjson", piece, stream_end, result, stream_error, logprobs};
+
+/* ---- keep_alive, loading and unloading ---- */
+
+/* A number of seconds or a duration; negative: for ever. False after an error was sent. */
+static bool read_keep_alive(Args *a, ModelEntry *m) {
+        const json_t *v = arg_get(a, "keep_alive");
+        const char *s = json_string_value(v);
+        uint64_t usec;
+        if (!v)
+                return true;
+        if (json_is_number(v))
+                usec = json_number_value(v) < 0 ? UINT64_MAX : (uint64_t)(MIN(json_number_value(v), 1e12) * 1e6);
+        else if (s && s[0] == '-')
+                usec = UINT64_MAX;
+        else if (!s || parse_duration(s, &usec) < 0) {
+                arg_fail(a, "keep_alive", "must be a duration such as \"10m\", or a number of seconds");
+                return false;
+        }
+        m->keep_alive = usec;
+        return true;
+}
+
+typedef struct Loading {
+        PoolWaiter waiter;
+        Request *r;
+        ModelEntry *m;
+        char *model_name;
+        const char *reason; /* "load", "unload" */
+        bool chat;
+} Loading;
+
+static void loading_free(Loading *l) {
+        pool_unwait(&l->waiter);
+        free(l->model_name);
+        free(l);
+}
+
+static void loading_gone(Request *r) {
+        loading_free(r->state);
+}
+
+static void loading_done(PoolWaiter *w, IpcStr json _unused_, const char *error) {
+        Loading *l = container_of(w, Loading, waiter);
+        _cleanup_buf_ Buf out = BUF_NULL;
+        if (error)
+                api_error(l->r, 500, "model_load_failed", "model", "%s", error);
+        else {
+                put_head(&(Answer){.model_name = l->model_name}, &out);
+                put_text(&(Answer){.chat = l->chat}, "", 0, &out);
+                buf_printf(&out, ",\"done\":true,\"done_reason\":\"%s\"}\n", l->reason);
+                request_reply(l->r, 200, "application/json", out.data, out.len);
+        }
+        loading_free(l);
+}
+
+/* An empty prompt asks for the model itself: loaded, or, with keep_alive 0, unloaded. */
+static void load_or_unload(Api *api, Args *a, ModelEntry *m, bool chat) {
+        const json_t *v = arg_get(a, "keep_alive");
+        if (!read_keep_alive(a, m))
+                return;
+        bool unload = v && m->keep_alive == 0;
+        Loading *l = calloc(1, sizeof(*l));
+        if (!l || !(l->model_name = strdup(arg_string(a, "model", "")))) {
+                free(l);
+                api_error(api->r, 503, "out_of_memory", NULL, "out of memory");
+                return;
+        }
+        if (unload)
+                m->keep_alive = m->config.keep_alive; /* of the next load */
+        l->waiter.done = loading_done;
+        l->r = api->r;
+        l->m = m;
+        l->reason = unload ? "unload" : "load";
+        l->chat = chat;
+        api->r->state = l;
+        api->r->gone = loading_gone;
+        pool_wait(m->pool, m, unload ? IPC_UNLOAD : IPC_LOAD, &l->waiter);
+}
+
+/* ---- generate and chat ---- */
+
+static void read_options(Spec *s, Args *a) {
+        Args o = {.r = a->r, .object = arg_get(a, "options"), .prefix = "options."};
+        s->job.temperature = 0.8f; /* Ollama's defaults */
+        s->job.top_k = 40;
+        s->job.top_p = 0.9f;
+        s->job.repeat_penalty = 1.1f;
+        if (o.object && !json_is_object(o.object)) {
+                arg_fail(a, "options", "must be an object");
+                return;
+        }
+        spec_read(s, &o, options);
+        spec_read_seed(s, &o);
+        spec_read_stop(s, &o);
+        arg_unsupported(&o, "mirostat", "mirostat is not supported");
+        if (arg_number(&o, "typical_p", 0, 1, 1) < 1)
+                arg_fail(&o, "typical_p", "typical sampling is not supported");
+        s->job.max_tokens = MAX(s->job.max_tokens, -1); /* -2, fill the context, is what -1 means here */
+        a->failed |= o.failed;
+}
+
+static void read_logprobs(Spec *s, Args *a) {
+        int64_t top = arg_int(a, "top_logprobs", 0, 20, 0);
+        if (arg_bool(a, "logprobs", false))
+                s->job.n_top = (int32_t)top;
+}
+
+static void read_unsupported(Args *a) {
+        arg_unsupported(a, "format", "structured output is not supported");
+        arg_unsupported(a, "images", "only text is supported");
+        arg_unsupported(a, "suffix", "filling in the middle is not supported");
+        arg_unsupported(a, "template", "the model's own template is used; it cannot be replaced per request");
+        arg_unsupported(a, "tools", "tool calls are not supported");
+        arg_unsupported(a, "context", "send the conversation as messages to /api/chat instead");
+        arg_unsupported(a, "think", "the reasoning of a model cannot be separated from its answer; send think: false");
+}
+
+/* The template's variables: the messages, and whether to think, for templates that ask. */
+static char *make_context(Args *a, json_t *messages) {
+        json_t *context = json_pack("{s:o}", "messages", messages), *think = arg_get(a, "think");
+        if (think)
+                json_object_set_new(context, "enable_thinking", json_false());
+        char *text = json_dumps(context, JSON_COMPACT);
+        json_decref(context);
+        return text;
+}
+
+static char *generate_context(Args *a, const char *prompt) {
+        const char *system = arg_string(a, "system", "");
+        json_t *messages = json_array();
+        if (*system)
+                json_array_append_new(messages, json_pack("{s:s,s:s}", "role", "system", "content", system));
+        json_array_append_new(messages, json_pack("{s:s,s:s}", "role", "user", "content", prompt));
+        return make_context(a, messages);
+}
+
+static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
+        bool stream = arg_bool(a, "stream", true);
+        s->job.truncate = arg_bool(a, "truncate", false);
+        read_options(s, a);
+        read_logprobs(s, a);
+        read_unsupported(a);
+        if (a->failed || !read_keep_alive(a, m))
+                return;
+        Answer *answer = answer_new(api, m, &dialect, 1);
+        if (!answer)
+                return;
+        answer->chat = chat;
+        answer->stream = stream;
+        answer->want_logprobs = s->job.n_top >= 0;
+        answer_post(answer, 0, s);
+}
+
+static void generate(Api *api) {
+        Args a = {.r = api->r, .object = api->body, .prefix = ""};
+        _cleanup_(spec_deinit) Spec s;
+        spec_init(&s);
+        ModelEntry *m = arg_model(&a, api->d);
+        const char *prompt = m ? arg_string(&a, "prompt", "") : NULL;
+        bool raw = arg_bool(&a, "raw", false);
+        if (!m || a.failed)
+                return;
+        if (!*prompt) {
+                load_or_unload(api, &a, m, false);
+                return;
+        }
+        _cleanup_free_ char *context = raw ? NULL : generate_context(&a, prompt);
+        s.job.kind = raw ? IPC_PROMPT_TEXT : IPC_PROMPT_PLAIN_CHAT;
+        s.job.prompt = ipc_str(raw ? prompt : context);
+        s.job.parse_special = raw; /* a raw prompt is a template's output, made by the client */
+        run(api, &a, &s, m, false);
+}
+
+static void chat(Api *api) {
+        Args a = {.r = api->r, .object = api->body, .prefix = ""};
+        _cleanup_(spec_deinit) Spec s;
+        spec_init(&s);
+        ModelEntry *m = arg_model(&a, api->d);
+        if (!m)
+                return;
+        if (json_array_size(arg_get(&a, "messages")) == 0 && (!arg_get(&a, "messages") || json_is_array(arg_get(&a, "messages")))) {
+                load_or_unload(api, &a, m, true);
+                return;
+        }
+        json_t *messages = arg_messages(&a, "messages");
+        if (!messages)
+                return;
+        _cleanup_free_ char *context = make_context(&a, messages);
+        s.job.kind = IPC_PROMPT_CHAT;
+        s.job.prompt = ipc_str(context);
+        run(api, &a, &s, m, true);
+}
+
+/* ---- what there is ---- */
+
+static void set_common(json_t *o, const ModelEntry *m) {
+        char name[512], digest[65], *d = digest;
+        snprintf(name, sizeof(name), "%s%s", m->name, strchr(m->name, ':') ? "" : ":latest");
+        /* Changes when the file does; not a hash of the contents, which would mean reading them all. */
+        for (uint64_t i = 0; i < 4; i++)
+                d += sprintf(d, "%016" PRIx64, hash_bytes(m->path, strlen(m->path), m->size * 31 + (uint64_t)m->modified * 4 + i));
+        json_t *details = m->details ? json_loads(m->details, 0, NULL) : NULL;
+        if (!details)
+                details = json_pack("{s:s,s:s,s:s,s:[s],s:s,s:s}", "parent_model", "", "format", "gguf", "family", "", "families", "",
+                                    "parameter_size", "", "quantization_level", "");
+        json_object_set_new(o, "name", json_string(name));
+        json_object_set_new(o, "model", json_string(name));
+        json_object_set_new(o, "size", json_integer((json_int_t)m->size));
+        json_object_set_new(o, "digest", json_string(digest));
+        json_object_set_new(o, "details", details);
+}
+
+static void set_time(json_t *o, const char *key, int64_t usec) {
+        char text[64];
+        format_time(text, sizeof(text), usec);
+        json_object_set_new(o, key, json_string(text));
+}
+
+static void tags(Api *a) {
+        json_t *list = json_array();
+        registry_refresh(&a->d->registry);
+        list_foreach(m, &a->d->registry.models, ModelEntry, node) {
+                if (m->missing)
+                        continue;
+                json_t *o = json_object();
+                set_common(o, m);
+                set_time(o, "modified_at", (int64_t)m->modified * 1000000);
+                json_array_append_new(list, o);
+        }
+        api_reply(a->r, 200, json_pack("{s:o}", "models", list));
+}
+
+static bool on_gpu(const Pool *p) {
+        return p->device && strncmp(p->device, "CPU", 3) != 0;
+}
+
+static json_t *running_model(const ModelEntry *m) {
+        static const char *const phases[] = {"unloaded", "loading", "loaded", "failed"};
+        json_t *o = json_object();
+        set_common(o, m);
+        /* A model that stays for ever expires in a time far off, which every client can parse. */
+        bool pinned = m->expires == UINT64_MAX;
+        uint64_t now = now_usec(), left = pinned ? 100ull * 365 * 86400 * 1000000 : m->expires > now ? m->expires - now : 0;
+        set_time(o, "expires_at", wall_usec() + (int64_t)left);
+        json_object_set_new(o, "size", json_integer((json_int_t)(m->weights + m->kv)));
+        json_object_set_new(o, "size_vram", json_integer(on_gpu(m->pool) ? (json_int_t)(m->weights + m->kv) : 0));
+        json_object_set_new(o, "context_length", json_integer(m->context));
+        json_object_set_new(o, "context", json_integer(m->context));
+        json_object_set_new(o, "state", json_string(phases[m->phase]));
+        json_object_set_new(o, "progress", json_real(m->phase == IPC_MODEL_LOADED ? 1 : (double)m->progress));
+        json_object_set_new(o, "pinned", json_boolean(pinned));
+        json_object_set_new(o, "slots", json_integer(m->slots));
+        json_object_set_new(o, "running", json_integer(m->running));
+        json_object_set_new(o, "waiting", json_integer(m->waiting));
+        json_object_set_new(o, "kv_used", json_real(m->stats.kv_pages ? (double)m->stats.kv_pages_used / m->stats.kv_pages : 0));
+        json_object_set_new(o, "pool", json_string(m->pool->name));
+        json_object_set_new(o, "device", json_string(m->pool->device ? m->pool->device : ""));
+        json_object_set_new(o, "engine_pid", json_integer(m->pool->pid));
+        if (m->error)
+                json_object_set_new(o, "error", json_string(m->error));
+        return o;
+}
+
+static void ps(Api *a) {
+        json_t *list = json_array();
+        list_foreach(m, &a->d->registry.models, ModelEntry, node)
+                if (m->phase == IPC_MODEL_LOADED || m->phase == IPC_MODEL_LOADING)
+                        json_array_append_new(list, running_model(m));
+        api_reply(a->r, 200, json_pack("{s:o}", "models", list));
+}
+
+static void version(Api *a) {
+        api_reply(a->r, 200, json_pack("{s:s}", "version", PACKAGE_VERSION));
+}
+
+/* ---- show ---- */
+
+typedef struct Showing {
+        PoolWaiter waiter;
+        Request *r;
+        ModelEntry *m;
+} Showing;
+
+static void showing_gone(Request *r) {
+        Showing *s = r->state;
+        pool_unwait(&s->waiter);
+        free(s);
+}
+
+static void showing_done(PoolWaiter *w, IpcStr json, const char *error) {
+        Showing *s = container_of(w, Showing, waiter);
+        json_t *o = error ? NULL : json_loadb(json.data, json.len, JSON_ALLOW_NUL, NULL);
+        if (!o)
+                api_error(s->r, 500, "model_unreadable", "model", "%s", error ? error : "the engine's description cannot be read");
+        else {
+                json_object_set_new(o, "modelfile", json_string(""));
+                set_time(o, "modified_at", (int64_t)s->m->modified * 1000000);
+                json_t *details = json_object_get(o, "details");
+                free(s->m->details);
+                s->m->details = details ? json_dumps(details, JSON_COMPACT) : NULL;
+                api_reply(s->r, 200, o);
+        }
+        free(s);
+}
+
+static void show(Api *api) {
+        Args a = {.r = api->r, .object = api->body, .prefix = ""};
+        if (!arg_get(&a, "model") && arg_get(&a, "name")) /* older clients */
+                json_object_set(api->body, "model", arg_get(&a, "name"));
+        ModelEntry *m = arg_model(&a, api->d);
+        if (!m)
+                return;
+        Showing *s = calloc(1, sizeof(*s));
+        if (!s) {
+                api_error(api->r, 503, "out_of_memory", NULL, "out of memory");
+                return;
+        }
+        *s = (Showing){.waiter.done = showing_done, .r = api->r, .m = m};
+        api->r->state = s;
+        api->r->gone = showing_gone;
+        pool_wait(m->pool, m, IPC_SHOW, &s->waiter);
+}
+
+#define BY_FILES "models are files here: put a GGUF file into models_path, or remove it there"
+
+const Route ollama_routes[] = {
+        {"POST", "/api/generate", generate, NULL},
+        {"POST", "/api/chat", chat, NULL},
+        {"GET", "/api/tags", tags, NULL},
+        {"GET", "/api/ps", ps, NULL},
+        {"POST", "/api/show", show, NULL},
+        {"GET", "/api/version", version, NULL},
+        {"POST", "/api/pull", NULL, BY_FILES},
+        {"POST", "/api/push", NULL, BY_FILES},
+        {"POST", "/api/create", NULL, BY_FILES},
+        {"POST", "/api/copy", NULL, BY_FILES},
+        {"DELETE", "/api/delete", NULL, BY_FILES},
+        {0},
+};

@@ -1,0 +1,510 @@
+/* OpenAI's dialect: /v1/chat/completions, /v1/completions, /v1/models. Shapes and field names as in OpenAI's API
+ * description; streams are server-sent events that end with "data: [DONE]". */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "api/api-private.h"
+#include "util/str.h"
+
+enum { CHOICES_MAX = 32, PROMPTS_MAX = 256, PENALTY_MAX = 2 };
+
+static const SampleArg sampling[] = {
+        {"temperature", ARG_FLOAT, offsetof(IpcJob, temperature), 0, 100},
+        {"top_p", ARG_FLOAT, offsetof(IpcJob, top_p), 0, 1},
+        {"top_k", ARG_INT, offsetof(IpcJob, top_k), 0, INT32_MAX},
+        {"min_p", ARG_FLOAT, offsetof(IpcJob, min_p), 0, 1},
+        {"repeat_penalty", ARG_FLOAT, offsetof(IpcJob, repeat_penalty), 0.01, 100},
+        {"repetition_penalty", ARG_FLOAT, offsetof(IpcJob, repeat_penalty), 0.01, 100}, /* vLLM's name for it */
+        {"presence_penalty", ARG_FLOAT, offsetof(IpcJob, presence_penalty), -PENALTY_MAX, PENALTY_MAX},
+        {"frequency_penalty", ARG_FLOAT, offsetof(IpcJob, frequency_penalty), -PENALTY_MAX, PENALTY_MAX},
+        {"max_tokens", ARG_INT, offsetof(IpcJob, max_tokens), 1, INT32_MAX},
+        {"max_completion_tokens", ARG_INT, offsetof(IpcJob, max_tokens), 1, INT32_MAX},
+        {0},
+};
+
+/* ---- writing ---- */
+
+static void put_head(const Answer *a, const char *object, Buf *out) {
+        buf_printf(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":", a->id, object, a->created);
+        json_put_string(out, a->model_name, strlen(a->model_name));
+        buf_puts(out, ",\"system_fingerprint\":\"zerollama\"");
+}
+
+static void put_usage(const Answer *a, Buf *out) {
+        uint64_t prompt = 0, completion = 0, cached = 0;
+        for (uint32_t i = 0; i < a->n_choices; i++) {
+                prompt += a->choices[i].prompt_tokens;
+                completion += a->choices[i].completion_tokens;
+                cached += a->choices[i].cached_tokens;
+        }
+        buf_printf(out,
+                   ",\"usage\":{\"prompt_tokens\":%" PRIu64 ",\"completion_tokens\":%" PRIu64 ",\"total_tokens\":%" PRIu64
+                   ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRIu64 "}}",
+                   prompt, completion, prompt + completion, cached);
+}
+
+static void put_finish(IpcFinish f, Buf *out) {
+        if (f == IPC_FINISH_NONE)
+                buf_puts(out, ",\"finish_reason\":null");
+        else
+                buf_printf(out, ",\"finish_reason\":\"%s\"", finish_name(f));
+}
+
+/* One token of logprobs: its text (bytes that are no UTF-8 shown as U+FFFD), its bytes, its logprob. */
+static void put_token(const IpcStr *text, float logprob, Buf *out) {
+        buf_puts(out, "{\"token\":");
+        json_put_string(out, text->data, text->len);
+        buf_printf(out, ",\"logprob\":%.9g,\"bytes\":[", (double)MAX(logprob, -9999.0f));
+        for (uint32_t i = 0; i < text->len; i++)
+                buf_printf(out, i ? ",%u" : "%u", (unsigned char)text->data[i]);
+        buf_puts(out, "]");
+}
+
+static void put_chat_logprobs(const IpcPiece *p, Buf *out) {
+        uint32_t per = p->ids.n ? p->logprobs.n / p->ids.n : 0, pos = 0, offset = 0;
+        IpcStr text = {0};
+        for (uint32_t i = 0; per > 0 && i < p->ids.n; i++) {
+                buf_puts(out, i ? "," : "");
+                ipc_strs_next(&p->top_text, &pos, &offset, &text);
+                put_token(&text, p->logprobs.data[i * per], out);
+                buf_puts(out, ",\"top_logprobs\":[");
+                for (uint32_t k = 1; k < per; k++) {
+                        buf_puts(out, k > 1 ? "," : "");
+                        ipc_strs_next(&p->top_text, &pos, &offset, &text);
+                        put_token(&text, p->logprobs.data[i * per + k], out);
+                        buf_putc(out, '}');
+                }
+                buf_puts(out, "]}");
+        }
+}
+
+/* Completions' older form: parallel lists, kept as four JSON lists while they grow. */
+typedef struct TextLogprobs {
+        Buf tokens, logprobs, top, offsets;
+} TextLogprobs;
+
+static void text_logprobs_deinit(TextLogprobs *t) {
+        buf_deinit(&t->tokens);
+        buf_deinit(&t->logprobs);
+        buf_deinit(&t->top);
+        buf_deinit(&t->offsets);
+}
+
+static void text_logprobs_read(const IpcPiece *p, size_t at, TextLogprobs *t) {
+        uint32_t per = p->ids.n ? p->logprobs.n / p->ids.n : 0, pos = 0, offset = 0;
+        IpcStr text = {0};
+        for (uint32_t i = 0; per > 0 && i < p->ids.n; i++) {
+                const char *comma = i ? "," : "";
+                ipc_strs_next(&p->top_text, &pos, &offset, &text);
+                buf_puts(&t->tokens, comma);
+                json_put_string(&t->tokens, text.data, text.len);
+                buf_printf(&t->logprobs, "%s%.9g", comma, (double)MAX(p->logprobs.data[i * per], -9999.0f));
+                buf_printf(&t->offsets, "%s%zu", comma, at);
+                at += text.len;
+                buf_printf(&t->top, "%s{", comma);
+                for (uint32_t k = 1; k < per; k++) {
+                        buf_puts(&t->top, k > 1 ? "," : "");
+                        ipc_strs_next(&p->top_text, &pos, &offset, &text);
+                        json_put_string(&t->top, text.data, text.len);
+                        buf_printf(&t->top, ":%.9g", (double)MAX(p->logprobs.data[i * per + k], -9999.0f));
+                }
+                buf_putc(&t->top, '}');
+        }
+}
+
+static void put_text_logprobs(const TextLogprobs *t, Buf *out) {
+        const Buf *lists[] = {&t->tokens, &t->logprobs, &t->top, &t->offsets};
+        static const char *const names[] = {"tokens", "token_logprobs", "top_logprobs", "text_offset"};
+        for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+                buf_printf(out, "%c\"%s\":[%s]", i ? ',' : '{', names[i], lists[i]->len ? lists[i]->data : "");
+        buf_putc(out, '}');
+}
+
+static void chat_logprobs(Choice *c, const IpcPiece *p) {
+        if (c->logprobs.len > 0)
+                buf_putc(&c->logprobs, ',');
+        put_chat_logprobs(p, &c->logprobs);
+}
+
+/* What is gathered for a whole answer is the pieces' lists, one after another, separated so they can be merged. */
+static void completion_logprobs(Choice *c, const IpcPiece *p) {
+        _cleanup_(text_logprobs_deinit) TextLogprobs t = {0};
+        text_logprobs_read(p, c->text_len, &t);
+        _cleanup_buf_ Buf one = BUF_NULL;
+        put_text_logprobs(&t, &one);
+        json_t *all = c->logprobs.len ? json_loadb(c->logprobs.data, c->logprobs.len, 0, NULL) : json_object();
+        json_t *more = json_loadb(one.data, one.len, 0, NULL), *list;
+        const char *key;
+        json_object_foreach(more, key, list) {
+                json_t *have = json_object_get(all, key);
+                if (have)
+                        json_array_extend(have, list);
+                else
+                        json_object_set(all, key, list);
+        }
+        buf_clear(&c->logprobs);
+        char *text = json_dumps(all, JSON_COMPACT);
+        buf_puts(&c->logprobs, text ? text : "null");
+        free(text);
+        json_decref(all);
+        json_decref(more);
+}
+
+static void chunk_begin(const Choice *c, Buf *out) {
+        buf_puts(out, "data: ");
+        put_head(c->answer, c->answer->chat ? "chat.completion.chunk" : "text_completion", out);
+        buf_printf(out, ",\"choices\":[{\"index\":%u", c->index);
+}
+
+static void chunk_end(const Choice *c, IpcFinish f, Buf *out) {
+        put_finish(f, out);
+        buf_puts(out, c->answer->include_usage ? "}],\"usage\":null}\n\n" : "}]}\n\n");
+}
+
+static void chat_chunk(const Choice *c, const char *role, const IpcPiece *p, IpcFinish f, Buf *out) {
+        chunk_begin(c, out);
+        buf_puts(out, ",\"delta\":{");
+        if (role)
+                buf_printf(out, "\"role\":\"%s\",\"content\":\"\"", role);
+        else if (p->text.len > 0) {
+                buf_puts(out, "\"content\":");
+                json_put_string(out, p->text.data, p->text.len);
+        }
+        buf_puts(out, "},\"logprobs\":");
+        if (!role && p->logprobs.n > 0) {
+                buf_puts(out, "{\"content\":[");
+                put_chat_logprobs(p, out);
+                buf_puts(out, "]}");
+        } else
+                buf_puts(out, "null");
+        chunk_end(c, f, out);
+}
+
+static void chat_piece(Choice *c, const IpcPiece *p, Buf *out) {
+        if (!c->first_sent)
+                chat_chunk(c, "assistant", p, IPC_FINISH_NONE, out);
+        c->first_sent = true;
+        if (p->text.len > 0 || p->logprobs.n > 0)
+                chat_chunk(c, NULL, p, IPC_FINISH_NONE, out);
+        if (p->finish != IPC_FINISH_NONE)
+                chat_chunk(c, NULL, &(IpcPiece){0}, (IpcFinish)p->finish, out);
+}
+
+static void completion_chunk(const Choice *c, const char *text, size_t len, const IpcPiece *p, Buf *out) {
+        chunk_begin(c, out);
+        buf_puts(out, ",\"text\":");
+        json_put_string(out, text, len);
+        buf_puts(out, ",\"logprobs\":");
+        if (p->logprobs.n > 0) {
+                _cleanup_(text_logprobs_deinit) TextLogprobs t = {0};
+                text_logprobs_read(p, c->text_len, &t);
+                put_text_logprobs(&t, out);
+        } else
+                buf_puts(out, "null");
+        chunk_end(c, (IpcFinish)p->finish, out);
+}
+
+static void completion_piece(Choice *c, const IpcPiece *p, Buf *out) {
+        if (!c->first_sent && c->echo)
+                completion_chunk(c, c->echo, strlen(c->echo), &(IpcPiece){0}, out);
+        c->first_sent = true;
+        if (p->text.len > 0 || p->logprobs.n > 0 || p->finish != IPC_FINISH_NONE)
+                completion_chunk(c, p->text.data, p->text.len, p, out);
+}
+
+static void sse_end(Answer *a, Buf *out) {
+        if (a->include_usage) {
+                buf_puts(out, "data: ");
+                put_head(a, a->chat ? "chat.completion.chunk" : "text_completion", out);
+                buf_puts(out, ",\"choices\":[]");
+                put_usage(a, out);
+                buf_puts(out, "}\n\n");
+        }
+        buf_puts(out, "data: [DONE]\n\n");
+}
+
+static void sse_error(Answer *a, unsigned status, const char *code, const char *text, Buf *out) {
+        buf_puts(out, "data: ");
+        api_error_body(a->r, status, code, NULL, text, out);
+        buf_puts(out, "\n\ndata: [DONE]\n\n");
+}
+
+static void chat_choice(const Choice *c, Buf *out) {
+        buf_puts(out, ",\"message\":{\"role\":\"assistant\",\"content\":");
+        json_put_string(out, c->text.data, c->text.len);
+        buf_puts(out, ",\"refusal\":null},\"logprobs\":");
+        if (c->answer->want_logprobs)
+                buf_printf(out, "{\"content\":[%s]}", c->logprobs.len ? c->logprobs.data : "");
+        else
+                buf_puts(out, "null");
+}
+
+static void completion_choice(const Choice *c, Buf *out) {
+        _cleanup_buf_ Buf text = BUF_NULL;
+        if (c->echo)
+                buf_puts(&text, c->echo);
+        buf_put(&text, c->text.data, c->text.len);
+        buf_puts(out, ",\"text\":");
+        json_put_string(out, text.data, text.len);
+        buf_printf(out, ",\"logprobs\":%s", c->logprobs.len ? c->logprobs.data : "null");
+}
+
+static void result(Answer *a, Buf *out) {
+        put_head(a, a->chat ? "chat.completion" : "text_completion", out);
+        buf_puts(out, ",\"choices\":[");
+        for (uint32_t i = 0; i < a->n_choices; i++) {
+                const Choice *c = &a->choices[i];
+                buf_printf(out, "%s{\"index\":%u", i ? "," : "", i);
+                (a->chat ? chat_choice : completion_choice)(c, out);
+                put_finish(c->finish, out);
+                buf_putc(out, '}');
+        }
+        buf_putc(out, ']');
+        put_usage(a, out);
+        buf_puts(out, "}\n");
+}
+
+static const Dialect chat_dialect = {"text/event-stream", chat_piece, sse_end, result, sse_error, chat_logprobs};
+static const Dialect completion_dialect = {"text/event-stream", completion_piece, sse_end, result, sse_error, completion_logprobs};
+
+/* ---- reading ---- */
+
+static void make_id(Answer *a, const char *prefix) {
+        uint64_t x = a->began ^ (uintptr_t)a;
+        if (getrandom(&x, sizeof(x), GRND_NONBLOCK) < 0)
+                x ^= (uint64_t)wall_usec() * 0x9e3779b97f4a7c15u;
+        snprintf(a->id, sizeof(a->id), "%s-%016" PRIx64, prefix, x);
+}
+
+static void read_common(Spec *s, Args *a) {
+        spec_read(s, a, sampling);
+        spec_read_seed(s, a);
+        spec_read_stop(s, a);
+        spec_read_bias(s, a);
+        s->job.ignore_eos = arg_bool(a, "ignore_eos", false);
+        arg_unsupported(a, "grammar", "grammars are not supported");
+        arg_unsupported(a, "suffix", "filling in the middle is not supported");
+        const char *priority = arg_string(a, "priority", "interactive");
+        if (strcmp(priority, "batch") != 0 && strcmp(priority, "interactive") != 0)
+                arg_fail(a, "priority", "must be interactive or batch, not '%.32s'", priority);
+        s->job.priority = strcmp(priority, "batch") == 0;
+}
+
+/* The answer to a request that was read without a mistake; NULL after an error was sent. */
+static Answer *start_answer(Api *api, Args *a, const Spec *s, ModelEntry *m, bool chat, uint32_t n) {
+        bool stream = arg_bool(a, "stream", false);
+        const json_t *options = arg_get(a, "stream_options");
+        Answer *answer = a->failed ? NULL : answer_new(api, m, chat ? &chat_dialect : &completion_dialect, n);
+        if (!answer)
+                return NULL;
+        make_id(answer, chat ? "chatcmpl" : "cmpl");
+        answer->chat = chat;
+        answer->stream = stream;
+        answer->include_usage = json_is_true(json_object_get(options, "include_usage"));
+        answer->want_logprobs = s->job.n_top >= 0;
+        return answer;
+}
+
+/* Posts `n` jobs of one prompt, starting at choice `first`. A seed given by the client is spread over them, so that they
+ * differ and can be had again. */
+static bool post_n(Answer *answer, Spec *s, uint32_t first, uint32_t n) {
+        uint64_t seed = s->job.seed;
+        for (uint32_t i = 0; i < n; i++) {
+                s->job.seed = s->seeded ? seed + i : 0;
+                if (!answer_post(answer, first + i, s))
+                        return false;
+        }
+        return true;
+}
+
+static void read_response_format(Args *a) {
+        const json_t *f = arg_get(a, "response_format");
+        const char *type = json_string_value(json_object_get(f, "type"));
+        if (f && (!type || strcmp(type, "text") != 0))
+                arg_fail(a, "response_format", "only the type 'text' is supported");
+}
+
+static void read_chat_logprobs(Spec *s, Args *a) {
+        int64_t top = arg_int(a, "top_logprobs", 0, 20, 0);
+        if (arg_bool(a, "logprobs", false))
+                s->job.n_top = (int32_t)top;
+        else if (top > 0)
+                arg_fail(a, "top_logprobs", "needs logprobs to be true");
+}
+
+static void read_tools(Args *a) {
+        const char *choice = json_string_value(arg_get(a, "tool_choice"));
+        if (!choice || strcmp(choice, "none") != 0)
+                arg_unsupported(a, "tools", "tool calls are not supported");
+        arg_unsupported(a, "functions", "function calls are not supported");
+        arg_unsupported(a, "modalities", "only text is supported; leave modalities out");
+        arg_unsupported(a, "audio", "only text is supported");
+}
+
+/* The template's variables, as JSON text. */
+static char *chat_context(Args *a) {
+        json_t *messages = arg_messages(a, "messages"), *kwargs = arg_get(a, "chat_template_kwargs");
+        if (!messages)
+                return NULL;
+        if (kwargs && !json_is_object(kwargs))
+                arg_fail(a, "chat_template_kwargs", "must be an object");
+        json_t *context = kwargs ? json_deep_copy(kwargs) : json_object();
+        json_object_set_new(context, "messages", messages);
+        char *text = a->failed ? NULL : json_dumps(context, JSON_COMPACT);
+        json_decref(context);
+        return text;
+}
+
+static void chat_completions(Api *api) {
+        Args a = {.r = api->r, .object = api->body, .prefix = ""};
+        _cleanup_(spec_deinit) Spec s;
+        spec_init(&s);
+        ModelEntry *m = arg_model(&a, api->d);
+        if (!m)
+                return;
+        read_common(&s, &a);
+        read_chat_logprobs(&s, &a);
+        read_response_format(&a);
+        read_tools(&a);
+        uint32_t n = (uint32_t)arg_int(&a, "n", 1, CHOICES_MAX, 1);
+        _cleanup_free_ char *context = a.failed ? NULL : chat_context(&a);
+        Answer *answer = context ? start_answer(api, &a, &s, m, true, n) : NULL;
+        if (!answer)
+                return;
+        s.job.kind = IPC_PROMPT_CHAT;
+        s.job.prompt = ipc_str(context);
+        post_n(answer, &s, 0, n);
+}
+
+/* ---- completions: one prompt or many, text or token ids ---- */
+
+typedef struct Prompt {
+        IpcStr text;
+        Buf ids;
+        bool is_ids;
+} Prompt;
+
+static bool read_ids(Args *a, const json_t *list, Prompt *ret) {
+        const json_t *v;
+        size_t i;
+        ret->is_ids = true;
+        json_array_foreach(list, i, v) {
+                int32_t id = (int32_t)json_integer_value(v);
+                if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > INT32_MAX) {
+                        arg_fail(a, "prompt", "element %zu is no token id", i);
+                        return false;
+                }
+                buf_put(&ret->ids, &id, sizeof(id));
+        }
+        return true;
+}
+
+static bool read_prompt(Args *a, const json_t *v, Prompt *ret) {
+        if (json_is_array(v))
+                return read_ids(a, v, ret);
+        if (json_is_string(v)) {
+                ret->text = (IpcStr){json_string_value(v), (uint32_t)json_string_length(v)};
+                return true;
+        }
+        arg_fail(a, "prompt", "must be a string, a list of strings, a list of token ids, or a list of such lists");
+        return false;
+}
+
+static void free_prompts(Prompt *p, size_t n) {
+        for (size_t i = 0; p && i < n; i++)
+                buf_deinit(&p[i].ids);
+        free(p);
+}
+
+static Prompt *read_prompts(Args *a, size_t *ret_n) {
+        const json_t *v = arg_get(a, "prompt");
+        bool many = json_is_array(v) && json_array_size(v) > 0 && !json_is_integer(json_array_get(v, 0));
+        size_t n = many ? json_array_size(v) : 1;
+        if (!v || n > PROMPTS_MAX) {
+                arg_fail(a, "prompt", v ? "has too many prompts; at most 256 are possible" : "is missing");
+                return NULL;
+        }
+        Prompt *p = calloc(n, sizeof(*p));
+        for (size_t i = 0; p && i < n; i++)
+                if (!read_prompt(a, many ? json_array_get(v, i) : v, &p[i])) {
+                        free_prompts(p, n);
+                        return NULL;
+                }
+        *ret_n = n;
+        return p;
+}
+
+static bool post_prompts(Answer *answer, Spec *s, const Prompt *prompts, size_t n_prompts, uint32_t n, bool echo) {
+        for (uint32_t i = 0; i < n_prompts; i++) {
+                const Prompt *p = &prompts[i];
+                s->job.kind = p->is_ids ? IPC_PROMPT_IDS : IPC_PROMPT_TEXT;
+                s->job.prompt = p->text;
+                s->job.prompt_ids = (IpcInts){(const int32_t *)(const void *)p->ids.data, (uint32_t)(p->ids.len / 4)};
+                for (uint32_t k = 0; echo && k < n; k++)
+                        answer->choices[i * n + k].echo = strndup(p->text.data, p->text.len);
+                if (!post_n(answer, s, i * n, n))
+                        return false;
+        }
+        return true;
+}
+
+static void completions(Api *api) {
+        Args a = {.r = api->r, .object = api->body, .prefix = ""};
+        _cleanup_(spec_deinit) Spec s;
+        size_t n_prompts = 0;
+        spec_init(&s);
+        ModelEntry *m = arg_model(&a, api->d);
+        if (!m)
+                return;
+        s.job.max_tokens = 16; /* OpenAI's default here */
+        read_common(&s, &a);
+        s.job.n_top = (int32_t)arg_int(&a, "logprobs", 0, 20, -1);
+        uint32_t n = (uint32_t)arg_int(&a, "n", 1, CHOICES_MAX, 1);
+        bool echo = arg_bool(&a, "echo", false);
+        if (arg_int(&a, "best_of", 1, CHOICES_MAX, n) != n)
+                arg_fail(&a, "best_of", "is not supported other than equal to n");
+        Prompt *prompts = a.failed ? NULL : read_prompts(&a, &n_prompts);
+        for (size_t i = 0; echo && i < n_prompts; i++)
+                if (prompts[i].is_ids)
+                        arg_fail(&a, "echo", "needs the prompt as text, not as token ids");
+        if (echo && s.job.n_top >= 0)
+                arg_fail(&a, "echo", "cannot be combined with logprobs");
+        Answer *answer = prompts ? start_answer(api, &a, &s, m, false, (uint32_t)n_prompts * n) : NULL;
+        if (answer)
+                post_prompts(answer, &s, prompts, n_prompts, n, echo);
+        free_prompts(prompts, n_prompts);
+}
+
+/* ---- models ---- */
+
+static json_t *model_object(const ModelEntry *m) {
+        return json_pack("{s:s,s:s,s:I,s:s}", "id", m->name, "object", "model", "created", (json_int_t)m->modified, "owned_by",
+                         "zerollama");
+}
+
+static void models(Api *a) {
+        json_t *list = json_array();
+        registry_refresh(&a->d->registry);
+        list_foreach(m, &a->d->registry.models, ModelEntry, node)
+                if (!m->missing)
+                        json_array_append_new(list, model_object(m));
+        api_reply(a->r, 200, json_pack("{s:s,s:o}", "object", "list", "data", list));
+}
+
+static void model(Api *a) {
+        const ModelEntry *m = registry_find(&a->d->registry, a->rest, strlen(a->rest));
+        if (m)
+                api_reply(a->r, 200, model_object(m));
+        else
+                api_error(a->r, 404, "model_not_found", "model", "there is no model '%.200s'", a->rest);
+}
+
+const Route openai_routes[] = {
+        {"POST", "/v1/chat/completions", chat_completions, NULL},
+        {"POST", "/v1/completions", completions, NULL},
+        {"GET", "/v1/models", models, NULL},
+        {"GET", "/v1/models/*", model, NULL},
+        {0},
+};
