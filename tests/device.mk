@@ -1,6 +1,15 @@
 # Unit tests of src/device.
-check_PROGRAMS += tests/test-dtype
-TESTS += tests/test-dtype
+check_PROGRAMS += tests/test-dtype tests/test-cpu-matmul tests/test-cpu-ops tests/test-cpu-attention
+TESTS += tests/test-dtype tests/test-cpu-matmul tests/test-cpu-ops tests/test-cpu-attention
 tests_test_dtype_SOURCES = tests/test-dtype.c
 tests_test_dtype_CFLAGS = $(UNIT_CFLAGS)
-tests_test_dtype_LDADD = libzl-device.la $(UNIT_LIBS)
+tests_test_dtype_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
+tests_test_cpu_matmul_SOURCES = tests/test-cpu-matmul.c tests/cpu.h
+tests_test_cpu_matmul_CFLAGS = $(UNIT_CFLAGS)
+tests_test_cpu_matmul_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
+tests_test_cpu_ops_SOURCES = tests/test-cpu-ops.c tests/cpu.h
+tests_test_cpu_ops_CFLAGS = $(UNIT_CFLAGS)
+tests_test_cpu_ops_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
+tests_test_cpu_attention_SOURCES = tests/test-cpu-attention.c tests/cpu.h
+tests_test_cpu_attention_CFLAGS = $(UNIT_CFLAGS)
+tests_test_cpu_attention_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
