@@ -1,9 +1,17 @@
 # Unit tests of src/device.
-check_PROGRAMS += tests/test-dtype tests/test-cpu-matmul tests/test-cpu-ops tests/test-cpu-attention
-TESTS += tests/test-dtype tests/test-cpu-matmul tests/test-cpu-ops tests/test-cpu-attention
+check_PROGRAMS += tests/test-dtype tests/test-cpu-stream tests/test-cpu-kernels tests/test-cpu-matmul \
+	tests/test-cpu-ops tests/test-cpu-attention
+TESTS += tests/test-dtype tests/test-cpu-stream tests/test-cpu-kernels tests/test-cpu-matmul \
+	tests/test-cpu-ops tests/test-cpu-attention
 tests_test_dtype_SOURCES = tests/test-dtype.c
 tests_test_dtype_CFLAGS = $(UNIT_CFLAGS)
 tests_test_dtype_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
+tests_test_cpu_stream_SOURCES = tests/test-cpu-stream.c tests/cpu.h
+tests_test_cpu_stream_CFLAGS = $(UNIT_CFLAGS)
+tests_test_cpu_stream_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
+tests_test_cpu_kernels_SOURCES = tests/test-cpu-kernels.c tests/cpu.h
+tests_test_cpu_kernels_CFLAGS = $(UNIT_CFLAGS)
+tests_test_cpu_kernels_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
 tests_test_cpu_matmul_SOURCES = tests/test-cpu-matmul.c tests/cpu.h
 tests_test_cpu_matmul_CFLAGS = $(UNIT_CFLAGS)
 tests_test_cpu_matmul_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
