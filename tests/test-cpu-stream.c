@@ -188,14 +188,14 @@ static void test_independent(void **state) {
 /* Freeing executes what was marked and drops what was not. */
 static void free_in_flight(Rig *r) {
         enum { N = 100 };
-        int value[N + 1] = {0};
+        int value[N + 1] = {0}, one = 1;
         uint64_t ticket;
         for (int i = 0; i < N; i++) {
                 int n = i + 1;
                 r->ops->upload(r->stream, &value[i], &n, sizeof(n));
                 assert_int_equal(r->ops->mark(r->stream, &ticket), 0);
         }
-        r->ops->upload(r->stream, &value[N], &value[0], sizeof(int));
+        r->ops->upload(r->stream, &value[N], &one, sizeof(int));
         r->ops->stream_free(r->stream);
         for (int i = 0; i < N; i++)
                 assert_int_equal(value[i], i + 1);

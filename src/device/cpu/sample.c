@@ -230,7 +230,7 @@ static uint32_t weigh(Draw *d, float top) {
         if (d->sorted)
                 for (uint32_t i = 0; i < n; i++)
                         d->work[i] = d->candidates[i].logit;
-        d->kernels->exp_sum(d->work, d->work, n, top, 1 / d->params->temperature);
+        d->kernels->exp_sum(d->work, d->work, n, top, CLAMP(1 / d->params->temperature, FLT_MIN, FLT_MAX));
         return n;
 }
 
@@ -248,22 +248,28 @@ static int32_t draw(Draw *d, float top) {
         return d->sorted ? d->candidates[last].id : (int32_t)last;
 }
 
+static int32_t first_of(const Draw *d, float logit) {
+        int32_t id = 0;
+        while (d->work[id] != logit)
+                id++;
+        return id;
+}
+
 static int32_t choose(Draw *d) {
         const SampleParams *p = d->params;
-        Candidate best;
         memcpy(d->work, d->logits, d->n_vocab * sizeof(float));
         apply_bias(d);
         apply_penalties(d);
-        select_top(d->work, d->n_vocab, &best, 1);
-        if (best.logit == -INFINITY)
+        float top = d->kernels->max(d->work, d->n_vocab);
+        if (top == -INFINITY)
                 return 0;
         if (!(p->temperature > 0))
-                return best.id;
+                return first_of(d, top);
         if (p->top_k > 0 && (uint32_t)p->top_k < d->n_vocab)
                 sort_candidates(d, (uint32_t)p->top_k);
-        apply_top_p(d, best.logit);
-        apply_min_p(d, best.logit);
-        return draw(d, best.logit);
+        apply_top_p(d, top);
+        apply_min_p(d, top);
+        return draw(d, top);
 }
 
 /* ---- log-probabilities ---- */
