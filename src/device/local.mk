@@ -21,3 +21,5 @@ libzl_cpu_avx512_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_ISA=avx512
 libzl_cpu_avx512_la_CFLAGS = $(AM_CFLAGS) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 libzl_device_la_LIBADD += libzl-cpu-avx2.la libzl-cpu-avx512.la
 endif
+
+include bench/local.mk
