@@ -96,8 +96,8 @@ static int bench_init(Bench *b, uint32_t threads) {
                 return -1;
         }
         b->memory = aligned_alloc(4096, SPREAD);
-        b->x = calloc(128 * 8192, sizeof(float));
-        b->out = calloc(128 * 8192, sizeof(float));
+        b->x = aligned_alloc(4096, 128 * 8192 * sizeof(float));
+        b->out = aligned_alloc(4096, 128 * 8192 * sizeof(float));
         if (!b->memory || !b->x || !b->out)
                 return -1;
         for (size_t i = 0; i < SPREAD; i++) /* small numbers in every format: no infinities, no subnormals */

@@ -18,7 +18,7 @@
 #include "device/cpu/kernels.h"
 #include "util/macro.h"
 
-#if defined(__AVX2__) || defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -41,8 +41,10 @@ enum { BLOCK = 32, VECS = BLOCK / LANES, MR = 4, NR = 2 };
 
 typedef float Vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t IntVec __attribute__((vector_size(LANES * 4)));
+#if !defined(__AVX2__)
 typedef int8_t ByteVec __attribute__((vector_size(LANES)));
 typedef uint16_t HalfVec __attribute__((vector_size(LANES * 2)));
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
@@ -139,22 +141,41 @@ INLINE Vec from_half(const void *p) {
 }
 
 INLINE Vec from_bfloat(const void *p) {
+#if defined(__AVX512F__)
+        return (Vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16);
+#elif defined(__AVX2__)
+        return (Vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
+#else
         HalfVec h;
         memcpy(&h, p, sizeof(h));
         return (Vec)(__builtin_convertvector(h, IntVec) << 16);
+#endif
 }
 
-INLINE IntVec bytes(const void *p) {
+/* Signed bytes. */
+INLINE IntVec from_bytes(const void *p) {
+#if defined(__AVX512F__)
+        return (IntVec)_mm512_cvtepi8_epi32(_mm_loadu_si128(p));
+#elif defined(__AVX2__)
+        return (IntVec)_mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
+#else
         ByteVec b;
         memcpy(&b, p, sizeof(b));
         return __builtin_convertvector(b, IntVec);
+#endif
 }
 
-INLINE IntVec nibbles(const void *p, bool high) {
-        ByteVec b;
-        memcpy(&b, p, sizeof(b));
-        IntVec i = __builtin_convertvector(b, IntVec);
-        return (high ? i >> 4 : i) & 15;
+/* 16 values of four bits: the low half of each byte, or the high. The value q stands for q - 8. */
+INLINE Vec from_nibbles(const void *p, bool high, Vec scale) {
+#if defined(__AVX512F__)
+        /* Looks all up in the sixteen products there are; the look-up minds the low four bits only. */
+        const Vec values = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+        __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
+        return (Vec)_mm512_permutexvar_ps(high ? _mm512_srli_epi32(q, 4) : q, (__m512)(values * scale));
+#else
+        IntVec b = from_bytes(p);
+        return __builtin_convertvector(((high ? b >> 4 : b) & 15) - 8, Vec) * scale;
+#endif
 }
 
 /* Bytes of a block of 32 values. */
@@ -162,32 +183,36 @@ INLINE size_t block_size(Dtype type) {
         return type == DTYPE_F32 ? 128 : type == DTYPE_Q8_0 ? 34 : type == DTYPE_Q4_0 ? 18 : 64;
 }
 
-/* The factor of a quantised block; not used for plain formats. */
-INLINE float block_scale(Dtype type, const char *block) {
+INLINE bool is_plain(Dtype type) {
+        return type != DTYPE_Q8_0 && type != DTYPE_Q4_0;
+}
+
+/* The factor of a quantised block in every lane; not used for plain formats. */
+INLINE Vec block_scale(Dtype type, const char *block) {
         uint16_t d;
-        if (type != DTYPE_Q8_0 && type != DTYPE_Q4_0)
-                return 1;
+        if (is_plain(type))
+                return splat(1);
         memcpy(&d, block, sizeof(d));
-#if defined(__AVX2__) || defined(__AVX512F__)
-        return _cvtsh_ss(d);
+#if defined(__AVX512F__)
+        return (Vec)_mm512_cvtph_ps(_mm256_set1_epi16((short)d));
+#elif defined(__AVX2__)
+        return (Vec)_mm256_cvtph_ps(_mm_set1_epi16((short)d));
 #else
-        return half_to_float(d);
+        return splat(half_to_float(d));
 #endif
 }
 
 /* Vector v of a block. Products of a half and a small integer are exact in float. */
-INLINE Vec block_vec(Dtype type, const char *block, int v, float scale) {
+INLINE Vec block_vec(Dtype type, const char *block, int v, Vec scale) {
         switch (type) {
         case DTYPE_F16:
                 return from_half(block + v * LANES * 2);
         case DTYPE_BF16:
                 return from_bfloat(block + v * LANES * 2);
         case DTYPE_Q8_0:
-                return __builtin_convertvector(bytes(block + 2 + v * LANES), Vec) * scale;
-        case DTYPE_Q4_0: {
-                IntVec q = nibbles(block + 2 + v * LANES % 16, v * LANES >= 16) - 8;
-                return __builtin_convertvector(q, Vec) * scale;
-        }
+                return __builtin_convertvector(from_bytes(block + 2 + v * LANES), Vec) * scale;
+        case DTYPE_Q4_0:
+                return from_nibbles(block + 2 + v * LANES % 16, v * LANES >= 16, scale);
         case DTYPE_F32:
         default:
                 return load(block + v * LANES * 4);
@@ -209,17 +234,17 @@ typedef struct Tile {
 /* Adds the products of one block of each row. */
 INLINE void tile_step(Dtype type, int mr, int nr, Tile *t, const char *w, size_t w_stride, const float *x,
                       size_t x_stride) {
-        float scale[MR];
+        Vec scale[MR];
         UNROLL for (int r = 0; r < mr; r++)
                 scale[r] = block_scale(type, w + r * w_stride);
         UNROLL for (int v = 0; v < VECS; v++) {
-                Vec xv[NR_MAX];
-                UNROLL for (int c = 0; c < nr; c++)
-                        xv[c] = load(x + c * x_stride + v * LANES);
-                UNROLL for (int r = 0; r < mr; r++) {
-                        Vec wv = block_vec(type, w + r * w_stride, v, scale[r]);
-                        UNROLL for (int c = 0; c < nr; c++)
-                                t->acc[r][c] = mul_add(wv, xv[c], t->acc[r][c]);
+                Vec wv[MR];
+                UNROLL for (int r = 0; r < mr; r++)
+                        wv[r] = block_vec(type, w + r * w_stride, v, scale[r]);
+                UNROLL for (int c = 0; c < nr; c++) {
+                        Vec xv = load(x + c * x_stride + v * LANES);
+                        UNROLL for (int r = 0; r < mr; r++)
+                                t->acc[r][c] = mul_add(wv[r], xv, t->acc[r][c]);
                 }
         }
 }
@@ -236,6 +261,14 @@ INLINE void tile_step_part(Dtype type, int mr, int nr, Tile *t, const char *w, s
         tile_step(type, mr, nr, t, wp[0], sizeof(wp[0]), xp[0], BLOCK);
 }
 
+/* Asks for the block at the same place of each row of the next tile. The processor itself follows rows only after it
+ * has seen some of each, which is too late for rows of a few kilobytes that come from memory. */
+INLINE void tile_prefetch(Dtype type, int mr, const char *w, size_t w_stride) {
+        UNROLL for (int r = 0; r < mr; r++)
+                UNROLL for (size_t i = 0; i < block_size(type); i += 64)
+                        __builtin_prefetch(w + (size_t)(mr + r) * w_stride + i, 0, 2);
+}
+
 /* One tile over at most CPU_DOT_BLOCK values. */
 INLINE void tile_block(Dtype type, int mr, int nr, const char *w, size_t w_stride, const float *x, size_t x_stride,
                        size_t k, float *out, size_t out_stride) {
@@ -244,9 +277,12 @@ INLINE void tile_block(Dtype type, int mr, int nr, const char *w, size_t w_strid
                 UNROLL for (int c = 0; c < nr; c++)
                         t.acc[r][c] = splat(0);
         size_t blocks = k / BLOCK;
-        for (size_t b = 0; b < blocks; b++)
+        for (size_t b = 0; b < blocks; b++) {
+                if (nr == 1)
+                        tile_prefetch(type, mr, w + b * block_size(type), w_stride);
                 tile_step(type, mr, nr, &t, w + b * block_size(type), w_stride, x + b * BLOCK, x_stride);
-        if (k % BLOCK > 0)
+        }
+        if (is_plain(type) && k % BLOCK > 0)
                 tile_step_part(type, mr, nr, &t, w + blocks * block_size(type), w_stride, x + blocks * BLOCK, x_stride,
                                k % BLOCK);
         UNROLL for (int r = 0; r < mr; r++)
@@ -372,16 +408,16 @@ static void mix(const CpuMix *a) {
 
 INLINE void dequantise_as(Dtype type, const char *row, float *out, size_t n) {
         for (; n >= BLOCK; n -= BLOCK, out += BLOCK, row += block_size(type)) {
-                float scale = block_scale(type, row);
+                Vec scale = block_scale(type, row);
                 UNROLL for (int v = 0; v < VECS; v++)
                         store(out + v * LANES, block_vec(type, row, v, scale));
         }
-        if (n > 0) {
+        if (is_plain(type) && n > 0) {
                 char wp[BLOCK * 4];
                 float t[BLOCK];
                 block_pad(type, wp, row, n);
                 UNROLL for (int v = 0; v < VECS; v++)
-                        store(t + v * LANES, block_vec(type, wp, v, 1));
+                        store(t + v * LANES, block_vec(type, wp, v, splat(1)));
                 memcpy(out, t, n * sizeof(float));
         }
 }
@@ -408,7 +444,7 @@ static void dequantise(Dtype type, const void *row, float *out, size_t n) {
 
 static void to_f16(const float *x, uint16_t *out, size_t n) {
         for (size_t i = 0; i < n; i++)
-#if defined(__AVX2__) || defined(__AVX512F__)
+#if defined(__AVX2__)
                 out[i] = _cvtss_sh(x[i], _MM_FROUND_TO_NEAREST_INT);
 #else
                 out[i] = half_from_float(x[i]);
