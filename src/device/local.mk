@@ -1,1 +1,25 @@
 # Files of src/device, and the libraries and programs they make.
+noinst_LTLIBRARIES += libzl-device.la
+libzl_device_la_SOURCES = \
+	src/device/dtype.h src/device/dtype.c \
+	src/device/device.h src/device/device.c \
+	src/device/cpu/cpu.h src/device/cpu/device.c src/device/cpu/stream.c \
+	src/device/cpu/kernels.h src/device/cpu/half.h src/device/cpu/isa.c src/device/cpu/kernels.c \
+	src/device/cpu/matmul.c src/device/cpu/embed.c src/device/cpu/norm.c src/device/cpu/rope.c \
+	src/device/cpu/attention.c src/device/cpu/elementwise.c src/device/cpu/sample.c
+libzl_device_la_CFLAGS = $(AM_CFLAGS) -pthread
+libzl_device_la_LIBADD =
+
+# The inner loops again, for each instruction set that may be found at run time.
+if HOST_X86_64
+noinst_LTLIBRARIES += libzl-cpu-avx2.la libzl-cpu-avx512.la
+libzl_cpu_avx2_la_SOURCES = src/device/cpu/kernels.c
+libzl_cpu_avx2_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_ISA=avx2
+libzl_cpu_avx2_la_CFLAGS = $(AM_CFLAGS) -mavx2 -mfma -mf16c
+libzl_cpu_avx512_la_SOURCES = src/device/cpu/kernels.c
+libzl_cpu_avx512_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_ISA=avx512
+libzl_cpu_avx512_la_CFLAGS = $(AM_CFLAGS) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
+libzl_device_la_LIBADD += libzl-cpu-avx2.la libzl-cpu-avx512.la
+endif
+
+include bench/local.mk

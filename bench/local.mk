@@ -1,0 +1,4 @@
+# Programs that measure. They are built, so that they keep up with the code, but never run by the tests.
+noinst_PROGRAMS += bench/cpu-ops
+bench_cpu_ops_SOURCES = bench/cpu-ops.c
+bench_cpu_ops_LDADD = libzl-device.la libzl-util.la

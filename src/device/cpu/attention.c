@@ -1,0 +1,193 @@
+/* Attention over the paged KV cache.
+ *
+ * A row and a KV head make one piece of work, which no other row or thread has a part in. Its positions are taken in
+ * chunks of CHUNK, cut at multiples of CHUNK of the position itself, with the running maximum and sum of the online
+ * softmax (Milakov and Gimelshein 2018):
+ *
+ *      m' = max(m, max_j s_j);   out, sum *= e^(m - m');   out += e^(s_j - m') v_j;   sum += e^(s_j - m')
+ *
+ * and out / sum at the end. So the order of summation is a matter of the row's position and window only. The query
+ * heads that share the KV head are done together, up to GROUP at a time, so that keys and values are read once. */
+#include <math.h>
+#include <string.h>
+
+#include "device/cpu/cpu.h"
+
+enum { CHUNK = 128, GROUP = 8 };
+
+typedef struct KvStore {
+        KvLayer kv;
+        Rows rows;
+        const float *k, *v;
+} KvStore;
+
+/* Values of one position. */
+static size_t kv_width(const KvLayer *kv) {
+        return (size_t)kv->n_kv_heads * kv->head_dim;
+}
+
+/* Where a position's first KV head is, counted in values. */
+static size_t kv_offset(const KvLayer *kv, int32_t slot, uint32_t position) {
+        int32_t page = kv->block_tables[(size_t)slot * kv->max_pages + position / kv->page_size];
+        return ((size_t)page * kv->page_size + position % kv->page_size) * kv_width(kv);
+}
+
+static void store_row(const KvLayer *kv, void *cache, size_t at, const float *x, const CpuThread *t) {
+        if (kv->type == DTYPE_F16)
+                t->kernels->to_f16(x, (uint16_t *)cache + at, kv_width(kv));
+        else
+                memcpy((float *)cache + at, x, kv_width(kv) * sizeof(float));
+}
+
+static void kv_store_run(const void *args, const CpuThread *t) {
+        const KvStore *a = args;
+        CpuShare mine = cpu_share(t, a->rows.n, 1);
+        for (size_t i = mine.begin; i < mine.end; i++) {
+                size_t at = kv_offset(&a->kv, a->rows.slot[i], (uint32_t)a->rows.position[i]);
+                store_row(&a->kv, a->kv.k, at, a->k + i * kv_width(&a->kv), t);
+                store_row(&a->kv, a->kv.v, at, a->v + i * kv_width(&a->kv), t);
+        }
+}
+
+void cpu_kv_store(Stream *s, const KvLayer *kv, const Rows *rows, const float *k, const float *v) {
+        stream_record(s, kv_store_run, &(KvStore){*kv, *rows, k, v}, sizeof(KvStore));
+}
+
+typedef struct Attention {
+        float *out;
+        const float *q;
+        KvLayer kv;
+        Rows rows;
+        uint32_t n_heads, window;
+        float scale;
+} Attention;
+
+/* Up to GROUP query heads of one row that read the same KV head. */
+typedef struct Group {
+        const Attention *a;
+        const CpuKernels *kernels;
+        int32_t slot;
+        uint32_t kv_head, n;
+        const float *q;
+        float *out;
+        float max[GROUP], sum[GROUP];
+        float scores[GROUP][CHUNK]; /* then their exponentials */
+} Group;
+
+/* Positions from `begin` on that lie in one page, before `end`. */
+static uint32_t page_run(const KvLayer *kv, uint32_t begin, uint32_t end) {
+        return MIN(end - begin, kv->page_size - begin % kv->page_size);
+}
+
+static const void *kv_at(const Group *g, const void *cache, uint32_t position) {
+        const KvLayer *kv = &g->a->kv;
+        size_t at = kv_offset(kv, g->slot, position) + (size_t)g->kv_head * kv->head_dim;
+        return (const char *)cache + at * (kv->type == DTYPE_F16 ? 2 : 4);
+}
+
+static void chunk_scores(Group *g, uint32_t begin, uint32_t end) {
+        const KvLayer *kv = &g->a->kv;
+        memset(g->scores, 0, sizeof(g->scores));
+        for (uint32_t p = begin, n; p < end; p += n) {
+                n = page_run(kv, p, end);
+                g->kernels->dots(&(CpuDots){
+                        .type = kv->type,
+                        .w = kv_at(g, kv->k, p),
+                        .w_stride = dtype_row_size(kv->type, kv_width(kv)),
+                        .n_w = n,
+                        .x = g->q,
+                        .x_stride = kv->head_dim,
+                        .n_x = g->n,
+                        .out = &g->scores[0][p - begin],
+                        .out_stride = CHUNK,
+                        .k = kv->head_dim,
+                });
+        }
+}
+
+/* Scores to exponentials; what is summed so far is brought to the new maximum. */
+static void chunk_softmax(Group *g, uint32_t n) {
+        const KvLayer *kv = &g->a->kv;
+        for (uint32_t h = 0; h < g->n; h++) {
+                float *scores = g->scores[h];
+                g->kernels->scale(scores, n, g->a->scale);
+                float most = MAX(g->max[h], g->kernels->max(scores, n));
+                if (most > g->max[h]) {
+                        float shrink = expf(g->max[h] - most);
+                        g->sum[h] *= shrink;
+                        g->kernels->scale(g->out + (size_t)h * kv->head_dim, kv->head_dim, shrink);
+                        g->max[h] = most;
+                }
+                g->sum[h] += g->kernels->exp_sum(scores, scores, n, most, 1);
+        }
+}
+
+static void chunk_values(Group *g, uint32_t begin, uint32_t end) {
+        const KvLayer *kv = &g->a->kv;
+        for (uint32_t p = begin, n; p < end; p += n) {
+                n = page_run(kv, p, end);
+                g->kernels->mix(&(CpuMix){
+                        .type = kv->type,
+                        .w = kv_at(g, kv->v, p),
+                        .w_stride = dtype_row_size(kv->type, kv_width(kv)),
+                        .n_w = n,
+                        .p = &g->scores[0][p - begin],
+                        .p_stride = CHUNK,
+                        .n_p = g->n,
+                        .out = g->out,
+                        .out_stride = kv->head_dim,
+                        .dim = kv->head_dim,
+                });
+        }
+}
+
+static void group_run(Group *g, uint32_t begin, uint32_t end) {
+        size_t dim = g->a->kv.head_dim;
+        memset(g->out, 0, g->n * dim * sizeof(float));
+        for (uint32_t h = 0; h < g->n; h++) {
+                g->max[h] = -INFINITY;
+                g->sum[h] = 0;
+        }
+        for (uint32_t p = begin, next; p < end; p = next) {
+                next = MIN(end, (p / CHUNK + 1) * CHUNK);
+                chunk_scores(g, p, next);
+                chunk_softmax(g, next - p);
+                chunk_values(g, p, next);
+        }
+        for (uint32_t h = 0; h < g->n; h++)
+                g->kernels->scale(g->out + h * dim, dim, 1 / g->sum[h]);
+}
+
+static void kv_head_run(const Attention *a, uint32_t row, uint32_t kv_head, const CpuThread *t) {
+        uint32_t end = (uint32_t)a->rows.position[row] + 1, per_kv = a->n_heads / a->kv.n_kv_heads;
+        uint32_t begin = a->window > 0 && end > a->window ? end - a->window : 0;
+        Group g = {.a = a, .kernels = t->kernels, .slot = a->rows.slot[row], .kv_head = kv_head};
+        for (uint32_t h = 0; h < per_kv; h += GROUP) {
+                size_t at = ((size_t)row * a->n_heads + (size_t)kv_head * per_kv + h) * a->kv.head_dim;
+                g.n = MIN(per_kv - h, (uint32_t)GROUP);
+                g.q = a->q + at;
+                g.out = a->out + at;
+                group_run(&g, begin, end);
+        }
+}
+
+/* Later rows of a prompt see more: dealing the pieces out in turn gives every thread some of each. */
+static void attention_run(const void *args, const CpuThread *t) {
+        const Attention *a = args;
+        size_t n = (size_t)a->rows.n * a->kv.n_kv_heads;
+        for (size_t i = t->index; i < n; i += t->n_threads)
+                kv_head_run(a, (uint32_t)(i / a->kv.n_kv_heads), (uint32_t)(i % a->kv.n_kv_heads), t);
+}
+
+void cpu_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
+                   uint32_t window, float scale) {
+        stream_record(s, attention_run,
+                      &(Attention){.out = out,
+                                   .q = q,
+                                   .kv = *kv,
+                                   .rows = *rows,
+                                   .n_heads = n_heads,
+                                   .window = window,
+                                   .scale = scale},
+                      sizeof(Attention));
+}

@@ -1,0 +1,68 @@
+/* What the files of the CPU device share: how an operation is recorded and run, and the operations themselves.
+ *
+ * An operation is a function and a copy of its arguments. Every thread of the stream's group calls the function with
+ * the same arguments and its own CpuThread; the function does that thread's share of the output, chosen by its
+ * index alone, and touches nothing else. When all have returned, the next operation runs. */
+#pragma once
+
+#include "device/cpu/kernels.h"
+#include "device/device.h"
+
+/* A panel of weights, de-quantised once and used for many activation rows: rows × columns of float32 that stay in
+ * the second-level cache. */
+enum { PANEL_ROWS = 32, PANEL_COLS = CPU_DOT_BLOCK };
+
+typedef struct CpuThread {
+        unsigned index, n_threads;
+        const CpuKernels *kernels;
+        float *panel;  /* [PANEL_ROWS, PANEL_COLS], this thread's own */
+        char *scratch; /* what stream_op() was asked for, this thread's own */
+} CpuThread;
+
+typedef void CpuRun(const void *args, const CpuThread *t);
+
+/* Appends an operation with room for `size` bytes of arguments, to be filled by the caller. `scratch` bytes per thread
+ * are at hand when it runs. NULL without memory: then the stream has failed. */
+void *stream_op(Stream *s, CpuRun *run, size_t size, size_t scratch);
+/* Appends an operation with a copy of its arguments. */
+void stream_record(Stream *s, CpuRun *run, const void *args, size_t size);
+
+int cpu_stream_new(unsigned threads, const CpuKernels *kernels, Stream **ret, Error *e);
+void cpu_stream_free(Stream *s);
+int cpu_eventfd(Stream *s);
+int cpu_mark(Stream *s, uint64_t *ret_ticket);
+int cpu_poll(Stream *s, uint64_t *ret_ticket);
+int cpu_wait(Stream *s, uint64_t ticket);
+void cpu_upload(Stream *s, void *dev, const void *host, size_t n);
+void cpu_download(Stream *s, void *host, const void *dev, size_t n);
+
+/* The operations; see DeviceOps. */
+void cpu_embed(Stream *s, float *out, const Matrix *table, const Rows *rows);
+void cpu_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
+                 float eps);
+void cpu_matmul(Stream *s, float *out, const Matrix *w, const float *x, uint32_t n_rows, const float *bias,
+                bool accumulate);
+void cpu_rope(Stream *s, float *x, const Rows *rows, uint32_t n_heads, uint32_t head_dim, const Rope *rope);
+void cpu_kv_store(Stream *s, const KvLayer *kv, const Rows *rows, const float *k, const float *v);
+void cpu_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
+                   uint32_t window, float scale);
+void cpu_swiglu(Stream *s, float *out, const float *gate, const float *up, size_t n);
+void cpu_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);
+void cpu_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
+                const Rows *rows, const SampleParams *params);
+
+/* This thread's part [begin, end) of n items, in whole multiples of `align` but for the last. */
+typedef struct CpuShare {
+        size_t begin, end;
+} CpuShare;
+
+static inline CpuShare cpu_share(const CpuThread *t, size_t n, size_t align) {
+        size_t units = n / align + (n % align != 0), each = units / t->n_threads, more = units % t->n_threads;
+        size_t begin = t->index * each + MIN(t->index, more), end = begin + each + (t->index < more);
+        return (CpuShare){MIN(begin * align, n), MIN(end * align, n)};
+}
+
+/* The token of row i: see Rows. */
+static inline int32_t *cpu_token(const Rows *rows, uint32_t i) {
+        return rows->tokens + (size_t)rows->slot[i] * rows->context + (size_t)rows->position[i];
+}

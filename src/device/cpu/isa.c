@@ -1,0 +1,48 @@
+/* Which of the compiled instruction sets is used; see kernels.h. */
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/cpu/kernels.h"
+#include "util/macro.h"
+
+#ifdef __x86_64__
+static bool has_avx2(void) {
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+
+static bool has_avx512(void) {
+        return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+static bool has_generic(void) {
+        return true;
+}
+
+/* Best first. */
+static const struct {
+        const CpuKernels *kernels;
+        bool (*supported)(void);
+} sets[] = {
+#ifdef __x86_64__
+        {&cpu_kernels_avx512, has_avx512},
+        {&cpu_kernels_avx2, has_avx2},
+#endif
+        {&cpu_kernels_generic, has_generic},
+};
+
+const CpuKernels *cpu_kernels(void) {
+        const char *wanted = getenv("ZEROLLAMA_CPU_ISA");
+        const CpuKernels *best = NULL;
+        for (size_t i = 0; i < ARRAY_SIZE(sets); i++) {
+                if (!sets[i].supported())
+                        continue;
+                if (wanted && strcmp(wanted, sets[i].kernels->name) == 0)
+                        return sets[i].kernels;
+                if (!best)
+                        best = sets[i].kernels;
+        }
+        return best;
+}

@@ -1,0 +1,527 @@
+/* The inner loops, written once with vectors of whatever length the compiler's target has; see kernels.h.
+ *
+ * This file is compiled with -DCPU_ISA=generic for any processor, and on x86-64 again with CPU_ISA avx2 and avx512
+ * and the flags to match. Only what vector extensions cannot say (fused multiply-add, half precision) is written with
+ * the target's own intrinsics. The last, partial vector of a row is always computed as a whole vector padded with
+ * zeros, so that a value's result does not depend on where in a vector it stands.
+ *
+ * Tiles. dots() walks over its rows in tiles of MR rows of w and NR rows of x, with one accumulator vector for each
+ * pair. Every tile shape is the same inline function with constant bounds, unrolled by the compiler.
+ *
+ * Values are handled 32 at a time, a block of the quantised formats and of memory for the plain ones. */
+#include <float.h>
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "device/cpu/half.h"
+#include "device/cpu/kernels.h"
+#include "util/macro.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#ifndef CPU_ISA
+#define CPU_ISA generic
+#endif
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+#define STRING_(a) #a
+#define STRING(a) STRING_(a)
+
+#if defined(__AVX512F__)
+enum { LANES = 16, NR_MAX = 6 };
+#elif defined(__AVX2__)
+enum { LANES = 8, NR_MAX = 3 };
+#else
+enum { LANES = 4, NR_MAX = 3 };
+#endif
+enum { BLOCK = 32, VECS = BLOCK / LANES, MR = 4, NR = 2 };
+
+typedef float Vec __attribute__((vector_size(LANES * 4)));
+typedef int32_t IntVec __attribute__((vector_size(LANES * 4)));
+#if !defined(__AVX2__)
+typedef int8_t ByteVec __attribute__((vector_size(LANES)));
+typedef uint16_t HalfVec __attribute__((vector_size(LANES * 2)));
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 8")
+
+/* ---- vectors ---- */
+
+INLINE Vec load(const void *p) {
+        Vec v;
+        memcpy(&v, p, sizeof(v));
+        return v;
+}
+
+INLINE void store(void *p, Vec v) {
+        memcpy(p, &v, sizeof(v));
+}
+
+INLINE Vec load_part(const float *p, size_t n) {
+        float t[LANES] = {0};
+        memcpy(t, p, n * sizeof(float));
+        return load(t);
+}
+
+INLINE void store_part(float *p, Vec v, size_t n) {
+        memcpy(p, &v, n * sizeof(float));
+}
+
+INLINE Vec splat(float x) {
+        return x - (Vec){0};
+}
+
+INLINE Vec mul_add(Vec a, Vec b, Vec c) {
+#if defined(__AVX512F__)
+        return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+        return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+        return a * b + c;
+#endif
+}
+
+INLINE Vec blend(IntVec mask, Vec yes, Vec no) {
+        return (Vec)((mask & (IntVec)yes) | (~mask & (IntVec)no));
+}
+
+/* Halves onto halves: 16 lanes to 8 to 4 to 2 to 1. */
+INLINE float fold(Vec v) {
+        float t[LANES];
+        store(t, v);
+        UNROLL for (int half = LANES / 2; half > 0; half /= 2) {
+                UNROLL for (int i = 0; i < half; i++)
+                        t[i] += t[i + half];
+        }
+        return t[0];
+}
+
+/* e^x to 2 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by its Taylor series (the first term left out is r^8/8! < 6e-9),
+ * times 2^n in two factors so that results near both ends of the range come out right. Beyond the ends the clamp gives
+ * 0 and infinity; NaN passes both comparisons and stays. */
+INLINE Vec vec_exp(Vec x) {
+        x = blend(x < -104.0f, splat(-104.0f), x);
+        x = blend(x > 89.0f, splat(89.0f), x);
+        const float round = 0x1.8p23f; /* adding it leaves no bits for a fraction */
+        Vec n = mul_add(x, splat(1.44269504f), splat(round)) - round;
+        /* ln 2 in two parts, the first short enough for n times it to be exact */
+        Vec r = mul_add(n, splat(-0x1.62e4p-1f), x);
+        r = mul_add(n, splat(-0x1.7f7d1cp-20f), r);
+        Vec e = splat(1.0f / 5040);
+        e = mul_add(e, r, splat(1.0f / 720));
+        e = mul_add(e, r, splat(1.0f / 120));
+        e = mul_add(e, r, splat(1.0f / 24));
+        e = mul_add(e, r, splat(1.0f / 6));
+        e = mul_add(e, r, splat(0.5f));
+        e = mul_add(e, r, splat(1.0f));
+        e = mul_add(e, r, splat(1.0f));
+        IntVec k = __builtin_convertvector(blend(n == n, n, splat(0)), IntVec), half = k >> 1;
+        return e * (Vec)((half + 127) << 23) * (Vec)((k - half + 127) << 23);
+}
+
+/* ---- formats ---- */
+
+INLINE Vec from_half(const void *p) {
+#if defined(__AVX512F__)
+        return (Vec)_mm512_cvtph_ps(_mm256_loadu_si256(p));
+#elif defined(__AVX2__)
+        return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(p));
+#else
+        uint16_t h[LANES];
+        float f[LANES];
+        memcpy(h, p, sizeof(h));
+        UNROLL for (int i = 0; i < LANES; i++)
+                f[i] = half_to_float(h[i]);
+        return load(f);
+#endif
+}
+
+INLINE Vec from_bfloat(const void *p) {
+#if defined(__AVX512F__)
+        return (Vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16);
+#elif defined(__AVX2__)
+        return (Vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
+#else
+        HalfVec h;
+        memcpy(&h, p, sizeof(h));
+        return (Vec)(__builtin_convertvector(h, IntVec) << 16);
+#endif
+}
+
+/* Signed bytes. */
+INLINE IntVec from_bytes(const void *p) {
+#if defined(__AVX512F__)
+        return (IntVec)_mm512_cvtepi8_epi32(_mm_loadu_si128(p));
+#elif defined(__AVX2__)
+        return (IntVec)_mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
+#else
+        ByteVec b;
+        memcpy(&b, p, sizeof(b));
+        return __builtin_convertvector(b, IntVec);
+#endif
+}
+
+/* 16 values of four bits: the low half of each byte, or the high. The value q stands for q - 8. */
+INLINE Vec from_nibbles(const void *p, bool high, Vec scale) {
+#if defined(__AVX512F__)
+        /* Looks all up in the sixteen products there are; the look-up minds the low four bits only. */
+        const Vec values = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+        __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
+        return (Vec)_mm512_permutexvar_ps(high ? _mm512_srli_epi32(q, 4) : q, (__m512)(values * scale));
+#else
+        IntVec b = from_bytes(p);
+        return __builtin_convertvector(((high ? b >> 4 : b) & 15) - 8, Vec) * scale;
+#endif
+}
+
+/* Bytes of a block of 32 values. */
+INLINE size_t block_size(Dtype type) {
+        return type == DTYPE_F32 ? 128 : type == DTYPE_Q8_0 ? 34 : type == DTYPE_Q4_0 ? 18 : 64;
+}
+
+INLINE bool is_plain(Dtype type) {
+        return type != DTYPE_Q8_0 && type != DTYPE_Q4_0;
+}
+
+/* The factor of a quantised block in every lane; not used for plain formats. */
+INLINE Vec block_scale(Dtype type, const char *block) {
+        uint16_t d;
+        if (is_plain(type))
+                return splat(1);
+        memcpy(&d, block, sizeof(d));
+#if defined(__AVX512F__)
+        return (Vec)_mm512_cvtph_ps(_mm256_set1_epi16((short)d));
+#elif defined(__AVX2__)
+        return (Vec)_mm256_cvtph_ps(_mm_set1_epi16((short)d));
+#else
+        return splat(half_to_float(d));
+#endif
+}
+
+/* Vector v of a block. Products of a half and a small integer are exact in float. */
+INLINE Vec block_vec(Dtype type, const char *block, int v, Vec scale) {
+        switch (type) {
+        case DTYPE_F16:
+                return from_half(block + v * LANES * 2);
+        case DTYPE_BF16:
+                return from_bfloat(block + v * LANES * 2);
+        case DTYPE_Q8_0:
+                return __builtin_convertvector(from_bytes(block + 2 + v * LANES), Vec) * scale;
+        case DTYPE_Q4_0:
+                return from_nibbles(block + 2 + v * LANES % 16, v * LANES >= 16, scale);
+        case DTYPE_F32:
+        default:
+                return load(block + v * LANES * 4);
+        }
+}
+
+/* The last n < 32 values of a row of a plain format, as a block padded with zeros. */
+INLINE void block_pad(Dtype type, char *block, const char *from, size_t n) {
+        memset(block, 0, block_size(type));
+        memcpy(block, from, n * block_size(type) / BLOCK);
+}
+
+/* ---- dot products ---- */
+
+typedef struct Tile {
+        Vec acc[MR][NR_MAX]; /* in registers: only constant indices touch it */
+} Tile;
+
+/* Adds the products of one block of each row. */
+INLINE void tile_step(Dtype type, int mr, int nr, Tile *t, const char *w, size_t w_stride, const float *x,
+                      size_t x_stride) {
+        Vec scale[MR];
+        UNROLL for (int r = 0; r < mr; r++)
+                scale[r] = block_scale(type, w + r * w_stride);
+        UNROLL for (int v = 0; v < VECS; v++) {
+                Vec wv[MR];
+                UNROLL for (int r = 0; r < mr; r++)
+                        wv[r] = block_vec(type, w + r * w_stride, v, scale[r]);
+                UNROLL for (int c = 0; c < nr; c++) {
+                        Vec xv = load(x + c * x_stride + v * LANES);
+                        UNROLL for (int r = 0; r < mr; r++)
+                                t->acc[r][c] = mul_add(wv[r], xv, t->acc[r][c]);
+                }
+        }
+}
+
+/* The step for the last n < 32 values of the rows. */
+INLINE void tile_step_part(Dtype type, int mr, int nr, Tile *t, const char *w, size_t w_stride, const float *x,
+                           size_t x_stride, size_t n) {
+        char wp[MR][BLOCK * 4];
+        float xp[NR_MAX][BLOCK] = {0};
+        for (int r = 0; r < mr; r++)
+                block_pad(type, wp[r], w + r * w_stride, n);
+        for (int c = 0; c < nr; c++)
+                memcpy(xp[c], x + c * x_stride, n * sizeof(float));
+        tile_step(type, mr, nr, t, wp[0], sizeof(wp[0]), xp[0], BLOCK);
+}
+
+/* Asks for the block at the same place of each row of the next tile. The processor itself follows rows only after it
+ * has seen some of each, which is too late for rows of a few kilobytes that come from memory. */
+INLINE void tile_prefetch(Dtype type, int mr, const char *w, size_t w_stride) {
+        UNROLL for (int r = 0; r < mr; r++)
+                UNROLL for (size_t i = 0; i < block_size(type); i += 64)
+                        __builtin_prefetch(w + (size_t)(mr + r) * w_stride + i, 0, 2);
+}
+
+/* One tile over at most CPU_DOT_BLOCK values. */
+INLINE void tile_block(Dtype type, int mr, int nr, const char *w, size_t w_stride, const float *x, size_t x_stride,
+                       size_t k, float *out, size_t out_stride) {
+        Tile t;
+        UNROLL for (int r = 0; r < mr; r++)
+                UNROLL for (int c = 0; c < nr; c++)
+                        t.acc[r][c] = splat(0);
+        size_t blocks = k / BLOCK;
+        for (size_t b = 0; b < blocks; b++) {
+                if (nr == 1)
+                        tile_prefetch(type, mr, w + b * block_size(type), w_stride);
+                tile_step(type, mr, nr, &t, w + b * block_size(type), w_stride, x + b * BLOCK, x_stride);
+        }
+        if (is_plain(type) && k % BLOCK > 0)
+                tile_step_part(type, mr, nr, &t, w + blocks * block_size(type), w_stride, x + blocks * BLOCK, x_stride,
+                               k % BLOCK);
+        UNROLL for (int r = 0; r < mr; r++)
+                UNROLL for (int c = 0; c < nr; c++)
+                        out[c * out_stride + r] += fold(t.acc[r][c]);
+}
+
+INLINE void tile(const CpuDots *a, Dtype type, int mr, int nr, size_t r, size_t c) {
+        const char *w = (const char *)a->w + r * a->w_stride;
+        const float *x = a->x + c * a->x_stride;
+        float *out = a->out + c * a->out_stride + r;
+        for (size_t k = 0; k < a->k; k += CPU_DOT_BLOCK)
+                tile_block(type, mr, nr, w + k / BLOCK * block_size(type), a->w_stride, x + k, a->x_stride,
+                           MIN(a->k - k, (size_t)CPU_DOT_BLOCK), out, a->out_stride);
+}
+
+/* All rows of w for nr rows of x from c on. */
+INLINE void tile_column(const CpuDots *a, Dtype type, int nr, size_t c) {
+        size_t r = 0;
+        for (; r + MR <= a->n_w; r += MR)
+                tile(a, type, MR, nr, r, c);
+        for (; r < a->n_w; r++)
+                tile(a, type, 1, nr, r, c);
+}
+
+INLINE void dots_of(const CpuDots *a, Dtype type, int nr) {
+        size_t c = 0;
+        for (; c + nr <= a->n_x; c += nr)
+                tile_column(a, type, nr, c);
+        for (; c < a->n_x; c++)
+                tile_column(a, type, 1, c);
+}
+
+/* Functions of their own, so that each is compiled for itself. */
+#define DOTS(name, type, nr)                                             \
+        static __attribute__((noinline)) void name(const CpuDots *a) {   \
+                dots_of(a, type, nr);                                    \
+        }
+DOTS(dots_f32, DTYPE_F32, NR_MAX)
+DOTS(dots_f16, DTYPE_F16, NR)
+DOTS(dots_bf16, DTYPE_BF16, NR)
+DOTS(dots_q8_0, DTYPE_Q8_0, NR)
+DOTS(dots_q4_0, DTYPE_Q4_0, NR)
+
+static void dots(const CpuDots *a) {
+        switch (a->type) {
+        case DTYPE_F32:
+                dots_f32(a);
+                break;
+        case DTYPE_F16:
+                dots_f16(a);
+                break;
+        case DTYPE_BF16:
+                dots_bf16(a);
+                break;
+        case DTYPE_Q8_0:
+                dots_q8_0(a);
+                break;
+        case DTYPE_Q4_0:
+                dots_q4_0(a);
+                break;
+        }
+}
+
+/* ---- weighted sums of rows ---- */
+
+INLINE Vec row_vec(Dtype type, const char *row, size_t d) {
+        return type == DTYPE_F16 ? from_half(row + d * 2) : load(row + d * 4);
+}
+
+INLINE Vec row_part(Dtype type, const char *row, size_t d, size_t n) {
+        char t[LANES * 4] = {0};
+        memcpy(t, row + d * (type == DTYPE_F16 ? 2 : 4), n * (type == DTYPE_F16 ? 2 : 4));
+        return row_vec(type, t, 0);
+}
+
+/* `vecs` vectors of one output, kept in registers over all rows. */
+INLINE void mix_vecs(const CpuMix *a, Dtype type, int vecs, size_t c, size_t d) {
+        const char *row = a->w;
+        const float *p = a->p + c * a->p_stride;
+        float *out = a->out + c * a->out_stride + d;
+        Vec acc[4];
+        UNROLL for (int v = 0; v < vecs; v++)
+                acc[v] = load(out + v * LANES);
+        for (size_t r = 0; r < a->n_w; r++, row += a->w_stride)
+                UNROLL for (int v = 0; v < vecs; v++)
+                        acc[v] = mul_add(splat(p[r]), row_vec(type, row, d + v * LANES), acc[v]);
+        UNROLL for (int v = 0; v < vecs; v++)
+                store(out + v * LANES, acc[v]);
+}
+
+INLINE void mix_part(const CpuMix *a, Dtype type, size_t c, size_t d) {
+        const char *row = a->w;
+        const float *p = a->p + c * a->p_stride;
+        float *out = a->out + c * a->out_stride + d;
+        size_t n = a->dim - d;
+        Vec acc = load_part(out, n);
+        for (size_t r = 0; r < a->n_w; r++, row += a->w_stride)
+                acc = mul_add(splat(p[r]), row_part(type, row, d, n), acc);
+        store_part(out, acc, n);
+}
+
+INLINE void mix_of(const CpuMix *a, Dtype type) {
+        for (size_t c = 0; c < a->n_p; c++) {
+                size_t d = 0;
+                for (; d + 4 * LANES <= a->dim; d += 4 * LANES)
+                        mix_vecs(a, type, 4, c, d);
+                for (; d + LANES <= a->dim; d += LANES)
+                        mix_vecs(a, type, 1, c, d);
+                if (d < a->dim)
+                        mix_part(a, type, c, d);
+        }
+}
+
+static void mix(const CpuMix *a) {
+        if (a->type == DTYPE_F16)
+                mix_of(a, DTYPE_F16);
+        else
+                mix_of(a, DTYPE_F32);
+}
+
+/* ---- conversions ---- */
+
+INLINE void dequantise_as(Dtype type, const char *row, float *out, size_t n) {
+        for (; n >= BLOCK; n -= BLOCK, out += BLOCK, row += block_size(type)) {
+                Vec scale = block_scale(type, row);
+                UNROLL for (int v = 0; v < VECS; v++)
+                        store(out + v * LANES, block_vec(type, row, v, scale));
+        }
+        if (is_plain(type) && n > 0) {
+                char wp[BLOCK * 4];
+                float t[BLOCK];
+                block_pad(type, wp, row, n);
+                UNROLL for (int v = 0; v < VECS; v++)
+                        store(t + v * LANES, block_vec(type, wp, v, splat(1)));
+                memcpy(out, t, n * sizeof(float));
+        }
+}
+
+static void dequantise(Dtype type, const void *row, float *out, size_t n) {
+        switch (type) {
+        case DTYPE_F32:
+                memcpy(out, row, n * sizeof(float));
+                break;
+        case DTYPE_F16:
+                dequantise_as(DTYPE_F16, row, out, n);
+                break;
+        case DTYPE_BF16:
+                dequantise_as(DTYPE_BF16, row, out, n);
+                break;
+        case DTYPE_Q8_0:
+                dequantise_as(DTYPE_Q8_0, row, out, n);
+                break;
+        case DTYPE_Q4_0:
+                dequantise_as(DTYPE_Q4_0, row, out, n);
+                break;
+        }
+}
+
+static void to_f16(const float *x, uint16_t *out, size_t n) {
+        for (size_t i = 0; i < n; i++)
+#if defined(__AVX2__)
+                out[i] = _cvtss_sh(x[i], _MM_FROUND_TO_NEAREST_INT);
+#else
+                out[i] = half_from_float(x[i]);
+#endif
+}
+
+/* ---- rows of values ---- */
+
+static void rmsnorm(float *out, const float *x, const float *weight, size_t n, float eps) {
+        size_t whole = n - n % LANES;
+        Vec sum = splat(0);
+        for (size_t i = 0; i < whole; i += LANES)
+                sum = mul_add(load(x + i), load(x + i), sum);
+        Vec last = load_part(x + whole, n - whole);
+        float scale = 1 / sqrtf(fold(mul_add(last, last, sum)) / (float)n + eps);
+        for (size_t i = 0; i < whole; i += LANES)
+                store(out + i, load(x + i) * scale * load(weight + i));
+        store_part(out + whole, last * scale * load_part(weight + whole, n - whole), n - whole);
+}
+
+INLINE Vec silu_mul(Vec gate, Vec up) {
+        return gate / (1.0f + vec_exp(-gate)) * up;
+}
+
+static void swiglu(float *out, const float *gate, const float *up, size_t n) {
+        size_t i = 0;
+        for (; i + LANES <= n; i += LANES)
+                store(out + i, silu_mul(load(gate + i), load(up + i)));
+        if (i < n)
+                store_part(out + i, silu_mul(load_part(gate + i, n - i), load_part(up + i, n - i)), n - i);
+}
+
+static float max(const float *x, size_t n) {
+        size_t i = 0;
+        float best = -INFINITY, lanes[LANES];
+        Vec m = splat(-INFINITY);
+        for (; i + LANES <= n; i += LANES) {
+                Vec v = load(x + i);
+                m = blend(v > m, v, m);
+        }
+        store(lanes, m);
+        for (int j = 0; j < LANES; j++)
+                best = lanes[j] > best ? lanes[j] : best;
+        for (; i < n; i++)
+                best = x[i] > best ? x[i] : best;
+        return best;
+}
+
+static float exp_sum(float *out, const float *x, size_t n, float shift, float scale) {
+        size_t whole = n - n % LANES;
+        Vec sum = splat(0);
+        for (size_t i = 0; i < whole; i += LANES) {
+                Vec e = vec_exp((load(x + i) - shift) * scale);
+                store(out + i, e);
+                sum += e;
+        }
+        if (whole < n) { /* the padding lanes must add nothing */
+                store_part(out + whole, vec_exp((load_part(x + whole, n - whole) - shift) * scale), n - whole);
+                sum += load_part(out + whole, n - whole);
+        }
+        return fold(sum);
+}
+
+static void scale(float *x, size_t n, float by) {
+        for (size_t i = 0; i < n; i++)
+                x[i] *= by;
+}
+
+const CpuKernels PASTE(cpu_kernels_, CPU_ISA) = {
+        .name = STRING(CPU_ISA),
+        .dots = dots,
+        .mix = mix,
+        .dequantise = dequantise,
+        .to_f16 = to_f16,
+        .rmsnorm = rmsnorm,
+        .swiglu = swiglu,
+        .max = max,
+        .exp_sum = exp_sum,
+        .scale = scale,
+};

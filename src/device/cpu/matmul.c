@@ -1,0 +1,84 @@
+/* Matrix products of weights in any format with float32 activations. Each thread makes its own output features: it
+ * reads its own rows of the weights, once.
+ *
+ * Few rows (decoding): weights go from memory through registers, de-quantised on the way.
+ * Many rows (prompts): a panel of PANEL_ROWS x PANEL_COLS weights is de-quantised into the cache and used for all rows,
+ * panel after panel along the rows of the weights. A panel is as wide as the blocks in which dot products are summed,
+ * so both ways give the same bits. */
+#include "device/cpu/cpu.h"
+
+enum { FEW_ROWS = 3 };
+
+typedef struct Matmul {
+        float *out;
+        Matrix w;
+        const float *x;
+        const float *bias;
+        uint32_t n_rows;
+        bool accumulate;
+} Matmul;
+
+static void start_values(const Matmul *a, CpuShare mine) {
+        for (uint32_t i = 0; i < a->n_rows; i++)
+                for (size_t r = mine.begin; r < mine.end; r++) {
+                        float *out = &a->out[(size_t)i * a->w.rows + r];
+                        *out = (a->accumulate ? *out : 0) + (a->bias ? a->bias[r] : 0);
+                }
+}
+
+static void by_registers(const Matmul *a, CpuShare mine, const CpuThread *t) {
+        size_t stride = dtype_row_size(a->w.type, a->w.cols);
+        t->kernels->dots(&(CpuDots){
+                .type = a->w.type,
+                .w = (const char *)a->w.data + mine.begin * stride,
+                .w_stride = stride,
+                .n_w = (uint32_t)(mine.end - mine.begin),
+                .x = a->x,
+                .x_stride = a->w.cols,
+                .n_x = a->n_rows,
+                .out = a->out + mine.begin,
+                .out_stride = a->w.rows,
+                .k = a->w.cols,
+        });
+}
+
+/* The panel of n weight rows from `row` on, columns from `col` on. */
+static void by_panel(const Matmul *a, size_t row, size_t n, size_t col, const CpuThread *t) {
+        size_t stride = dtype_row_size(a->w.type, a->w.cols);
+        size_t cols = MIN(a->w.cols - col, (size_t)PANEL_COLS);
+        const char *w = (const char *)a->w.data + row * stride + dtype_row_size(a->w.type, col);
+        for (size_t r = 0; r < n; r++)
+                t->kernels->dequantise(a->w.type, w + r * stride, t->panel + r * PANEL_COLS, cols);
+        t->kernels->dots(&(CpuDots){
+                .type = DTYPE_F32,
+                .w = t->panel,
+                .w_stride = PANEL_COLS * sizeof(float),
+                .n_w = (uint32_t)n,
+                .x = a->x + col,
+                .x_stride = a->w.cols,
+                .n_x = a->n_rows,
+                .out = a->out + row,
+                .out_stride = a->w.rows,
+                .k = (uint32_t)cols,
+        });
+}
+
+static void matmul_run(const void *args, const CpuThread *t) {
+        const Matmul *a = args;
+        CpuShare mine = cpu_share(t, a->w.rows, 4);
+        start_values(a, mine);
+        if (a->n_rows <= FEW_ROWS) {
+                by_registers(a, mine, t);
+                return;
+        }
+        for (size_t row = mine.begin; row < mine.end; row += PANEL_ROWS)
+                for (size_t col = 0; col < a->w.cols; col += PANEL_COLS)
+                        by_panel(a, row, MIN(mine.end - row, (size_t)PANEL_ROWS), col, t);
+}
+
+void cpu_matmul(Stream *s, float *out, const Matrix *w, const float *x, uint32_t n_rows, const float *bias,
+                bool accumulate) {
+        stream_record(s, matmul_run,
+                      &(Matmul){.out = out, .w = *w, .x = x, .bias = bias, .n_rows = n_rows, .accumulate = accumulate},
+                      sizeof(Matmul));
+}

@@ -1,0 +1,21 @@
+/* Root-mean-square normalisation of rows (Zhang and Sennrich 2019). */
+#include "device/cpu/cpu.h"
+
+typedef struct Rmsnorm {
+        float *out;
+        const float *x, *weight;
+        uint32_t n_rows, n_cols;
+        float eps;
+} Rmsnorm;
+
+static void rmsnorm_run(const void *args, const CpuThread *t) {
+        const Rmsnorm *a = args;
+        CpuShare mine = cpu_share(t, a->n_rows, 1);
+        for (size_t i = mine.begin; i < mine.end; i++)
+                t->kernels->rmsnorm(a->out + i * a->n_cols, a->x + i * a->n_cols, a->weight, a->n_cols, a->eps);
+}
+
+void cpu_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
+                 float eps) {
+        stream_record(s, rmsnorm_run, &(Rmsnorm){out, x, weight, n_rows, n_cols, eps}, sizeof(Rmsnorm));
+}

@@ -1,0 +1,58 @@
+/* The table of number formats; see dtype.h. It knows the name of every type number ggml has given out, so that a
+ * file in a format we cannot compute with is refused by name, and the block layout of those we can. The numbers and
+ * names are those of enum ggml_type in ggml.h; gaps are types ggml has withdrawn. */
+#include "device/dtype.h"
+#include "util/checked.h"
+#include "util/macro.h"
+
+/* block 0: known by name only. */
+static const DtypeInfo dtypes[] = {
+        [DTYPE_F32] = {"F32", 1, 4},
+        [DTYPE_F16] = {"F16", 1, 2},
+        [DTYPE_Q4_0] = {"Q4_0", 32, 18},
+        [3] = {"Q4_1"},
+        [6] = {"Q5_0"},
+        [7] = {"Q5_1"},
+        [DTYPE_Q8_0] = {"Q8_0", 32, 34},
+        [9] = {"Q8_1"},
+        [10] = {"Q2_K"},
+        [11] = {"Q3_K"},
+        [12] = {"Q4_K"},
+        [13] = {"Q5_K"},
+        [14] = {"Q6_K"},
+        [15] = {"Q8_K"},
+        [16] = {"IQ2_XXS"},
+        [17] = {"IQ2_XS"},
+        [18] = {"IQ3_XXS"},
+        [19] = {"IQ1_S"},
+        [20] = {"IQ4_NL"},
+        [21] = {"IQ3_S"},
+        [22] = {"IQ2_S"},
+        [23] = {"IQ4_XS"},
+        [24] = {"I8"},
+        [25] = {"I16"},
+        [26] = {"I32"},
+        [27] = {"I64"},
+        [28] = {"F64"},
+        [29] = {"IQ1_M"},
+        [DTYPE_BF16] = {"BF16", 1, 2},
+        [34] = {"TQ1_0"},
+        [35] = {"TQ2_0"},
+        [39] = {"MXFP4"},
+};
+
+const DtypeInfo *dtype_info(uint32_t type) {
+        return type < ARRAY_SIZE(dtypes) && dtypes[type].block > 0 ? &dtypes[type] : NULL;
+}
+
+const char *dtype_name(uint32_t type) {
+        return type < ARRAY_SIZE(dtypes) && dtypes[type].name ? dtypes[type].name : "unknown";
+}
+
+size_t dtype_row_size(Dtype type, uint64_t cols) {
+        const DtypeInfo *info = dtype_info(type);
+        size_t size;
+        if (!info || cols % info->block != 0 || !checked_mul(cols / info->block, info->block_size, &size))
+                return 0;
+        return size;
+}

@@ -1,0 +1,148 @@
+/* What the tests of the CPU device share: a device and a stream for every instruction set of this machine and several
+ * numbers of threads, random inputs, and formats decoded the slow way. */
+#pragma once
+
+#include <math.h>
+
+#include "device/device.h"
+#include "unit.h"
+
+typedef struct Rig {
+        Device *device;
+        Stream *stream;
+        const DeviceOps *ops;
+        const char *isa;
+        unsigned threads;
+} Rig;
+
+static inline bool rig_init(Rig *r, const char *isa, unsigned threads) {
+        setenv("ZEROLLAMA_CPU_ISA", isa, 1);
+        assert_int_equal(device_cpu_new(threads, &r->device, NULL), 0);
+        if (!strstr(r->device->name, isa)) { /* this processor cannot */
+                device_free(r->device);
+                return false;
+        }
+        r->ops = r->device->ops;
+        r->isa = isa;
+        r->threads = threads;
+        assert_int_equal(r->ops->stream_new(r->device, &r->stream, NULL), 0);
+        return true;
+}
+
+static inline void rig_deinit(Rig *r) {
+        r->ops->stream_free(r->stream);
+        device_free(r->device);
+}
+
+/* Executes what was recorded. */
+static inline void rig_run(Rig *r) {
+        uint64_t ticket;
+        assert_int_equal(r->ops->mark(r->stream, &ticket), 0);
+        assert_int_equal(r->ops->wait(r->stream, ticket), 0);
+}
+
+static inline void on_every_rig(void (*test)(Rig *r)) {
+        static const char *const isas[] = {"generic", "avx2", "avx512"};
+        for (size_t i = 0; i < 3; i++)
+                for (unsigned threads = 1; threads <= 3; threads++) {
+                        Rig r;
+                        if (!rig_init(&r, isas[i], threads))
+                                continue;
+                        test(&r);
+                        rig_deinit(&r);
+                }
+}
+
+/* xorshift64*; the same numbers in every run. */
+static uint64_t random_state = 1;
+
+static inline uint64_t random_bits(void) {
+        random_state ^= random_state >> 12;
+        random_state ^= random_state << 25;
+        random_state ^= random_state >> 27;
+        return random_state * 0x2545f4914f6cdd1d;
+}
+
+static inline float random_float(void) { /* [-1, 1) */
+        return (float)((double)(random_bits() >> 11) * 0x1p-52 - 1);
+}
+
+/* In memory of exactly this size, so that a sanitizer sees any step outside. */
+static inline float *random_floats(size_t n) {
+        float *x = malloc(n * sizeof(float));
+        for (size_t i = 0; i < n; i++)
+                x[i] = random_float();
+        return x;
+}
+
+static inline float *poisoned_floats(size_t n) {
+        float *x = malloc(n * sizeof(float));
+        for (size_t i = 0; i < n; i++)
+                x[i] = NAN;
+        return x;
+}
+
+static inline double half_value(uint16_t h) {
+        int exponent = h >> 10 & 31, fraction = h & 1023;
+        double x = exponent == 0 ? ldexp(fraction, -24) : ldexp(1024 + fraction, exponent - 25);
+        return h & 0x8000 ? -x : x;
+}
+
+/* Random rows of any format; values about as big as 1. */
+static inline void *random_rows(Dtype type, size_t rows, size_t cols) {
+        size_t size = dtype_row_size(type, cols) * rows, block = dtype_info(type)->block_size;
+        unsigned char *w = malloc(size);
+        for (size_t i = 0; i < size; i++)
+                w[i] = (unsigned char)random_bits();
+        for (size_t i = 0; i < size; i += block) {
+                float f = random_float();
+                uint32_t u;
+                memcpy(&u, &f, sizeof(u));
+                uint16_t half = (uint16_t)(0x2000 + random_bits() % 0x1c00 + (random_bits() & 0x8000));
+                uint16_t bfloat = (uint16_t)(u >> 16), scale = (uint16_t)(half - 0x1800 + 0x0400);
+                if (type == DTYPE_F32)
+                        memcpy(w + i, &f, sizeof(f));
+                else if (type == DTYPE_F16)
+                        memcpy(w + i, &half, sizeof(half));
+                else if (type == DTYPE_BF16)
+                        memcpy(w + i, &bfloat, sizeof(bfloat));
+                else
+                        memcpy(w + i, &scale, sizeof(scale));
+        }
+        return w;
+}
+
+/* One value, as the format's definition has it. */
+static inline double row_value(Dtype type, const void *row, size_t i) {
+        const unsigned char *p = row;
+        uint16_t h;
+        float f;
+        switch (type) {
+        case DTYPE_F32:
+                memcpy(&f, p + i * 4, 4);
+                return f;
+        case DTYPE_F16:
+                memcpy(&h, p + i * 2, 2);
+                return half_value(h);
+        case DTYPE_BF16: {
+                memcpy(&h, p + i * 2, 2);
+                int exponent = h >> 7 & 255;
+                double x = exponent == 0 ? ldexp(h & 127, -133) : ldexp(128 + (h & 127), exponent - 134);
+                return h & 0x8000 ? -x : x;
+        }
+        case DTYPE_Q8_0:
+                p += i / 32 * 34;
+                memcpy(&h, p, 2);
+                return half_value(h) * (signed char)p[2 + i % 32];
+        case DTYPE_Q4_0:
+                p += i / 32 * 18;
+                memcpy(&h, p, 2);
+                return half_value(h) * ((i % 32 < 16 ? p[2 + i % 32] & 15 : p[2 + i % 16] >> 4) - 8);
+        }
+        return NAN;
+}
+
+static inline void assert_close(float got, double want, double tolerance) {
+        if (!(fabs(got - want) <= tolerance))
+                fail_msg("%.9g, expected %.9g within %.3g", got, want, tolerance);
+}
