@@ -33,10 +33,10 @@ enum {
         DIMS_MAX = 4,
         ALIGNMENT_DEFAULT = 32,
         ALIGNMENT_MIN = 8,
-        LABEL_MAX = 200,  /* bytes of the path in messages */
-        SHOWN_MAX = 80,   /* bytes of a key or name in messages */
-        VALUE_MIN = 13,   /* bytes of the smallest metadata entry: key length 8, type 4, value 1 */
-        TENSOR_MIN = 32,  /* and of a tensor's info: name length 8, n_dims 4, one dim 8, type 4, offset 8 */
+        LABEL_MAX = 200, /* bytes of the path in messages */
+        SHOWN_MAX = 80,  /* bytes of a key or name in messages */
+        VALUE_MIN = 13,  /* bytes of the smallest metadata entry: key length 8, type 4, value 1 */
+        TENSOR_MIN = 32, /* and of a tensor's info: name length 8, n_dims 4, one dim 8, type 4, offset 8 */
 };
 
 typedef struct Value {
@@ -65,14 +65,20 @@ typedef struct Reader {
         Error *e;
 } Reader;
 
-#define REFUSE(g, e, code, fmt, ...) error_set(e, code, "%s: " fmt, (g)->label, ##__VA_ARGS__)
+/* Says why and returns `code`, in sight of the compiler, which then knows that it is not 0. */
+#define REFUSE(g, e, code, fmt, ...)                                                                                   \
+        ({                                                                                                             \
+                int _code = (code);                                                                                    \
+                error_set(e, _code, "%s: " fmt, (g)->label, ##__VA_ARGS__);                                            \
+                _code;                                                                                                 \
+        })
 
 static const struct {
         const char *name;
         uint8_t size; /* 0: not fixed */
 } types[] = {
-        [GGUF_U8] = {"u8", 1},     [GGUF_I8] = {"i8", 1},         [GGUF_U16] = {"u16", 2},  [GGUF_I16] = {"i16", 2},
-        [GGUF_U32] = {"u32", 4},   [GGUF_I32] = {"i32", 4},       [GGUF_F32] = {"f32", 4},  [GGUF_BOOL] = {"bool", 1},
+        [GGUF_U8] = {"u8", 1},         [GGUF_I8] = {"i8", 1},       [GGUF_U16] = {"u16", 2}, [GGUF_I16] = {"i16", 2},
+        [GGUF_U32] = {"u32", 4},       [GGUF_I32] = {"i32", 4},     [GGUF_F32] = {"f32", 4}, [GGUF_BOOL] = {"bool", 1},
         [GGUF_STRING] = {"string", 0}, [GGUF_ARRAY] = {"array", 0}, [GGUF_U64] = {"u64", 8}, [GGUF_I64] = {"i64", 8},
         [GGUF_F64] = {"f64", 8},
 };
@@ -175,8 +181,8 @@ static int check_version(const Gguf *g, uint32_t version, Error *e) {
                 return 0;
         if (version && (version & 0xffff) == 0)
                 return REFUSE(g, e, -EOPNOTSUPP, "is a big-endian GGUF file; only little-endian ones are supported");
-        return REFUSE(g, e, -EOPNOTSUPP, "is GGUF version %" PRIu32 "; versions 2 and 3 are supported: convert it again",
-                      version);
+        return REFUSE(g, e, -EOPNOTSUPP,
+                      "is GGUF version %" PRIu32 "; versions 2 and 3 are supported: convert it again", version);
 }
 
 static int take_header(Reader *r, uint64_t *ret_n_tensors, uint64_t *ret_n_values) {
@@ -215,8 +221,9 @@ static int take_array(Reader *r, Value *v) {
                 return REFUSE(r->g, r->e, -EOPNOTSUPP, "%s: is an array of arrays, which is not supported", r->where);
         size_t size = v->element == GGUF_STRING ? sizeof(uint64_t) : types[v->element].size; /* at least */
         if (n > left(r) / size)
-                return REFUSE(r->g, r->e, -EINVAL, "%s: says that it holds %" PRIu64 " elements, more than the %zu bytes left can",
-                              r->where, n, left(r));
+                return REFUSE(r->g, r->e, -EINVAL,
+                              "%s: says that it holds %" PRIu64 " elements, more than the %zu bytes left can", r->where,
+                              n, left(r));
         v->data = r->p;
         v->n = n;
         if (v->element != GGUF_STRING)
@@ -271,7 +278,8 @@ static int read_alignment(Gguf *g, Error *e) {
         if (k < 0 && k != -ENOENT)
                 return k;
         if (a < ALIGNMENT_MIN || (a & (a - 1)) != 0)
-                return REFUSE(g, e, -EINVAL, "key 'general.alignment': is %" PRIu64 ", not a power of two of %d or more", a,
+                return REFUSE(g, e, -EINVAL,
+                              "key 'general.alignment': is %" PRIu64 ", not a power of two of %d or more", a,
                               ALIGNMENT_MIN);
         g->alignment = a;
         return 0;
@@ -282,8 +290,8 @@ static int take_dims(Reader *r, GgufTensor *t) {
         if (k < 0)
                 return k;
         if (t->n_dims == 0 || t->n_dims > DIMS_MAX)
-                return REFUSE(r->g, r->e, -EINVAL, "%s: has %" PRIu32 " dimensions; 1 to %d are allowed", r->where, t->n_dims,
-                              DIMS_MAX);
+                return REFUSE(r->g, r->e, -EINVAL, "%s: has %" PRIu32 " dimensions; 1 to %d are allowed", r->where,
+                              t->n_dims, DIMS_MAX);
         for (uint32_t i = 0; i < DIMS_MAX; i++) {
                 t->dims[i] = 1;
                 if (i < t->n_dims && (k = take_u64(r, &t->dims[i])) < 0)
@@ -299,13 +307,15 @@ static int measure(const Reader *r, GgufTensor *t, uint32_t type) {
         const DtypeInfo *info = dtype_info(type);
         if (!info)
                 return REFUSE(r->g, r->e, -EOPNOTSUPP,
-                              "%s: is stored as %s (type %" PRIu32 "), which is not supported; take a file in F32, F16, BF16, "
+                              "%s: is stored as %s (type %" PRIu32
+                              "), which is not supported; take a file in F32, F16, BF16, "
                               "Q8_0 or Q4_0",
                               r->where, dtype_name(type), type);
         t->type = (Dtype)type;
         if (t->dims[0] % info->block != 0)
-                return REFUSE(r->g, r->e, -EINVAL, "%s: has rows of %" PRIu64 " values; %s needs a multiple of %" PRIu32,
-                              r->where, t->dims[0], info->name, info->block);
+                return REFUSE(r->g, r->e, -EINVAL,
+                              "%s: has rows of %" PRIu64 " values; %s needs a multiple of %" PRIu32, r->where,
+                              t->dims[0], info->name, info->block);
         t->size = dtype_row_size(t->type, t->dims[0]);
         for (uint32_t i = 1; i < DIMS_MAX && t->size > 0; i++)
                 if (!checked_mul(t->size, t->dims[i], &t->size))
@@ -324,8 +334,9 @@ static int take_tensor(Reader *r, GgufTensor *t, uint64_t *ret_offset) {
         if (k < 0 || (k = take_dims(r, t)) < 0 || (k = take_u32(r, &type)) < 0 || (k = take_u64(r, ret_offset)) < 0)
                 return k;
         if (*ret_offset % r->g->alignment != 0)
-                return REFUSE(r->g, r->e, -EINVAL, "%s: begins at offset %" PRIu64 ", not a multiple of the alignment %zu",
-                              r->where, *ret_offset, r->g->alignment);
+                return REFUSE(r->g, r->e, -EINVAL,
+                              "%s: begins at offset %" PRIu64 ", not a multiple of the alignment %zu", r->where,
+                              *ret_offset, r->g->alignment);
         return measure(r, t, type);
 }
 
@@ -338,7 +349,8 @@ static int place_tensors(Gguf *g, size_t header, const uint64_t *offsets, Error 
         for (size_t i = 0; i < g->n_tensors; i++) {
                 GgufTensor *t = &g->tensors[i];
                 if (offsets[i] > g->size - start || t->size > g->size - start - offsets[i])
-                        return REFUSE(g, e, -EINVAL, "tensor '%s': ends beyond the file; it is cut short or damaged: fetch it again",
+                        return REFUSE(g, e, -EINVAL,
+                                      "tensor '%s': ends beyond the file; it is cut short or damaged: fetch it again",
                                       show(shown, t->name));
                 t->data = g->map + start + offsets[i];
         }
@@ -402,10 +414,10 @@ static int explain_open(const Gguf *g, int err, Error *e) {
         _cleanup_free_ char *dir = strdup(g->path);
         for (char *s = dir ? strchr(dir + 1, '/') : NULL; s; s = strchr(s + 1, '/')) {
                 *s = 0;
-                int failed = stat(dir, &st) < 0                                     ? errno
-                             : !S_ISDIR(st.st_mode)                                 ? ENOTDIR
-                             : faccessat(AT_FDCWD, dir, X_OK, AT_EACCESS) < 0       ? errno
-                                                                                    : 0;
+                int failed = stat(dir, &st) < 0                               ? errno
+                             : !S_ISDIR(st.st_mode)                           ? ENOTDIR
+                             : faccessat(AT_FDCWD, dir, X_OK, AT_EACCESS) < 0 ? errno
+                                                                              : 0;
                 if (failed)
                         return REFUSE(g, e, -failed, "cannot enter '%.200s': %s", dir, strerror(failed));
                 *s = '/';
@@ -475,12 +487,12 @@ size_t gguf_size(const Gguf *g) {
 
 /* ---- metadata ---- */
 
-static int find(const Gguf *g, const char *key, const Value **ret, Error *e) {
+static const Value *find(const Gguf *g, const char *key, Error *e) {
         int32_t i;
-        if (!map_get(&g->by_key, key, strlen(key), &i))
-                return REFUSE(g, e, -ENOENT, "key '%s' is missing", key);
-        *ret = &g->values[i];
-        return 0;
+        if (map_get(&g->by_key, key, strlen(key), &i))
+                return &g->values[i];
+        REFUSE(g, e, -ENOENT, "key '%s' is missing", key);
+        return NULL;
 }
 
 static int wrong_type(const Gguf *g, const char *key, const Value *v, const char *wanted, Error *e) {
@@ -514,10 +526,9 @@ static double load_float(GgufType t, const uint8_t *p) {
 }
 
 int gguf_get_u64(const Gguf *g, const char *key, uint64_t *ret, Error *e) {
-        const Value *v;
-        int k = find(g, key, &v, e);
-        if (k < 0)
-                return k;
+        const Value *v = find(g, key, e);
+        if (!v)
+                return -ENOENT;
         if (!is_integer(v->type))
                 return wrong_type(g, key, v, "a whole number", e);
         int64_t n = load_integer(v->type, v->data);
@@ -528,10 +539,9 @@ int gguf_get_u64(const Gguf *g, const char *key, uint64_t *ret, Error *e) {
 }
 
 int gguf_get_f64(const Gguf *g, const char *key, double *ret, Error *e) {
-        const Value *v;
-        int k = find(g, key, &v, e);
-        if (k < 0)
-                return k;
+        const Value *v = find(g, key, e);
+        if (!v)
+                return -ENOENT;
         if (v->type == GGUF_F32 || v->type == GGUF_F64)
                 *ret = load_float(v->type, v->data);
         else if (v->type == GGUF_U64)
@@ -544,10 +554,9 @@ int gguf_get_f64(const Gguf *g, const char *key, double *ret, Error *e) {
 }
 
 int gguf_get_bool(const Gguf *g, const char *key, bool *ret, Error *e) {
-        const Value *v;
-        int k = find(g, key, &v, e);
-        if (k < 0)
-                return k;
+        const Value *v = find(g, key, e);
+        if (!v)
+                return -ENOENT;
         if (v->type != GGUF_BOOL)
                 return wrong_type(g, key, v, "true or false", e);
         *ret = *v->data;
@@ -555,43 +564,31 @@ int gguf_get_bool(const Gguf *g, const char *key, bool *ret, Error *e) {
 }
 
 int gguf_get_string(const Gguf *g, const char *key, GgufString *ret, Error *e) {
-        const Value *v;
-        int k = find(g, key, &v, e);
-        if (k < 0)
-                return k;
+        const Value *v = find(g, key, e);
+        if (!v)
+                return -ENOENT;
         if (v->type != GGUF_STRING)
                 return wrong_type(g, key, v, "a string", e);
         *ret = (GgufString){.data = (const char *)v->data, .len = v->n};
         return 0;
 }
 
-static int find_array(const Gguf *g, const char *key, const Value **ret, Error *e) {
-        const Value *v;
-        int k = find(g, key, &v, e);
-        if (k < 0)
-                return k;
+int gguf_get_array(const Gguf *g, const char *key, GgufType *ret_type, size_t *ret_n, Error *e) {
+        const Value *v = find(g, key, e);
+        if (!v)
+                return -ENOENT;
         if (v->type != GGUF_ARRAY)
                 return wrong_type(g, key, v, "an array", e);
-        *ret = v;
-        return 0;
-}
-
-int gguf_get_array(const Gguf *g, const char *key, GgufType *ret_type, size_t *ret_n, Error *e) {
-        const Value *v;
-        int k = find_array(g, key, &v, e);
-        if (k < 0)
-                return k;
         *ret_type = v->element;
         *ret_n = v->n;
         return 0;
 }
 
 int gguf_get_array_data(const Gguf *g, const char *key, GgufType type, const void **ret, size_t *ret_n, Error *e) {
-        const Value *v;
-        int k = find_array(g, key, &v, e);
-        if (k < 0)
-                return k;
-        if (v->element != type || type == GGUF_STRING) {
+        const Value *v = find(g, key, e);
+        if (!v)
+                return -ENOENT;
+        if (v->type != GGUF_ARRAY || v->element != type || type == GGUF_STRING) {
                 char wanted[32];
                 snprintf(wanted, sizeof(wanted), "an array of %s", type == GGUF_STRING ? "numbers" : types[type].name);
                 return wrong_type(g, key, v, wanted, e);
@@ -602,11 +599,10 @@ int gguf_get_array_data(const Gguf *g, const char *key, GgufType type, const voi
 }
 
 int gguf_get_strings(const Gguf *g, const char *key, GgufString **ret, size_t *ret_n, Error *e) {
-        const Value *v;
-        int k = find_array(g, key, &v, e);
-        if (k < 0)
-                return k;
-        if (v->element != GGUF_STRING)
+        const Value *v = find(g, key, e);
+        if (!v)
+                return -ENOENT;
+        if (v->type != GGUF_ARRAY || v->element != GGUF_STRING)
                 return wrong_type(g, key, v, "an array of string", e);
         GgufString *s = calloc(MAX(v->n, (size_t)1), sizeof(*s));
         if (!s)
