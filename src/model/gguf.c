@@ -477,6 +477,10 @@ const char *gguf_path(const Gguf *g) {
         return g->path;
 }
 
+const char *gguf_label(const Gguf *g) {
+        return g->label;
+}
+
 const void *gguf_data(const Gguf *g) {
         return g->map;
 }

@@ -47,6 +47,7 @@ void gguf_free(Gguf *g);
 DEFINE_CLEANUP(Gguf, gguf_free)
 
 const char *gguf_path(const Gguf *g);
+const char *gguf_label(const Gguf *g); /* what messages call the file: its path, or the end of a long one */
 const void *gguf_data(const Gguf *g); /* the whole map, page-aligned */
 size_t gguf_size(const Gguf *g);      /* bytes of the file */
 
