@@ -1,10 +1,13 @@
 # Unit tests of src/model, and the small models they compare with transformers.
 MODEL_TEST_LIBS = libzl-model.la libzl-device.la libzl-util.la $(JANSSON_LIBS) $(UNIT_LIBS)
-check_PROGRAMS += tests/test-gguf tests/test-llama
-TESTS += tests/test-gguf tests/test-llama
+check_PROGRAMS += tests/test-gguf tests/test-model tests/test-llama
+TESTS += tests/test-gguf tests/test-model tests/test-llama
 tests_test_gguf_SOURCES = tests/test-gguf.c
 tests_test_gguf_CFLAGS = $(UNIT_CFLAGS)
 tests_test_gguf_LDADD = $(MODEL_TEST_LIBS)
+tests_test_model_SOURCES = tests/test-model.c
+tests_test_model_CFLAGS = $(UNIT_CFLAGS)
+tests_test_model_LDADD = $(MODEL_TEST_LIBS)
 tests_test_llama_SOURCES = tests/test-llama.c
 tests_test_llama_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_llama_LDADD = $(MODEL_TEST_LIBS)
