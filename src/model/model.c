@@ -362,21 +362,21 @@ static float from_half(uint16_t h) {
         return h & 0x8000 ? -v : v;
 }
 
-static void convert(float *to, const GgufTensor *t) {
-        for (size_t i = 0; i < t->dims[0]; i++) {
-                uint16_t half;
-                uint32_t bits;
-                if (t->type == DTYPE_F32) {
-                        memcpy(&to[i], (const char *)t->data + i * 4, 4);
-                        continue;
-                }
-                memcpy(&half, (const char *)t->data + i * 2, 2);
-                bits = (uint32_t)half << 16; /* BF16: the upper half of a float32 */
-                if (t->type == DTYPE_BF16)
-                        memcpy(&to[i], &bits, 4);
-                else
-                        to[i] = from_half(half);
+/* Value `i` of a vector in one of the plain formats. */
+static float value_at(const GgufTensor *t, size_t i) {
+        float v;
+        uint32_t bits;
+        uint16_t half;
+        if (t->type == DTYPE_F32) {
+                memcpy(&v, (const char *)t->data + i * sizeof(v), sizeof(v));
+                return v;
         }
+        memcpy(&half, (const char *)t->data + i * sizeof(half), sizeof(half));
+        if (t->type == DTYPE_F16)
+                return from_half(half);
+        bits = (uint32_t)half << 16; /* BF16 is the upper half of a float32 */
+        memcpy(&v, &bits, sizeof(v));
+        return v;
 }
 
 static size_t vector_size(const Weight *w) {
@@ -398,7 +398,8 @@ static int load_vectors(Loader *l) {
                 const Weight *w = &m->weights[i];
                 if (!w->vector)
                         continue;
-                convert((float *)(host + at), w->tensor);
+                for (size_t n = 0; n < w->tensor->dims[0]; n++)
+                        ((float *)(host + at))[n] = value_at(w->tensor, n);
                 *w->vector = (const float *)((char *)m->vectors.data + at);
                 at += vector_size(w);
         }
