@@ -261,6 +261,11 @@ static void absurd_values(Buf *b) {
         put_header(b, 3, 0, 1ull << 60);
 }
 
+static void many_values(Buf *b) {
+        put_header(b, 3, 0, 65537);
+        put_data(b, 65537 * 13);
+}
+
 static void more_values(Buf *b) {
         put_header(b, 3, 0, 2);
         put_key(b, "k", GGUF_U64), put_u64(b, 1);
@@ -424,6 +429,7 @@ static void test_broken(void **state) {
                 {cut_header, -EINVAL, "header: needs 8 bytes where the file has 4 left; it is cut short or damaged"},
                 {absurd_tensors, -EINVAL, "says that it holds 1152921504606846976 tensors, more than its 24 bytes can"},
                 {absurd_values, -EINVAL, "says that it holds 1152921504606846976 metadata entries, more than its"},
+                {many_values, -EOPNOTSUPP, "holds 65537 metadata entries; at most 65536 are supported"},
                 {more_values, -EINVAL, "metadata entry 2 of 2: its name is 0 bytes long"},
                 {long_key, -EINVAL,
                  "metadata entry 1 of 1: needs 18446744073709551612 bytes where the file has 8 left"},
@@ -448,7 +454,8 @@ static void test_broken(void **state) {
                 {huge_dims, -EINVAL,
                  "tensor 'blk.0.w': has the shape [1048576, 1048576, 1048576, 1048576], larger than"},
                 {odd_row, -EINVAL, "tensor 'blk.0.w': has rows of 48 values; Q8_0 needs a multiple of 32"},
-                {unsupported, -EOPNOTSUPP, "tensor 'blk.0.w': is stored as Q4_K (type 12), which is not supported"},
+                {unsupported, -EOPNOTSUPP,
+                 "tensor 'blk.0.w': is stored as Q4_K (type 12), which is not supported; supported are F32, F16,"},
                 {unknown, -EOPNOTSUPP, "tensor 'blk.0.w': is stored as unknown (type 4711), which is not supported"},
                 {odd_offset, -EINVAL, "tensor 'blk.0.w': begins at offset 4, not a multiple of the alignment 32"},
                 {beyond, -EINVAL, "tensor 'blk.0.w': ends beyond the file; it is cut short or damaged"},
@@ -491,6 +498,7 @@ static void test_paths(void **state) {
         snprintf(path, sizeof(path), "%s/absent/b/model.gguf", dir);
         snprintf(message, sizeof(message), "%s: cannot enter '%s/absent': No such file or directory", path, dir);
         assert_int_equal(refused(path, message), -ENOENT);
+        assert_int_equal(refused("", "cannot open it: No such file or directory"), -ENOENT);
         snprintf(path, sizeof(path), "%s/model.gguf", dir);
         assert_int_equal(refused(path, "model.gguf: cannot open it: No such file or directory"), -ENOENT);
 

@@ -152,6 +152,20 @@ static void test_quantization(void **state) {
         assert_int_equal(model_kv_type(m), DTYPE_F16);
 }
 
+/* The first tensor is of another type than most. */
+static void test_mixed(void **state) {
+        (void)state;
+        _cleanup_(model_freep) Model *m = NULL;
+        _cleanup_buf_ Buf b = slurp(case_path("llama3"));
+        Dtype half = DTYPE_F16;
+        char *at = memmem(b.data, b.len, "token_embd.weight", 17);
+        assert_non_null(at);
+        memcpy(at + 17 + 4 + 2 * 8, &half, sizeof(half)); /* after n_dims and dims */
+        assert_int_equal(open_bytes(&b, &m, NULL), 0);
+        assert_int_equal(gguf_tensor_at(model_gguf(m), 0)->type, DTYPE_F16);
+        assert_string_equal(model_info(m)->quantization, "F32");
+}
+
 static void test_window_and_name(void **state) {
         (void)state;
         _cleanup_(model_freep) Model *m = NULL, *n = NULL;
@@ -160,7 +174,7 @@ static void test_window_and_name(void **state) {
         assert_int_equal(model_info(m)->window, 7);
         patch(&b, "tiny mistral", "t\nny\xffmistral", 12);
         assert_int_equal(open_bytes(&b, &n, NULL), 0);
-        assert_string_equal(model_info(n)->name, "t ny"); /* neither control characters nor what is not UTF-8 */
+        assert_string_equal(model_info(n)->name, "t?ny"); /* neither control characters nor what is not UTF-8 */
 }
 
 /* Values from IEEE 754. */
@@ -436,11 +450,17 @@ static int group_teardown(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_info),    cmocka_unit_test(test_quantization),
-                cmocka_unit_test(test_half),    cmocka_unit_test(test_window_and_name),
-                cmocka_unit_test(test_options), cmocka_unit_test(test_neutral),
-                cmocka_unit_test(test_tensors), cmocka_unit_test(test_vocabulary_only),
-                cmocka_unit_test(test_sizes),   cmocka_unit_test(test_load),
+                cmocka_unit_test(test_info),
+                cmocka_unit_test(test_quantization),
+                cmocka_unit_test(test_half),
+                cmocka_unit_test(test_mixed),
+                cmocka_unit_test(test_window_and_name),
+                cmocka_unit_test(test_options),
+                cmocka_unit_test(test_neutral),
+                cmocka_unit_test(test_tensors),
+                cmocka_unit_test(test_vocabulary_only),
+                cmocka_unit_test(test_sizes),
+                cmocka_unit_test(test_load),
                 cmocka_unit_test(test_flipped),
         };
         return cmocka_run_group_tests(tests, group_setup, group_teardown);

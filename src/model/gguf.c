@@ -5,8 +5,8 @@
  *   header -> metadata -> tensor infos -> (alignment) -> tensor data
  *
  * and keeps an index: one Value per key and one GgufTensor per tensor, found by name through hash maps. Counts are
- * believed only as far as that many of the smallest possible entries fit into the bytes left, so that the index is
- * bounded by a small multiple of the file's size. What holds once gguf_open() has returned 0:
+ * believed only as far as that many of the smallest possible entries fit into the bytes left, and up to ENTRIES_MAX,
+ * so that the index is small whatever the file says. What holds once gguf_open() has returned 0:
  *  - every string, array and tensor lies within the map, and arrays hold no arrays;
  *  - keys and tensor names are unique, 1 to KEY_LEN_MAX and NAME_LEN_MAX bytes long;
  *  - tensors do not overlap, begin at a multiple of the alignment (8 at least), and have whole rows of a known type.
@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,6 +23,7 @@
 #include "util/buf.h"
 #include "util/checked.h"
 #include "util/map.h"
+#include "util/str.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read as they stand in the file");
 
@@ -31,6 +31,7 @@ enum {
         KEY_LEN_MAX = 65535, /* both from the specification */
         NAME_LEN_MAX = 64,
         DIMS_MAX = 4,
+        ENTRIES_MAX = 65536, /* keys, tensors: far more than any model has, and little memory */
         ALIGNMENT_DEFAULT = 32,
         ALIGNMENT_MIN = 8,
         LABEL_MAX = 200, /* bytes of the path in messages */
@@ -82,15 +83,6 @@ static const struct {
         [GGUF_STRING] = {"string", 0}, [GGUF_ARRAY] = {"array", 0}, [GGUF_U64] = {"u64", 8}, [GGUF_I64] = {"i64", 8},
         [GGUF_F64] = {"f64", 8},
 };
-
-/* The file's own words, fit for a message: short, and without bytes that would upset a terminal. */
-static const char *show(char buf[static SHOWN_MAX], GgufString s) {
-        size_t n = MIN(s.len, (size_t)SHOWN_MAX - 1);
-        for (size_t i = 0; i < n; i++)
-                buf[i] = s.data[i] >= ' ' && s.data[i] < 0x7f ? s.data[i] : '?';
-        buf[n] = 0;
-        return buf;
-}
 
 /* ---- reading ---- */
 
@@ -145,7 +137,7 @@ static int take_name(Reader *r, const char *what, size_t max, GgufString *ret) {
         if (ret->len == 0 || ret->len > max)
                 return REFUSE(r->g, r->e, -EINVAL, "%s: its name is %zu bytes long; 1 to %zu are allowed", r->where,
                               ret->len, max);
-        snprintf(r->where, sizeof(r->where), "%s '%s'", what, show(shown, *ret));
+        snprintf(r->where, sizeof(r->where), "%s '%s'", what, gguf_text(shown, sizeof(shown), *ret));
         return 0;
 }
 
@@ -160,10 +152,13 @@ static int index_name(const Reader *r, Map *m, GgufString name, size_t i) {
 /* ---- header and metadata ---- */
 
 static int check_count(const Reader *r, const char *what, uint64_t n, size_t smallest) {
-        if (n > left(r) / smallest || n > INT32_MAX)
+        if (n > left(r) / smallest)
                 return REFUSE(r->g, r->e, -EINVAL,
                               "says that it holds %" PRIu64 " %s, more than its %zu bytes can; it is damaged", n, what,
                               r->g->size);
+        if (n > ENTRIES_MAX)
+                return REFUSE(r->g, r->e, -EOPNOTSUPP, "holds %" PRIu64 " %s; at most %d are supported", n, what,
+                              ENTRIES_MAX);
         return 0;
 }
 
@@ -302,15 +297,21 @@ static int take_dims(Reader *r, GgufTensor *t) {
         return 0;
 }
 
+static int refuse_type(const Reader *r, uint32_t type) {
+        _cleanup_buf_ Buf known = BUF_NULL;
+        for (uint32_t i = 0; i < GGUF_DTYPE_MAX; i++)
+                if (dtype_info(i))
+                        buf_printf(&known, "%s%s", known.len ? ", " : "", dtype_name(i));
+        return REFUSE(r->g, r->e, -EOPNOTSUPP,
+                      "%s: is stored as %s (type %" PRIu32 "), which is not supported; supported are %s", r->where,
+                      dtype_name(type), type, known.failed ? "others" : known.data);
+}
+
 /* The tensor's size in bytes, from its shape and type. */
 static int measure(const Reader *r, GgufTensor *t, uint32_t type) {
-        const DtypeInfo *info = dtype_info(type);
+        const DtypeInfo *info = type < GGUF_DTYPE_MAX ? dtype_info(type) : NULL;
         if (!info)
-                return REFUSE(r->g, r->e, -EOPNOTSUPP,
-                              "%s: is stored as %s (type %" PRIu32
-                              "), which is not supported; take a file in F32, F16, BF16, "
-                              "Q8_0 or Q4_0",
-                              r->where, dtype_name(type), type);
+                return refuse_type(r, type);
         t->type = (Dtype)type;
         if (t->dims[0] % info->block != 0)
                 return REFUSE(r->g, r->e, -EINVAL,
@@ -351,7 +352,7 @@ static int place_tensors(Gguf *g, size_t header, const uint64_t *offsets, Error 
                 if (offsets[i] > g->size - start || t->size > g->size - start - offsets[i])
                         return REFUSE(g, e, -EINVAL,
                                       "tensor '%s': ends beyond the file; it is cut short or damaged: fetch it again",
-                                      show(shown, t->name));
+                                      gguf_text(shown, sizeof(shown), t->name));
                 t->data = g->map + start + offsets[i];
         }
         return 0;
@@ -373,7 +374,8 @@ static int check_overlap(const Gguf *g, Error *e) {
         for (size_t i = 1; i < g->n_tensors; i++)
                 if ((const uint8_t *)t[i - 1]->data + t[i - 1]->size > (const uint8_t *)t[i]->data)
                         return REFUSE(g, e, -EINVAL, "tensors '%s' and '%s' overlap; the file is damaged",
-                                      show(one, t[i - 1]->name), show(two, t[i]->name));
+                                      gguf_text(one, sizeof(one), t[i - 1]->name),
+                                      gguf_text(two, sizeof(two), t[i]->name));
         return 0;
 }
 
@@ -401,7 +403,7 @@ static int parse(Gguf *g, Error *e) {
         int k = take_header(&r, &n_tensors, &n_values);
         if (k < 0 || (k = take_metadata(&r, g, n_values)) < 0 || (k = read_alignment(g, e)) < 0)
                 return k;
-        if ((k = check_count(&r, "tensors", n_tensors, TENSOR_MIN)) < 0)
+        if ((k = check_count(&r, "tensors", n_tensors, TENSOR_MIN)) < 0) /* again: the metadata took its share */
                 return k;
         return take_tensors(&r, g, n_tensors);
 }
@@ -412,7 +414,8 @@ static int parse(Gguf *g, Error *e) {
 static int explain_open(const Gguf *g, int err, Error *e) {
         struct stat st;
         _cleanup_free_ char *dir = strdup(g->path);
-        for (char *s = dir ? strchr(dir + 1, '/') : NULL; s; s = strchr(s + 1, '/')) {
+        char *s = dir ? dir + strspn(dir, "/") : NULL;
+        while (s && (s = strchr(s, '/'))) {
                 *s = 0;
                 int failed = stat(dir, &st) < 0                               ? errno
                              : !S_ISDIR(st.st_mode)                           ? ENOTDIR
@@ -420,7 +423,7 @@ static int explain_open(const Gguf *g, int err, Error *e) {
                                                                               : 0;
                 if (failed)
                         return REFUSE(g, e, -failed, "cannot enter '%.200s': %s", dir, strerror(failed));
-                *s = '/';
+                *s++ = '/';
         }
         return REFUSE(g, e, -err, "cannot open it: %s", strerror(err));
 }
@@ -487,6 +490,15 @@ const void *gguf_data(const Gguf *g) {
 
 size_t gguf_size(const Gguf *g) {
         return g->size;
+}
+
+char *gguf_text(char *buf, size_t size, GgufString s) {
+        bool bad;
+        size_t n = utf8_valid_prefix(s.data, MIN(s.len, size - 1), &bad);
+        for (size_t i = 0; i < n; i++)
+                buf[i] = (unsigned char)s.data[i] < ' ' || s.data[i] == 0x7f ? '?' : s.data[i];
+        buf[n] = 0;
+        return buf;
 }
 
 /* ---- metadata ---- */

@@ -26,6 +26,8 @@ typedef struct GgufString {
         size_t len;
 } GgufString;
 
+enum { GGUF_DTYPE_MAX = 64 }; /* tensor types are below this */
+
 typedef struct GgufTensor {
         GgufString name;
         Dtype type;
@@ -50,6 +52,10 @@ const char *gguf_path(const Gguf *g);
 const char *gguf_label(const Gguf *g); /* what messages call the file: its path, or the end of a long one */
 const void *gguf_data(const Gguf *g); /* the whole map, page-aligned */
 size_t gguf_size(const Gguf *g);      /* bytes of the file */
+
+/* Copies the file's own words for messages and JSON: as many whole UTF-8 characters as fit, control characters as '?'.
+ * Returns `buf`. */
+char *gguf_text(char *buf, size_t size, GgufString s);
 
 /* Metadata. 0, -ENOENT when the key is absent, -EINVAL when it is of another type; `e` says which. Any integer type
  * reads as u64 (negative: -EINVAL), any number as f64. */

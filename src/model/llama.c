@@ -49,12 +49,17 @@ enum {
         PART_LOGITS,
 };
 
-/* Kinds of file, in the order of `names`. */
+/* The kinds of file, and what each has of its own. */
 static const char *const names[] = {"llama", "mistral", "qwen2", "qwen3", NULL};
 static const struct {
         RopeStyle rope;
         bool head_norm;
-} kinds[] = {{ROPE_NORMAL, false}, {ROPE_NORMAL, false}, {ROPE_NEOX, false}, {ROPE_NEOX, true}};
+} kinds[] = {
+        {ROPE_NORMAL, false}, /* llama */
+        {ROPE_NORMAL, false}, /* mistral */
+        {ROPE_NEOX, false},   /* qwen2 */
+        {ROPE_NEOX, true},    /* qwen3 */
+};
 
 static size_t kind_of(const Model *m) {
         size_t i = 0;
@@ -118,7 +123,7 @@ static int read_heads(Model *m, Error *e) {
 
 /* *ret_scale multiplies positions. An absent type means linear, as in older files. */
 static int read_rope_scaling(Model *m, float *ret_scale, Error *e) {
-        char key[64];
+        char key[64], shown[32];
         float factor = 1;
         GgufString type = {.data = "linear", .len = 6};
         snprintf(key, sizeof(key), "%s.rope.scaling.type", m->info.architecture);
@@ -127,8 +132,8 @@ static int read_rope_scaling(Model *m, float *ret_scale, Error *e) {
                 return k;
         bool none = type.len == 4 && memcmp(type.data, "none", 4) == 0;
         if (!none && !(type.len == 6 && memcmp(type.data, "linear", 6) == 0))
-                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "key '%s': rope scaling '%.*s' is not supported; linear is", key,
-                                    (int)MIN(type.len, (size_t)16), type.data);
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "key '%s': rope scaling '%s' is not supported; linear is", key,
+                                    gguf_text(shown, sizeof(shown), type));
         if ((k = model_f32(m, "rope.scale_linear", false, &factor, e)) < 0 || /* the old name */
             (k = model_f32(m, "rope.scaling.factor", false, &factor, e)) < 0)
                 return k;
@@ -188,10 +193,11 @@ static int refuse_options(const Model *m, Error *e) {
                 int k = gguf_get_bool(m->gguf, key, &flag, NULL);
                 if (k == 0)
                         value = flag;
-                else if (k == -EINVAL)
+                else
                         k = gguf_get_f64(m->gguf, key, &value, NULL);
-                if (k != -ENOENT &&
-                    (k < 0 || value != options[i].neutral)) /* of another type: an array for each layer */
+                if (k == -ENOENT)
+                        continue;
+                if (k < 0 || value != options[i].neutral) /* k < 0: not one number but, say, one for each layer */
                         return MODEL_REFUSE(m, e, -EOPNOTSUPP, "key '%s' asks for %s, which is not supported", key,
                                             options[i].what);
         }

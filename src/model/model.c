@@ -121,21 +121,12 @@ KvLayer model_kv_layer(const Model *m, const KvArena *kv, uint32_t l) {
 
 /* ---- opening ---- */
 
-/* Copies text of the file for people and JSON to read: whole UTF-8 characters, no control characters. */
-static void copy_text(char *to, size_t size, const char *text, size_t len) {
-        bool bad;
-        size_t n = utf8_valid_prefix(text, MIN(len, size - 1), &bad);
-        for (size_t i = 0; i < n; i++)
-                to[i] = (unsigned char)text[i] < ' ' || text[i] == 0x7f ? ' ' : text[i];
-        to[n] = 0;
-}
-
 static int find_arch(Model *m, Error *e) {
         GgufString name;
         int k = gguf_get_string(m->gguf, "general.architecture", &name, e);
         if (k < 0)
                 return k == -ENOENT ? -EINVAL : k;
-        copy_text(m->info.architecture, sizeof(m->info.architecture), name.data, name.len);
+        gguf_text(m->info.architecture, sizeof(m->info.architecture), name);
         _cleanup_buf_ Buf known = BUF_NULL;
         for (size_t i = 0; i < ARRAY_SIZE(archs); i++)
                 for (const char *const *n = archs[i]->names; *n; n++) {
@@ -153,17 +144,17 @@ static void name_model(Model *m) {
         GgufString name = {0};
         char *to = m->info.name;
         if (gguf_get_string(m->gguf, "general.name", &name, NULL) == 0)
-                copy_text(to, sizeof(m->info.name), name.data, name.len);
+                gguf_text(to, sizeof(m->info.name), name);
         if (!*to) {
                 const char *slash = strrchr(gguf_path(m->gguf), '/');
                 const char *base = slash ? slash + 1 : gguf_path(m->gguf);
-                copy_text(to, sizeof(m->info.name), base, strlen(base));
+                gguf_text(to, sizeof(m->info.name), (GgufString){.data = base, .len = strlen(base)});
         }
 }
 
 /* Sizes, and the type that most bytes are stored in. */
 static void survey_tensors(Model *m) {
-        size_t n = gguf_n_tensors(m->gguf), most = 0, bytes[DTYPE_BF16 + 1] = {0};
+        size_t n = gguf_n_tensors(m->gguf), most = 0, bytes[GGUF_DTYPE_MAX] = {0};
         for (size_t i = 0; i < n; i++) {
                 const GgufTensor *t = gguf_tensor_at(m->gguf, i);
                 m->info.n_params += t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
@@ -178,14 +169,14 @@ static void survey_tensors(Model *m) {
 }
 
 static int check_all_claimed(const Model *m, Error *e) {
-        for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++) {
-                GgufString name = gguf_tensor_at(m->gguf, i)->name;
+        char name[80];
+        for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++)
                 if (!m->claimed[i])
                         return MODEL_REFUSE(m, e, -EOPNOTSUPP,
-                                            "tensor '%.*s' has no place in a %s model as computed here; leaving it out "
+                                            "tensor '%s' has no place in a %s model as computed here; leaving it out "
                                             "would change the result",
-                                            (int)name.len, name.data, m->info.architecture);
-        }
+                                            gguf_text(name, sizeof(name), gguf_tensor_at(m->gguf, i)->name),
+                                            m->info.architecture);
         return 0;
 }
 
