@@ -6,7 +6,10 @@
  *
  * The file is hostile: gguf_open() checks every length, count, type, name, shape, offset and overlap against the
  * file's size before anything is believed, so that what it returns can be used without further checks. Values and
- * strings point into the map and live as long as the Gguf. Errors name the file, the key or tensor, and the reason. */
+ * strings point into the map and live as long as the Gguf. Errors name the file, the key or tensor, and the reason.
+ *
+ * The file must not be truncated in place while it is open: reading a page that is gone raises SIGBUS. Replace a
+ * model by renaming a new file over it. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,6 +25,8 @@ typedef struct GgufString {
         const char *data;
         size_t len;
 } GgufString;
+
+enum { GGUF_DTYPE_MAX = 64 }; /* tensor types are below this */
 
 typedef struct GgufTensor {
         GgufString name;
@@ -44,10 +49,16 @@ void gguf_free(Gguf *g);
 DEFINE_CLEANUP(Gguf, gguf_free)
 
 const char *gguf_path(const Gguf *g);
-size_t gguf_size(const Gguf *g); /* bytes of the file */
+const char *gguf_label(const Gguf *g); /* what messages call the file: its path, or the end of a long one */
+const void *gguf_data(const Gguf *g); /* the whole map, page-aligned */
+size_t gguf_size(const Gguf *g);      /* bytes of the file */
 
-/* Metadata. 0, -ENOENT when the key is absent, -EINVAL when it is of another type (then `e` says so). Any integer
- * type reads as u64 (negative: -EINVAL), any number as f64. */
+/* Copies the file's own words for messages and JSON: as many whole UTF-8 characters as fit, control characters as '?'.
+ * Returns `buf`. */
+char *gguf_text(char *buf, size_t size, GgufString s);
+
+/* Metadata. 0, -ENOENT when the key is absent, -EINVAL when it is of another type; `e` says which. Any integer type
+ * reads as u64 (negative: -EINVAL), any number as f64. */
 int gguf_get_u64(const Gguf *g, const char *key, uint64_t *ret, Error *e);
 int gguf_get_f64(const Gguf *g, const char *key, double *ret, Error *e);
 int gguf_get_bool(const Gguf *g, const char *key, bool *ret, Error *e);

@@ -29,7 +29,8 @@ typedef struct ModelInfo {
         uint32_t window;         /* sliding attention window, 0: none */
 } ModelInfo;
 
-/* The KV cache of a model: one arena of pages, all layers. */
+/* The KV cache of a model: one arena for all layers, 2 * n_layers equal parts [n_pages, page_size, n_kv_heads,
+ * head_dim]: keys of layer 0, values of layer 0, keys of layer 1, … A page is the same page in every part. */
 typedef struct KvArena {
         void *data; /* dev, n_pages * model_kv_page_size() bytes */
         Dtype type;
@@ -46,13 +47,14 @@ DEFINE_CLEANUP(Model, model_free)
 const ModelInfo *model_info(const Model *m);
 const Gguf *model_gguf(const Model *m);
 
-/* `progress` (may be NULL) gets 0..1 on the calling thread; returning false cancels: -ECANCELED. */
+/* `progress` (may be NULL) gets 0..1 on the calling thread; returning false cancels: -ECANCELED. The device must
+ * outlive the model; after an error the model is as before and may be loaded again. */
 typedef bool (*ModelProgress)(float done, void *arg);
 int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e);
 
 /* F32 when the weights are, else F16. */
 Dtype model_kv_type(const Model *m);
-/* Bytes of one page (all layers, k and v). */
+/* Bytes of one page (all layers, k and v); SIZE_MAX: too large. */
 size_t model_kv_page_size(const Model *m, Dtype type, uint32_t page_size);
 
 /* Scratch for steps of at most `max_rows` rows and `max_logits` logit rows. One per stream. */
@@ -60,7 +62,7 @@ typedef struct Workspace Workspace;
 int workspace_new(const Model *m, Device *d, uint32_t max_rows, uint32_t max_logits, Workspace **ret, Error *e);
 void workspace_free(Workspace *w);
 DEFINE_CLEANUP(Workspace, workspace_free)
-size_t workspace_size(const Model *m, uint32_t max_rows, uint32_t max_logits);
+size_t workspace_size(const Model *m, uint32_t max_rows, uint32_t max_logits); /* bytes; SIZE_MAX: too large */
 
 /* Enqueues the forward pass over `rows`, storing their keys and values in `kv`, and returns in *ret_logits where the
  * logits [n_logits, n_vocab] of the rows listed in `logit_index` (dev [n_logits]) will be. n_logits may be 0. */

@@ -1,0 +1,482 @@
+/* A model file on its way to a device: what is the same for every architecture.
+ *
+ *   opened (metadata read, tensors claimed, nothing loaded) -> loaded (weights on a device) -> freed
+ *
+ * Loading: where the device can use host memory (the CPU), matrices stay in the file's map, shared by all processes
+ * that serve the file; elsewhere they are uploaded slice by slice. Vectors (norms, biases, rope factors) are few and
+ * small, come in several formats and are wanted as float32, so they are always converted into a buffer of their own. */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "model/arch.h"
+#include "util/buf.h"
+#include "util/checked.h"
+#include "util/str.h"
+
+enum {
+        SLICE = 4 << 20, /* bytes between two looks at the progress callback */
+        ALIGNMENT = 256, /* of what we place on a device */
+        PAGE = 4096,
+};
+
+static const ModelArch *const archs[] = {&arch_llama};
+
+/* ---- what architectures ask for ---- */
+
+int model_u32(const Model *m, const char *key, bool required, uint32_t *value, Error *e) {
+        char name[128];
+        uint64_t v;
+        snprintf(name, sizeof(name), "%s.%s", m->info.architecture, key);
+        int k = gguf_get_u64(m->gguf, name, &v, e);
+        if (k < 0)
+                return k != -ENOENT ? k : required ? -EINVAL : 0;
+        if (v > INT32_MAX)
+                return MODEL_REFUSE(m, e, -EINVAL, "key '%s': is %" PRIu64 ", which is too large", name, v);
+        *value = (uint32_t)v;
+        return 0;
+}
+
+int model_f32(const Model *m, const char *key, bool required, float *value, Error *e) {
+        char name[128];
+        double v;
+        snprintf(name, sizeof(name), "%s.%s", m->info.architecture, key);
+        int k = gguf_get_f64(m->gguf, name, &v, e);
+        if (k < 0)
+                return k != -ENOENT ? k : required ? -EINVAL : 0;
+        if (!isfinite((float)v))
+                return MODEL_REFUSE(m, e, -EINVAL, "key '%s': is %g, should be a number", name, v);
+        *value = (float)v;
+        return 0;
+}
+
+static int check_shape(const Model *m, const char *name, const GgufTensor *t, uint64_t cols, uint64_t rows, Error *e) {
+        if (t->dims[0] == cols && t->dims[1] == rows && t->dims[2] == 1 && t->dims[3] == 1)
+                return 0;
+        _cleanup_buf_ Buf is = BUF_NULL;
+        for (uint32_t i = 0; i < t->n_dims; i++)
+                buf_printf(&is, "%s%" PRIu64, i ? ", " : "", t->dims[i]);
+        const char *text = is.failed ? "?" : is.data;
+        if (rows == 1)
+                return MODEL_REFUSE(m, e, -EINVAL, "%s: is [%s], should be [%" PRIu64 "]", name, text, cols);
+        return MODEL_REFUSE(m, e, -EINVAL, "%s: is [%s], should be [%" PRIu64 ", %" PRIu64 "]", name, text, cols, rows);
+}
+
+/* *ret_tensor is NULL when an optional tensor is absent. */
+static int claim(Model *m, const char *name, uint64_t cols, uint64_t rows, bool optional, const GgufTensor **ret_tensor,
+                 Error *e) {
+        const GgufTensor *t = gguf_tensor(m->gguf, name);
+        *ret_tensor = t;
+        if (!t && optional)
+                return 0;
+        if (!t)
+                return MODEL_REFUSE(m, e, -EINVAL, "%s: is missing; the file is not a complete %s model", name,
+                                    m->info.architecture);
+        if (cols > INT32_MAX || rows > INT32_MAX)
+                return MODEL_REFUSE(m, e, -EINVAL, "%s: should be [%" PRIu64 ", %" PRIu64 "], which is too large", name,
+                                    cols, rows);
+        m->claimed[t - gguf_tensor_at(m->gguf, 0)] = true;
+        return check_shape(m, name, t, cols, rows, e);
+}
+
+int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, bool optional, Matrix *ret, Error *e) {
+        const GgufTensor *t;
+        int k = claim(m, name, cols, rows, optional, &t, e);
+        if (k < 0 || !t)
+                return k;
+        *ret = (Matrix){.type = t->type, .cols = (uint32_t)cols, .rows = (uint32_t)rows};
+        m->weights[m->n_weights++] = (Weight){.tensor = t, .matrix = ret};
+        return 0;
+}
+
+int model_claim_vector(Model *m, const char *name, uint64_t n, bool optional, const float **ret, Error *e) {
+        const GgufTensor *t;
+        int k = claim(m, name, n, 1, optional, &t, e);
+        if (k < 0 || !t)
+                return k;
+        if (t->type != DTYPE_F32 && t->type != DTYPE_F16 && t->type != DTYPE_BF16)
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s: is stored as %s; a vector should be F32, F16 or BF16", name,
+                                    dtype_name(t->type));
+        m->weights[m->n_weights++] = (Weight){.tensor = t, .vector = ret};
+        return 0;
+}
+
+KvLayer model_kv_layer(const Model *m, const KvArena *kv, uint32_t l) {
+        const ModelInfo *i = &m->info;
+        size_t row = dtype_row_size(kv->type, (uint64_t)i->n_kv_heads * i->head_dim);
+        size_t part = (size_t)kv->n_pages * kv->page_size * row;
+        return (KvLayer){.k = (char *)kv->data + 2 * l * part,
+                         .v = (char *)kv->data + (2 * l + 1) * part,
+                         .type = kv->type,
+                         .page_size = kv->page_size,
+                         .n_kv_heads = i->n_kv_heads,
+                         .head_dim = i->head_dim,
+                         .block_tables = kv->block_tables,
+                         .max_pages = kv->max_pages};
+}
+
+/* ---- opening ---- */
+
+static int find_arch(Model *m, Error *e) {
+        GgufString name;
+        int k = gguf_get_string(m->gguf, "general.architecture", &name, e);
+        if (k < 0)
+                return k == -ENOENT ? -EINVAL : k;
+        gguf_text(m->info.architecture, sizeof(m->info.architecture), name);
+        _cleanup_buf_ Buf known = BUF_NULL;
+        for (size_t i = 0; i < ARRAY_SIZE(archs); i++)
+                for (const char *const *n = archs[i]->names; *n; n++) {
+                        if (name.len == strlen(*n) && memcmp(name.data, *n, name.len) == 0) {
+                                m->arch = archs[i];
+                                return 0;
+                        }
+                        buf_printf(&known, "%s%s", known.len ? ", " : "", *n);
+                }
+        return MODEL_REFUSE(m, e, -EOPNOTSUPP, "its architecture '%s' is not supported; supported are %s",
+                            m->info.architecture, known.failed ? "others" : known.data);
+}
+
+static void name_model(Model *m) {
+        GgufString name = {0};
+        char *to = m->info.name;
+        if (gguf_get_string(m->gguf, "general.name", &name, NULL) == 0)
+                gguf_text(to, sizeof(m->info.name), name);
+        if (!*to) {
+                const char *slash = strrchr(gguf_path(m->gguf), '/');
+                const char *base = slash ? slash + 1 : gguf_path(m->gguf);
+                gguf_text(to, sizeof(m->info.name), (GgufString){.data = base, .len = strlen(base)});
+        }
+}
+
+/* Sizes, and the type that most bytes are stored in. */
+static void survey_tensors(Model *m) {
+        size_t n = gguf_n_tensors(m->gguf), most = 0, bytes[GGUF_DTYPE_MAX] = {0};
+        for (size_t i = 0; i < n; i++) {
+                const GgufTensor *t = gguf_tensor_at(m->gguf, i);
+                m->info.n_params += t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
+                m->info.weights_size += t->size;
+                bytes[t->type] += t->size;
+                if (bytes[t->type] > most) {
+                        most = bytes[t->type];
+                        m->type = t->type;
+                }
+        }
+        snprintf(m->info.quantization, sizeof(m->info.quantization), "%s", dtype_name(m->type));
+}
+
+static int check_all_claimed(const Model *m, Error *e) {
+        char name[80];
+        for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++)
+                if (!m->claimed[i])
+                        return MODEL_REFUSE(m, e, -EOPNOTSUPP,
+                                            "tensor '%s' has no place in a %s model as computed here; leaving it out "
+                                            "would change the result",
+                                            gguf_text(name, sizeof(name), gguf_tensor_at(m->gguf, i)->name),
+                                            m->info.architecture);
+        return 0;
+}
+
+static int set_up(Model *m, Error *e) {
+        size_t n = gguf_n_tensors(m->gguf);
+        int k = find_arch(m, e);
+        if (k < 0)
+                return k;
+        if (n == 0)
+                return MODEL_REFUSE(m, e, -EINVAL, "holds a vocabulary only, no weights");
+        m->weights = calloc(n, sizeof(*m->weights));
+        m->claimed = calloc(n, sizeof(*m->claimed));
+        if (!m->weights || !m->claimed)
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %zu tensors", n);
+        name_model(m);
+        survey_tensors(m);
+        if ((k = m->arch->open(m, e)) < 0)
+                return k;
+        return check_all_claimed(m, e);
+}
+
+int model_open(const char *path, Model **ret, Error *e) {
+        _cleanup_(model_freep) Model *m = calloc(1, sizeof(*m));
+        if (!m)
+                return error_set(e, -ENOMEM, "%.200s: no memory to open it", path);
+        int k = gguf_open(path, &m->gguf, e);
+        if (k < 0 || (k = set_up(m, e)) < 0)
+                return k;
+        *ret = TAKE(m);
+        return 0;
+}
+
+static void unload(Model *m) {
+        if (!m->device)
+                return;
+        m->device->ops->buffer_free(m->device, &m->matrices);
+        m->device->ops->buffer_free(m->device, &m->vectors);
+        m->matrices = m->vectors = (Buffer){0};
+        m->device = NULL;
+}
+
+void model_free(Model *m) {
+        if (!m)
+                return;
+        unload(m);
+        gguf_free(m->gguf);
+        free(m->weights);
+        free(m->claimed);
+        free(m->graph);
+        free(m);
+}
+
+const ModelInfo *model_info(const Model *m) {
+        return &m->info;
+}
+
+const Gguf *model_gguf(const Model *m) {
+        return m->gguf;
+}
+
+/* ---- loading ---- */
+
+typedef struct Loader {
+        Model *m;
+        Stream *stream;
+        ModelProgress progress;
+        void *arg;
+        size_t done, total;
+        Error *e;
+} Loader;
+
+static int advance(Loader *l, size_t n) {
+        l->done += n;
+        if (l->progress && !l->progress((float)l->done / (float)l->total, l->arg))
+                return MODEL_REFUSE(l->m, l->e, -ECANCELED, "loading was cancelled");
+        return 0;
+}
+
+static int finish_stream(Loader *l) {
+        const DeviceOps *ops = l->m->device->ops;
+        uint64_t ticket;
+        int k = ops->mark(l->stream, &ticket);
+        if (k < 0 || (k = ops->wait(l->stream, ticket)) < 0)
+                return MODEL_REFUSE(l->m, l->e, k, "%s failed while the weights were loaded: %s", l->m->device->name,
+                                    strerror(-k));
+        return 0;
+}
+
+static int new_buffer(Loader *l, size_t size, Buffer *ret) {
+        Device *d = l->m->device;
+        char text[32];
+        int k = d->ops->buffer_new(d, MAX(size, (size_t)ALIGNMENT), ret);
+        if (k < 0)
+                return MODEL_REFUSE(l->m, l->e, k, "%s has no room for %s of weights", d->name,
+                                    format_size(text, sizeof(text), size));
+        return 0;
+}
+
+/* Reads the file's pages in, so that no step waits for the disk. */
+static int touch(Loader *l) {
+        const uint8_t *data = gguf_data(l->m->gguf);
+        size_t size = gguf_size(l->m->gguf);
+        for (size_t at = 0; at < size; at += SLICE) {
+                size_t n = MIN((size_t)SLICE, size - at);
+                (void)madvise((void *)(data + at), n, MADV_WILLNEED);
+                for (size_t i = 0; i < n; i += PAGE)
+                        (void)*(const volatile uint8_t *)(data + at + i);
+                int k = advance(l, n);
+                if (k < 0)
+                        return k;
+        }
+        return 0;
+}
+
+static int wrap_matrices(Loader *l) {
+        Model *m = l->m;
+        const char *data = gguf_data(m->gguf);
+        l->total = gguf_size(m->gguf);
+        int k = m->device->ops->buffer_wrap(m->device, data, l->total, &m->matrices);
+        if (k < 0)
+                return MODEL_REFUSE(m, l->e, k, "%s cannot use it in place: %s", m->device->name, strerror(-k));
+        for (size_t i = 0; i < m->n_weights; i++) {
+                const Weight *w = &m->weights[i];
+                if (w->matrix)
+                        w->matrix->data = (char *)m->matrices.data + ((const char *)w->tensor->data - data);
+        }
+        return touch(l);
+}
+
+static int upload_matrix(Loader *l, const Weight *w) {
+        char *to = (char *)w->matrix->data;
+        for (size_t at = 0; at < w->tensor->size; at += SLICE) {
+                size_t n = MIN((size_t)SLICE, w->tensor->size - at);
+                l->m->device->ops->upload(l->stream, to + at, (const char *)w->tensor->data + at, n);
+                int k = finish_stream(l);
+                if (k < 0 || (k = advance(l, n)) < 0)
+                        return k;
+        }
+        return 0;
+}
+
+/* The file's size bounds all sums here: tensors do not overlap. */
+static size_t aligned(size_t n) {
+        return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static int upload_matrices(Loader *l) {
+        Model *m = l->m;
+        size_t at = 0;
+        for (size_t i = 0; i < m->n_weights; i++)
+                if (m->weights[i].matrix) {
+                        at += aligned(m->weights[i].tensor->size);
+                        l->total += m->weights[i].tensor->size;
+                }
+        int k = new_buffer(l, at, &m->matrices);
+        at = 0;
+        for (size_t i = 0; i < m->n_weights && k == 0; i++) {
+                const Weight *w = &m->weights[i];
+                if (!w->matrix)
+                        continue;
+                w->matrix->data = (char *)m->matrices.data + at;
+                at += aligned(w->tensor->size);
+                k = upload_matrix(l, w);
+        }
+        return k;
+}
+
+/* IEEE 754 binary16: 1 sign, 5 exponent, 10 fraction bits. */
+static float from_half(uint16_t h) {
+        int exponent = h >> 10 & 31, fraction = h & 1023;
+        float v = exponent == 0    ? ldexpf((float)fraction, -24)
+                  : exponent == 31 ? (fraction ? NAN : INFINITY)
+                                   : ldexpf((float)(fraction | 1024), exponent - 25);
+        return h & 0x8000 ? -v : v;
+}
+
+/* Value `i` of a vector in one of the plain formats. */
+static float value_at(const GgufTensor *t, size_t i) {
+        float v;
+        uint32_t bits;
+        uint16_t half;
+        if (t->type == DTYPE_F32) {
+                memcpy(&v, (const char *)t->data + i * sizeof(v), sizeof(v));
+                return v;
+        }
+        memcpy(&half, (const char *)t->data + i * sizeof(half), sizeof(half));
+        if (t->type == DTYPE_F16)
+                return from_half(half);
+        bits = (uint32_t)half << 16; /* BF16 is the upper half of a float32 */
+        memcpy(&v, &bits, sizeof(v));
+        return v;
+}
+
+static size_t vector_size(const Weight *w) {
+        return w->vector ? aligned(w->tensor->dims[0] * sizeof(float)) : 0;
+}
+
+static int load_vectors(Loader *l) {
+        Model *m = l->m;
+        size_t size = 0, at = 0;
+        for (size_t i = 0; i < m->n_weights; i++)
+                size += vector_size(&m->weights[i]);
+        _cleanup_free_ char *host = calloc(1, MAX(size, (size_t)1));
+        if (!host)
+                return MODEL_REFUSE(m, l->e, -ENOMEM, "no memory for %zu bytes of vectors", size);
+        int k = new_buffer(l, size, &m->vectors);
+        if (k < 0)
+                return k;
+        for (size_t i = 0; i < m->n_weights; i++) {
+                const Weight *w = &m->weights[i];
+                if (!w->vector)
+                        continue;
+                for (size_t n = 0; n < w->tensor->dims[0]; n++)
+                        ((float *)(host + at))[n] = value_at(w->tensor, n);
+                *w->vector = (const float *)((char *)m->vectors.data + at);
+                at += vector_size(w);
+        }
+        m->device->ops->upload(l->stream, m->vectors.data, host, size);
+        return finish_stream(l);
+}
+
+int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e) {
+        Loader l = {.m = m, .progress = progress, .arg = arg, .e = e};
+        if (m->device)
+                return MODEL_REFUSE(m, e, -EBUSY, "is loaded already");
+        int k = d->ops->stream_new(d, &l.stream, e);
+        if (k < 0)
+                return k;
+        m->device = d;
+        k = load_vectors(&l);
+        if (k == 0)
+                k = d->ops->buffer_wrap ? wrap_matrices(&l) : upload_matrices(&l);
+        d->ops->stream_free(l.stream);
+        if (k < 0)
+                unload(m);
+        return k;
+}
+
+/* ---- steps ---- */
+
+Dtype model_kv_type(const Model *m) {
+        return m->type == DTYPE_F32 ? DTYPE_F32 : DTYPE_F16;
+}
+
+size_t model_kv_page_size(const Model *m, Dtype type, uint32_t page_size) {
+        const ModelInfo *i = &m->info;
+        size_t size;
+        if (!checked_mul3(dtype_row_size(type, (uint64_t)i->n_kv_heads * i->head_dim), page_size, 2ul * i->n_layers,
+                          &size))
+                return SIZE_MAX;
+        return size;
+}
+
+/* Bytes of a part, aligned. */
+static bool part_size(const WorkspacePart *p, size_t *ret) {
+        return checked_mul3(p->rows, p->cols, sizeof(float), ret) && checked_align(*ret, ALIGNMENT, ret);
+}
+
+size_t workspace_size(const Model *m, uint32_t max_rows, uint32_t max_logits) {
+        WorkspacePart parts[WORKSPACE_PARTS] = {0};
+        size_t total = 0, size;
+        m->arch->parts(m, max_rows, max_logits, parts);
+        for (size_t i = 0; i < WORKSPACE_PARTS; i++)
+                if (!part_size(&parts[i], &size) || !checked_add(total, size, &total))
+                        return SIZE_MAX;
+        return total;
+}
+
+int workspace_new(const Model *m, Device *d, uint32_t max_rows, uint32_t max_logits, Workspace **ret, Error *e) {
+        _cleanup_(workspace_freep) Workspace *w = calloc(1, sizeof(*w));
+        WorkspacePart parts[WORKSPACE_PARTS] = {0};
+        size_t total = workspace_size(m, max_rows, max_logits), size;
+        char text[32];
+        if (!w)
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for a workspace");
+        int k = total == SIZE_MAX ? -ENOMEM : d->ops->buffer_new(d, MAX(total, (size_t)ALIGNMENT), &w->buffer);
+        if (k < 0)
+                return MODEL_REFUSE(m, e, k, "%s has no room for %s of scratch for steps of %" PRIu32 " rows", d->name,
+                                    format_size(text, sizeof(text), total), max_rows);
+        w->device = d;
+        w->max_rows = max_rows;
+        w->max_logits = max_logits;
+        m->arch->parts(m, max_rows, max_logits, parts);
+        char *at = w->buffer.data;
+        for (size_t i = 0; i < WORKSPACE_PARTS && part_size(&parts[i], &size); at += size, i++)
+                w->part[i] = size ? (float *)at : NULL;
+        *ret = TAKE(w);
+        return 0;
+}
+
+void workspace_free(Workspace *w) {
+        if (!w)
+                return;
+        if (w->device)
+                w->device->ops->buffer_free(w->device, &w->buffer);
+        free(w);
+}
+
+void model_forward(Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv, const int32_t *logit_index,
+                   uint32_t n_logits, float **ret_logits) {
+        assert(m->device && rows->n <= w->max_rows && n_logits <= w->max_logits && n_logits <= rows->n);
+        m->arch->forward(m, w, s, rows, kv, logit_index, n_logits, ret_logits);
+}

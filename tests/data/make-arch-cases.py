@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Makes arch-*.gguf and arch-*.json: tiny models with random weights, and the logits transformers computes for them.
+
+Each model exercises what sets its architecture apart: Llama 3's rope scaling and biases everywhere, a sliding window
+shorter than the text with linear rope scaling, Qwen2's biases (stored as BF16, its norms as F16) with tied embeddings,
+Qwen3's normed heads of a dimension that is not n_embd / n_heads. Run it again only to change the cases: needs numpy, torch and transformers.
+"""
+import json
+import pathlib
+import struct
+
+import numpy as np
+import torch
+import transformers
+
+HERE = pathlib.Path(__file__).parent
+VOCAB, EMBD, FF, LAYERS, LENGTH = 40, 32, 32, 2, 24
+U32, F32, STRING = 4, 6, 8  # of metadata
+TENSOR_F32, TENSOR_F16, TENSOR_BF16 = 0, 1, 30
+
+BASE = dict(vocab_size=VOCAB, hidden_size=EMBD, intermediate_size=FF, num_hidden_layers=LAYERS, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=64, rms_norm_eps=1e-5, attn_implementation="eager")
+
+
+def case(kind, theta, scaling=None, **options):
+    rope = {"rope_type": "default", **(scaling or {}), "rope_theta": theta}
+    return transformers.AutoConfig.for_model(kind, **BASE, rope_parameters=rope, **options)
+
+
+CASES = {
+    "llama3": ("llama", case("llama", 100.0, dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0,
+                                                  high_freq_factor=4.0, original_max_position_embeddings=32),
+                             attention_bias=True, tie_word_embeddings=False)),
+    "mistral": ("mistral", case("mistral", 500.0, dict(rope_type="linear", factor=2.0), sliding_window=7,
+                                tie_word_embeddings=True)),
+    "qwen2": ("qwen2", case("qwen2", 1000.0, tie_word_embeddings=True)),
+    "qwen3": ("qwen3", case("qwen3", 1000.0, head_dim=12, tie_word_embeddings=False)),
+}
+
+TENSORS = {
+    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+    "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+}
+
+
+def randomise(model):
+    """Weights large enough that every part changes the logits; vectors that half the bits can hold."""
+    rng = np.random.default_rng(20)
+    for name, p in model.named_parameters():
+        x = rng.standard_normal(tuple(p.shape))
+        if "norm" in name:
+            x = 1 + 0.3 * x
+        elif "embed" in name or "lm_head" in name:
+            x = 0.7 * x
+        else:
+            x = 0.35 * x
+        p.data = torch.tensor(x, dtype=torch.float32)
+        if "norm" in name:
+            p.data = p.data.half().float()
+        if name.endswith("bias"):
+            p.data = p.data.bfloat16().float()
+
+
+def interleave(w, heads):
+    """The halves of each head become neighbours: "llama" files rotate (2i, 2i+1)."""
+    return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
+
+
+def rope_factors(config):
+    """Llama 3: long waves are slowed down by `factor`, short ones not at all, those between gradually."""
+    r, dim = config.rope_parameters, config.hidden_size // config.num_attention_heads
+    wave = 2 * np.pi * r["rope_theta"] ** (np.arange(0, dim, 2) / dim)
+    low, high = (r["original_max_position_embeddings"] / r[k] for k in ("low_freq_factor", "high_freq_factor"))
+    smooth = (r["original_max_position_embeddings"] / wave - r["low_freq_factor"]) / (
+        r["high_freq_factor"] - r["low_freq_factor"])
+    between = 1 / ((1 - smooth) / r["factor"] + smooth)
+    return np.where(wave < high, 1, np.where(wave > low, r["factor"], between))
+
+
+def tensors(arch, config, model):
+    out = {}
+    for name, p in model.named_parameters():
+        w = p.detach().numpy()
+        prefix, _, suffix = name.rpartition(".")
+        if arch in ("llama", "mistral") and prefix.endswith(("q_proj", "k_proj")):
+            w = interleave(w, config.num_attention_heads if "q_proj" in prefix else config.num_key_value_heads)
+        if prefix.startswith("model.layers."):
+            _, _, layer, part = prefix.split(".", 3)
+            out[f"blk.{layer}.{TENSORS[part]}.{suffix}"] = w
+        else:
+            out[f"{TENSORS[prefix]}.{suffix}"] = w
+    if config.rope_parameters["rope_type"] == "llama3":
+        out["rope_freqs.weight"] = rope_factors(config)
+    return out
+
+
+def metadata(arch, name, config):
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    keys = [
+        ("general.architecture", STRING, arch), ("general.name", STRING, f"tiny {name}"),
+        ("context_length", U32, config.max_position_embeddings), ("block_count", U32, config.num_hidden_layers),
+        ("embedding_length", U32, config.hidden_size), ("feed_forward_length", U32, config.intermediate_size),
+        ("attention.head_count", U32, config.num_attention_heads),
+        ("attention.head_count_kv", U32, config.num_key_value_heads),
+        ("attention.layer_norm_rms_epsilon", F32, config.rms_norm_eps),
+        ("rope.freq_base", F32, config.rope_parameters["rope_theta"]),
+    ]
+    if head * config.num_attention_heads != config.hidden_size:
+        keys += [("attention.key_length", U32, head), ("attention.value_length", U32, head)]
+    if config.rope_parameters["rope_type"] == "linear":
+        keys += [("rope.scaling.type", STRING, "linear"), ("rope.scaling.factor", F32, config.rope_parameters["factor"])]
+    if arch == "mistral":
+        keys += [("attention.sliding_window", U32, config.sliding_window)]
+    return [(k if k.startswith("general.") else f"{arch}.{k}", t, v) for k, t, v in keys]
+
+
+def string(s):
+    return struct.pack("<Q", len(s)) + s.encode()
+
+
+def stored(arch, name, w):
+    """The tensor's type and bytes."""
+    if arch == "qwen2" and "norm" in name:
+        return TENSOR_F16, w.astype("<f2").tobytes()
+    if arch == "qwen2" and name.endswith("bias"):
+        return TENSOR_BF16, (w.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    return TENSOR_F32, np.ascontiguousarray(w, dtype="<f4").tobytes()
+
+
+def write_gguf(path, arch, keys, weights):
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(weights), len(keys))
+    for key, kind, value in keys:
+        head += string(key) + struct.pack("<I", kind)
+        head += string(value) if kind == STRING else struct.pack("<I" if kind == U32 else "<f", value)
+    data = b""
+    for name, w in weights.items():
+        kind, values = stored(arch, name, w)
+        head += string(name) + struct.pack(f"<I{w.ndim}QIQ", w.ndim, *reversed(w.shape), kind, len(data))
+        data += values
+        data += bytes(-len(data) % 32)
+    path.write_bytes(head + bytes(-len(head) % 32) + data)
+
+
+def main():
+    for name, (arch, config) in CASES.items():
+        model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
+        randomise(model)
+        ids = np.random.default_rng(7).integers(0, VOCAB, LENGTH)
+        with torch.no_grad():
+            logits = model(torch.tensor(ids[None])).logits[0].numpy()
+        write_gguf(HERE / f"arch-{name}.gguf", arch, metadata(arch, name, config), tensors(arch, config, model))
+        rows = ",\n".join("  [" + ", ".join(f"{x:.5f}" for x in row) + "]" for row in logits)
+        (HERE / f"arch-{name}.json").write_text(f'{{"ids": {ids.tolist()},\n "logits": [\n{rows}\n ]}}\n')
+        print(name, "transformers", transformers.__version__, "logits up to", abs(logits).max())
+
+
+main()

@@ -1,0 +1,467 @@
+/* Opening and loading models: what is read from a sound file, what is refused and how it is said, and that a damaged
+ * file which still opens can be computed with. The files are those of tests/data, changed a little. */
+#define _GNU_SOURCE /* memfd_create(), memmem() */
+#include <fcntl.h>
+
+#include "unit.h"
+#include "model/model.c"
+
+/* ---- changed files ---- */
+
+static const char *case_path(const char *name) {
+        static char path[4096];
+        const char *dir = getenv("top_srcdir");
+        snprintf(path, sizeof(path), "%s/tests/data/arch-%s.gguf", dir ? dir : ".", name);
+        return path;
+}
+
+static Buf slurp(const char *path) {
+        Buf b = BUF_NULL;
+        FILE *f = fopen(path, "re");
+        if (!f)
+                fail_msg("%s: cannot open it", path);
+        for (int c; (c = getc(f)) != EOF;)
+                buf_putc(&b, (char)c);
+        fclose(f);
+        assert_false(b.failed);
+        return b;
+}
+
+static int file_new(const Buf *b) {
+        int fd = memfd_create("test.gguf", MFD_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(pwrite(fd, b->data, b->len, 0), b->len);
+        return fd;
+}
+
+static int open_fd(int fd, Model **ret, Error *e) {
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        return model_open(path, ret, e);
+}
+
+static int open_bytes(const Buf *b, Model **ret, Error *e) {
+        int fd = file_new(b);
+        int k = open_fd(fd, ret, e);
+        close(fd);
+        return k;
+}
+
+static void put_u32(Buf *b, uint32_t v) {
+        buf_put(b, &v, sizeof(v));
+}
+
+static void put_string(Buf *b, const char *s, size_t n) {
+        uint64_t len = n;
+        buf_put(b, &len, sizeof(len));
+        buf_put(b, s, n);
+}
+
+/* A metadata entry and its value. */
+typedef struct Entry {
+        const char *key;
+        GgufType type;
+        uint32_t number;
+        float real;
+        const char *text;
+} Entry;
+
+static void put_entry(Buf *b, const Entry *n) {
+        put_string(b, n->key, strlen(n->key));
+        put_u32(b, n->type);
+        if (n->type == GGUF_STRING)
+                put_string(b, n->text, strlen(n->text));
+        else if (n->type == GGUF_F32)
+                buf_put(b, &n->real, sizeof(n->real));
+        else if (n->type == GGUF_BOOL)
+                buf_putc(b, (char)n->number);
+        else if (n->type == GGUF_U32)
+                put_u32(b, n->number);
+        else /* an array of two */
+                put_u32(b, GGUF_U32), buf_put(b, &(uint64_t){2}, 8), put_u32(b, 1), put_u32(b, 1);
+}
+
+/* The file with one more entry at the front, and another that keeps the tensor data aligned. */
+static Buf with_entry(const Buf *file, const Entry *n) {
+        static const char spaces[64] = "                                ";
+        Buf b = BUF_NULL;
+        uint64_t count;
+        buf_put(&b, file->data, 24);
+        memcpy(&count, b.data + 16, sizeof(count));
+        count += 2;
+        memcpy(b.data + 16, &count, sizeof(count));
+        put_entry(&b, n);
+        size_t tail = 8 + 3 + 4 + 8; /* of the entry "pad" */
+        put_string(&b, "pad", 3);
+        put_u32(&b, GGUF_STRING);
+        put_string(&b, spaces, (32 - (b.len + 8 - 24) % 32) % 32);
+        assert_int_equal((b.len - 24) % 32, 0);
+        assert_true(b.len > tail);
+        buf_put(&b, file->data + 24, file->len - 24);
+        return b;
+}
+
+/* Replaces the first `from` by `to`, of the same length. */
+static void patch(Buf *b, const void *from, const void *to, size_t n) {
+        char *at = memmem(b->data, b->len, from, n);
+        assert_non_null(at);
+        memcpy(at, to, n);
+}
+
+/* Sets the number after a key. */
+static void set_number(Buf *b, const char *key, uint32_t value) {
+        char *at = memmem(b->data, b->len, key, strlen(key));
+        assert_non_null(at);
+        memcpy(at + strlen(key) + 4, &value, sizeof(value));
+}
+
+/* ---- sound files ---- */
+
+static void test_info(void **state) {
+        (void)state;
+        _cleanup_(model_freep) Model *m = NULL;
+        Error e = ERROR_NULL;
+        assert_int_equal(model_open(case_path("qwen3"), &m, &e), 0);
+        const ModelInfo *i = model_info(m);
+        assert_string_equal(i->architecture, "qwen3");
+        assert_string_equal(i->name, "tiny qwen3");
+        assert_string_equal(i->quantization, "F32");
+        assert_int_equal(i->n_layers, 2);
+        assert_int_equal(i->n_embd, 32);
+        assert_int_equal(i->n_heads, 4);
+        assert_int_equal(i->n_kv_heads, 2);
+        assert_int_equal(i->head_dim, 12);
+        assert_int_equal(i->n_ff, 32);
+        assert_int_equal(i->n_vocab, 40);
+        assert_int_equal(i->context_length, 64);
+        assert_int_equal(i->window, 0);
+        /* 2 tables, 1 norm; in each layer q, k, v, o, 3 of the network, 2 norms, 2 head norms */
+        assert_int_equal(i->n_params,
+                         2 * 40 * 32 + 32 + 2 * (2 * 32 * 48 + 2 * 32 * 24 + 3 * 32 * 32 + 2 * 32 + 2 * 12));
+        assert_int_equal(i->weights_size, 4 * i->n_params);
+        assert_int_equal(model_kv_type(m), DTYPE_F32);
+        assert_int_equal(model_kv_page_size(m, DTYPE_F16, 16), 2 * 2 * 16 * 2 * 12 * 2);
+}
+
+static void test_quantization(void **state) {
+        (void)state;
+        skip_without("models/babyllama105-q8_0.gguf");
+        _cleanup_(model_freep) Model *m = NULL;
+        assert_int_equal(model_open(test_data("models/babyllama105-q8_0.gguf"), &m, NULL), 0);
+        assert_string_equal(model_info(m)->quantization, "Q8_0");
+        assert_int_equal(model_kv_type(m), DTYPE_F16);
+}
+
+/* The first tensor is of another type than most. */
+static void test_mixed(void **state) {
+        (void)state;
+        _cleanup_(model_freep) Model *m = NULL;
+        _cleanup_buf_ Buf b = slurp(case_path("llama3"));
+        Dtype half = DTYPE_F16;
+        char *at = memmem(b.data, b.len, "token_embd.weight", 17);
+        assert_non_null(at);
+        memcpy(at + 17 + 4 + 2 * 8, &half, sizeof(half)); /* after n_dims and dims */
+        assert_int_equal(open_bytes(&b, &m, NULL), 0);
+        assert_int_equal(gguf_tensor_at(model_gguf(m), 0)->type, DTYPE_F16);
+        assert_string_equal(model_info(m)->quantization, "F32");
+}
+
+static void test_window_and_name(void **state) {
+        (void)state;
+        _cleanup_(model_freep) Model *m = NULL, *n = NULL;
+        _cleanup_buf_ Buf b = slurp(case_path("mistral"));
+        assert_int_equal(model_open(case_path("mistral"), &m, NULL), 0);
+        assert_int_equal(model_info(m)->window, 7);
+        patch(&b, "tiny mistral", "t\nny\xffmistral", 12);
+        assert_int_equal(open_bytes(&b, &n, NULL), 0);
+        assert_string_equal(model_info(n)->name, "t?ny"); /* neither control characters nor what is not UTF-8 */
+}
+
+/* Values from IEEE 754. */
+static void test_half(void **state) {
+        (void)state;
+        static const struct {
+                uint16_t half;
+                float value;
+        } cases[] = {
+                {0x0000, 0},        {0x3c00, 1},           {0xc000, -2},       {0x7bff, 65504},
+                {0x0001, 0x1p-24f}, {0x03ff, 0x3.ffp-16f}, {0x0400, 0x1p-14f}, {0x3555, 0.333251953f},
+                {0x7c00, INFINITY}, {0xfc00, -INFINITY},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+                assert_true(from_half(cases[i].half) == cases[i].value);
+        assert_true(isnan(from_half(0x7e00)));
+        assert_true(signbit(from_half(0x8000)));
+}
+
+/* ---- refused files ---- */
+
+static void refused(const Buf *b, int code, const char *message) {
+        Model *m = NULL;
+        Error e = ERROR_NULL;
+        int k = open_bytes(b, &m, &e);
+        if (k != code || !strstr(e.text, message) || strncmp(e.text, "/proc/self/fd/", 14) != 0)
+                fail_msg("wanted %d '%s', got %d '%s'", code, message, k, e.text);
+        assert_null(m);
+}
+
+/* Options that change the result and that we do not compute. */
+static void test_options(void **state) {
+        (void)state;
+        static const struct {
+                Entry entry;
+                int code;
+                const char *message;
+        } cases[] = {
+                {{"llama.expert_count", GGUF_U32, .number = 8},
+                 -EOPNOTSUPP,
+                 "key 'llama.expert_count' asks for a mixture"},
+                {{"llama.attn_logit_softcapping", GGUF_F32, .real = 30}, -EOPNOTSUPP, "asks for soft-capped attention"},
+                {{"llama.final_logit_softcapping", GGUF_F32, .real = 30}, -EOPNOTSUPP, "asks for soft-capped logits"},
+                {{"llama.attention.clamp_kqv", GGUF_F32, .real = 8}, -EOPNOTSUPP, "asks for clamped attention"},
+                {{"llama.use_parallel_residual", GGUF_BOOL, .number = 1}, -EOPNOTSUPP, "asks for parallel residuals"},
+                {{"llama.attention.causal", GGUF_BOOL, .number = 0}, -EOPNOTSUPP, "asks for attention in both"},
+                {{"llama.logit_scale", GGUF_F32, .real = 0.5f}, -EOPNOTSUPP, "asks for scaled logits"},
+                {{"llama.attention.sliding_window_pattern", GGUF_ARRAY},
+                 -EOPNOTSUPP,
+                 "a sliding window in some layers"},
+                {{"llama.rope.scaling.type", GGUF_STRING, .text = "yarn"}, -EOPNOTSUPP, "rope scaling 'yarn' is not"},
+                {{"llama.rope.scaling.type", GGUF_STRING, .text = "longrope"},
+                 -EOPNOTSUPP,
+                 "'longrope' is not supported"},
+                {{"llama.rope.scaling.type", GGUF_U32, .number = 1}, -EINVAL, "is u32, should be a string"},
+                {{"llama.rope.scaling.factor", GGUF_F32, .real = -1}, -EINVAL, "'llama.rope.scaling.factor': is -1"},
+                {{"llama.rope.scaling.factor", GGUF_F32, .real = NAN}, -EINVAL, "nan, should be a number"},
+                {{"llama.rope.dimension_count", GGUF_U32, .number = 7}, -EINVAL, "is 7, should be even and at most 8"},
+                {{"llama.rope.dimension_count", GGUF_U32, .number = 10},
+                 -EINVAL,
+                 "is 10, should be even and at most 8"},
+                {{"llama.rope.dimension_count", GGUF_U32, .number = 4},
+                 -EINVAL,
+                 "rope_freqs.weight: is [4], should be [2]"},
+                {{"llama.attention.key_length", GGUF_U32, .number = 7}, -EINVAL, "heads of 7 values cannot be rotated"},
+                {{"llama.attention.key_length", GGUF_U32, .number = 6},
+                 -EINVAL,
+                 "rope_freqs.weight: is [4], should be [3]"},
+                {{"llama.attention.value_length", GGUF_U32, .number = 4},
+                 -EOPNOTSUPP,
+                 "different lengths are not supported"},
+                {{"llama.attention.sliding_window", GGUF_F32, .real = 4}, -EINVAL, "is f32, should be a whole number"},
+                {{"tokenizer.ggml.tokens", GGUF_ARRAY}, -EINVAL, "token_embd.weight: is [32, 40], should be [32, 2]"},
+        };
+        _cleanup_buf_ Buf file = slurp(case_path("llama3"));
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_buf_ Buf b = with_entry(&file, &cases[i].entry);
+                refused(&b, cases[i].code, cases[i].message);
+        }
+}
+
+/* The same keys with values that change nothing. */
+static void test_neutral(void **state) {
+        (void)state;
+        static const Entry cases[] = {
+                {"llama.expert_count", GGUF_U32, .number = 0},
+                {"llama.use_parallel_residual", GGUF_BOOL, .number = 0},
+                {"llama.attention.causal", GGUF_BOOL, .number = 1},
+                {"llama.logit_scale", GGUF_F32, .real = 1},
+                {"llama.rope.scaling.type", GGUF_STRING, .text = "none"},
+                {"llama.attention.value_length", GGUF_U32, .number = 8},
+                {"llama.rope.dimension_count", GGUF_U32, .number = 8},
+                {"some.other.key", GGUF_ARRAY},
+        };
+        _cleanup_buf_ Buf file = slurp(case_path("llama3"));
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_buf_ Buf b = with_entry(&file, &cases[i]);
+                _cleanup_(model_freep) Model *m = NULL;
+                Error e = ERROR_NULL;
+                if (open_bytes(&b, &m, &e) < 0)
+                        fail_msg("%s: %s", cases[i].key, e.text);
+        }
+}
+
+static void test_tensors(void **state) {
+        (void)state;
+        static const struct {
+                const char *from, *to;
+                int code;
+                const char *message;
+        } cases[] = {
+                {"llama", "lxama", -EOPNOTSUPP,
+                 "architecture 'lxama' is not supported; supported are llama, mistral, qwen2, qwen3"},
+                {"general.architecture", "general.architectura", -EINVAL, "key 'general.architecture' is missing"},
+                {"llama.block_count", "llama.block_kount", -EINVAL, "key 'llama.block_count' is missing"},
+                {"rms_epsilon", "rms_epsilom", -EINVAL, "key 'llama.attention.layer_norm_rms_epsilon' is missing"},
+                {"token_embd.weight", "token_embx.weight", -EINVAL, "token_embd.weight: is missing"},
+                {"blk.1.ffn_up.weight", "blk.1.ffn_op.weight", -EINVAL,
+                 "blk.1.ffn_up.weight: is missing; the file is not a complete llama model"},
+                {"rope_freqs.weight", "rope_freks.weight", -EOPNOTSUPP,
+                 "tensor 'rope_freks.weight' has no place in a llama model"},
+                {"blk.0.attn_q.bias", "blk.0.attn_x.bias", -EOPNOTSUPP, "tensor 'blk.0.attn_x.bias' has no place"},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_buf_ Buf b = slurp(case_path("llama3"));
+                patch(&b, cases[i].from, cases[i].to, strlen(cases[i].from));
+                refused(&b, cases[i].code, cases[i].message);
+        }
+}
+
+static void test_sizes(void **state) {
+        (void)state;
+        static const struct {
+                const char *key;
+                uint32_t value;
+                const char *message;
+        } cases[] = {
+                {"llama.attention.head_count_kv", 4, "blk.0.attn_k.weight: is [32, 16], should be [32, 32]"},
+                {"llama.attention.head_count_kv", 3, "4 attention heads cannot share 3 key/value heads"},
+                {"llama.attention.head_count_kv", 0, "4 attention heads cannot share 0 key/value heads"},
+                {"llama.attention.head_count", 0, "key 'llama.attention.head_count': is 0"},
+                {"llama.attention.head_count", 64, "attention heads of 0 values cannot be rotated"},
+                {"llama.embedding_length", 64, "token_embd.weight: is [32, 40], should be [64, 40]"},
+                {"llama.embedding_length", UINT32_MAX,
+                 "key 'llama.embedding_length': is 4294967295, which is too large"},
+                {"llama.feed_forward_length", 48, "blk.0.ffn_gate.weight: is [32, 32], should be [32, 48]"},
+                {"llama.block_count", 3, "blk.2.attn_q.weight: is missing"},
+                {"llama.block_count", 1, "has no place in a llama model"},
+                {"llama.block_count", 0x7fffffff, "is 2147483647, but there are only"},
+                {"llama.context_length", 0, "key 'llama.context_length': is 0"},
+                {"llama.rope.freq_base", 0, "key 'llama.rope.freq_base': is 0, should be positive"},
+                {"llama.rope.freq_base", 0x7f800000, "key 'llama.rope.freq_base': is inf, should be a number"},
+                {"llama.attention.layer_norm_rms_epsilon", 0xbf800000, "layer_norm_rms_epsilon': is -1"},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_buf_ Buf b = slurp(case_path("llama3"));
+                set_number(&b, cases[i].key, cases[i].value);
+                bool extra = cases[i].value == 1;
+                refused(&b, extra ? -EOPNOTSUPP : -EINVAL, cases[i].message);
+        }
+}
+
+static void test_vocabulary_only(void **state) {
+        (void)state;
+        skip_without("tokenizers/ggml-vocab/ggml-vocab-llama-spm.gguf");
+        Model *m = NULL;
+        Error e = ERROR_NULL;
+        assert_int_equal(model_open(test_data("tokenizers/ggml-vocab/ggml-vocab-llama-spm.gguf"), &m, &e), -EINVAL);
+        assert_non_null(strstr(e.text, "holds a vocabulary only, no weights"));
+}
+
+/* ---- loading ---- */
+
+static bool never(float done, void *arg) {
+        (void)done;
+        ++*(int *)arg;
+        return false;
+}
+
+static bool rising(float done, void *arg) {
+        float *last = arg;
+        assert_true(done >= *last && done <= 1);
+        *last = done;
+        return true;
+}
+
+static void test_load(void **state) {
+        Device *d = *state;
+        _cleanup_(model_freep) Model *m = NULL;
+        Error e = ERROR_NULL;
+        int calls = 0;
+        float last = 0;
+        assert_int_equal(model_open(case_path("llama3"), &m, &e), 0);
+        assert_int_equal(model_load(m, d, never, &calls, &e), -ECANCELED);
+        assert_int_equal(calls, 1);
+        assert_non_null(strstr(e.text, "loading was cancelled"));
+        assert_int_equal(model_load(m, d, rising, &last, &e), 0);
+        assert_true(last == 1);
+        assert_int_equal(model_load(m, d, NULL, NULL, &e), -EBUSY);
+        assert_true(m->matrices.wrapped);
+        const Matrix *w = m->weights[0].matrix;
+        assert_ptr_equal(w->data, m->weights[0].tensor->data);
+}
+
+/* Some steps with a model whose file was damaged but opened: nothing out of bounds is touched. */
+static void compute(Model *m, Device *d) {
+        enum { N = 4, PAGE_ROWS = 4 };
+        Error e = ERROR_NULL;
+        Stream *s;
+        _cleanup_(workspace_freep) Workspace *w = NULL;
+        Buffer arena, ints;
+        uint64_t ticket;
+        float *logits;
+        assert_int_equal(model_load(m, d, NULL, NULL, &e), 0);
+        assert_int_equal(d->ops->stream_new(d, &s, &e), 0);
+        assert_int_equal(workspace_new(m, d, N, N, &w, &e), 0);
+        assert_int_equal(d->ops->buffer_new(d, model_kv_page_size(m, DTYPE_F16, PAGE_ROWS), &arena), 0);
+        assert_int_equal(d->ops->buffer_new(d, 64 * sizeof(int32_t), &ints), 0);
+        int32_t *zero = ints.data, *position = zero + 16, *tokens = zero + 32;
+        d->ops->upload(s, position, (int32_t[N]){0, 1, 2, 3}, N * sizeof(int32_t));
+        d->ops->upload(s, tokens, (int32_t[N]){1, 5, 1, 0}, N * sizeof(int32_t));
+        Rows rows = {.n = N, .slot = zero, .position = position, .tokens = tokens, .context = N};
+        KvArena kv = {.data = arena.data,
+                      .type = DTYPE_F16,
+                      .page_size = PAGE_ROWS,
+                      .n_pages = 1,
+                      .block_tables = zero,
+                      .max_pages = 1};
+        model_forward(m, w, s, &rows, &kv, position, N, &logits);
+        assert_int_equal(d->ops->mark(s, &ticket), 0);
+        assert_int_equal(d->ops->wait(s, ticket), 0);
+        d->ops->stream_free(s);
+        d->ops->buffer_free(d, &arena);
+        d->ops->buffer_free(d, &ints);
+}
+
+static void test_flipped(void **state) {
+        enum { FLIPS = 3000, HEADER = 2300 };
+        static const char *const names[] = {"llama3", "mistral", "qwen2", "qwen3"};
+        unsigned opened = 0;
+        uint64_t rng = 88172645463325252u;
+        for (size_t n = 0; n < ARRAY_SIZE(names); n++) {
+                _cleanup_buf_ Buf b = slurp(case_path(names[n]));
+                int fd = file_new(&b);
+                for (int i = 0; i < FLIPS; i++) {
+                        rng ^= rng << 13, rng ^= rng >> 7, rng ^= rng << 17; /* xorshift64 */
+                        size_t at = (rng >> 3) % HEADER;
+                        uint8_t byte = (uint8_t)((uint8_t)b.data[at] ^ (1u << (rng & 7)));
+                        _cleanup_(model_freep) Model *m = NULL;
+                        Error e = ERROR_NULL;
+                        assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+                        if (open_fd(fd, &m, &e) < 0)
+                                assert_true(strlen(e.text) > 20);
+                        else if (opened++ % 4 == 0)
+                                compute(m, *state);
+                        assert_int_equal(pwrite(fd, &b.data[at], 1, (off_t)at), 1);
+                }
+                close(fd);
+        }
+        print_message("%u of %zu damaged files opened\n", opened, FLIPS * ARRAY_SIZE(names));
+        assert_in_range(opened, 10, FLIPS * ARRAY_SIZE(names) / 2);
+}
+
+static int group_setup(void **state) {
+        Error e = ERROR_NULL;
+        return device_cpu_new(1, (Device **)state, &e);
+}
+
+static int group_teardown(void **state) {
+        device_free(*state);
+        return 0;
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_info),
+                cmocka_unit_test(test_quantization),
+                cmocka_unit_test(test_half),
+                cmocka_unit_test(test_mixed),
+                cmocka_unit_test(test_window_and_name),
+                cmocka_unit_test(test_options),
+                cmocka_unit_test(test_neutral),
+                cmocka_unit_test(test_tensors),
+                cmocka_unit_test(test_vocabulary_only),
+                cmocka_unit_test(test_sizes),
+                cmocka_unit_test(test_load),
+                cmocka_unit_test(test_flipped),
+        };
+        return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
