@@ -418,6 +418,24 @@ static void test_broken_spm(void **state) {
         refused(&v.spec, -EINVAL, "score of token 5");
 }
 
+/* Merges do not lead to "abc" here: "bc" comes first, and no merge joins a with it. Llama 3 takes it all the same. */
+static void test_ignore_merges(void **state) {
+        (void)state;
+        static const TokenText tokens[] = {{"a", 1}, {"b", 1}, {"c", 1}, {"ab", 2}, {"bc", 2}, {"abc", 3}};
+        static const TokenText merges[] = {{"b c", 3}, {"a b", 3}, {"ab c", 4}};
+        TokenizerSpec spec = {.kind = TOKENIZER_BPE, .pre = "gpt-2", .n_tokens = 6, .tokens = tokens, .n_merges = 3,
+                              .merges = merges, .bos = -1, .eos = -1, .eot = -1, .unk = -1};
+        _cleanup_(tokenizer_freep) Tokenizer *t = make(&spec);
+        spec.pre = "llama-bpe";
+        _cleanup_(tokenizer_freep) Tokenizer *taking_whole = make(&spec);
+        for (int again = 0; again < 2; again++) {
+                assert_ids(t, "abc", 0, IDS(0, 4));
+                assert_ids(t, "ab", 0, IDS(3));
+                assert_ids(taking_whole, "abc", 0, IDS(5));
+                assert_ids(taking_whole, "abcb", 0, IDS(0, 4, 1));
+        }
+}
+
 /* Every vocabulary that loads must encode: here without bytes and without an unknown token, where it may refuse. */
 static void test_broken_bpe(void **state) {
         (void)state;
@@ -455,6 +473,7 @@ int main(void) {
                 cmocka_unit_test(test_megabytes_bpe),
                 cmocka_unit_test(test_megabytes_spm),
                 cmocka_unit_test(test_broken_spm),
+                cmocka_unit_test(test_ignore_merges),
                 cmocka_unit_test(test_broken_bpe),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
