@@ -14,6 +14,7 @@
 typedef struct Vocab {
         TokenizerSpec spec;
         TokenText *tokens, *merges;
+        size_t cap_merges;
         float *scores;
         int32_t *types;
         json_t *json[2];
@@ -89,7 +90,11 @@ static void put_vocabulary(Vocab *v, json_t *tokens, json_t *added) {
 }
 
 static void add_merge(Vocab *v, const char *line, size_t len) {
-        v->merges = realloc(v->merges, (v->spec.n_merges + 1) * sizeof(TokenText));
+        if (v->spec.n_merges == v->cap_merges) {
+                v->cap_merges = MAX(v->cap_merges * 2, (size_t)1024);
+                v->merges = reallocarray(v->merges, v->cap_merges, sizeof(TokenText));
+                assert_non_null(v->merges);
+        }
         v->merges[v->spec.n_merges++] = (TokenText){line, len};
         v->spec.merges = v->merges;
 }
