@@ -1,1 +1,12 @@
 # Files of src/text, and the libraries and programs they make.
+noinst_LTLIBRARIES += libzl-text.la
+libzl_text_la_SOURCES = \
+	src/text/tokenizer.h src/text/tokenizer-internal.h src/text/tokenizer.c \
+	src/text/special.h src/text/special.c \
+	src/text/merge.h src/text/merge.c \
+	src/text/spm.c src/text/bpe.c \
+	src/text/pretokenizer.h src/text/pretokenizer.c \
+	src/text/utf8.h src/text/utf8.c
+libzl_text_la_CFLAGS = $(AM_CFLAGS) $(PCRE2_CFLAGS)
+libzl_text_la_LIBADD = $(PCRE2_LIBS)
+include src/text/chat.mk

@@ -1,0 +1,170 @@
+/* tokenizer.ggml.* of a GGUF file → TokenizerSpec → Tokenizer.
+ *
+ * Keys and defaults are those of ggml's docs/gguf.md and of the readers in the field: a "llama" (SentencePiece)
+ * vocabulary starts texts with a BOS, and words with a space, unless it says otherwise; a "gpt2" one adds a BOS only
+ * where it says so or where its pre-tokenizer is Llama 3's. What the file says is checked here as far as it is GGUF
+ * (types and counts); whether it makes a tokenizer is tokenizer_new()'s to say. */
+#include <errno.h>
+#include <string.h>
+
+#include "engine/vocab.h"
+#include "text/pretokenizer.h"
+
+#define KEY(name) "tokenizer.ggml." name
+
+/* error_set() that says which file is at fault, as gguf.h's own messages do. */
+#define refuse(g, e, code, fmt, ...) error_set(e, code, "%s: " fmt, gguf_path(g), ##__VA_ARGS__)
+
+typedef struct Vocab {
+        TokenizerSpec spec;
+        GgufString *tokens, *merges;
+        float *scores;
+        int32_t *types;
+        char model[16], pre[64];
+} Vocab;
+
+static void vocab_deinit(Vocab *v) {
+        free(v->tokens);
+        free(v->merges);
+        free(v->scores);
+        free(v->types);
+}
+
+/* The readers below return 0 with `ret` untouched when the key is absent. */
+static int read_name(const Gguf *g, const char *key, char *ret, size_t size, Error *e) {
+        GgufString s;
+        int r = gguf_get_string(g, key, &s, e);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return r;
+        if (s.len >= size || memchr(s.data, 0, s.len))
+                return refuse(g, e, -EOPNOTSUPP, "%s: '%.*s' is not supported", key, (int)MIN(s.len, size), s.data);
+        memcpy(ret, s.data, s.len);
+        ret[s.len] = 0;
+        return 0;
+}
+
+static int read_bool(const Gguf *g, const char *key, bool *ret, Error *e) {
+        int r = gguf_get_bool(g, key, ret, e);
+        return r == -ENOENT ? 0 : r;
+}
+
+static int read_id(const Gguf *g, const char *key, int32_t *ret, Error *e) {
+        uint64_t id;
+        int r = gguf_get_u64(g, key, &id, e);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return r;
+        if (id >= INT32_MAX)
+                return refuse(g, e, -EINVAL, "%s: %llu is no token id", key, (unsigned long long)id);
+        *ret = (int32_t)id;
+        return 0;
+}
+
+/* An array of 32-bit numbers, one for each token, as a copy (the file's may be unaligned). */
+static int read_per_token(const Gguf *g, const char *key, GgufType type, size_t n_tokens, void **ret, Error *e) {
+        const void *data;
+        size_t n;
+        int r = gguf_get_array_data(g, key, type, &data, &n, e);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return r;
+        if (n != n_tokens)
+                return refuse(g, e, -EINVAL, "%s has %zu elements for %zu tokens", key, n, n_tokens);
+        void *copy = calloc(n, 4);
+        if (!copy)
+                return refuse(g, e, -ENOMEM, "not enough memory for a vocabulary of %zu tokens", n);
+        memcpy(copy, data, n * 4);
+        *ret = copy;
+        return 0;
+}
+
+static int read_tokens(const Gguf *g, Vocab *v, Error *e) {
+        _Static_assert(sizeof(TokenText) == sizeof(GgufString), "both are a pointer and a length");
+        int r = gguf_get_strings(g, KEY("tokens"), &v->tokens, &v->spec.n_tokens, e);
+        if (r == -ENOENT)
+                return refuse(g, e, -ENOENT, KEY("tokens") " is missing: the file has no vocabulary");
+        if (r == 0)
+                r = read_per_token(g, KEY("token_type"), GGUF_I32, v->spec.n_tokens, (void **)&v->types, e);
+        v->spec.tokens = (const TokenText *)v->tokens;
+        v->spec.types = v->types;
+        return r;
+}
+
+static int read_special_tokens(const Gguf *g, TokenizerSpec *spec, Error *e) {
+        int r = read_id(g, KEY("bos_token_id"), &spec->bos, e);
+        if (r == 0)
+                r = read_id(g, KEY("eos_token_id"), &spec->eos, e);
+        if (r == 0)
+                r = read_id(g, KEY("eot_token_id"), &spec->eot, e);
+        if (r == 0)
+                r = read_id(g, KEY("unknown_token_id"), &spec->unk, e);
+        if (r == 0)
+                r = read_bool(g, KEY("add_bos_token"), &spec->add_bos, e);
+        if (r == 0)
+                r = read_bool(g, KEY("add_eos_token"), &spec->add_eos, e);
+        return r;
+}
+
+static int read_spm(const Gguf *g, Vocab *v, Error *e) {
+        v->spec.kind = TOKENIZER_SPM;
+        v->spec.bos = 1;
+        v->spec.eos = 2;
+        v->spec.unk = 0;
+        v->spec.add_bos = v->spec.add_space_prefix = true;
+        int r = read_per_token(g, KEY("scores"), GGUF_F32, v->spec.n_tokens, (void **)&v->scores, e);
+        if (r == 0 && !v->scores)
+                return refuse(g, e, -EINVAL, KEY("scores") " is missing, which a 'llama' vocabulary needs");
+        v->spec.scores = v->scores;
+        return r == 0 ? read_bool(g, KEY("add_space_prefix"), &v->spec.add_space_prefix, e) : r;
+}
+
+static int read_bpe(const Gguf *g, Vocab *v, Error *e) {
+        v->spec.kind = TOKENIZER_BPE;
+        strcpy(v->pre, "gpt-2");
+        int r = read_name(g, KEY("pre"), v->pre, sizeof(v->pre), e);
+        if (r < 0)
+                return r;
+        const PretokenizerRule *rule = pretokenizer_rule(v->pre);
+        if (!rule)
+                return refuse(g, e, -EOPNOTSUPP, KEY("pre") ": the pre-tokenizer '%s' is not supported", v->pre);
+        v->spec.pre = v->pre;
+        v->spec.add_bos = rule->add_bos;
+        r = gguf_get_strings(g, KEY("merges"), &v->merges, &v->spec.n_merges, e);
+        if (r == -ENOENT)
+                return refuse(g, e, -EINVAL, KEY("merges") " is missing, which a 'gpt2' vocabulary needs");
+        v->spec.merges = (const TokenText *)v->merges;
+        return r;
+}
+
+static int read_vocab(const Gguf *g, Vocab *v, Error *e) {
+        int r = read_name(g, KEY("model"), v->model, sizeof(v->model), e);
+        if (r < 0)
+                return r;
+        if (!v->model[0])
+                return refuse(g, e, -ENOENT, KEY("model") " is missing: the file has no vocabulary");
+        r = read_tokens(g, v, e);
+        if (r < 0)
+                return r;
+        if (strcmp(v->model, "llama") == 0)
+                r = read_spm(g, v, e);
+        else if (strcmp(v->model, "gpt2") == 0)
+                r = read_bpe(g, v, e);
+        else
+                return refuse(g, e, -EOPNOTSUPP, KEY("model") ": the tokenizer '%s' is not supported", v->model);
+        return r == 0 ? read_special_tokens(g, &v->spec, e) : r;
+}
+
+int vocab_tokenizer_new(const Gguf *g, Tokenizer **ret, Error *e) {
+        _cleanup_(vocab_deinit) Vocab v = {.spec = {.bos = -1, .eos = -1, .eot = -1, .unk = -1}};
+        int r = read_vocab(g, &v, e);
+        if (r < 0)
+                return r;
+        r = tokenizer_new(&v.spec, ret, e);
+        if (r < 0)
+                error_prefix(e, "%s", gguf_path(g));
+        return r;
+}

@@ -1,0 +1,1 @@
+# Chat templates: their files are added to libzl-text here.

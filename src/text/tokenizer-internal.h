@@ -1,0 +1,75 @@
+/* What the files behind tokenizer.h share: the vocabulary, the working memory of one encode call, and the functions in
+ * which the two kinds differ. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "text/merge.h"
+#include "text/pretokenizer.h"
+#include "text/special.h"
+#include "text/tokenizer.h"
+#include "util/map.h"
+
+/* What is known about a token as a word of its own. It is found out when the word is first met; whoever finds it out
+ * finds the same, so a relaxed atomic is all that threads need. */
+enum { WHOLE_UNKNOWN, WHOLE_YES, WHOLE_NO };
+
+typedef struct MergeTable { /* pairs of ids → what they merge into; open addressing, at most half full */
+        struct MergeSlot *slots;
+        size_t mask;
+        uint64_t seed;
+} MergeTable;
+
+struct Tokenizer {
+        TokenizerKind kind;
+        size_t n;
+        Buf texts;         /* the pieces, one after the other */
+        uint32_t *starts;  /* [n + 1]: piece i is texts[starts[i] … starts[i + 1]) */
+        uint8_t *types;    /* [n] TokenType */
+        bool *eog;         /* [n] */
+        _Atomic(uint8_t) *whole; /* [n] WHOLE_… */
+        Map ids;            /* piece → id, of the tokens that ordinary text may become */
+        int32_t bytes[256]; /* id of the token for a single byte, or -1 */
+        int32_t bos, eos, unk;
+        bool add_bos, add_eos, add_space_prefix;
+        Specials specials;
+        /* SPM */
+        uint32_t *ranks;     /* [n]: place of the token's score, best first; equal scores share a place */
+        bool space_starts_word; /* no token has a space after something else, so no merge crosses into one */
+        /* BPE */
+        MergeTable merges;
+        Pretokenizer *pretokenizer;
+        bool ignore_merges;
+};
+
+typedef struct EncodeScratch {
+        MergeScratch merge;
+        PretokenizerScratch *pretokenizer;
+        Buf text; /* SPM: the text with its spaces as the vocabulary has them */
+        int32_t *ids;
+        size_t n_ids, cap_ids;
+        size_t after_unk; /* n_ids right after an unknown token was put; SPM writes one for a run of unknowns */
+} EncodeScratch;
+
+/* The piece of token `id`, whatever its type. */
+TokenText token_text(const Tokenizer *t, size_t id);
+/* Can ordinary text become this token by merging? */
+bool token_is_mergeable(const Tokenizer *t, size_t id);
+/* Encodes one word, across whose ends nothing merges. */
+int encode_word(const Tokenizer *t, EncodeScratch *s, const char *word, size_t len);
+
+/* A token's text as the file has it → the bytes it stands for, appended to `out`. */
+void spm_put_piece(TokenText text, Buf *out);
+void bpe_put_piece(TokenText text, Buf *out);
+int spm_init(Tokenizer *t, const TokenizerSpec *spec, Error *e);
+int bpe_init(Tokenizer *t, const TokenizerSpec *spec, Error *e);
+void bpe_deinit(Tokenizer *t);
+/* Encodes text without special tokens; `prefix`: it gets the space that words start with. */
+int spm_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, bool prefix);
+int bpe_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len);
+/* Sets up a word's symbols. */
+void spm_split(const Tokenizer *t, MergeScratch *m, const char *word, uint32_t len);
+void bpe_split(const Tokenizer *t, MergeScratch *m, const char *word, uint32_t len);
+/* Do two neighbours merge? SPM goes by their text, BPE by their ids. */
+bool spm_merge(const Tokenizer *t, const char *text, uint32_t len, Merge *ret);
+bool bpe_merge(const Tokenizer *t, int32_t left, int32_t right, Merge *ret);

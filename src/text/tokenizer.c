@@ -1,0 +1,347 @@
+/* The vocabulary and what both kinds of tokenizer do with it.
+ *
+ * A tokenizer keeps, for each token, its piece: the bytes it stands for. Encoding goes from coarse to fine: special
+ * tokens are found first, the text between them is cut into words (spm.c, bpe.c), a word that is a token is taken
+ * whole, any other starts as characters or bytes that are merged (merge.c), and what is in no vocabulary at last is
+ * spelled in byte tokens. Whether a word that is a token really comes out of merging as that token is remembered per
+ * token, so the common word costs one look-up and the result is always that of merging. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/tokenizer-internal.h"
+
+/* Tokens with these texts end a turn in the models that have them. */
+static const char *const end_names[] = {
+        "<|im_end|>",    "<|eot_id|>",   "<|eom_id|>",   "<end_of_turn>",     "<|end|>",   "<|end_of_text|>",
+        "<|endoftext|>", "<|eot|>",      "<|EOT|>",      "<EOT>",             "_<EOT>",    "< EOT >",
+        "<|return|>",    "<|call|>",     "<|user_end|>", "<end_of_utterance>", "[EOT]",    "[EOS]",
+        "<eos>",         "<|end_of_turn|>", "<|endofturn|>", "<｜end▁of▁sentence｜>",
+};
+
+static bool is_end_name(TokenText text) {
+        for (size_t i = 0; i < ARRAY_SIZE(end_names); i++)
+                if (text.len == strlen(end_names[i]) && memcmp(text.data, end_names[i], text.len) == 0)
+                        return true;
+        return false;
+}
+
+TokenText token_text(const Tokenizer *t, size_t id) {
+        return (TokenText){t->texts.data + t->starts[id], t->starts[id + 1] - t->starts[id]};
+}
+
+bool token_is_mergeable(const Tokenizer *t, size_t id) {
+        return t->types[id] == TOKEN_NORMAL || t->types[id] == TOKEN_USER_DEFINED;
+}
+
+/* The others (control, unknown, unused) have a text that only names them. */
+static bool is_text(const Tokenizer *t, size_t id) {
+        return t->types[id] == TOKEN_NORMAL || t->types[id] == TOKEN_USER_DEFINED || t->types[id] == TOKEN_BYTE;
+}
+
+static int check_id(const TokenizerSpec *spec, const char *name, int32_t id, Error *e) {
+        if (id >= -1 && (id < 0 || (size_t)id < spec->n_tokens))
+                return 0;
+        return error_set(e, -EINVAL, "the %s token is %d, but the vocabulary has %zu tokens", name, id, spec->n_tokens);
+}
+
+static int check_spec(const TokenizerSpec *spec, Error *e) {
+        if (spec->n_tokens == 0 || spec->n_tokens > INT32_MAX)
+                return error_set(e, -EINVAL, "a vocabulary of %zu tokens is not supported", spec->n_tokens);
+        int r = check_id(spec, "begin-of-text", spec->bos, e);
+        if (r == 0)
+                r = check_id(spec, "end-of-text", spec->eos, e);
+        if (r == 0)
+                r = check_id(spec, "end-of-turn", spec->eot, e);
+        if (r == 0)
+                r = check_id(spec, "unknown", spec->unk, e);
+        return r;
+}
+
+static int hex_digit(char c) {
+        return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The byte of "<0xXX>", or -1. */
+static int parse_byte_token(TokenText text) {
+        if (text.len != 6 || memcmp(text.data, "<0x", 3) != 0 || text.data[5] != '>')
+                return -1;
+        int hi = hex_digit(text.data[3]), lo = hex_digit(text.data[4]);
+        return hi < 0 || lo < 0 ? -1 : hi << 4 | lo;
+}
+
+static int load_byte_token(Tokenizer *t, TokenText text, int32_t id, Error *e) {
+        int byte = parse_byte_token(text);
+        if (byte < 0)
+                return error_set(e, -EINVAL, "token %d is a byte token, but its text '%.*s' is not of the form <0xXX>", id,
+                                 (int)MIN(text.len, (size_t)64), text.data);
+        t->bytes[byte] = id;
+        buf_putc(&t->texts, (char)byte);
+        return 0;
+}
+
+/* A user-defined token is a piece of ordinary text that is never split, unless it ends turns: then nobody's text may
+ * write it. */
+static TokenType effective_type(int32_t type, TokenText text) {
+        return type == TOKEN_USER_DEFINED && is_end_name(text) ? TOKEN_CONTROL : (TokenType)type;
+}
+
+static int load_token(Tokenizer *t, const TokenizerSpec *spec, size_t i, Error *e) {
+        TokenText text = spec->tokens[i];
+        int32_t type = spec->types ? spec->types[i] : TOKEN_NORMAL;
+        if (type < TOKEN_NORMAL || type > TOKEN_BYTE)
+                return error_set(e, -EINVAL, "token %zu has the unknown type %d", i, type);
+        t->types[i] = (uint8_t)effective_type(type, text);
+        t->starts[i] = (uint32_t)t->texts.len;
+        if (type == TOKEN_BYTE)
+                return load_byte_token(t, text, (int32_t)i, e);
+        if (t->types[i] == TOKEN_CONTROL || type == TOKEN_UNKNOWN || (type == TOKEN_USER_DEFINED && t->kind == TOKENIZER_BPE))
+                buf_put(&t->texts, text.data, text.len);
+        else if (t->kind == TOKENIZER_SPM)
+                spm_put_piece(text, &t->texts);
+        else
+                bpe_put_piece(text, &t->texts);
+        return 0;
+}
+
+static int load_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
+        for (size_t i = 0; i < t->n; i++) {
+                int r = load_token(t, spec, i, e);
+                if (r < 0)
+                        return r;
+                if (t->texts.len > UINT32_MAX)
+                        return error_set(e, -EINVAL, "the texts of the vocabulary are longer than 4 GiB");
+        }
+        buf_put(&t->texts, "", 0); /* an empty vocabulary text is a string too */
+        t->starts[t->n] = (uint32_t)t->texts.len;
+        return t->texts.failed ? error_set(e, -ENOMEM, "not enough memory for a vocabulary of %zu tokens", t->n) : 0;
+}
+
+/* Makes the texts findable; when two tokens have the same, the later one is meant, as in every other reader. */
+static int index_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
+        int r = map_init(&t->ids, t->n);
+        for (size_t i = 0; i < t->n && r >= 0; i++) {
+                TokenText text = token_text(t, i);
+                t->eog[i] = (int32_t)i == spec->eos || (int32_t)i == spec->eot ||
+                            (t->types[i] == TOKEN_CONTROL && is_end_name(text));
+                if (text.len > 0 && token_is_mergeable(t, i))
+                        r = map_set(&t->ids, text.data, text.len, (int32_t)i);
+                bool ordinary = t->types[i] == TOKEN_USER_DEFINED;
+                if (r >= 0 && (ordinary || t->types[i] == TOKEN_CONTROL || t->types[i] == TOKEN_UNKNOWN))
+                        r = specials_add(&t->specials, text.data, text.len, (int32_t)i, ordinary);
+        }
+        return r < 0 ? error_set(e, r, "not enough memory for a vocabulary of %zu tokens", t->n) : 0;
+}
+
+static Tokenizer *allocate(const TokenizerSpec *spec) {
+        _cleanup_(tokenizer_freep) Tokenizer *t = malloc(sizeof(*t));
+        if (!t)
+                return NULL;
+        *t = (Tokenizer){
+                .kind = spec->kind, .n = spec->n_tokens,
+                .bos = spec->bos, .eos = spec->eos, .unk = spec->unk,
+                .add_bos = spec->add_bos, .add_eos = spec->add_eos,
+                .add_space_prefix = spec->kind == TOKENIZER_SPM && spec->add_space_prefix,
+                .starts = calloc(spec->n_tokens + 1, sizeof(uint32_t)),
+                .types = calloc(spec->n_tokens, 1),
+                .eog = calloc(spec->n_tokens, sizeof(bool)),
+                .whole = calloc(spec->n_tokens, sizeof(_Atomic(uint8_t))),
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(t->bytes); i++)
+                t->bytes[i] = -1;
+        return t->starts && t->types && t->eog && t->whole ? TAKE(t) : NULL;
+}
+
+int tokenizer_new(const TokenizerSpec *spec, Tokenizer **ret, Error *e) {
+        int r = check_spec(spec, e);
+        if (r < 0)
+                return r;
+        _cleanup_(tokenizer_freep) Tokenizer *t = allocate(spec);
+        if (!t)
+                return error_set(e, -ENOMEM, "not enough memory for a vocabulary of %zu tokens", spec->n_tokens);
+        r = load_tokens(t, spec, e);
+        if (r == 0)
+                r = index_tokens(t, spec, e);
+        if (r == 0)
+                r = t->kind == TOKENIZER_SPM ? spm_init(t, spec, e) : bpe_init(t, spec, e);
+        if (r < 0)
+                return r;
+        *ret = TAKE(t);
+        return 0;
+}
+
+void tokenizer_free(Tokenizer *t) {
+        if (!t)
+                return;
+        buf_deinit(&t->texts);
+        free(t->starts);
+        free(t->types);
+        free(t->eog);
+        free(t->whole);
+        free(t->ranks);
+        map_deinit(&t->ids);
+        specials_deinit(&t->specials);
+        bpe_deinit(t);
+        free(t);
+}
+
+/* Room for `n` more ids. */
+static int reserve_ids(EncodeScratch *s, size_t n) {
+        if (s->n_ids + n <= s->cap_ids)
+                return 0;
+        size_t cap = MAX(s->n_ids + n, s->cap_ids + s->cap_ids / 2);
+        int32_t *ids = reallocarray(s->ids, cap, sizeof(int32_t));
+        if (!ids)
+                return -ENOMEM;
+        s->ids = ids;
+        s->cap_ids = cap;
+        return 0;
+}
+
+static void put_id(EncodeScratch *s, int32_t id) {
+        s->ids[s->n_ids++] = id;
+}
+
+/* A symbol that is no token: its bytes, or the unknown token for each that has none. */
+static int put_bytes(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len) {
+        for (size_t i = 0; i < len; i++) {
+                int32_t id = t->bytes[(uint8_t)text[i]];
+                if (id >= 0) {
+                        put_id(s, id);
+                } else if (t->unk < 0) {
+                        return -EINVAL;
+                } else if (t->kind == TOKENIZER_BPE || s->n_ids == 0 || s->after_unk != s->n_ids) {
+                        put_id(s, t->unk);
+                        s->after_unk = s->n_ids;
+                }
+        }
+        return 0;
+}
+
+static int put_symbols(const Tokenizer *t, EncodeScratch *s, const char *word, size_t len) {
+        const Symbol *symbol;
+        for (size_t i = 0; i < len; i = symbol->next) {
+                symbol = &s->merge.symbols[i];
+                if (symbol->id >= 0) {
+                        put_id(s, symbol->id);
+                        continue;
+                }
+                int r = put_bytes(t, s, word + i, symbol->len);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int encode_word(const Tokenizer *t, EncodeScratch *s, const char *word, size_t len) {
+        int32_t id = -1;
+        bool is_token = map_get(&t->ids, word, len, &id);
+        uint8_t whole = is_token ? atomic_load_explicit(&t->whole[id], memory_order_relaxed) : WHOLE_NO;
+        if (whole == WHOLE_YES || (is_token && t->ignore_merges)) {
+                put_id(s, id);
+                return 0;
+        }
+        int r = merge_scratch_reserve(&s->merge, len);
+        if (r < 0)
+                return r;
+        if (t->kind == TOKENIZER_SPM)
+                spm_split(t, &s->merge, word, (uint32_t)len);
+        else
+                bpe_split(t, &s->merge, word, (uint32_t)len);
+        merge_run(&s->merge, t, word, (uint32_t)len);
+        if (whole == WHOLE_UNKNOWN)
+                atomic_store_explicit(&t->whole[id], s->merge.symbols[0].id == id ? WHOLE_YES : WHOLE_NO, memory_order_relaxed);
+        return put_symbols(t, s, word, len);
+}
+
+static int encode_text(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, bool prefix) {
+        int r = reserve_ids(s, len + 1); /* a token takes a byte at least, and there may be a space in front */
+        if (r < 0)
+                return r;
+        return t->kind == TOKENIZER_SPM ? spm_encode(t, s, text, len, prefix) : bpe_encode(t, s, text, len);
+}
+
+/* Text and special tokens in turn. SPM starts the text, and each text after a control token, with a space. */
+static int encode_parts(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, bool parse) {
+        bool prefix = t->add_space_prefix;
+        while (len > 0) {
+                int32_t id;
+                size_t special_len, text_len = specials_find(&t->specials, text, len, parse, &id, &special_len);
+                int r = text_len > 0 ? encode_text(t, s, text, text_len, prefix) : 0;
+                if (r == 0)
+                        r = reserve_ids(s, 1);
+                if (r < 0)
+                        return r;
+                if (special_len > 0) {
+                        put_id(s, id);
+                        prefix = t->add_space_prefix && t->types[id] != TOKEN_USER_DEFINED;
+                }
+                text += text_len + special_len;
+                len -= text_len + special_len;
+        }
+        return 0;
+}
+
+static int encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, unsigned flags) {
+        int r = reserve_ids(s, MIN(len, (size_t)256) + 2);
+        if (r < 0)
+                return r;
+        if ((flags & TOKENIZE_ADD_SPECIAL) && t->add_bos && t->bos >= 0)
+                put_id(s, t->bos);
+        r = encode_parts(t, s, text, len, flags & TOKENIZE_PARSE_SPECIAL);
+        if (r == 0)
+                r = reserve_ids(s, 1);
+        if (r == 0 && (flags & TOKENIZE_ADD_SPECIAL) && t->add_eos && t->eos >= 0)
+                put_id(s, t->eos);
+        return r;
+}
+
+int tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ret, size_t *ret_n) {
+        if (len >= INT32_MAX)
+                return -E2BIG;
+        EncodeScratch s = {0};
+        int r = encode(t, &s, text, len, flags);
+        if (r == 0) {
+                *ret = TAKE(s.ids);
+                *ret_n = s.n_ids;
+        }
+        merge_scratch_deinit(&s.merge);
+        pretokenizer_scratch_free(s.pretokenizer);
+        buf_deinit(&s.text);
+        free(s.ids);
+        return r;
+}
+
+size_t tokenizer_n_tokens(const Tokenizer *t) {
+        return t->n;
+}
+
+int32_t tokenizer_bos(const Tokenizer *t) {
+        return t->bos;
+}
+
+int32_t tokenizer_eos(const Tokenizer *t) {
+        return t->eos;
+}
+
+bool tokenizer_is_eog(const Tokenizer *t, int32_t id) {
+        return id >= 0 && (size_t)id < t->n && t->eog[id];
+}
+
+TokenText tokenizer_piece(const Tokenizer *t, int32_t id, bool special) {
+        if (id < 0 || (size_t)id >= t->n || (!special && !is_text(t, (size_t)id)))
+                return (TokenText){"", 0};
+        return token_text(t, (size_t)id);
+}
+
+int tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool special, bool strip_space, Buf *out) {
+        bool strip = strip_space && t->add_space_prefix;
+        for (size_t i = 0; i < n; i++) {
+                TokenText piece = tokenizer_piece(t, ids[i], special);
+                bool first_text = strip && piece.len > 0 && is_text(t, (size_t)ids[i]);
+                size_t skip = first_text && piece.data[0] == ' ';
+                buf_put(out, piece.data + skip, piece.len - skip);
+                strip = strip && !first_text;
+        }
+        return out->failed ? -ENOMEM : 0;
+}

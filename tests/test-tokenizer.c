@@ -1,0 +1,485 @@
+/* Tokenizers: byte-level BPE against ids recorded from Hugging Face's `tokenizers` (tests/data/make-tokenizer-cases.py),
+ * SPM on vocabularies small enough to work out by hand, round trips of random bytes, special tokens that must not be
+ * injected, hostile lengths, and broken vocabularies. The real SPM vocabularies are in test-vocab.c. */
+#include "unit.h"
+
+#include <errno.h>
+#include <math.h>
+#include <time.h>
+#include <jansson.h>
+
+#include "text/tokenizer.h"
+
+/* A TokenizerSpec and the memory it needs. */
+typedef struct Vocab {
+        TokenizerSpec spec;
+        TokenText *tokens, *merges;
+        size_t cap_merges;
+        float *scores;
+        int32_t *types;
+        json_t *json[2];
+        char *merges_text;
+} Vocab;
+
+static void vocab_deinit(Vocab *v) {
+        free(v->tokens);
+        free(v->merges);
+        free(v->scores);
+        free(v->types);
+        json_decref(v->json[0]);
+        json_decref(v->json[1]);
+        free(v->merges_text);
+}
+
+static Tokenizer *make(const TokenizerSpec *spec) {
+        Tokenizer *t = NULL;
+        Error e = ERROR_NULL;
+        if (tokenizer_new(spec, &t, &e) < 0)
+                fail_msg("%s", e.text);
+        return t;
+}
+
+static int32_t *encode(const Tokenizer *t, const char *text, size_t len, unsigned flags, size_t *ret_n) {
+        int32_t *ids = NULL;
+        assert_int_equal(tokenizer_encode(t, text, len, flags, &ids, ret_n), 0);
+        assert_non_null(ids);
+        return ids;
+}
+
+static void assert_ids(const Tokenizer *t, const char *text, unsigned flags, const int32_t *want, size_t n_want) {
+        size_t n;
+        _cleanup_free_ int32_t *ids = encode(t, text, strlen(text), flags, &n);
+        if (n != n_want || memcmp(ids, want, n * sizeof(*ids)) != 0) {
+                for (size_t i = 0; i < n; i++)
+                        print_message("%d ", ids[i]);
+                fail_msg("instead of the above, '%s' has %zu ids from %d", text, n_want, n_want > 0 ? want[0] : -1);
+        }
+}
+
+#define IDS(...) (const int32_t[]){__VA_ARGS__}, sizeof((int32_t[]){__VA_ARGS__}) / sizeof(int32_t)
+
+static json_t *load_json(const char *path) {
+        json_error_t why;
+        json_t *j = json_load_file(path, JSON_ALLOW_NUL, &why);
+        if (!j)
+                fail_msg("%s: %s", path, why.text);
+        return j;
+}
+
+static void put_vocabulary(Vocab *v, json_t *tokens, json_t *added) {
+        size_t n = json_object_size(tokens) + json_object_size(added);
+        v->tokens = calloc(n, sizeof(TokenText));
+        v->types = calloc(n, sizeof(int32_t));
+        const char *key;
+        json_t *value;
+        json_object_foreach(tokens, key, value) {
+                size_t id = (size_t)json_integer_value(value);
+                assert_true(id < n);
+                v->tokens[id] = (TokenText){key, strlen(key)};
+                v->types[id] = TOKEN_NORMAL;
+        }
+        json_object_foreach(added, key, value) {
+                size_t id = strtoul(key, NULL, 10);
+                const char *text = json_string_value(json_object_get(value, "content"));
+                assert_true(id < n);
+                v->tokens[id] = (TokenText){text, strlen(text)};
+                v->types[id] = json_is_true(json_object_get(value, "special")) ? TOKEN_CONTROL : TOKEN_USER_DEFINED;
+        }
+        v->spec = (TokenizerSpec){.kind = TOKENIZER_BPE, .n_tokens = n, .tokens = v->tokens, .types = v->types,
+                                  .bos = -1, .eos = -1, .eot = -1, .unk = -1};
+}
+
+static void add_merge(Vocab *v, const char *line, size_t len) {
+        if (v->spec.n_merges == v->cap_merges) {
+                v->cap_merges = MAX(v->cap_merges * 2, (size_t)1024);
+                v->merges = reallocarray(v->merges, v->cap_merges, sizeof(TokenText));
+                assert_non_null(v->merges);
+        }
+        v->merges[v->spec.n_merges++] = (TokenText){line, len};
+        v->spec.merges = v->merges;
+}
+
+static void load_gpt2(Vocab *v, const char *pre) {
+        v->json[0] = load_json(test_data("tokenizers/gpt2/tokenizer.json"));
+        json_t *model = json_object_get(v->json[0], "model"), *merge;
+        put_vocabulary(v, json_object_get(model, "vocab"), NULL);
+        size_t i;
+        json_array_foreach(json_object_get(model, "merges"), i, merge)
+                add_merge(v, json_string_value(merge), json_string_length(merge));
+        v->spec.pre = pre;
+        v->types[50256] = TOKEN_CONTROL;
+        v->spec.bos = v->spec.eos = 50256;
+}
+
+static void load_qwen2(Vocab *v) {
+        v->json[0] = load_json(test_data("tokenizers/qwen2.5/vocab.json"));
+        v->json[1] = load_json(test_data("tokenizers/qwen2.5/tokenizer_config.json"));
+        put_vocabulary(v, v->json[0], json_object_get(v->json[1], "added_tokens_decoder"));
+        FILE *f = fopen(test_data("tokenizers/qwen2.5/merges.txt"), "re");
+        v->merges_text = calloc(1, 4 << 20);
+        assert_true(fread(v->merges_text, 1, (4 << 20) - 1, f) > 0);
+        fclose(f);
+        for (char *line = v->merges_text, *end; (end = strchr(line, '\n')); line = end + 1)
+                if (strncmp(line, "#version", 8) != 0)
+                        add_merge(v, line, (size_t)(end - line));
+        v->spec.pre = "qwen2";
+        v->spec.eos = 151645;
+}
+
+static Tokenizer *gpt2(const char *pre) {
+        _cleanup_(vocab_deinit) Vocab v = {0};
+        load_gpt2(&v, pre);
+        return make(&v.spec);
+}
+
+static json_t *load_cases(void) {
+        char path[4096];
+        const char *dir = getenv("top_srcdir");
+        snprintf(path, sizeof(path), "%s/tests/data/tokenizer-cases.json", dir ? dir : ".");
+        return load_json(path);
+}
+
+static void check_set(const Tokenizer *t, const char *name, unsigned flags) {
+        json_t *all = load_cases(), *row, *id;
+        size_t set = 0, i, j, n, wrong = 0;
+        json_array_foreach(json_object_get(all, "sets"), i, row)
+                if (strcmp(json_string_value(row), name) == 0)
+                        set = i + 1;
+        assert_true(set > 0);
+        json_array_foreach(json_object_get(all, "cases"), i, row) {
+                json_t *text = json_array_get(row, 0), *want = json_array_get(row, set);
+                /* Twice: the second time, words are known. */
+                for (int again = 0; again < 2; again++) {
+                        _cleanup_free_ int32_t *ids = encode(t, json_string_value(text), json_string_length(text), flags, &n);
+                        bool equal = n == json_array_size(want);
+                        json_array_foreach(want, j, id)
+                                equal = equal && ids[j] == json_integer_value(id);
+                        if (!equal)
+                                print_message("%s: case %zu: '%s'\n", name, i, json_string_value(text));
+                        wrong += !equal;
+                        _cleanup_buf_ Buf back = BUF_NULL;
+                        assert_int_equal(tokenizer_decode(t, ids, n, true, true, &back), 0);
+                        assert_int_equal(back.len, json_string_length(text));
+                        if (back.len > 0)
+                                assert_memory_equal(back.data, json_string_value(text), back.len);
+                }
+        }
+        assert_true(i > 300);
+        json_decref(all);
+        assert_int_equal(wrong, 0);
+}
+
+static void test_gpt2(void **state) {
+        (void)state;
+        skip_without("tokenizers/gpt2/tokenizer.json");
+        _cleanup_(tokenizer_freep) Tokenizer *t = gpt2("gpt-2");
+        check_set(t, "gpt-2", 0);
+}
+
+static void test_llama3(void **state) {
+        (void)state;
+        skip_without("tokenizers/gpt2/tokenizer.json");
+        _cleanup_(tokenizer_freep) Tokenizer *t = gpt2("llama-bpe");
+        check_set(t, "llama-bpe", 0);
+}
+
+static void test_smollm(void **state) {
+        (void)state;
+        skip_without("tokenizers/gpt2/tokenizer.json");
+        _cleanup_(tokenizer_freep) Tokenizer *t = gpt2("smollm");
+        check_set(t, "smollm", 0);
+}
+
+static void test_qwen2(void **state) {
+        (void)state;
+        skip_without("tokenizers/qwen2.5/vocab.json");
+        _cleanup_(vocab_deinit) Vocab v = {0};
+        load_qwen2(&v);
+        _cleanup_(tokenizer_freep) Tokenizer *t = make(&v.spec);
+        check_set(t, "qwen2", TOKENIZE_PARSE_SPECIAL);
+        assert_true(tokenizer_is_eog(t, 151645));  /* <|im_end|>, eos */
+        assert_true(tokenizer_is_eog(t, 151643));  /* <|endoftext|>, by name */
+        assert_false(tokenizer_is_eog(t, 151644)); /* <|im_start|> */
+        assert_false(tokenizer_is_eog(t, -1));
+        assert_false(tokenizer_is_eog(t, 1 << 30));
+}
+
+/* A text with a control token's name is text, unless the caller says it may be more. */
+static void test_injection(void **state) {
+        (void)state;
+        skip_without("tokenizers/gpt2/tokenizer.json");
+        _cleanup_(tokenizer_freep) Tokenizer *t = gpt2("gpt-2");
+        assert_ids(t, "a<|endoftext|>b", TOKENIZE_PARSE_SPECIAL, IDS(64, 50256, 65));
+        size_t n;
+        _cleanup_free_ int32_t *ids = encode(t, "a<|endoftext|>b", 15, 0, &n);
+        assert_true(n > 3);
+        for (size_t i = 0; i < n; i++)
+                assert_int_not_equal(ids[i], 50256);
+        assert_int_equal(tokenizer_piece(t, 50256, false).len, 0);
+        assert_int_equal(tokenizer_piece(t, 50256, true).len, 13);
+        assert_int_equal(tokenizer_piece(t, -1, true).len, 0);
+        assert_int_equal(tokenizer_piece(t, 50257, true).len, 0);
+}
+
+/* An SPM vocabulary: unknown, bos, eos, 256 bytes, then what the test adds. */
+static void spm_vocab(Vocab *v, size_t n, const char *const *texts, const float *scores, bool with_bytes) {
+        static char names[256][8];
+        size_t total = 3 + (with_bytes ? 256 : 0) + n, at = 3;
+        v->tokens = calloc(total, sizeof(TokenText));
+        v->scores = calloc(total, sizeof(float));
+        v->types = calloc(total, sizeof(int32_t));
+        v->tokens[0] = (TokenText){"<unk>", 5};
+        v->tokens[1] = (TokenText){"<s>", 3};
+        v->tokens[2] = (TokenText){"</s>", 4};
+        v->types[0] = TOKEN_UNKNOWN;
+        v->types[1] = v->types[2] = TOKEN_CONTROL;
+        for (unsigned i = 0; with_bytes && i < 256; i++, at++) {
+                snprintf(names[i], sizeof(names[i]), "<0x%02X>", i);
+                v->tokens[at] = (TokenText){names[i], 6};
+                v->types[at] = TOKEN_BYTE;
+        }
+        for (size_t i = 0; i < n; i++, at++) {
+                v->tokens[at] = (TokenText){texts[i], strlen(texts[i])};
+                v->scores[at] = scores[i];
+                v->types[at] = TOKEN_NORMAL;
+        }
+        v->spec = (TokenizerSpec){.kind = TOKENIZER_SPM, .n_tokens = total, .tokens = v->tokens, .scores = v->scores,
+                                  .types = v->types, .bos = 1, .eos = 2, .eot = -1, .unk = 0, .add_bos = true,
+                                  .add_space_prefix = true};
+}
+
+#define MARK "\xe2\x96\x81"
+
+/*                                          3     4    5    6    7     8     9    10        11 */
+static const char *const small_texts[] = {MARK, "a", "b", "c", "ab", "bc", "abc", MARK "a", MARK "ab"};
+static const float small_scores[] = {-10, -11, -12, -13, -3, -2, -9, -5, -8};
+
+static void test_spm_merges(void **state) {
+        (void)state;
+        _cleanup_(vocab_deinit) Vocab v = {0};
+        spm_vocab(&v, ARRAY_SIZE(small_texts), small_texts, small_scores, false);
+        _cleanup_(tokenizer_freep) Tokenizer *t = make(&v.spec);
+        for (int again = 0; again < 2; again++) {
+                assert_ids(t, "", TOKENIZE_ADD_SPECIAL, IDS(1));
+                assert_ids(t, "a", TOKENIZE_ADD_SPECIAL, IDS(1, 10));
+                assert_ids(t, "ab", 0, IDS(11));           /* ab by -3, then with the mark by -8 */
+                assert_ids(t, "abc", 0, IDS(10, 8));       /* bc by -2 comes first: then only mark and a are left to join */
+                assert_ids(t, "bcab", 0, IDS(3, 8, 7));    /* no token of bc and a */
+                assert_ids(t, "aab", 0, IDS(10, 7));
+                assert_ids(t, "a  b", 0, IDS(10, 3, 3, 5));
+                assert_ids(t, "a" MARK "b", 0, IDS(10, 3, 5));
+                assert_ids(t, "axyzb", 0, IDS(10, 0, 5));  /* unknown characters in a row are one unknown token */
+                assert_ids(t, "a\xffx b", 0, IDS(10, 0, 3, 5));
+                assert_ids(t, "a</s>b", TOKENIZE_PARSE_SPECIAL, IDS(10, 2, 3, 5));
+                assert_ids(t, "a</s>b", 0, IDS(10, 0, 5));
+        }
+        _cleanup_buf_ Buf out = BUF_NULL;
+        assert_int_equal(tokenizer_decode(t, (int32_t[]){1, 10, 3, 5, 2}, 5, false, true, &out), 0);
+        assert_string_equal(out.data, "a b");
+        buf_clear(&out);
+        assert_int_equal(tokenizer_decode(t, (int32_t[]){1, 10, 3, 5, 2}, 5, true, false, &out), 0);
+        assert_string_equal(out.data, "<s> a b</s>");
+        assert_true(tokenizer_is_eog(t, 2));
+        assert_int_equal(tokenizer_bos(t), 1);
+        assert_int_equal(tokenizer_eos(t), 2);
+        assert_int_equal(tokenizer_n_tokens(t), 12);
+}
+
+/* A token with a space inside forbids cutting at spaces: "b a" must win here. */
+static void test_spm_space_inside(void **state) {
+        (void)state;
+        static const char *const texts[] = {MARK, "a", "b", "b" MARK, "b" MARK "a"};
+        _cleanup_(vocab_deinit) Vocab v = {0};
+        spm_vocab(&v, ARRAY_SIZE(texts), texts, (float[]){-10, -11, -12, -1, -2}, false);
+        _cleanup_(tokenizer_freep) Tokenizer *t = make(&v.spec);
+        assert_ids(t, "ab a", 0, IDS(3, 4, 7));
+}
+
+/* User-defined tokens are found in any text, and no space is put after them; one that ends turns is a control token. */
+static void test_user_defined(void **state) {
+        (void)state;
+        static const char *const texts[] = {MARK, "a", "b", "<tag>", "<|im_end|>"};
+        _cleanup_(vocab_deinit) Vocab v = {0};
+        spm_vocab(&v, ARRAY_SIZE(texts), texts, (float[5]){0}, false);
+        v.types[6] = v.types[7] = TOKEN_USER_DEFINED;
+        _cleanup_(tokenizer_freep) Tokenizer *t = make(&v.spec);
+        assert_ids(t, "a<tag>b", 0, IDS(3, 4, 6, 5));
+        assert_ids(t, "a<|im_end|>b", 0, IDS(3, 4, 0, 5));
+        assert_ids(t, "a<|im_end|>b", TOKENIZE_PARSE_SPECIAL, IDS(3, 4, 7, 3, 5));
+        assert_true(tokenizer_is_eog(t, 7));
+        assert_false(tokenizer_is_eog(t, 6));
+        assert_int_equal(tokenizer_piece(t, 6, false).len, 5);
+        assert_int_equal(tokenizer_piece(t, 7, false).len, 0);
+}
+
+/* Every byte string comes back as it was; an SPM text only where it has no U+2581. */
+static void round_trip(const Tokenizer *t, const char *name) {
+        static const char *const bits[] = {"a", "ab", " ", "  ", "\n", "\xc3\xa9", "\xf0\x9f\xa6\x99", "\xe2\x96", "'s", "7", "\xff", ""};
+        unsigned seed = (unsigned)time(NULL);
+        print_message("%s: seed %u\n", name, seed);
+        srand(seed);
+        for (int round = 0; round < 3000; round++) {
+                _cleanup_buf_ Buf text = BUF_NULL, back = BUF_NULL;
+                for (int n = rand() % 20; n >= 0; n--)
+                        if (rand() % 2)
+                                buf_puts(&text, bits[(size_t)rand() % ARRAY_SIZE(bits)]);
+                        else
+                                buf_putc(&text, (char)(rand() % 256));
+                for (char *mark; text.len > 0 && (mark = strstr(text.data, MARK));)
+                        *mark = 'x';
+                size_t n;
+                _cleanup_free_ int32_t *ids = encode(t, text.data, text.len, 0, &n);
+                assert_int_equal(tokenizer_decode(t, ids, n, false, true, &back), 0);
+                assert_int_equal(back.len, text.len);
+                if (text.len > 0)
+                        assert_memory_equal(back.data, text.data, text.len);
+        }
+}
+
+static void test_round_trip_bpe(void **state) {
+        (void)state;
+        skip_without("tokenizers/gpt2/tokenizer.json");
+        static const char *const names[] = {"gpt-2", "llama-bpe", "qwen2", "smollm"};
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                _cleanup_(tokenizer_freep) Tokenizer *t = gpt2(names[i]);
+                round_trip(t, names[i]);
+        }
+}
+
+static void test_round_trip_spm(void **state) {
+        (void)state;
+        _cleanup_(vocab_deinit) Vocab v = {0};
+        spm_vocab(&v, ARRAY_SIZE(small_texts), small_texts, small_scores, true);
+        _cleanup_(tokenizer_freep) Tokenizer *t = make(&v.spec);
+        round_trip(t, "spm");
+}
+
+/* A megabyte of one thing must not take a megabyte squared: a quadratic step would run for hours here. */
+static void encode_megabyte(const Tokenizer *t, const char *unit) {
+        size_t unit_len = strlen(unit), len = (1 << 20) / unit_len * unit_len, n;
+        _cleanup_free_ char *text = malloc(len);
+        for (size_t i = 0; i < len; i += unit_len)
+                memcpy(text + i, unit, unit_len);
+        _cleanup_free_ int32_t *ids = encode(t, text, len, TOKENIZE_PARSE_SPECIAL, &n);
+        _cleanup_buf_ Buf back = BUF_NULL;
+        assert_int_equal(tokenizer_decode(t, ids, n, true, true, &back), 0);
+        assert_int_equal(back.len, len);
+        assert_memory_equal(back.data, text, len);
+}
+
+static const char *const units[] = {"a", " ", "\n", "\r\n ", "1", "=", "\xe7\x9a\x84", "\xff", "<|", "ab", " \xc2\xa0", "'"};
+
+static void test_megabytes_bpe(void **state) {
+        (void)state;
+        skip_without("tokenizers/gpt2/tokenizer.json");
+        static const char *const names[] = {"gpt-2", "llama-bpe", "smollm"};
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                _cleanup_(tokenizer_freep) Tokenizer *t = gpt2(names[i]);
+                for (size_t j = 0; j < ARRAY_SIZE(units); j++)
+                        encode_megabyte(t, units[j]);
+        }
+}
+
+static void test_megabytes_spm(void **state) {
+        (void)state;
+        _cleanup_(vocab_deinit) Vocab v = {0};
+        spm_vocab(&v, ARRAY_SIZE(small_texts), small_texts, small_scores, true);
+        _cleanup_(tokenizer_freep) Tokenizer *t = make(&v.spec);
+        for (size_t j = 0; j < ARRAY_SIZE(units); j++)
+                encode_megabyte(t, units[j]);
+}
+
+static void refused(const TokenizerSpec *spec, int code, const char *about) {
+        Tokenizer *t = NULL;
+        Error e = ERROR_NULL;
+        assert_int_equal(tokenizer_new(spec, &t, &e), code);
+        assert_null(t);
+        if (!strstr(e.text, about))
+                fail_msg("'%s' does not speak of %s", e.text, about);
+}
+
+static void test_broken_spm(void **state) {
+        (void)state;
+        _cleanup_(vocab_deinit) Vocab v = {0};
+        spm_vocab(&v, ARRAY_SIZE(small_texts), small_texts, small_scores, true);
+        TokenizerSpec spec = v.spec;
+        spec.eos = (int32_t)spec.n_tokens;
+        refused(&spec, -EINVAL, "end-of-text");
+        spec.eos = -2;
+        refused(&spec, -EINVAL, "end-of-text");
+        spec = v.spec;
+        spec.scores = NULL;
+        refused(&spec, -EINVAL, "score");
+        spec = v.spec;
+        spec.n_tokens = 0;
+        refused(&spec, -EINVAL, "0 tokens");
+        v.types[4] = 7;
+        refused(&v.spec, -EINVAL, "token 4 has the unknown type 7");
+        v.types[4] = TOKEN_BYTE;
+        v.tokens[4] = (TokenText){"<0xG0>", 6};
+        refused(&v.spec, -EINVAL, "byte token");
+        v.tokens[4] = (TokenText){"<0x01>", 6};
+        v.scores[5] = NAN;
+        refused(&v.spec, -EINVAL, "score of token 5");
+}
+
+/* Merges do not lead to "abc" here: "bc" comes first, and no merge joins a with it. Llama 3 takes it all the same. */
+static void test_ignore_merges(void **state) {
+        (void)state;
+        static const TokenText tokens[] = {{"a", 1}, {"b", 1}, {"c", 1}, {"ab", 2}, {"bc", 2}, {"abc", 3}};
+        static const TokenText merges[] = {{"b c", 3}, {"a b", 3}, {"ab c", 4}};
+        TokenizerSpec spec = {.kind = TOKENIZER_BPE, .pre = "gpt-2", .n_tokens = 6, .tokens = tokens, .n_merges = 3,
+                              .merges = merges, .bos = -1, .eos = -1, .eot = -1, .unk = -1};
+        _cleanup_(tokenizer_freep) Tokenizer *t = make(&spec);
+        spec.pre = "llama-bpe";
+        _cleanup_(tokenizer_freep) Tokenizer *taking_whole = make(&spec);
+        for (int again = 0; again < 2; again++) {
+                assert_ids(t, "abc", 0, IDS(0, 4));
+                assert_ids(t, "ab", 0, IDS(3));
+                assert_ids(taking_whole, "abc", 0, IDS(5));
+                assert_ids(taking_whole, "abcb", 0, IDS(0, 4, 1));
+        }
+}
+
+/* Every vocabulary that loads must encode: here without bytes and without an unknown token, where it may refuse. */
+static void test_broken_bpe(void **state) {
+        (void)state;
+        static const TokenText tokens[] = {{"a", 1}, {"b", 1}, {"ab", 2}, {"", 0}, {"ab", 2}};
+        static const TokenText merges[] = {{"a b", 3}, {"a c", 3}, {"ab", 2}, {"a ", 2}, {"", 0}, {" b", 2}};
+        TokenizerSpec spec = {.kind = TOKENIZER_BPE, .pre = "gpt-2", .n_tokens = 5, .tokens = tokens, .n_merges = 1,
+                              .merges = merges, .bos = -1, .eos = -1, .eot = -1, .unk = -1};
+        _cleanup_(tokenizer_freep) Tokenizer *t = make(&spec);
+        assert_ids(t, "abba", 0, IDS(4, 1, 0));
+        int32_t *ids;
+        size_t n;
+        assert_int_equal(tokenizer_encode(t, "abc", 3, 0, &ids, &n), -EINVAL);
+        for (size_t i = 1; i < ARRAY_SIZE(merges); i++) {
+                spec.merges = &merges[i];
+                refused(&spec, -EINVAL, "merge 0");
+        }
+        spec.pre = "no-such";
+        refused(&spec, -EOPNOTSUPP, "no-such");
+        spec.pre = "";
+        refused(&spec, -EOPNOTSUPP, "pre-tokenizer");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_gpt2),
+                cmocka_unit_test(test_llama3),
+                cmocka_unit_test(test_smollm),
+                cmocka_unit_test(test_qwen2),
+                cmocka_unit_test(test_injection),
+                cmocka_unit_test(test_spm_merges),
+                cmocka_unit_test(test_spm_space_inside),
+                cmocka_unit_test(test_user_defined),
+                cmocka_unit_test(test_round_trip_bpe),
+                cmocka_unit_test(test_round_trip_spm),
+                cmocka_unit_test(test_megabytes_bpe),
+                cmocka_unit_test(test_megabytes_spm),
+                cmocka_unit_test(test_broken_spm),
+                cmocka_unit_test(test_ignore_merges),
+                cmocka_unit_test(test_broken_bpe),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

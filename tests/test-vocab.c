@@ -1,0 +1,336 @@
+/* Vocabularies from GGUF files: the real ones against llama.cpp's recorded ids (ggml-vocab) and against the reference
+ * runs of real models, and files made here for what must be refused. */
+#include "unit.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <jansson.h>
+
+#include "engine/vocab.h"
+
+#define SEPARATOR "\n__ggml_vocab_test__\n"
+
+static int load_file(const char *path, Tokenizer **ret, Error *e) {
+        _cleanup_(gguf_freep) Gguf *g = NULL;
+        int r = gguf_open(path, &g, e);
+        return r < 0 ? r : vocab_tokenizer_new(g, ret, e);
+}
+
+static Tokenizer *load(const char *name) {
+        Tokenizer *t = NULL;
+        Error e = ERROR_NULL;
+        if (load_file(test_data(name), &t, &e) < 0)
+                fail_msg("%s", e.text);
+        return t;
+}
+
+static char *read_all(const char *name) {
+        FILE *f = fopen(test_data(name), "re");
+        assert_non_null(f);
+        struct stat st;
+        assert_int_equal(fstat(fileno(f), &st), 0);
+        char *text = calloc(1, (size_t)st.st_size + 1);
+        assert_int_equal(fread(text, 1, (size_t)st.st_size, f), st.st_size);
+        fclose(f);
+        return text;
+}
+
+/* Compares with one line of ids; returns whether they are equal, and where the next line starts. */
+static bool equal_line(const char **line, const int32_t *ids, size_t n) {
+        const char *end = strchr(*line, '\n'), *p = *line;
+        size_t i = 0;
+        bool equal = true;
+        while (p < end) {
+                char *next;
+                long id = strtol(p, &next, 10);
+                if (next == p || next > end)
+                        break;
+                equal = equal && i < n && ids[i] == id;
+                i++;
+                p = next;
+        }
+        *line = end + 1;
+        return equal && i == n;
+}
+
+static void check_set(const char *set) {
+        char name[128];
+        snprintf(name, sizeof(name), "tokenizers/ggml-vocab/ggml-vocab-%s.gguf", set);
+        skip_without(name);
+        _cleanup_(tokenizer_freep) Tokenizer *t = load(name);
+        strcat(name, ".inp");
+        _cleanup_free_ char *inputs = read_all(name);
+        strcpy(strrchr(name, '.'), ".out");
+        _cleanup_free_ char *outputs = read_all(name);
+        const char *line = outputs;
+        int cases = 0, good = 0;
+        for (char *in = inputs, *end; (end = strstr(in, SEPARATOR)); in = end + strlen(SEPARATOR), cases++) {
+                _cleanup_free_ int32_t *ids = NULL;
+                size_t n;
+                assert_int_equal(tokenizer_encode(t, in, (size_t)(end - in), 0, &ids, &n), 0);
+                bool equal = equal_line(&line, ids, n);
+                if (!equal)
+                        print_message("%s, case %d: '%.*s'\n", set, cases, (int)(end - in), in);
+                good += equal;
+        }
+        assert_int_equal(cases, 46);
+        assert_int_equal(good, cases);
+}
+
+static void test_gpt2(void **state) {
+        (void)state;
+        check_set("gpt-2");
+}
+
+static void test_llama_spm(void **state) {
+        (void)state;
+        check_set("llama-spm");
+}
+
+static void test_phi3(void **state) {
+        (void)state;
+        check_set("phi-3");
+}
+
+/* The reference runs of a model: its prompts and their ids, with BOS. */
+static void check_model(const char *model) {
+        char name[128];
+        snprintf(name, sizeof(name), "models/%s.expected.json", model);
+        skip_without(name);
+        json_t *runs = json_load_file(test_data(name), 0, NULL), *run;
+        strcpy(strstr(name, ".expected"), ".gguf");
+        _cleanup_(tokenizer_freep) Tokenizer *t = load(name);
+        size_t i, j;
+        json_array_foreach(runs, i, run) {
+                json_t *want = json_object_get(run, "prompt_ids"), *id, *prompt = json_object_get(run, "prompt");
+                _cleanup_free_ int32_t *ids = NULL;
+                size_t n;
+                assert_int_equal(tokenizer_encode(t, json_string_value(prompt), json_string_length(prompt),
+                                                  TOKENIZE_ADD_SPECIAL, &ids, &n), 0);
+                assert_int_equal(n, json_array_size(want));
+                json_array_foreach(want, j, id)
+                        assert_int_equal(ids[j], json_integer_value(id));
+                _cleanup_buf_ Buf text = BUF_NULL;
+                assert_int_equal(tokenizer_decode(t, ids, n, false, true, &text), 0);
+                assert_string_equal(text.len > 0 ? text.data : "", json_string_value(prompt));
+        }
+        assert_true(i > 0);
+        json_decref(runs);
+}
+
+static void test_models(void **state) {
+        (void)state;
+        check_model("stories260K-f32");
+        check_model("stories260K-f16");
+        check_model("babyllama105-f16");
+        check_model("babyllama105-q8_0");
+        check_model("babyllama105-q4_0");
+}
+
+/* A GGUF file of metadata alone. */
+typedef struct Writer {
+        Buf body;
+        uint64_t n_keys;
+} Writer;
+
+static void put_u32(Writer *w, uint32_t v) {
+        buf_put(&w->body, &v, sizeof(v));
+}
+
+static void put_u64(Writer *w, uint64_t v) {
+        buf_put(&w->body, &v, sizeof(v));
+}
+
+static void put_string(Writer *w, const char *s) {
+        put_u64(w, strlen(s));
+        buf_puts(&w->body, s);
+}
+
+static void put_key(Writer *w, const char *name, GgufType type) {
+        char key[64];
+        snprintf(key, sizeof(key), "tokenizer.ggml.%s", name);
+        put_string(w, key);
+        put_u32(w, type);
+        w->n_keys++;
+}
+
+static void add_string(Writer *w, const char *name, const char *value) {
+        put_key(w, name, GGUF_STRING);
+        put_string(w, value);
+}
+
+static void add_u32(Writer *w, const char *name, uint32_t value) {
+        put_key(w, name, GGUF_U32);
+        put_u32(w, value);
+}
+
+static void add_bool(Writer *w, const char *name, bool value) {
+        put_key(w, name, GGUF_BOOL);
+        buf_putc(&w->body, value);
+}
+
+/* `values`: separated by '/'. */
+static void add_strings(Writer *w, const char *name, const char *values) {
+        put_key(w, name, GGUF_ARRAY);
+        put_u32(w, GGUF_STRING);
+        size_t n = 1;
+        for (const char *p = values; (p = strchr(p, '/')); p++)
+                n++;
+        put_u64(w, n);
+        for (const char *p = values; n > 0; n--) {
+                size_t len = strcspn(p, "/");
+                put_u64(w, len);
+                buf_put(&w->body, p, len);
+                p += len + 1;
+        }
+}
+
+static void add_zeros(Writer *w, const char *name, GgufType type, size_t n) {
+        put_key(w, name, GGUF_ARRAY);
+        put_u32(w, type);
+        put_u64(w, n);
+        for (size_t i = 0; i < n; i++)
+                put_u32(w, type == GGUF_I32 ? TOKEN_NORMAL : 0);
+}
+
+static int load_written(Writer *w, Tokenizer **ret, Error *e) {
+        char path[] = "test-vocab-XXXXXX";
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        FILE *f = fdopen(fd, "w");
+        const uint32_t version = 3;
+        const uint64_t n_tensors = 0;
+        fwrite("GGUF", 1, 4, f);
+        fwrite(&version, sizeof(version), 1, f);
+        fwrite(&n_tensors, sizeof(n_tensors), 1, f);
+        fwrite(&w->n_keys, sizeof(w->n_keys), 1, f);
+        fwrite(w->body.data, 1, w->body.len, f);
+        assert_int_equal(fclose(f), 0);
+        int r = load_file(path, ret, e);
+        unlink(path);
+        buf_deinit(&w->body);
+        return r;
+}
+
+static void refused(Writer *w, int code, const char *about) {
+        Tokenizer *t = NULL;
+        Error e = ERROR_NULL;
+        assert_int_equal(load_written(w, &t, &e), code);
+        assert_null(t);
+        if (!strstr(e.text, about) || !strstr(e.text, "test-vocab-"))
+                fail_msg("'%s' does not speak of %s and the file", e.text, about);
+}
+
+static void bpe_keys(Writer *w, const char *pre) {
+        add_string(w, "model", "gpt2");
+        if (pre)
+                add_string(w, "pre", pre);
+        add_strings(w, "tokens", "a/b/ab/<end>");
+        add_strings(w, "merges", "a b");
+}
+
+static void check_bpe(Writer *w, const int32_t *want, size_t n_want) {
+        _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+        Error e = ERROR_NULL;
+        if (load_written(w, &t, &e) < 0)
+                fail_msg("%s", e.text);
+        _cleanup_free_ int32_t *ids = NULL;
+        size_t n;
+        assert_int_equal(tokenizer_encode(t, "abb", 3, TOKENIZE_ADD_SPECIAL, &ids, &n), 0);
+        assert_int_equal(n, n_want);
+        assert_memory_equal(ids, want, n * sizeof(*ids));
+}
+
+static void test_bpe_defaults(void **state) {
+        (void)state;
+        Writer w = {0};
+        bpe_keys(&w, NULL);
+        add_u32(&w, "bos_token_id", 3);
+        check_bpe(&w, (int32_t[]){2, 1}, 2);
+        w = (Writer){0};
+        bpe_keys(&w, "llama-bpe");
+        add_u32(&w, "bos_token_id", 3);
+        check_bpe(&w, (int32_t[]){3, 2, 1}, 3);
+        w = (Writer){0};
+        bpe_keys(&w, "llama-bpe");
+        add_u32(&w, "bos_token_id", 3);
+        add_bool(&w, "add_bos_token", false);
+        check_bpe(&w, (int32_t[]){2, 1}, 2);
+        w = (Writer){0};
+        bpe_keys(&w, "gpt-2");
+        add_u32(&w, "eos_token_id", 3);
+        add_bool(&w, "add_eos_token", true);
+        check_bpe(&w, (int32_t[]){2, 1, 3}, 3);
+}
+
+static void test_refused_bpe(void **state) {
+        (void)state;
+        Writer w = {0};
+        bpe_keys(&w, "no-such-pre");
+        refused(&w, -EOPNOTSUPP, "tokenizer.ggml.pre: the pre-tokenizer 'no-such-pre'");
+        w = (Writer){0};
+        bpe_keys(&w, "gpt-2");
+        add_u32(&w, "eos_token_id", 4);
+        refused(&w, -EINVAL, "end-of-text token is 4");
+        w = (Writer){0};
+        bpe_keys(&w, "gpt-2");
+        add_u32(&w, "eos_token_id", UINT32_MAX);
+        refused(&w, -EINVAL, "eos_token_id");
+        w = (Writer){0};
+        bpe_keys(&w, "gpt-2");
+        add_zeros(&w, "token_type", GGUF_I32, 3);
+        refused(&w, -EINVAL, "token_type has 3 elements for 4 tokens");
+        w = (Writer){0};
+        add_string(&w, "model", "gpt2");
+        add_strings(&w, "tokens", "a/b");
+        refused(&w, -EINVAL, "merges is missing");
+        w = (Writer){0};
+        add_string(&w, "model", "gpt2");
+        add_strings(&w, "tokens", "a/b");
+        add_strings(&w, "merges", "a b");
+        refused(&w, -EINVAL, "merge 0, 'a b'");
+}
+
+static void test_refused(void **state) {
+        (void)state;
+        Writer w = {0};
+        add_u32(&w, "bos_token_id", 1);
+        refused(&w, -ENOENT, "tokenizer.ggml.model is missing");
+        w = (Writer){0};
+        add_string(&w, "model", "llama");
+        refused(&w, -ENOENT, "tokenizer.ggml.tokens is missing");
+        w = (Writer){0};
+        add_string(&w, "model", "bert");
+        add_strings(&w, "tokens", "a/b");
+        refused(&w, -EOPNOTSUPP, "tokenizer 'bert'");
+        w = (Writer){0};
+        add_string(&w, "model", "llama");
+        add_strings(&w, "tokens", "a/b/c");
+        refused(&w, -EINVAL, "scores is missing");
+        w = (Writer){0};
+        add_string(&w, "model", "llama");
+        add_strings(&w, "tokens", "a/b/c");
+        add_zeros(&w, "scores", GGUF_F32, 4);
+        refused(&w, -EINVAL, "scores has 4 elements for 3 tokens");
+        w = (Writer){0};
+        add_string(&w, "model", "llama");
+        add_strings(&w, "tokens", "a/b/c");
+        add_zeros(&w, "scores", GGUF_I32, 3);
+        refused(&w, -EINVAL, "scores");
+        w = (Writer){0};
+        add_u32(&w, "model", 1);
+        refused(&w, -EINVAL, "tokenizer.ggml.model");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_gpt2),
+                cmocka_unit_test(test_llama_spm),
+                cmocka_unit_test(test_phi3),
+                cmocka_unit_test(test_models),
+                cmocka_unit_test(test_bpe_defaults),
+                cmocka_unit_test(test_refused_bpe),
+                cmocka_unit_test(test_refused),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
