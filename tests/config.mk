@@ -8,3 +8,4 @@ tests_config_keys_SOURCES = tests/config-keys.c
 tests_config_keys_CFLAGS = $(UNIT_CFLAGS)
 tests_config_keys_LDADD = libzl-config.la libzl-util.la
 dist_check_SCRIPTS += tests/test-man-config.py
+EXTRA_DIST += tests/data/config/full.yaml

@@ -346,6 +346,8 @@ static int wrong_shape(const Doc *d, const Row *row, const Path *at, Error *e) {
 
 static int schema_error(const Doc *d, cyaml_err_t err, const Trace *t, Error *e) {
         const Path *at = t->n ? &t->at[0] : NULL;
+        const Path *list = at && !at->key ? at->parent : at; /* the trace may name the last entry or key that was fine */
+        const Path *entry = at && at->key ? at->parent : at;
         const Row *row = find_row(d->table, at);
         const char *name = strrchr(t->problem, ' ') ?: "";
         switch (err) {
@@ -354,7 +356,7 @@ static int schema_error(const Doc *d, cyaml_err_t err, const Trace *t, Error *e)
         case CYAML_ERR_INVALID_KEY:
                 return unknown_key(d, row ? row->table : d->table, at, e);
         case CYAML_ERR_MAPPING_FIELD_MISSING:
-                return doc_error(d, at, e, "a key is missing: expected '%s'", name + (*name == ' '));
+                return doc_error(d, entry, e, "a key is missing: expected '%s'", name + (*name == ' '));
         case CYAML_ERR_UNEXPECTED_EVENT:
                 return repeated_key(d, at, e);
         case CYAML_ERR_INVALID_VALUE:
@@ -362,11 +364,9 @@ static int schema_error(const Doc *d, cyaml_err_t err, const Trace *t, Error *e)
         case CYAML_ERR_STRING_LENGTH_MAX:
                 return doc_error(d, at, e, "expected at most %d bytes", TEXT_MAX);
         case CYAML_ERR_SEQUENCE_ENTRIES_MIN:
-                return doc_error(d, at, e, "expected at least one entry");
+                return doc_error(d, list, e, "expected at least one entry");
         case CYAML_ERR_SEQUENCE_ENTRIES_MAX:
-                if (at && !at->key)
-                        at = at->parent; /* the trace names the last entry there is room for */
-                return doc_error(d, at, e, "expected at most %ju entries", (uintmax_t)(row ? row->max : 0));
+                return doc_error(d, list, e, "expected at most %ju entries", (uintmax_t)(row ? row->max : 0));
         default:
                 return doc_error(d, at, e, "%s", *t->problem ? t->problem : cyaml_strerror(err));
         }
