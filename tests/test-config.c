@@ -351,9 +351,9 @@ static const struct {
         {"# \xc3\xa9\xc3\xa9 \x01\n", ":1:6: not valid YAML: control characters are not allowed"},
         {"log: {level: \"in\\0fo\"}\n", ":1:14: expected text without NUL characters"},
         {"log: *nothing\n", ":1:6: not valid YAML: found undefined alias"},
-        {"log: {level: info}\n---\nlog: {level: info}\n", ":3:1: expected one document, but a second one starts here"},
-        {"&a [*a]\n", ":1:1: nested more than 16 deep, or in itself"},
-        {"models: [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]\n", ":1:24: nested more than 16 deep, or in itself"},
+        {"log: {level: info}\n---\nlog: {level: info}\n", ":2:1: expected one document, but a second one starts here"},
+        {"&a [*a]\n", ":1:1: nested more than 16 deep once its aliases are followed"},
+        {"models: [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]\n", ":1:24: nested more than 16 deep"},
         {"a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
          "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n",
          ":1:16: too large once its aliases are followed"},
@@ -399,6 +399,21 @@ static void test_size(void **state) {
         for (int i = 0; i <= 4096; i++)
                 n += snprintf(text + n, MIB - (size_t)n, "- {name: m%d}\n", i);
         expect_error(text, (size_t)n, ":2:1: models: expected at most 4096 entries");
+}
+
+/* Texts that cost a naive reader minutes. */
+static void test_expensive(void **state) {
+        _cleanup_free_ char *text = malloc(MIB);
+        memset(text, '[', MIB);
+        expect_error(text, MIB, ":1:17: nested more than 16 deep");
+        int n = snprintf(text, MIB, "models: [");
+        for (int i = 0; i <= 1000; i++)
+                n += snprintf(text + n, MIB - (size_t)n, "\n&a%d x,", i);
+        expect_error(text, (size_t)n, ":1002:1: expected at most 1000 anchors");
+        n = snprintf(text, MIB, "models: [&a {name: %0500d}", 0);
+        while (n < 500000)
+                n += snprintf(text + n, MIB - (size_t)n, ", *a");
+        expect_error(text, (size_t)n + (size_t)snprintf(text + n, 2, "]"), ":1:10: too large once its aliases are followed");
 }
 
 static void test_unreadable(void **state) {
@@ -474,10 +489,10 @@ static void test_mutations(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_defaults),  cmocka_unit_test(test_sample),     cmocka_unit_test(test_paths),
-                cmocka_unit_test(test_full),      cmocka_unit_test(test_user),       cmocka_unit_test(test_user_names),
+                cmocka_unit_test(test_defaults),   cmocka_unit_test(test_sample),    cmocka_unit_test(test_paths),
+                cmocka_unit_test(test_full),       cmocka_unit_test(test_user),      cmocka_unit_test(test_user_names),
                 cmocka_unit_test(test_round_trip), cmocka_unit_test(test_mistakes),  cmocka_unit_test(test_size),
-                cmocka_unit_test(test_unreadable), cmocka_unit_test(test_mutations),
+                cmocka_unit_test(test_expensive),  cmocka_unit_test(test_unreadable), cmocka_unit_test(test_mutations),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,12 +2,15 @@
  *
  * libyaml says whether the text is YAML and where everything stands; libcyaml says whether the document has the shape
  * of the schema (unknown, missing and repeated keys, lists and mappings in their places) and moves it between text and
- * memory. Two passes because neither can do the other's part: libcyaml 1.3 knows the line of what it read *before* the
+ * memory. Both read the text because neither can do the other's part: libcyaml 1.3 knows the line of what it read *before* the
  * offending key, and none at all of a syntax error. What it does know is the key path, from the backtrace it logs;
  * libyaml's document turns that into line and column.
  *
- * The schema libcyaml wants is made from our tables: every value is a string to it. Before it sees the text, the
- * document was walked once with its aliases followed, so that neither a loop nor an exponential expansion reaches it. */
+ * The schema libcyaml wants is made from our tables: every value is a string to it.
+ *
+ * No text may cost much: events are counted before a document is composed of them (libyaml takes quadratic time for
+ * deep nesting and for many anchors), and the document is walked with its aliases followed before libcyaml sees the
+ * text, so that neither a loop nor an exponential expansion reaches it. */
 #include <assert.h>
 #include <cyaml/cyaml.h>
 #include <errno.h>
@@ -20,6 +23,7 @@
 
 enum {
         DEPTH_MAX = 16,         /* of nested lists and mappings; the deepest option has four */
+        ANCHORS_MAX = 1000,
         NODES_MAX = 1 << 18,    /* with aliases followed */
         BYTES_MAX = 4 << 20,    /* of text, likewise */
         TEXT_MAX = 4096,        /* of one value */
@@ -138,18 +142,62 @@ static int syntax_error(const Doc *d, const yaml_parser_t *p, const char *text, 
         return error_at(d, &mark, NULL, e, "not valid YAML: %s", problem);
 }
 
-static int parse_document(Doc *d, yaml_parser_t *p, const char *text, size_t len, Error *e) {
+static const char *anchor_of(const yaml_event_t *ev) {
+        return ev->type == YAML_SCALAR_EVENT         ? (const char *)ev->data.scalar.anchor
+               : ev->type == YAML_SEQUENCE_START_EVENT ? (const char *)ev->data.sequence_start.anchor
+               : ev->type == YAML_MAPPING_START_EVENT  ? (const char *)ev->data.mapping_start.anchor
+                                                       : NULL;
+}
+
+typedef struct Scan {
+        int depth, anchors, documents;
+        bool end;
+} Scan;
+
+static int scan_event(const Doc *d, Scan *s, const yaml_event_t *ev, Error *e) {
+        s->documents += ev->type == YAML_DOCUMENT_START_EVENT;
+        s->depth += ev->type == YAML_SEQUENCE_START_EVENT || ev->type == YAML_MAPPING_START_EVENT;
+        s->depth -= ev->type == YAML_SEQUENCE_END_EVENT || ev->type == YAML_MAPPING_END_EVENT;
+        s->anchors += anchor_of(ev) != NULL;
+        s->end = ev->type == YAML_STREAM_END_EVENT;
+        if (s->documents > 1)
+                return error_at(d, &ev->start_mark, NULL, e, "expected one document, but a second one starts here");
+        if (s->depth > DEPTH_MAX)
+                return error_at(d, &ev->start_mark, NULL, e, "nested more than %d deep", DEPTH_MAX);
+        if (s->anchors > ANCHORS_MAX)
+                return error_at(d, &ev->start_mark, NULL, e, "expected at most %d anchors", ANCHORS_MAX);
+        return 0;
+}
+
+/* One pass that builds nothing: deep nesting and many anchors cost the passes after it quadratic time. */
+static int scan_events(Doc *d, yaml_parser_t *p, const char *text, size_t len, Error *e) {
+        int r = 0;
+        for (Scan s = {0}; !r && !s.end;) {
+                yaml_event_t ev;
+                if (!yaml_parser_parse(p, &ev))
+                        return syntax_error(d, p, text, len, e);
+                r = scan_event(d, &s, &ev, e);
+                yaml_event_delete(&ev);
+        }
+        return r;
+}
+
+static int compose(Doc *d, yaml_parser_t *p, const char *text, size_t len, Error *e) {
         if (!yaml_parser_load(p, &d->yaml))
                 return syntax_error(d, p, text, len, e);
         d->loaded = true;
-        if (!yaml_document_get_root_node(&d->yaml))
-                return 0;
-        yaml_document_t second;
-        if (!yaml_parser_load(p, &second))
-                return syntax_error(d, p, text, len, e);
-        const yaml_node_t *root = yaml_document_get_root_node(&second);
-        int r = root ? error_at(d, &root->start_mark, NULL, e, "expected one document, but a second one starts here") : 0;
-        yaml_document_delete(&second);
+        return 0;
+}
+
+typedef int (*Pass)(Doc *d, yaml_parser_t *p, const char *text, size_t len, Error *e);
+
+static int run_pass(Doc *d, Pass pass, const char *text, size_t len, Error *e) {
+        yaml_parser_t parser;
+        if (!yaml_parser_initialize(&parser))
+                return error_set(e, -ENOMEM, "%s: out of memory", d->file);
+        yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+        int r = pass(d, &parser, text, len, e);
+        yaml_parser_delete(&parser);
         return r;
 }
 
@@ -170,7 +218,7 @@ static int walk_node(Walk *w, int id, int depth) {
         yaml_document_t *yaml = (yaml_document_t *)&w->doc->yaml;
         const yaml_node_t *node = yaml_document_get_node(yaml, id);
         if (depth > DEPTH_MAX)
-                return error_at(w->doc, &node->start_mark, NULL, w->error, "nested more than %d deep, or in itself", DEPTH_MAX);
+                return error_at(w->doc, &node->start_mark, NULL, w->error, "nested more than %d deep once its aliases are followed", DEPTH_MAX);
         if (++w->nodes > NODES_MAX || w->bytes > BYTES_MAX)
                 return error_at(w->doc, &node->start_mark, NULL, w->error, "too large once its aliases are followed");
         int r = 0;
@@ -390,12 +438,7 @@ static int load_slots(Doc *d, const char *text, size_t len, Error *e) {
 int doc_load(Doc *d, const char *file, const char *text, size_t len, const Table *table, Error *e) {
         d->file = file;
         d->table = table;
-        yaml_parser_t parser;
-        if (!yaml_parser_initialize(&parser))
-                return error_set(e, -ENOMEM, "%s: out of memory", file);
-        yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-        int r = parse_document(d, &parser, text, len, e);
-        yaml_parser_delete(&parser);
+        int r = run_pass(d, scan_events, text, len, e) ?: run_pass(d, compose, text, len, e);
         if (r < 0 || !yaml_document_get_root_node(&d->yaml))
                 return r;
         Walk walk = {.doc = d, .error = e};
