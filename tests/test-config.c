@@ -11,6 +11,7 @@
 #include "unit.h"
 #include "util/str.h"
 
+#define ADDRESS "an address and port such as 127.0.0.1:11434 or [::1]:11434"
 #define MIB (1u << 20)
 #define SECOND UINT64_C(1000000)
 #define MINUTE (60 * SECOND)
@@ -268,7 +269,8 @@ static const struct {
         /* keys */
         {"lisen: []\n", ":1:1: unknown key 'lisen', did you mean 'listen'?"},
         {"log:\n  level: info\n  colour: red\n", ":3:3: log: unknown key 'colour'"},
-        {"pools:\n  - name: a\n  - name: b\n    thread: 3\n", ":4:5: pools[1]: unknown key 'thread', did you mean 'threads'?"},
+        {"pools:\n  - name: a\n  - name: b\n    thread: 3\n",
+         ":4:5: pools[1]: unknown key 'thread', did you mean 'threads'?"},
         {"limits:\n  restarts: 1\n  restarts: 2\n", ":3:3: limits.restarts: given twice"},
         {"log: {level: info}\nmodels: []\nlog: {level: info}\n", ":3:1: log: given twice"},
         {"x: &x {slots: 3}\nmodel_defaults: {<<: *x}\n", ":1:1: unknown key 'x'"},
@@ -287,7 +289,8 @@ static const struct {
         {"limits:\n", ":1:8: limits: expected a mapping of keys to values (got nothing)"},
         {"log: {level: [info]}\n", ":1:14: log.level: expected a single value (got a list)"},
         {"models:\n  - {name: a, aliases: b}\n", ":2:24: models[0].aliases: expected a list (got 'b')"},
-        {"models:\n  - {name: a, aliases: [b, {c: d}]}\n", ":2:28: models[0].aliases[1]: expected a single value (got a mapping)"},
+        {"models:\n  - {name: a, aliases: [b, {c: d}]}\n",
+         ":2:28: models[0].aliases[1]: expected a single value (got a mapping)"},
         /* values */
         {"log: {level: loud}\n", ":1:14: log.level: expected error, warning, notice, info or debug (got 'loud')"},
         {"limits: {restarts: }\n", ":1:20: limits.restarts: expected a whole number from 0 to 100 (got nothing)"},
@@ -295,7 +298,8 @@ static const struct {
         {"limits: {restarts: 101}\n", ":1:20: limits.restarts: expected a whole number from 0 to 100 (got '101')"},
         {"limits: {restarts: 99999999999999999999}\n",
          ":1:20: limits.restarts: expected a whole number from 0 to 100 (got '99999999999999999999')"},
-        {"limits:\n  body_size: 16 potatoes\n", ":2:14: limits.body_size: expected a size from 1KiB to 4GiB (got '16 potatoes')"},
+        {"limits:\n  body_size: 16 potatoes\n",
+         ":2:14: limits.body_size: expected a size from 1KiB to 4GiB (got '16 potatoes')"},
         {"limits:\n  body_size: 5GiB\n", ":2:14: limits.body_size: expected a size from 1KiB to 4GiB (got '5GiB')"},
         {"limits:\n  stall_timeout: forever\n",
          ":2:18: limits.stall_timeout: expected a duration from 1s to 1d (got 'forever')"},
@@ -303,7 +307,8 @@ static const struct {
          ":1:33: model_defaults.queue_timeout: expected a duration from 1s, or forever (got '10ms')"},
         {"model_defaults: {keep_alive: 4000d}\n",
          ":1:30: model_defaults.keep_alive: expected a duration from 0s, or forever (got '4000d')"},
-        {"pools: [{name: a b}]\n", ":1:16: pools[0].name: expected a name of at most 128 bytes, without spaces (got 'a b')"},
+        {"pools: [{name: a b}]\n",
+         ":1:16: pools[0].name: expected a name of at most 128 bytes, without spaces (got 'a b')"},
         {"pools: [{name: a, device: gpu}]\n", ":1:27: pools[0].device: expected auto, cpu or cuda:N (got 'gpu')"},
         {"pools: [{name: a, device: 'cuda:'}]\n", ":1:27: pools[0].device: expected auto, cpu or cuda:N (got 'cuda:')"},
         {"pools: [{name: a, require: maybe}]\n", ":1:28: pools[0].require: expected true or false (got 'maybe')"},
@@ -312,16 +317,19 @@ static const struct {
         {"pools: [{name: a, memory: 101%}]\n",
          ":1:27: pools[0].memory: expected a size of at least 1MiB, or a percentage from 1% to 100% (got '101%')"},
         {"user_defaults: {weight: 0}\n", ":1:25: user_defaults.weight: expected a number from 0.001 to 1000 (got '0')"},
-        {"user_defaults: {weight: nan}\n", ":1:25: user_defaults.weight: expected a number from 0.001 to 1000 (got 'nan')"},
+        {"user_defaults: {weight: nan}\n",
+         ":1:25: user_defaults.weight: expected a number from 0.001 to 1000 (got 'nan')"},
         {"models_path: models\n", ":1:14: models_path: expected an absolute path (got 'models')"},
         {"models: [{name: a, path: ''}]\n", ":1:26: models[0].path: expected a path (got nothing)"},
-        {"log: {level: \"a\\tb\\x1b[2J and much more than anybody wants to read\"}\n",
-         ":1:14: log.level: expected error, warning, notice, info or debug (got 'a?b?[2J and much more than anybody wants to ...')"},
+        {"models_path: \"a\\tb\\x1b[2J and much more than anybody wants to read\"\n",
+         ":1:14: models_path: expected an absolute path (got 'a?b?[2J and much more than anybody wants to ...')"},
         /* listen */
         {"listen: [{mode: 0600}]\n", ":1:10: listen[0]: expected either 'unix' or 'tcp'"},
         {"listen:\n  - unix: /a\n    tcp: 127.0.0.1:1\n", ":2:5: listen[0]: expected either 'unix' or 'tcp'"},
-        {"listen:\n  - unix: /a\n    mode: 0888\n", ":3:11: listen[0].mode: expected an octal mode such as 0660 (got '0888')"},
-        {"listen:\n  - unix: /a\n    mode: 7777\n", ":3:11: listen[0].mode: expected an octal mode such as 0660 (got '7777')"},
+        {"listen:\n  - unix: /a\n    mode: 0888\n",
+         ":3:11: listen[0].mode: expected an octal mode such as 0660 (got '0888')"},
+        {"listen:\n  - unix: /a\n    mode: 7777\n",
+         ":3:11: listen[0].mode: expected an octal mode such as 0660 (got '7777')"},
         {"listen:\n  - unix: /a\n    owner: no-such-user\n",
          ":3:12: listen[0].owner: expected a user of this machine (got 'no-such-user')"},
         {"listen:\n  - tcp: 127.0.0.1:1\n    mode: 0600\n", ":3:11: listen[0].mode: expected only with 'unix'"},
@@ -329,9 +337,9 @@ static const struct {
         {"listen:\n  - tcp: 0.0.0.0:80\n",
          ":2:10: listen[0].tcp: expected a 'key_file' beside an address others can reach (got '0.0.0.0:80')"},
         {"listen:\n  - tcp: localhost:80\n",
-         ":2:10: listen[0].tcp: expected an address and port such as 127.0.0.1:11434 or [::1]:11434 (got 'localhost:80')"},
+         ":2:10: listen[0].tcp: expected " ADDRESS " (got 'localhost:80')"},
         {"listen:\n  - tcp: 127.0.0.1:65536\n",
-         ":2:10: listen[0].tcp: expected an address and port such as 127.0.0.1:11434 or [::1]:11434 (got '127.0.0.1:65536')"},
+         ":2:10: listen[0].tcp: expected " ADDRESS " (got '127.0.0.1:65536')"},
         {"listen: [unix: /a, unix: /b, unix: /a]\n", ":1:30: listen[2]: this address was given before"},
         /* names and references */
         {"pools: [name: a, name: b, name: a]\n", ":1:33: pools[2].name: this name was given before"},
@@ -339,14 +347,18 @@ static const struct {
         {"models: [{name: a, aliases: [b, a]}]\n", ":1:33: models[0].aliases[1]: this name was given before"},
         {"models: [{name: a, pool: gpu}]\n", ":1:26: models[0].pool: expected the name of a pool (got 'gpu')"},
         {"model_defaults: {pool: gpu}\n", ":1:24: model_defaults.pool: expected the name of a pool (got 'gpu')"},
-        {"users: [{name: no-such-user}]\n", ":1:16: users[0].name: expected a user of this machine (got 'no-such-user')"},
-        {"groups: [{name: no-such-group}]\n", ":1:17: groups[0].name: expected a group of this machine (got 'no-such-group')"},
+        {"users: [{name: no-such-user}]\n",
+         ":1:16: users[0].name: expected a user of this machine (got 'no-such-user')"},
+        {"groups: [{name: no-such-group}]\n",
+         ":1:17: groups[0].name: expected a group of this machine (got 'no-such-group')"},
         {"users: [{name: root}, {id: 0}]\n", ":1:23: users[1]: this user was given before"},
         {"users: [{jobs: 1}]\n", ":1:9: users[0]: expected either 'name' or 'id'"},
-        {"users: [{id: 4294967295}]\n", ":1:14: users[0].id: expected a whole number from 0 to 4294967294 (got '4294967295')"},
+        {"users: [{id: 4294967295}]\n",
+         ":1:14: users[0].id: expected a whole number from 0 to 4294967294 (got '4294967295')"},
         /* YAML */
         {"listen: [\n", ":2:1: not valid YAML: did not find expected node content while parsing a flow node"},
-        {"log:\n\tlevel: info\n", ":2:1: not valid YAML: found character that cannot start any token while scanning for the next token"},
+        {"log:\n\tlevel: info\n",
+         ":2:1: not valid YAML: found character that cannot start any token while scanning for the next token"},
         {"log: {level: inf\xff}\n", ":1:17: not valid YAML: invalid leading UTF-8 octet"},
         {"# \xc3\xa9\xc3\xa9 \x01\n", ":1:6: not valid YAML: control characters are not allowed"},
         {"log: {level: \"in\\0fo\"}\n", ":1:14: expected text without NUL characters"},
@@ -413,7 +425,8 @@ static void test_expensive(void **state) {
         n = snprintf(text, MIB, "models: [&a {name: %0500d}", 0);
         while (n < 500000)
                 n += snprintf(text + n, MIB - (size_t)n, ", *a");
-        expect_error(text, (size_t)n + (size_t)snprintf(text + n, 2, "]"), ":1:10: too large once its aliases are followed");
+        text[n++] = ']';
+        expect_error(text, (size_t)n, ":1:10: too large once its aliases are followed");
 }
 
 static void test_unreadable(void **state) {
@@ -435,8 +448,10 @@ static uint64_t next_random(uint64_t *s) {
 
 /* One random edit: a byte changed, a span dropped or doubled, or something that means something to YAML put in. */
 static void mutate(Buf *b, uint64_t *seed) {
-        static const char *const pieces[] = {"&a ", "*a", ": ", "- ", "[", "]", "{", "}", "\n", "\n  ", "\"", "'", "null", "~",
-                                             "---\n", "? ", "<<: *a\n", "!!int ", "| \n", "\xff", "\xc3\xa9", "99999999999", "%"};
+        static const char *const pieces[] = {
+                "&a ", "*a", ": ", "- ", "[", "]", "{", "}", "\n", "\n  ", "\"", "'", "null", "~", "---\n", "? ",
+                "<<: *a\n", "!!int ", "| \n", "\xff", "\xc3\xa9", "99999999999", "%",
+        };
         size_t at = next_random(seed) % b->len, n = 1 + next_random(seed) % MIN(60, b->len - at);
         const char *piece = pieces[next_random(seed) % ARRAY_SIZE(pieces)];
         Buf out = BUF_NULL;
@@ -476,13 +491,12 @@ static void test_mutations(void **state) {
                 Error e = ERROR_NULL;
                 char file[32];
                 int r = load(b.data, b.len, &c, &e, file), line = 0, column = 0;
-                if (r == 0) {
+                if (r == 0)
                         check_round_trip(c);
-                        loaded++;
-                } else if (r != -EINVAL || sscanf(e.text + strlen(file), ":%d:%d: ", &line, &column) != 2 || line < 1 || column < 1)
+                else if (r != -EINVAL || sscanf(e.text + strlen(file), ":%d:%d: ", &line, &column) != 2 || line < 1)
                         fail_msg("%d %s\n%s", r, e.text, b.data);
-                else
-                        refused++;
+                loaded += r == 0;
+                refused += r < 0;
         }
         assert_true(loaded > 100 && refused > 100);
 }

@@ -2,9 +2,9 @@
  *
  * libyaml says whether the text is YAML and where everything stands; libcyaml says whether the document has the shape
  * of the schema (unknown, missing and repeated keys, lists and mappings in their places) and moves it between text and
- * memory. Both read the text because neither can do the other's part: libcyaml 1.3 knows the line of what it read *before* the
- * offending key, and none at all of a syntax error. What it does know is the key path, from the backtrace it logs;
- * libyaml's document turns that into line and column.
+ * memory. Both read the text because neither can do the other's part: libcyaml 1.3 knows the line of what it read
+ * *before* the offending key, and none at all of a syntax error. What it does know is the key path, from the backtrace
+ * it logs; libyaml's document turns that into line and column.
  *
  * The schema libcyaml wants is made from our tables: every value is a string to it.
  *
@@ -42,28 +42,38 @@ static void path_print(const Path *at, Buf *out) {
                 buf_printf(out, "[%u]", at->index);
 }
 
+static const yaml_node_t *get_node(const Doc *d, int id) {
+        return yaml_document_get_node((yaml_document_t *)&d->yaml, id);
+}
+
+static const yaml_node_t *root_node(const Doc *d) {
+        return yaml_document_get_root_node((yaml_document_t *)&d->yaml);
+}
+
+static const char *scalar(const yaml_node_t *node) {
+        return (const char *)node->data.scalar.value;
+}
+
 /* The last pair of `mapping` with this key: where one is repeated, the repetition is what is wrong. */
 static const yaml_node_pair_t *find_pair(const Doc *d, const yaml_node_t *mapping, const char *key) {
-        yaml_document_t *yaml = (yaml_document_t *)&d->yaml;
         const yaml_node_pair_t *p = mapping->data.mapping.pairs.top;
         while (p-- > mapping->data.mapping.pairs.start)
-                if (strcmp((char *)yaml_document_get_node(yaml, p->key)->data.scalar.value, key) == 0)
+                if (strcmp(scalar(get_node(d, p->key)), key) == 0)
                         return p;
         return NULL;
 }
 
 static const yaml_node_t *find_node(const Doc *d, const Path *at) {
-        yaml_document_t *yaml = (yaml_document_t *)&d->yaml;
         if (!at)
-                return yaml_document_get_root_node(yaml);
+                return root_node(d);
         const yaml_node_t *in = find_node(d, at->parent);
         if (in && at->key && in->type == YAML_MAPPING_NODE) {
                 const yaml_node_pair_t *pair = find_pair(d, in, at->key);
-                return pair ? yaml_document_get_node(yaml, pair->value) : NULL;
+                return pair ? get_node(d, pair->value) : NULL;
         }
         if (in && !at->key && in->type == YAML_SEQUENCE_NODE) {
                 const yaml_node_item_t *item = in->data.sequence.items.start + at->index;
-                return item < in->data.sequence.items.top ? yaml_document_get_node(yaml, *item) : NULL;
+                return item < in->data.sequence.items.top ? get_node(d, *item) : NULL;
         }
         return NULL;
 }
@@ -207,34 +217,52 @@ typedef struct Walk {
         size_t nodes, bytes;
 } Walk;
 
+static int _printf_(3, 4) walk_error(const Walk *w, const yaml_node_t *node, const char *fmt, ...) {
+        va_list args;
+        va_start(args, fmt);
+        int r = errorv(w->doc, &node->start_mark, NULL, w->error, fmt, args);
+        va_end(args);
+        return r;
+}
+
+static int walk_node(Walk *w, int id, int depth);
+
 static int walk_scalar(Walk *w, const yaml_node_t *node) {
         w->bytes += node->data.scalar.length;
         if (memchr(node->data.scalar.value, 0, node->data.scalar.length))
-                return error_at(w->doc, &node->start_mark, NULL, w->error, "expected text without NUL characters");
+                return walk_error(w, node, "expected text without NUL characters");
         return 0;
 }
 
-static int walk_node(Walk *w, int id, int depth) {
-        yaml_document_t *yaml = (yaml_document_t *)&w->doc->yaml;
-        const yaml_node_t *node = yaml_document_get_node(yaml, id);
-        if (depth > DEPTH_MAX)
-                return error_at(w->doc, &node->start_mark, NULL, w->error, "nested more than %d deep once its aliases are followed", DEPTH_MAX);
-        if (++w->nodes > NODES_MAX || w->bytes > BYTES_MAX)
-                return error_at(w->doc, &node->start_mark, NULL, w->error, "too large once its aliases are followed");
+static int walk_list(Walk *w, const yaml_node_t *node, int depth) {
         int r = 0;
-        if (node->type == YAML_SCALAR_NODE)
-                return walk_scalar(w, node);
-        if (node->type == YAML_SEQUENCE_NODE)
-                for (yaml_node_item_t *i = node->data.sequence.items.start; !r && i < node->data.sequence.items.top; i++)
-                        r = walk_node(w, *i, depth + 1);
-        if (node->type == YAML_MAPPING_NODE)
-                for (yaml_node_pair_t *p = node->data.mapping.pairs.start; !r && p < node->data.mapping.pairs.top; p++) {
-                        const yaml_node_t *key = yaml_document_get_node(yaml, p->key);
-                        if (key->type != YAML_SCALAR_NODE)
-                                return error_at(w->doc, &key->start_mark, NULL, w->error, "expected a word as key");
-                        r = walk_scalar(w, key) ?: walk_node(w, p->value, depth + 1);
-                }
+        const yaml_node_item_t *end = node->data.sequence.items.top;
+        for (const yaml_node_item_t *i = node->data.sequence.items.start; !r && i < end; i++)
+                r = walk_node(w, *i, depth + 1);
         return r;
+}
+
+static int walk_mapping(Walk *w, const yaml_node_t *node, int depth) {
+        int r = 0;
+        const yaml_node_pair_t *end = node->data.mapping.pairs.top;
+        for (const yaml_node_pair_t *p = node->data.mapping.pairs.start; !r && p < end; p++) {
+                const yaml_node_t *key = get_node(w->doc, p->key);
+                if (key->type != YAML_SCALAR_NODE)
+                        return walk_error(w, key, "expected a word as key");
+                r = walk_scalar(w, key) ?: walk_node(w, p->value, depth + 1);
+        }
+        return r;
+}
+
+static int walk_node(Walk *w, int id, int depth) {
+        const yaml_node_t *node = get_node(w->doc, id);
+        if (depth > DEPTH_MAX)
+                return walk_error(w, node, "nested more than %d deep once its aliases are followed", DEPTH_MAX);
+        if (++w->nodes > NODES_MAX || w->bytes > BYTES_MAX)
+                return walk_error(w, node, "too large once its aliases are followed");
+        return node->type == YAML_SCALAR_NODE     ? walk_scalar(w, node)
+               : node->type == YAML_SEQUENCE_NODE ? walk_list(w, node, depth)
+                                                  : walk_mapping(w, node, depth);
 }
 
 /* libcyaml: has it the shape of the table? */
@@ -247,7 +275,10 @@ typedef struct Schema {
 } Schema;
 
 static const cyaml_schema_value_t text_schema = {
-        .type = CYAML_STRING, .flags = CYAML_FLAG_POINTER, .data_size = sizeof(char), .string = {.min = 0, .max = TEXT_MAX},
+        .type = CYAML_STRING,
+        .flags = CYAML_FLAG_POINTER,
+        .data_size = sizeof(char),
+        .string = {.min = 0, .max = TEXT_MAX},
 };
 
 static cyaml_schema_value_t schema_mapping(Schema *s, const Table *table);
@@ -307,7 +338,7 @@ typedef struct Trace {
         size_t n;
 } Trace;
 
-static void __attribute__((format(printf, 3, 0))) trace_line(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
+static void _printf_(3, 0) trace_line(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
         Trace *t = ctx;
         char line[sizeof(t->problem)];
         vsnprintf(line, sizeof(line), fmt, args);
@@ -341,7 +372,6 @@ static const Row *find_row(const Table *top, const Path *at) {
 }
 
 static int unknown_key(const Doc *d, const Table *table, const Path *at, Error *e) {
-        yaml_document_t *yaml = (yaml_document_t *)&d->yaml;
         const yaml_node_t *mapping = find_node(d, at);
         if (!table || !mapping || mapping->type != YAML_MAPPING_NODE)
                 return doc_error(d, at, e, "unknown key");
@@ -349,8 +379,8 @@ static int unknown_key(const Doc *d, const Table *table, const Path *at, Error *
         for (size_t i = 0; i < table->n_rows; i++)
                 words[i] = table->rows[i].key;
         for (yaml_node_pair_t *p = mapping->data.mapping.pairs.start; p < mapping->data.mapping.pairs.top; p++) {
-                const yaml_node_t *key = yaml_document_get_node(yaml, p->key);
-                const char *text = (char *)key->data.scalar.value;
+                const yaml_node_t *key = get_node(d, p->key);
+                const char *text = scalar(key);
                 size_t known = 0;
                 while (words[known] && strcmp(words[known], text) != 0)
                         known++;
@@ -358,8 +388,10 @@ static int unknown_key(const Doc *d, const Table *table, const Path *at, Error *
                         continue;
                 char got[48];
                 const char *near = nearest_word(text, words);
-                return error_at(d, &key->start_mark, at, e, near ? "unknown key '%s', did you mean '%s'?" : "unknown key '%s'",
-                                quotable(text, got, sizeof(got)), near);
+                quotable(text, got, sizeof(got));
+                if (!near)
+                        return error_at(d, &key->start_mark, at, e, "unknown key '%s'", got);
+                return error_at(d, &key->start_mark, at, e, "unknown key '%s', did you mean '%s'?", got, near);
         }
         return doc_error(d, at, e, "unknown key");
 }
@@ -369,7 +401,7 @@ static int repeated_key(const Doc *d, const Path *at, Error *e) {
         if (!at || !at->key || !mapping || mapping->type != YAML_MAPPING_NODE)
                 return doc_error(d, at, e, "given twice");
         const yaml_node_pair_t *pair = find_pair(d, mapping, at->key);
-        const yaml_node_t *key = pair ? yaml_document_get_node((yaml_document_t *)&d->yaml, pair->key) : NULL;
+        const yaml_node_t *key = pair ? get_node(d, pair->key) : NULL;
         return error_at(d, key ? &key->start_mark : NULL, at, e, "given twice");
 }
 
@@ -384,7 +416,7 @@ static int wrong_shape(const Doc *d, const Row *row, const Path *at, Error *e) {
         if (node && node->type == YAML_SCALAR_NODE && node->data.scalar.length > 0) {
                 char got[48];
                 return doc_error(d, at, e, "expected %s (got '%s')", expected,
-                                 quotable((char *)node->data.scalar.value, got, sizeof(got)));
+                                 quotable(scalar(node), got, sizeof(got)));
         }
         const char *got = !node || node->type == YAML_SCALAR_NODE ? "nothing"
                         : node->type == YAML_SEQUENCE_NODE          ? "a list"
@@ -394,7 +426,8 @@ static int wrong_shape(const Doc *d, const Row *row, const Path *at, Error *e) {
 
 static int schema_error(const Doc *d, cyaml_err_t err, const Trace *t, Error *e) {
         const Path *at = t->n ? &t->at[0] : NULL;
-        const Path *list = at && !at->key ? at->parent : at; /* the trace may name the last entry or key that was fine */
+        /* Of what is missing or too much, the trace names the last entry or key that was fine. */
+        const Path *list = at && !at->key ? at->parent : at;
         const Path *entry = at && at->key ? at->parent : at;
         const Row *row = find_row(d->table, at);
         const char *name = strrchr(t->problem, ' ') ?: "";
@@ -439,7 +472,7 @@ int doc_load(Doc *d, const char *file, const char *text, size_t len, const Table
         d->file = file;
         d->table = table;
         int r = run_pass(d, scan_events, text, len, e) ?: run_pass(d, compose, text, len, e);
-        if (r < 0 || !yaml_document_get_root_node(&d->yaml))
+        if (r < 0 || !root_node(d))
                 return r;
         Walk walk = {.doc = d, .error = e};
         return walk_node(&walk, 1, 1) ?: load_slots(d, text, len, e);

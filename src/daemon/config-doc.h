@@ -35,7 +35,7 @@ typedef struct Table {
         const Row *rows;
         size_t n_rows;
         size_t size;                /* of the struct a mapping is turned into */
-        size_t base;                /* where in Config the record lies whose values a new one starts from; 0: rows' def */
+        size_t base;                /* offset in Config of the record a new one starts from; 0: the rows' defaults */
         /* (optional) What no single row can see. */
         int (*check)(struct Loader *l, const struct Path *at, const struct Slot *slots, void *record);
 } Table;

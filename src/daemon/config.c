@@ -30,7 +30,6 @@
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
-#define TIB (UINT64_C(1) << 40)
 #define SECOND UINT64_C(1000000)
 #define DAY (86400 * SECOND)
 #define FOREVER UINT64_MAX
@@ -177,8 +176,9 @@ static const char *read_quantity(Loader *l, const Row *row, const char *text, vo
 
 static void write_quantity(const Row *row, const void *record, Buf *out) {
         const void *m = const_member(row, record);
+        uint64_t v = row->width == sizeof(uint32_t) ? *(const uint32_t *)m : *(const uint64_t *)m;
         char text[64];
-        buf_puts(out, row->kind->show(text, sizeof(text), row->width == sizeof(uint32_t) ? *(uint32_t *)m : *(uint64_t *)m));
+        buf_puts(out, row->kind->show(text, sizeof(text), v));
 }
 
 static const Kind kind_count = {"whole number", read_quantity, write_quantity, scan_count, show_count};
@@ -222,9 +222,9 @@ static const char *read_tcp(Loader *l, const Row *row, const char *text, void *r
         uint64_t port;
         char host[64];
         struct in6_addr addr;
-        if (!colon || (size_t)(colon - text) >= sizeof(host) || scan_count(colon + 1, &port) < 0 || port < 1 || port > 65535)
+        size_t n = colon ? (size_t)(colon - text) : sizeof(host);
+        if (n >= sizeof(host) || scan_count(colon + 1, &port) < 0 || port < 1 || port > 65535)
                 return expected;
-        size_t n = (size_t)(colon - text);
         bool v6 = n > 2 && text[0] == '[' && text[n - 1] == ']';
         snprintf(host, sizeof(host), "%.*s", (int)(v6 ? n - 2 : n), text + v6);
         if (inet_pton(v6 ? AF_INET6 : AF_INET, host, &addr) != 1)
@@ -486,10 +486,11 @@ static int list_load(Loader *l, const Path *at, const Row *row, const Slot *slot
         for (int r; *count < slot->n;) {
                 const Path entry = {at, NULL, *count};
                 uint32_t i = (*count)++;
+                char *to = entries + i * size;
                 if (row->table)
-                        r = record_load(l, &entry, row->table, slot->slots + i * row->table->n_rows, entries + i * size);
+                        r = record_load(l, &entry, row->table, slot->slots + i * row->table->n_rows, to);
                 else
-                        r = value_load(l, &entry, &value, slot->texts[i], entries + i * size);
+                        r = value_load(l, &entry, &value, slot->texts[i], to);
                 if (r < 0)
                         return r;
         }
@@ -546,11 +547,13 @@ static int check_listen(Loader *l, const Path *at, const Slot *slots, void *reco
         if (listen->unix_path && listen->key_file)
                 return doc_error(&l->doc, &key_file, l->error, "expected only with 'tcp'");
         if (listen->host && !listen->key_file && !is_loopback(listen->host))
-                return doc_error(&l->doc, &tcp, l->error, "expected a 'key_file' beside an address others can reach (got '%s:%u')",
-                                 listen->host, listen->port);
+                return doc_error(&l->doc, &tcp, l->error,
+                                 "expected a 'key_file' beside an address others can reach (got '%s:%u')", listen->host,
+                                 listen->port);
         return 0;
 }
 
+/* Of groups too: both tables begin with the same rows. */
 static int check_user(Loader *l, const Path *at, const Slot *slots, void *record) {
         if (given(&user_table, slots, "name") == given(&user_table, slots, "id"))
                 return doc_error(&l->doc, at, l->error, "expected either 'name' or 'id'");
@@ -582,12 +585,13 @@ static int check_addresses(Loader *l, const Config *c) {
         return 0;
 }
 
-static int check_pools(Loader *l, const Config *c, Map *taken) {
+static int check_pools(Loader *l, const Config *c) {
         const Path list = {NULL, "pools", 0};
-        int r = 0;
+        _cleanup_(map_deinit) Map taken = {0};
+        int r = map_init(&taken, c->n_pools) < 0 ? out_of_memory(l) : 0;
         for (uint32_t i = 0; !r && i < c->n_pools; i++) {
                 const Path entry = {&list, NULL, i}, at = {&entry, "name", 0};
-                r = claim(l, taken, &at, "name", c->pools[i].name, strlen(c->pools[i].name));
+                r = claim(l, &taken, &at, "name", c->pools[i].name, strlen(c->pools[i].name));
         }
         return r;
 }
@@ -597,7 +601,8 @@ static int check_pool_of(Loader *l, const Path *model, const ConfigModel *m) {
         char got[48];
         if (config_pool(l->config, m->pool))
                 return 0;
-        return doc_error(&l->doc, &at, l->error, "expected the name of a pool (got '%s')", quotable(m->pool, got, sizeof(got)));
+        quotable(m->pool, got, sizeof(got));
+        return doc_error(&l->doc, &at, l->error, "expected the name of a pool (got '%s')", got);
 }
 
 /* Names and aliases are one name space: a request may use either. */
@@ -611,34 +616,33 @@ static int check_model(Loader *l, const Path *at, const ConfigModel *m, Map *tak
         return r;
 }
 
-static int check_models(Loader *l, const Config *c, Map *taken) {
+static int check_models(Loader *l, const Config *c) {
         const Path defaults = {NULL, "model_defaults", 0}, list = {NULL, "models", 0};
-        int r = check_pool_of(l, &defaults, &c->model_defaults);
+        _cleanup_(map_deinit) Map taken = {0};
+        int r = map_init(&taken, c->n_models) < 0 ? out_of_memory(l) : check_pool_of(l, &defaults, &c->model_defaults);
         for (uint32_t i = 0; !r && i < c->n_models; i++) {
                 const Path at = {&list, NULL, i};
-                r = check_model(l, &at, &c->models[i], taken);
+                r = check_model(l, &at, &c->models[i], &taken);
         }
         return r;
 }
 
-static int check_ids(Loader *l, const char *key, const ConfigUser *users, uint32_t n, Map *taken) {
+static int check_ids(Loader *l, const char *key, const char *what, const ConfigUser *users, uint32_t n) {
         const Path list = {NULL, key, 0};
-        int r = 0;
+        _cleanup_(map_deinit) Map taken = {0};
+        int r = map_init(&taken, n) < 0 ? out_of_memory(l) : 0;
         for (uint32_t i = 0; !r && i < n; i++) {
                 const Path at = {&list, NULL, i};
-                r = claim(l, taken, &at, key[0] == 'u' ? "user" : "group", &users[i].id, sizeof(users[i].id));
+                r = claim(l, &taken, &at, what, &users[i].id, sizeof(users[i].id));
         }
         return r;
 }
 
 static int config_check(Loader *l) {
         const Config *c = l->config;
-        _cleanup_(map_deinit) Map pools = {0}, models = {0}, users = {0}, groups = {0};
-        if (map_init(&pools, c->n_pools) < 0 || map_init(&models, c->n_models) < 0 || map_init(&users, c->n_users) < 0 ||
-            map_init(&groups, c->n_groups) < 0)
-                return out_of_memory(l);
-        return check_addresses(l, c) ?: check_pools(l, c, &pools) ?: check_models(l, c, &models)
-                ?: check_ids(l, "users", c->users, c->n_users, &users) ?: check_ids(l, "groups", c->groups, c->n_groups, &groups);
+        return check_addresses(l, c) ?: check_pools(l, c) ?: check_models(l, c)
+                ?: check_ids(l, "users", "user", c->users, c->n_users)
+                ?: check_ids(l, "groups", "group", c->groups, c->n_groups);
 }
 
 /* Defaults that depend on who runs us */
@@ -846,7 +850,8 @@ static void keys_print(const Table *table, const char *prefix, Buf *out) {
                 const Row *row = &table->rows[i];
                 char path[64];
                 snprintf(path, sizeof(path), "%s%s%s", prefix, row->key, row->list ? "[]" : "");
-                buf_printf(out, "%s\t%s\t%s\n", path, row->kind ? row->kind->type : row->list ? "list" : "mapping", row->def ?: "");
+                const char *type = row->kind ? row->kind->type : row->list ? "list" : "mapping";
+                buf_printf(out, "%s\t%s\t%s\n", path, type, row->def ?: "");
                 strcat(path, ".");
                 if (row->table)
                         keys_print(row->table, path, out);
