@@ -311,26 +311,50 @@ static const Kind kind_level = {"level", read_level, write_level};
 
 /* Users and groups */
 
+/* The _r functions, since a reload runs beside a loop that may look up others. What they need room for, above all a
+ * group's members, has no bound they would tell. */
+static bool find_user(const char *name, uint32_t *ret_uid) {
+        for (size_t n = 1 << 12; n <= 1 << 24; n *= 4) {
+                _cleanup_free_ char *room = malloc(n);
+                struct passwd pw, *found = NULL;
+                if (room && getpwnam_r(name, &pw, room, n, &found) == ERANGE)
+                        continue;
+                if (found)
+                        *ret_uid = pw.pw_uid;
+                return found;
+        }
+        return false;
+}
+
+static bool find_group(const char *name, uint32_t *ret_gid) {
+        for (size_t n = 1 << 12; n <= 1 << 24; n *= 4) {
+                _cleanup_free_ char *room = malloc(n);
+                struct group gr, *found = NULL;
+                if (room && getgrnam_r(name, &gr, room, n, &found) == ERANGE)
+                        continue;
+                if (found)
+                        *ret_gid = gr.gr_gid;
+                return found;
+        }
+        return false;
+}
+
 static const char *read_owner(Loader *l, const Row *row, const char *text, void *record) {
-        return getpwnam(text) ? read_text(l, row, text, record) : "a user of this machine";
+        return find_user(text, &(uint32_t){0}) ? read_text(l, row, text, record) : "a user of this machine";
 }
 
 static const char *read_owning_group(Loader *l, const Row *row, const char *text, void *record) {
-        return getgrnam(text) ? read_text(l, row, text, record) : "a group of this machine";
+        return find_group(text, &(uint32_t){0}) ? read_text(l, row, text, record) : "a group of this machine";
 }
 
 static const char *read_user(Loader *l, const Row *row, const char *text, void *record) {
-        const struct passwd *pw = getpwnam(text);
-        if (pw)
-                ((ConfigUser *)record)->id = pw->pw_uid;
-        return read_owner(l, row, text, record);
+        ConfigUser *user = record;
+        return find_user(text, &user->id) ? read_text(l, row, text, record) : "a user of this machine";
 }
 
 static const char *read_group(Loader *l, const Row *row, const char *text, void *record) {
-        const struct group *gr = getgrnam(text);
-        if (gr)
-                ((ConfigUser *)record)->id = gr->gr_gid;
-        return read_owning_group(l, row, text, record);
+        ConfigUser *group = record;
+        return find_group(text, &group->id) ? read_text(l, row, text, record) : "a group of this machine";
 }
 
 static void write_id(const Row *row, const void *record, Buf *out) {
@@ -669,16 +693,10 @@ static char *default_socket(void) {
 }
 
 static char *default_models_path(void) {
-        static const char rest[] = ".local/share/zerollama/models";
         char *path = below_env("STATE_DIRECTORY", ":", "models");
-        if (!path && geteuid() == 0)
-                return strdup(LOCALSTATEDIR "/lib/zerollama/models");
-        if (!path)
-                path = below_env("HOME", "", rest);
-        const struct passwd *pw = path ? NULL : getpwuid(geteuid());
-        if (!path && asprintf(&path, "%s/%s", pw ? pw->pw_dir : "", rest) < 0)
-                return NULL;
-        return path;
+        if (!path && geteuid() != 0)
+                path = below_env("HOME", "", ".local/share/zerollama/models");
+        return path ?: strdup(LOCALSTATEDIR "/lib/zerollama/models");
 }
 
 static int fill_listen(Loader *l) {
