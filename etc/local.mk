@@ -1,1 +1,2 @@
 # What etc/ installs.
+dist_doc_DATA += etc/zerollamad.yaml

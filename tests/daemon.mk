@@ -1,1 +1,2 @@
 # Unit tests of src/daemon.
+include tests/config.mk

@@ -38,7 +38,7 @@ typedef struct ConfigModel {
         const char *name;
         const char **aliases;
         uint32_t n_aliases;
-        const char *path;       /* absolute, or relative to models_path */
+        const char *path;       /* absolute, or relative to models_path; where not given, NAME.gguf */
         const char *pool;
         uint32_t slots;         /* sequences at once */
         uint32_t context;       /* tokens; 0: what the model was trained with */
@@ -49,7 +49,7 @@ typedef struct ConfigModel {
 } ConfigModel;
 
 typedef struct ConfigUser { /* users: by user name or uid; groups: by group name or gid */
-        const char *name;
+        const char *name;       /* NULL: given by id */
         uint32_t id;
         double weight;          /* share of the device among busy users; > 0 */
         uint32_t jobs;          /* running and waiting at once; 0: no limit */
@@ -94,6 +94,9 @@ DEFINE_CLEANUP(Config, config_free)
 
 /* The whole configuration in force, defaults included, as YAML that config_load() reads back to the same. */
 int config_print(const Config *c, Buf *out);
+
+/* Every key there is, "pools[].streams<TAB>type<TAB>default" a line: what documentation is checked against. */
+void config_keys(Buf *out);
 
 const ConfigPool *config_pool(const Config *c, const char *name); /* NULL when there is none */
 /* Weight and limits of a caller: the user's entry, else the best of its groups (highest weight), else the defaults. */

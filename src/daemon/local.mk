@@ -17,3 +17,4 @@ sbin_PROGRAMS += zerollamad
 zerollamad_SOURCES = src/daemon/main.c
 zerollamad_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS)
 zerollamad_LDADD = libzl-api.la libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la
+include src/daemon/config.mk

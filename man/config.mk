@@ -1,0 +1,1 @@
+dist_man_MANS += man/zerollamad.yaml.5
