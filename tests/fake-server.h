@@ -80,6 +80,11 @@ static inline bool wait_for_hangup(Server *s, int fd) {
         return p[0].revents != 0;
 }
 
+static inline void wait_for_hangups(Server *s, unsigned n) {
+        while (s->n_hangups < n)
+                usleep(1000);
+}
+
 /* Reads one request; false at the end of the connection. */
 static inline bool read_request(Server *s, int fd, Buf *in, Request *q) {
         const char *end = NULL;

@@ -307,11 +307,6 @@ static bool serve_endless(Server *s, int fd, const Request *q) {
         return false;
 }
 
-static void wait_for_hangups(Server *s, unsigned n) {
-        while (s->n_hangups < n)
-                usleep(1000);
-}
-
 static void test_cancel_by_callback(void **state) {
         Server *s = server_start(serve_endless, "{\"message\":{\"content\":\"a\"},\"done\":false}\n");
         ZlClient *c = connect_to(s);
