@@ -1,1 +1,2 @@
 # What man/ installs.
+include man/client.mk

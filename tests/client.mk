@@ -7,3 +7,7 @@ tests_test_client_LDADD = libzerollama.la libzl-util.la $(JANSSON_LIBS) $(UNIT_L
 tests_test_client_map_SOURCES = tests/test-client-map.c tests/fake-server.h
 tests_test_client_map_CFLAGS = $(UNIT_CFLAGS) -pthread
 tests_test_client_map_LDADD = libzerollama.la libzl-util.la $(UNIT_LIBS)
+# The command, against a scripted daemon.
+dist_check_SCRIPTS += tests/test-cli.py
+EXTRA_DIST += tests/fake_daemon.py
+TESTS += tests/test-cli.py

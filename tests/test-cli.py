@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """The zerollama command against a scripted daemon: every subcommand, its JSON and its tables, exit codes, mistyped
 words, Ctrl-C, the conversation on a terminal, and the manual pages against the tables they must agree with."""
-import ctypes
 import json
 import os
 import pty
@@ -14,6 +13,7 @@ import tempfile
 import time
 import unittest
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fake_daemon import FakeDaemon, document, text, text_then_silence  # noqa: E402
 
@@ -381,7 +381,7 @@ class CliTest(unittest.TestCase):
             section = re.search(rf"^\.SS {command['name']}\b.*?(?=^\.S[SH] )", page, re.M | re.S)
             self.assertIsNotNone(section, f"{command['name']} is not in zerollama(1)")
         options = {o["name"]: o for c in self.commands() for o in c["options"]}
-        documented = set(re.findall(r"^\.BR? .*?--([a-z-]+)", page, re.M))
+        documented = set(re.findall(r"^\.B[RI]? .*?--([a-z-]+)", page, re.M))
         self.assertEqual(set(options), documented)
         for code in ("0", "1", "2", "3", "130"):
             self.assertRegex(page, rf"(?m)^\.B {code}$")
@@ -392,11 +392,10 @@ class CliTest(unittest.TestCase):
         with open(os.path.join(SRC, "man", "libzerollama.3")) as f:
             page = f.read()
         self.assertGreater(len(functions), 20)
-        library = ctypes.CDLL(os.path.join(BUILD, ".libs", "libzerollama.so"))
         for name in functions:
             self.assertRegex(page, rf"\b{name}\b", "missing in libzerollama(3)")
-            self.assertTrue(hasattr(library, name), f"{name} is not exported")
-        exported = subprocess.run(["nm", "-D", "--defined-only", library._name], capture_output=True, text=True, check=True)
+        library = os.path.join(BUILD, ".libs", "libzerollama.so")
+        exported = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True)
         names = {line.split()[-1] for line in exported.stdout.splitlines()}
         self.assertEqual(names, set(functions))
 

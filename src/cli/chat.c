@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <histedit.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <wchar.h>
 
 #include "cli/cli.h"
 #include "util/str.h"
@@ -26,6 +28,7 @@ typedef struct Chat {
         ZlMessage *messages; /* [0] is the system's place; all texts after it are ours */
         size_t n_messages;   /* without [0] */
         bool continued;      /* inside """ */
+        sigset_t signals;    /* mask outside of read_line() */
 } Chat;
 
 /* ---- The conversation ---- */
@@ -180,12 +183,37 @@ static char *get_prompt(EditLine *edit) {
         return c->continued ? more : first;
 }
 
+/* One character of the terminal. Ctrl-C is let in only while this waits, so that none is missed between a look at
+ * `interrupted` and the wait. */
+static int get_character(EditLine *edit, wchar_t *ret) {
+        Chat *c = NULL;
+        mbstate_t state = {0};
+        size_t n = (size_t)-2;
+        el_get(edit, EL_CLIENTDATA, &c);
+        while (n == (size_t)-2) {
+                struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+                char byte;
+                if (ppoll(&in, 1, NULL, &c->signals) < 0 && errno == EINTR && !interrupted)
+                        continue; /* the window changed its size */
+                if (interrupted || read(STDIN_FILENO, &byte, 1) <= 0)
+                        return interrupted ? -1 : 0;
+                n = mbrtowc(ret, &byte, 1, &state);
+        }
+        if (n == (size_t)-1)
+                *ret = L'?';
+        return 1;
+}
+
 /* A line without its newline; *ret_interrupted when Ctrl-C emptied it; NULL then and at the end. */
 static char *read_line(Chat *c, bool *ret_interrupted) {
         int n = 0;
+        sigset_t block;
+        sigemptyset(&block);
+        sigaddset(&block, SIGINT);
+        sigprocmask(SIG_BLOCK, &block, &c->signals);
         interrupted = 0;
-        errno = 0;
         const char *line = el_gets(c->edit, &n);
+        sigprocmask(SIG_SETMASK, &c->signals, NULL);
         *ret_interrupted = interrupted;
         if (interrupted || !line || n <= 0) {
                 putchar('\n');
@@ -296,6 +324,7 @@ int chat(ZlClient *client, const char *model) {
         }
         el_set(c.edit, EL_CLIENTDATA, &c);
         el_set(c.edit, EL_PROMPT, get_prompt);
+        el_set(c.edit, EL_GETCFN, get_character);
         el_set(c.edit, EL_EDITOR, "emacs");
         el_set(c.edit, EL_HIST, history, c.history);
         el_source(c.edit, NULL);
