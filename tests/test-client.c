@@ -425,6 +425,12 @@ static void test_requests(void **state) {
         assert_int_equal(zl_status(c, &text, NULL), 0);
         free(text);
         check_sent(s, "GET /zerollama/status", NULL);
+        unsigned sent = s->n_requests;
+        zl_client_cancel(c); /* nothing goes out any more, although the connection is there */
+        assert_int_equal(zl_load(c, "m", NULL, NULL), -ECANCELED);
+        zl_client_resume(c);
+        assert_int_equal(zl_ctl(c, ZL_CTL_CHECK, NULL, NULL), 0);
+        assert_int_equal(s->n_requests, sent + 1);
         zl_client_free(c);
         server_stop(s);
 }
