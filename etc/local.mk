@@ -1,1 +1,2 @@
 # What etc/ installs.
+include etc/client.mk

@@ -3,6 +3,7 @@ was asked. Each answer is a function that gets the handler and the parsed reques
 import http.server
 import json
 import os
+import socket
 import socketserver
 import sys
 import threading
@@ -21,6 +22,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = json.loads(body) if body else None
         daemon = self.server.daemon
+        daemon.headers.append(self.headers)
         daemon.requests.append((self.command, self.path, request))
         answer = daemon.answers.get(self.path)
         try:
@@ -75,15 +77,21 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             super().handle_error(request, client_address)
 
 
+class TcpServer(Server):
+    address_family = socket.AF_INET
+    allow_reuse_address = True
+
+
 class FakeDaemon:
-    def __init__(self, path):
-        self.path = path
+    """Listens at the path of a Unix socket, or at a (host, port) where port may be 0."""
+
+    def __init__(self, address):
         self.requests = []
+        self.headers = []
         self.hangups = threading.Event()
         self.answers = {}
-        if os.path.exists(path):
-            os.unlink(path)
-        self.server = Server(path, Handler)
+        self.server = (TcpServer if isinstance(address, tuple) else Server)(address, Handler)
+        self.address = self.server.socket.getsockname()
         self.server.daemon = self
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
@@ -92,7 +100,8 @@ class FakeDaemon:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
-        os.unlink(self.path)
+        if isinstance(self.address, str):
+            os.unlink(self.address)
 
 
 def document(value, status=200, **headers):

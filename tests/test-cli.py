@@ -33,7 +33,8 @@ class CliTest(unittest.TestCase):
         self.dir = tempfile.TemporaryDirectory()
         self.socket = os.path.join(self.dir.name, "api.sock")
         self.daemon = FakeDaemon(self.socket)
-        self.daemon.answers = {"/api/tags": document(MODELS), "/api/version": document({"version": "9.8.7"})}
+        self.daemon.answers = {"/api/tags": document(MODELS), "/api/version": document({"version": "9.8.7"}),
+                               "/api/generate": text()}
         self.env = {**os.environ, "ZEROLLAMA_HOST": self.socket, "XDG_STATE_HOME": self.dir.name, "LC_ALL": "C.UTF-8",
                     "TERM": "xterm", "HOME": self.dir.name}
         self.env.pop("NO_COLOR", None)
@@ -260,6 +261,36 @@ class CliTest(unittest.TestCase):
         self.assertEqual(p.returncode, 1)
         self.assertIn("No space left on device", p.stderr)
 
+    def test_tcp_and_key(self):
+        tcp = FakeDaemon(("127.0.0.1", 0))
+        try:
+            tcp.answers = self.daemon.answers
+            host = "127.0.0.1:%d" % tcp.address[1]
+            key = {"ZEROLLAMA_API_KEY": "sesame", "http_proxy": "http://127.0.0.1:1"}
+            for address in (host, "http://" + host, f"http://{host}/"):
+                self.assertIn("tiny", self.run_cli("list", "--socket", address, env=key).stdout)
+                self.assertEqual(tcp.headers[-1]["Authorization"], "Bearer sesame")
+            self.run_cli("list", env={"ZEROLLAMA_HOST": host})
+            self.assertIsNone(tcp.headers[-1]["Authorization"])
+            self.run_cli("list", env=key)
+            self.assertIsNone(self.daemon.headers[-1]["Authorization"], "the Unix socket needs no key")
+        finally:
+            tcp.stop()
+
+    def test_completion(self):
+        def complete(*words):
+            script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _zerollama; echo "${COMPREPLY[*]}"')
+            path = os.path.abspath(BUILD) + os.pathsep + self.env["PATH"]
+            source = os.path.join(SRC, "etc", "bash-completion", "zerollama")
+            p = subprocess.run(["bash", "-c", script, "bash", source, *words], capture_output=True, text=True, timeout=20,
+                               env={**self.env, "PATH": path})
+            return p.stdout.split()
+        self.assertEqual(complete("zerollama", "l"), ["list", "load"])
+        self.assertEqual(complete("zerollama", "run", "ti"), ["tiny:latest"])
+        self.assertEqual(complete("zerollama", "run", "tiny:"), ["latest"])
+        self.assertEqual(complete("zerollama", "ctl", ""), ["reload", "check"])
+        self.assertEqual(complete("zerollama", "generate", "m", "--top"), ["--top-k", "--top-p"])
+
     # ---- On a terminal ----
 
     def test_colour(self):
@@ -353,6 +384,14 @@ class CliTest(unittest.TestCase):
                              ["Tell a story", "Once upon ", "Go on"])
             t.type("/bye\n")
             self.assertEqual(t.wait(), 0)
+
+    def test_chat_needs_its_model(self):
+        self.daemon.answers["/api/generate"] = document({"error": "model 'tinny' not found"}, 404)
+        with Terminal(self, "run", "tinny") as t:
+            self.assertEqual(t.wait(), 1)
+            self.assertIn("did you mean 'tiny'?", t.all)
+        with Terminal(self, "run", "tiny", "--socket", "/nonexistent/api.sock") as t:
+            self.assertEqual(t.wait(), 3)
 
     def test_chat_survives_errors(self):
         self.daemon.answers["/api/chat"] = document({"error": "no memory for this"}, 500)

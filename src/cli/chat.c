@@ -312,7 +312,19 @@ static void save_history(Chat *c) {
         history(c->history, &event, H_SAVE, c->history_path);
 }
 
+/* The model is loaded before the first question is typed: a wrong name shows at once, and the answer comes sooner. */
+static int load_first(ZlClient *client, const char *model) {
+        ZlError e;
+        Progress *p = progress_new(client, model);
+        int r = zl_load(client, model, asked.keep_alive, &e);
+        progress_free(p);
+        return r < 0 ? complain_model(client, model, &e) : EXIT_OK;
+}
+
 int chat(ZlClient *client, const char *model) {
+        int r = load_first(client, model);
+        if (r != EXIT_OK)
+                return r;
         Chat c = {.client = client, .model = model, .messages = calloc(1, sizeof(ZlMessage))};
         if (!c.messages)
                 return EXIT_FAILED;
