@@ -1,2 +1,3 @@
 # What man/ installs.
 include man/config.mk
+include man/client.mk

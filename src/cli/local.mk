@@ -1,1 +1,13 @@
-# Files of src/cli, and the libraries and programs they make.
+# Files of src/cli: the `zerollama` command. A subcommand is one file, named in commands.h and main.c.
+bin_PROGRAMS += zerollama
+zerollama_SOURCES = \
+	src/cli/cli.h src/cli/commands.h src/cli/document.h \
+	src/cli/main.c src/cli/option.c src/cli/output.c src/cli/document.c \
+	src/cli/progress.c src/cli/model.c src/cli/answer.c src/cli/chat.c \
+	src/cli/cmd-run.c src/cli/cmd-generate.c \
+	src/cli/cmd-list.c src/cli/cmd-ps.c src/cli/cmd-show.c \
+	src/cli/cmd-load.c src/cli/cmd-status.c src/cli/cmd-ctl.c \
+	src/cli/cmd-version.c src/cli/cmd-help.c
+zerollama_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(EDIT_CFLAGS)
+zerollama_LDFLAGS = $(AM_LDFLAGS) -Wl,--as-needed
+zerollama_LDADD = libzerollama.la libzl-util.la $(JANSSON_LIBS) $(EDIT_LIBS)

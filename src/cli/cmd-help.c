@@ -1,0 +1,95 @@
+/* zerollama help: everything it says comes from the tables of commands and options. */
+#include <ctype.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "cli/commands.h"
+
+enum { COLUMN = 26, WIDTH = 100 };
+
+/* Text from column `indent` on, broken between words. */
+static void print_wrapped(FILE *f, const char *text, int indent) {
+        int at = indent;
+        while (*text) {
+                int n = (int)strcspn(text, " ");
+                if (at + n > WIDTH && at > indent)
+                        at = fprintf(f, "\n%*s", indent, "") - 1;
+                at += fprintf(f, "%.*s", n, text);
+                text += n;
+                if (*text == ' ') {
+                        at += fprintf(f, " ");
+                        text++;
+                }
+        }
+        fputc('\n', f);
+}
+
+static void print_options(const Option *o) {
+        for (; o && o->kind != OPTION_END; o++) {
+                char usage[64];
+                option_usage(o, usage, sizeof(usage));
+                printf("  %-*s ", COLUMN, usage);
+                print_wrapped(stdout, o->help, COLUMN + 3);
+        }
+}
+
+int print_command_help(const Command *c) {
+        printf("Usage: zerollama %s [OPTIONS]%s%s\n\n", c->name, *c->arguments ? " " : "", c->arguments);
+        printf("%c%s.\n", toupper(c->summary[0]), c->summary + 1);
+        if (c->description)
+                print_wrapped(stdout, c->description, 0);
+        printf("\n%sOptions%s\n", style_bold(stdout), style_off(stdout));
+        print_options(c->options);
+        print_options(c->more_options);
+        print_options(common_options);
+        return EXIT_OK;
+}
+
+void print_overview(FILE *f) {
+        fputs("Usage: zerollama COMMAND [OPTIONS] [ARGUMENTS]\n\n", f);
+        for (const Command *const *c = commands; *c; c++) {
+                fprintf(f, "  %-10s ", (*c)->name);
+                print_wrapped(f, (*c)->summary, 13);
+        }
+        fputs("\n'zerollama help COMMAND' says more about one; zerollama(1) is the manual.\n", f);
+}
+
+static json_t *describe_options(const Command *c) {
+        const Option *tables[] = {c->options, c->more_options, common_options};
+        json_t *list = json_array();
+        for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+                for (const Option *o = tables[i]; o && o->kind != OPTION_END; o++)
+                        json_array_append_new(list, json_pack("{s:s, s:s?, s:s}", "name", o->name, "argument", o->argument,
+                                                              "help", o->help));
+        return list;
+}
+
+static int describe_all(void) {
+        json_auto_t *list = json_array();
+        for (const Command *const *c = commands; *c; c++)
+                json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o}", "name", (*c)->name, "arguments", (*c)->arguments,
+                                                      "summary", (*c)->summary, "options", describe_options(*c)));
+        json_dumpf(list, stdout, JSON_COMPACT);
+        putchar('\n');
+        return EXIT_OK;
+}
+
+static int run(ZlClient *client, char **args) {
+        if (want_json)
+                return describe_all();
+        if (args[0]) {
+                const Command *c = find_command(args[0]);
+                return c ? print_command_help(c) : EXIT_USAGE;
+        }
+        print_overview(stdout);
+        return EXIT_OK;
+}
+
+const Command cmd_help = {
+        .name = "help",
+        .arguments = "[COMMAND]",
+        .summary = "say what the commands do and which options they have",
+        .max_args = 1,
+        .offline = true,
+        .run = run,
+};

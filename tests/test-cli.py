@@ -1,0 +1,498 @@
+#!/usr/bin/env python3
+"""The zerollama command against a scripted daemon: every subcommand, its JSON and its tables, exit codes, mistyped
+words, Ctrl-C, the conversation on a terminal, and the manual pages against the tables they must agree with."""
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from fake_daemon import FakeDaemon, document, text, text_then_silence  # noqa: E402
+
+SRC = os.environ.get("top_srcdir", os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("top_builddir", ".")
+COMMAND = os.path.join(BUILD, "zerollama")
+
+MODELS = {"models": [
+    {"name": "tiny:latest", "model": "tiny:latest", "size": 1536 * 1024, "modified_at": "2020-05-04T03:02:01.123456+02:00",
+     "details": {"family": "llama", "parameter_size": "15M", "quantization_level": "Q8_0"}},
+    {"name": "große:7b", "model": "große:7b", "size": 5 * 1024**3, "modified_at": "nonsense\u001b[31m",
+     "details": {"family": "qwen2", "quantization_level": "Q4_K_M"}}]}
+
+
+class CliTest(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.TemporaryDirectory()
+        self.socket = os.path.join(self.dir.name, "api.sock")
+        self.daemon = FakeDaemon(self.socket)
+        self.daemon.answers = {"/api/tags": document(MODELS), "/api/version": document({"version": "9.8.7"}),
+                               "/api/generate": text()}
+        self.env = {**os.environ, "ZEROLLAMA_HOST": self.socket, "XDG_STATE_HOME": self.dir.name, "LC_ALL": "C.UTF-8",
+                    "TERM": "xterm", "HOME": self.dir.name}
+        self.env.pop("NO_COLOR", None)
+
+    def tearDown(self):
+        self.daemon.stop()
+        self.dir.cleanup()
+
+    def run_cli(self, *args, code=0, stdin="", env=None):
+        p = subprocess.run([COMMAND, *args], input=stdin, capture_output=True, text=True, timeout=60,
+                           env={**self.env, **(env or {})})
+        self.assertEqual(p.returncode, code, f"{args}: {p.stdout}{p.stderr}")
+        return p
+
+    def last(self, path):
+        return [r for _, p, r in self.daemon.requests if p == path][-1]
+
+    # ---- Text ----
+
+    def test_run_once(self):
+        self.daemon.answers["/api/chat"] = text("Hel", "lo ", "Wörld")
+        p = self.run_cli("run", "tiny", "Say", "hello", "--temperature", "0", "-n", "7", "--system=Be brief",
+                         "--stop", "a", "--stop", "b", "--seed", "-3")
+        self.assertEqual(p.stdout, "Hello Wörld\n")
+        self.assertEqual(p.stderr, "")
+        sent = self.last("/api/chat")
+        self.assertEqual(sent["model"], "tiny")
+        self.assertEqual(sent["messages"], [{"role": "system", "content": "Be brief"},
+                                            {"role": "user", "content": "Say hello"}])
+        self.assertEqual(sent["options"], {"temperature": 0.0, "num_predict": 7, "stop": ["a", "b"], "seed": -3})
+        self.assertIs(sent["stream"], True)
+
+    def test_run_from_stdin(self):
+        self.daemon.answers["/api/chat"] = text("ok")
+        self.run_cli("run", "tiny", stdin="from a pipe\n")
+        self.assertEqual(self.last("/api/chat")["messages"], [{"role": "user", "content": "from a pipe"}])
+        self.run_cli("run", "tiny", "Sum up:", "-", stdin="a text")
+        self.assertEqual(self.last("/api/chat")["messages"][0]["content"], "Sum up: a text")
+
+    def test_run_default_model(self):
+        self.daemon.answers["/api/chat"] = text("ok")
+        p = self.run_cli("run", "which model is this?", code=2)
+        self.assertIn("there are 2 models", p.stderr)
+        self.daemon.answers["/api/tags"] = document({"models": [{"name": "a"}, {"name": "demo:latest"}]})
+        self.run_cli("run", "which model is this?")
+        self.assertEqual(self.last("/api/chat")["model"], "demo:latest")
+        self.daemon.answers["/api/tags"] = document({"models": [{"name": "only"}]})
+        self.run_cli("run", stdin="hello")
+        self.assertEqual(self.last("/api/chat")["model"], "only")
+        self.daemon.answers["/api/tags"] = document({"models": []})
+        self.assertIn("has no model", self.run_cli("run", "-", code=2).stderr)
+
+    def test_generate(self):
+        self.daemon.answers["/api/generate"] = text("one\n", "two\n")
+        p = self.run_cli("generate", "tiny", "Count", "--raw", "--top-k", "4", "--top-p", "0.5", "--min-p", "0.25",
+                         "--repeat-penalty", "1.5", "--presence-penalty", "-1", "--frequency-penalty", "2",
+                         "--context", "2048", "--keep-alive", "0", "--format", "json", "--verbose")
+        self.assertEqual(p.stdout, "one\ntwo\n")
+        for words in ("prompt: 12 tokens (4 cached) in 1.000 s, 8.0/s", "answer: 2 tokens in 0.500 s, 4.0/s; ended by: stop",
+                      "in all: 3.000 s, load 0.500 s"):
+            self.assertIn(words, p.stderr)
+        sent = self.last("/api/generate")
+        self.assertEqual((sent["prompt"], sent["raw"], sent["keep_alive"], sent["format"]), ("Count", True, 0, "json"))
+        self.assertEqual(sent["options"], {"top_k": 4, "top_p": 0.5, "min_p": 0.25, "repeat_penalty": 1.5,
+                                           "presence_penalty": -1.0, "frequency_penalty": 2.0, "num_ctx": 2048})
+        self.run_cli("generate", "tiny", "--", "--not-an-option")
+        self.assertEqual(self.last("/api/generate")["prompt"], "--not-an-option")
+
+    def test_generate_json(self):
+        self.daemon.answers["/api/generate"] = text("one", "two")
+        lines = self.run_cli("generate", "tiny", "x", "--json").stdout.splitlines()
+        self.assertEqual([json.loads(line)["response"] for line in lines], ["one", "two", ""])
+        self.assertTrue(json.loads(lines[-1])["done"])
+        p = self.run_cli("generate", "tiny", "x", "--json", "--no-stream")
+        self.assertEqual(json.loads(p.stdout)["response"], "onetwo")
+        self.assertIs(self.last("/api/generate")["stream"], False)
+        self.assertEqual(self.run_cli("generate", "tiny", "x", "--no-stream").stdout, "onetwo\n")
+
+    def test_pieces_are_flushed(self):
+        self.daemon.answers["/api/generate"] = text_then_silence("first piece")
+        p = subprocess.Popen([COMMAND, "generate", "tiny", "x"], stdout=subprocess.PIPE, env=self.env)
+        self.assertEqual(os.read(p.stdout.fileno(), 100), b"first piece")
+        p.send_signal(signal.SIGINT)
+        self.assertEqual(p.wait(20), 130)
+        self.assertTrue(self.daemon.hangups.wait(20), "the daemon was not told")
+        p.stdout.close()
+
+    def test_reader_leaves(self):
+        def endless(handler, request):
+            handler.begin_stream()
+            while True:
+                handler.send_piece({"response": "x" * 1000, "done": False})
+        self.daemon.answers["/api/generate"] = endless
+        p = subprocess.Popen([COMMAND, "generate", "tiny", "x"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             env=self.env)
+        os.read(p.stdout.fileno(), 10)
+        p.stdout.close()
+        self.assertEqual(p.wait(20), 1)
+        self.assertEqual(p.stderr.read(), b"")
+        self.assertTrue(self.daemon.hangups.wait(20), "the daemon was not told")
+        p.stderr.close()
+
+    def test_error_in_mid_stream(self):
+        def broken(handler, request):
+            handler.begin_stream()
+            handler.send_piece({"response": "half", "done": False})
+            handler.send_piece({"error": "the engine died too often"})
+            handler.end_stream()
+        self.daemon.answers["/api/generate"] = broken
+        p = self.run_cli("generate", "tiny", "x", code=1)
+        self.assertEqual(p.stdout, "half\n")
+        self.assertEqual(p.stderr, "zerollama: the engine died too often\n")
+
+    # ---- Models and the daemon ----
+
+    def test_list(self):
+        lines = self.run_cli("list").stdout.splitlines()
+        self.assertEqual(lines[0], "NAME            SIZE  FAMILY  QUANTIZATION  MODIFIED")
+        self.assertRegex(lines[1], r"^tiny:latest  1\.5 MiB  llama   Q8_0          \d+ years ago$")
+        self.assertEqual(lines[2], "große:7b     5.0 GiB  qwen2   Q4_K_M        nonsense?[31m")
+        self.assertEqual(json.loads(self.run_cli("list", "--json").stdout), MODELS)
+
+    def test_ps(self):
+        running = {"models": [
+            {"name": "tiny:latest", "size": 1024, "state": "ready", "device": "cuda:0", "context": 4096, "slots": 8,
+             "running": 3, "waiting": 2, "expires_at": "2318-01-01T00:00:00Z"},
+            {"name": "big", "size": 2048, "state": "loading", "progress": 0.25, "device": "cpu"}]}
+        self.daemon.answers["/api/ps"] = document(running)
+        lines = [line.split() for line in self.run_cli("ps").stdout.splitlines()]
+        self.assertEqual(lines[0], ["NAME", "STATE", "SIZE", "DEVICE", "CONTEXT", "RUNNING", "WAITING", "UNLOADED"])
+        self.assertEqual(lines[1], ["tiny:latest", "ready", "1.0", "KiB", "cuda:0", "4096", "3/8", "2", "never"])
+        self.assertEqual(lines[2][:4], ["big", "loading", "25%", "2.0"])
+        self.assertEqual(json.loads(self.run_cli("ps", "--json").stdout), running)
+
+    def test_show(self):
+        shown = {"details": {"family": "llama"}, "capabilities": ["completion", "tools"],
+                 "model_info": {"llama.context_length": 2048, "general.name": "Tiny", "tokens": [1, 2]}}
+        self.daemon.answers["/api/show"] = document(shown)
+        out = self.run_cli("show", "tiny").stdout
+        for row in (r"family +llama", r"capabilities +completion, tools", r"llama\.context_length +2048", r"tokens +2 of them"):
+            self.assertRegex(out, row)
+        self.assertEqual(json.loads(self.run_cli("show", "tiny", "--json").stdout), shown)
+
+    def test_load_and_unload(self):
+        self.daemon.answers["/api/generate"] = text()
+        self.assertEqual(self.run_cli("load", "tiny", "--keep-alive", "1h").stdout, "tiny is loaded\n")
+        sent = self.last("/api/generate")
+        self.assertEqual((sent["model"], sent["prompt"], sent["keep_alive"]), ("tiny", "", "1h"))
+        self.assertEqual(self.run_cli("unload", "tiny").stdout, "tiny is unloaded\n")
+        self.assertEqual(self.last("/api/generate")["keep_alive"], 0)
+        self.assertEqual(json.loads(self.run_cli("load", "tiny", "--json").stdout), {"status": "loaded"})
+
+    def test_status(self):
+        status = {"version": "9.8.7", "uptime_seconds": 3723, "pid": 42, "event_loop": "sd-event",
+                  "listeners": ["/run/zerollama/api.sock"],
+                  "pools": [{"name": "default", "device": "cuda:0", "pid": 43, "state": "running", "restarts": 1,
+                             "models": ["tiny"]}],
+                  "jobs": {"running": 2, "waiting": 3, "completed": 4, "failed": 5, "cancelled": 6},
+                  "users": [{"uid": 1000, "name": "ada", "running": 1, "waiting": 0}], "limits": {"connections": 512}}
+        self.daemon.answers["/zerollama/status"] = document(status)
+        out = self.run_cli("status").stdout
+        self.assertIn("zerollamad 9.8.7, pid 42, up 1h2m3s, on sd-event\n", out)
+        for row in (r"listens on /run/zerollama/api\.sock", r"default +cuda:0 +running +43 +1", r"completed +4",
+                    r"ada +1000 +1 +0", r"connections +512"):
+            self.assertRegex(out, row)
+        self.assertEqual(json.loads(self.run_cli("status", "--json").stdout), status)
+
+    def test_ctl(self):
+        self.daemon.answers["/zerollama/reload"] = document({"status": "reloaded"})
+        self.daemon.answers["/zerollama/check"] = document({"error": "zerollamad.yaml:3:5: pools: what?"}, 409)
+        self.assertEqual(self.run_cli("ctl", "reload").stdout, "the daemon uses the new configuration\n")
+        self.assertEqual(json.loads(self.run_cli("ctl", "reload", "--json").stdout), {"status": "reloaded"})
+        self.assertEqual(self.run_cli("ctl", "check", code=1).stderr, "zerollama: zerollamad.yaml:3:5: pools: what?\n")
+        self.assertIn("did you mean reload", self.run_cli("ctl", "relaod", code=2).stderr)
+
+    def test_version(self):
+        self.assertRegex(self.run_cli("version").stdout, r"^zerollama \d+\.\d+\.\d+\nzerollamad 9\.8\.7\n$")
+        self.assertEqual(json.loads(self.run_cli("--version", "--json").stdout)["daemon"], "9.8.7")
+
+    def test_help(self):
+        for command in self.commands():
+            out = self.run_cli("help", command["name"]).stdout
+            self.assertEqual(out, self.run_cli(command["name"], "--help").stdout)
+            for option in command["options"]:
+                self.assertIn("--" + option["name"], out)
+        self.assertIn("generate", self.run_cli("help").stdout)
+        self.assertIn("generate", self.run_cli("--help").stdout)
+        self.assertIn("generate", self.run_cli(code=2).stderr)
+
+    # ---- What goes wrong ----
+
+    def test_usage(self):
+        for args, words in ((["lsit"], "did you mean 'list'?"), (["xyzzyx"], "'zerollama help' lists them"),
+                            (["list", "--jsno"], "did you mean --json?"), (["list", "-x"], "no option -x"),
+                            (["run", "--seed"], "--seed needs a value"), (["run", "--json=1"], "takes no value"),
+                            (["run", "m", "--top-p", "1.5"], "--top-p takes a number from 0 to 1, not '1.5'"),
+                            (["run", "m", "--seed", "x"], "--seed takes a whole number"),
+                            (["run", "m", "--temperature", "nan"], "--temperature takes a number"),
+                            (["show"], "usage: zerollama show"), (["show", "a", "b"], "usage: zerollama show"),
+                            (["list", "--socket", "nowhere"], "is no address"), (["help", "lits"], "did you mean 'list'?")):
+            p = self.run_cli(*args, code=2)
+            self.assertIn(words, p.stderr)
+            self.assertEqual(p.stdout, "")
+
+    def test_unknown_model(self):
+        missing = document({"error": "model 'tinny' not found"}, 404)
+        self.daemon.answers.update({"/api/chat": missing, "/api/show": missing, "/api/generate": missing})
+        for args in (["run", "tinny", "hi"], ["show", "tinny"], ["generate", "tinny", "x"], ["load", "tinny"]):
+            p = self.run_cli(*args, code=1)
+            self.assertEqual(p.stderr, "zerollama: model 'tinny' not found\nzerollama: did you mean 'tiny'?\n")
+
+    def test_unreachable(self):
+        for args in (["list"], ["ps"], ["run", "m", "x"], ["show", "m"], ["load", "m"], ["status"], ["ctl", "check"], ["version"]):
+            p = self.run_cli(*args, "--socket", "/nonexistent/api.sock", code=3)
+            self.assertIn("cannot connect to /nonexistent/api.sock: No such file or directory; is zerollamad running?", p.stderr)
+
+    def test_busy(self):
+        self.daemon.answers["/api/ps"] = document({"error": "too many requests"}, 429, Retry_After="3600")
+        self.assertEqual(self.run_cli("ps", code=1).stderr, "zerollama: too many requests (try again in 3600.0 s)\n")
+
+    def test_full_disk(self):
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([COMMAND, "list"], stdout=full, stderr=subprocess.PIPE, text=True, env=self.env, timeout=20)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("No space left on device", p.stderr)
+
+    def test_tcp_and_key(self):
+        tcp = FakeDaemon(("127.0.0.1", 0))
+        try:
+            tcp.answers = self.daemon.answers
+            host = "127.0.0.1:%d" % tcp.address[1]
+            key = {"ZEROLLAMA_API_KEY": "sesame", "http_proxy": "http://127.0.0.1:1"}
+            for address in (host, "http://" + host, f"http://{host}/"):
+                self.assertIn("tiny", self.run_cli("list", "--socket", address, env=key).stdout)
+                self.assertEqual(tcp.headers[-1]["Authorization"], "Bearer sesame")
+            self.run_cli("list", env={"ZEROLLAMA_HOST": host})
+            self.assertIsNone(tcp.headers[-1]["Authorization"])
+            self.run_cli("list", env=key)
+            self.assertIsNone(self.daemon.headers[-1]["Authorization"], "the Unix socket needs no key")
+        finally:
+            tcp.stop()
+
+    def test_completion(self):
+        def complete(*words):
+            script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _zerollama; echo "${COMPREPLY[*]}"')
+            path = os.path.abspath(BUILD) + os.pathsep + self.env["PATH"]
+            source = os.path.join(SRC, "etc", "bash-completion", "zerollama")
+            p = subprocess.run(["bash", "-c", script, "bash", source, *words], capture_output=True, text=True, timeout=20,
+                               env={**self.env, "PATH": path})
+            return p.stdout.split()
+        self.assertEqual(complete("zerollama", "l"), ["list", "load"])
+        self.assertEqual(complete("zerollama", "run", "ti"), ["tiny:latest"])
+        self.assertEqual(complete("zerollama", "run", "tiny:"), ["latest"])
+        self.assertEqual(complete("zerollama", "ctl", ""), ["reload", "check"])
+        self.assertEqual(complete("zerollama", "generate", "m", "--top"), ["--top-k", "--top-p"])
+
+    # ---- On a terminal ----
+
+    def test_colour(self):
+        self.assertNotIn("\033", self.run_cli("list").stdout)
+        with Terminal(self, "list") as t:
+            self.assertIn("\033[1mNAME", t.read_to_end())
+        with Terminal(self, "list", env={"NO_COLOR": "1"}) as t:
+            self.assertNotIn("\033", t.read_to_end())
+
+    def test_control_characters(self):
+        self.daemon.answers["/api/generate"] = text("a\x1b]0;title\x07b")
+        self.assertIn("\x1b]0;", self.run_cli("generate", "tiny", "x").stdout)
+        with Terminal(self, "generate", "tiny", "x") as t:
+            self.assertIn("a]0;titleb", t.read_to_end())
+
+    def test_progress(self):
+        loading = {"models": [{"name": "tiny:latest", "state": "loading", "progress": 0.42}]}
+        self.daemon.answers["/api/ps"] = document(loading)
+        asked = []
+
+        def slow(handler, request):
+            while not any(path == "/api/ps" for _, path, _ in self.daemon.requests):
+                time.sleep(0.01)
+            time.sleep(0.1)
+            asked.append(request)
+            text("ready now")(handler, request)
+        self.daemon.answers["/api/generate"] = slow
+        with Terminal(self, "generate", "tiny", "x") as t:
+            out = t.read_to_end()
+        self.assertIn("loading tiny: 42%", out)
+        self.assertRegex(out, r"\r\x1b\[Kready now")
+        self.assertEqual(len(asked), 1)
+
+    def test_chat(self):
+        self.daemon.answers["/api/chat"] = text("I am ", "fine.")
+        with Terminal(self, "run", "tiny") as t:
+            t.expect(">>> ")
+            t.type("How are you?\n")
+            t.expect("I am fine.")
+            t.expect(">>> ")
+            t.type("/set temperature 0.5\n")
+            t.expect(">>> ")
+            t.type("/set system You are a clock.\n")
+            t.expect(">>> ")
+            t.type('"""Two\n')
+            t.expect("... ")
+            t.type('lines"""\n')
+            t.expect("fine.")
+            t.expect(">>> ")
+            sent = self.last("/api/chat")
+            self.assertEqual(sent["options"], {"temperature": 0.5})
+            self.assertEqual(sent["messages"], [
+                {"role": "system", "content": "You are a clock."}, {"role": "user", "content": "How are you?"},
+                {"role": "assistant", "content": "I am fine."}, {"role": "user", "content": "Two\nlines"}])
+            t.type("/show\n")
+            t.expect("temperature: 0.5")
+            t.type("/clera\n")
+            t.expect("did you mean /clear")
+            t.type("/clear\n")
+            t.expect("forgotten")
+            t.type("/help\n")
+            t.expect("/bye")
+            t.expect(">>> ")
+            t.type("Again\n")
+            t.expect("fine.")
+            t.expect(">>> ")
+            self.assertEqual(len(self.last("/api/chat")["messages"]), 2)
+            t.type("\x04")
+            self.assertEqual(t.wait(), 0)
+        path = os.path.join(self.dir.name, "zerollama", "history")
+        with open(path) as f:
+            self.assertIn("How", f.read())
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+
+    def test_chat_interrupt(self):
+        self.daemon.answers["/api/chat"] = text_then_silence("Once upon ")
+        with Terminal(self, "run", "tiny") as t:
+            t.expect(">>> ")
+            t.type("Tell a story\n")
+            t.expect("Once upon")
+            t.type("\x03")
+            self.assertTrue(self.daemon.hangups.wait(20), "the daemon was not told")
+            t.expect(">>> ")
+            t.type("half a line\x03")
+            t.expect(">>> ")
+            self.daemon.answers["/api/chat"] = text("The end.")
+            t.type("Go on\n")
+            t.expect("The end.")
+            t.expect(">>> ")
+            self.assertEqual([m["content"] for m in self.last("/api/chat")["messages"]],
+                             ["Tell a story", "Once upon ", "Go on"])
+            t.type("/bye\n")
+            self.assertEqual(t.wait(), 0)
+
+    def test_chat_needs_its_model(self):
+        self.daemon.answers["/api/generate"] = document({"error": "model 'tinny' not found"}, 404)
+        with Terminal(self, "run", "tinny") as t:
+            self.assertEqual(t.wait(), 1)
+            self.assertIn("did you mean 'tiny'?", t.all)
+        with Terminal(self, "run", "tiny", "--socket", "/nonexistent/api.sock") as t:
+            self.assertEqual(t.wait(), 3)
+
+    def test_chat_survives_errors(self):
+        self.daemon.answers["/api/chat"] = document({"error": "no memory for this"}, 500)
+        with Terminal(self, "run", "tiny") as t:
+            t.expect(">>> ")
+            t.type("Hello\n")
+            t.expect("no memory for this")
+            t.expect(">>> ")
+            self.daemon.answers["/api/chat"] = text("Hi.")
+            t.type("Hello?\n")
+            t.expect("Hi.")
+            self.assertEqual([m["content"] for m in self.last("/api/chat")["messages"]], ["Hello?"])
+            t.expect(">>> ")
+            t.type("/bye\n")
+            self.assertEqual(t.wait(), 0)
+
+    # ---- The manual ----
+
+    def commands(self):
+        return json.loads(self.run_cli("help", "--json").stdout)
+
+    def test_manual_of_the_command(self):
+        with open(os.path.join(SRC, "man", "zerollama.1")) as f:
+            page = f.read().replace("\\-", "-")
+        for command in self.commands():
+            section = re.search(rf"^\.SS {command['name']}\b.*?(?=^\.S[SH] )", page, re.M | re.S)
+            self.assertIsNotNone(section, f"{command['name']} is not in zerollama(1)")
+        options = {o["name"]: o for c in self.commands() for o in c["options"]}
+        documented = set(re.findall(r"^\.B[RI]? .*?--([a-z-]+)", page, re.M))
+        self.assertEqual(set(options), documented)
+        for code in ("0", "1", "2", "3", "130"):
+            self.assertRegex(page, rf"(?m)^\.B {code}$")
+
+    def test_manual_of_the_library(self):
+        with open(os.path.join(SRC, "src", "client", "zerollama.h")) as f:
+            functions = re.findall(r"^ZEROLLAMA_API .*?\b(zl_\w+)\(", f.read(), re.M)
+        with open(os.path.join(SRC, "man", "libzerollama.3")) as f:
+            page = f.read()
+        self.assertGreater(len(functions), 20)
+        for name in functions:
+            self.assertRegex(page, rf"\b{name}\b", "missing in libzerollama(3)")
+        library = os.path.join(BUILD, ".libs", "libzerollama.so")
+        exported = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True)
+        names = {line.split()[-1] for line in exported.stdout.splitlines()}
+        self.assertEqual(names, set(functions))
+
+
+class Terminal:
+    """The command on a pseudo-terminal."""
+
+    def __init__(self, test, *args, env=None):
+        self.test = test
+        self.seen = ""
+        self.all = ""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execve(COMMAND, [COMMAND, *args], {**test.env, **(env or {})})
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+    def read_some(self):
+        if not select.select([self.fd], [], [], 20)[0]:
+            self.test.fail(f"nothing more on the terminal; so far: {self.all!r}")
+        try:
+            data = os.read(self.fd, 4096).decode(errors="replace")
+        except OSError:
+            data = ""
+        self.seen += data
+        self.all += data
+        return data
+
+    def expect(self, words):
+        while words not in self.seen:
+            if not self.read_some():
+                self.test.fail(f"no {words!r} on the terminal: {self.all!r}")
+        self.seen = self.seen[self.seen.index(words) + len(words):]
+
+    def type(self, keys):
+        os.write(self.fd, keys.encode())
+
+    def wait(self):
+        while self.read_some():
+            pass
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def read_to_end(self):
+        self.test.assertEqual(self.wait(), 0)
+        return self.all
+
+
+if __name__ == "__main__":
+    if not os.access(COMMAND, os.X_OK):
+        print(f"{COMMAND} is not built: skipped")
+        sys.exit(77)
+    unittest.main()
