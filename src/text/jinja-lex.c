@@ -4,6 +4,7 @@
  * right behind a block or comment goes (trim_blocks), and so do spaces between the start of a line and a block or
  * comment (lstrip_blocks), unless the tag begins with `+`; `{{ }}` keeps both. Comments vanish here, `raw` blocks
  * become data. */
+#include "config.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

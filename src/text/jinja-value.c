@@ -2,6 +2,7 @@
  *
  * Memory is handed out front to back from chunks that double in size; nothing is freed before the Run ends. Under
  * AddressSanitizer each piece is its own chunk, so that stepping over its end is seen. */
+#include "config.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
