@@ -21,11 +21,26 @@ static void test_snippets(void **state) {
         assert_int_equal(failures, 0);
 }
 
+/* Two of the cases have NUL in a key, which jansson refuses; another control character does as well. */
+static json_t *load_units(const char *path) {
+        FILE *f = fopen(path, "re");
+        assert_non_null(f);
+        char *text = calloc(1, 1 << 20);
+        assert_true(fread(text, 1, (1 << 20) - 1, f) > 0);
+        fclose(f);
+        for (char *p = text; (p = strstr(p, "\\u0000"));)
+                p[5] = '1';
+        json_t *j = json_loads(text, 0, NULL);
+        assert_non_null(j);
+        free(text);
+        return j;
+}
+
 /* Cases of a JavaScript implementation. Where its dialect is not Python's (it prints true, not True), Python's outcome
  * is what counts; contexts with JavaScript functions cannot be had here. */
 static void test_units(void **state) {
         skip_without("chat_templates/jinja_unit_cases.json");
-        json_t *units = load_json(test_data("chat_templates/jinja_unit_cases.json")), *cases = load_cases(), *unit;
+        json_t *units = load_units(test_data("chat_templates/jinja_unit_cases.json")), *cases = load_cases(), *unit;
         size_t i, failures = 0, skipped = 0;
         json_array_foreach(units, i, unit) {
                 _cleanup_buf_ Buf out = BUF_NULL;
@@ -92,7 +107,7 @@ static void test_bounds(void **state) {
         expect_error("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", -E2BIG, "deep");
         expect_error("{% set ns = namespace(x='a') %}{% for i in range(40) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
                      -E2BIG, "16 MiB");
-        expect_error("{% for i in range(99999) %}{{ 'x' * 9999 }}{% endfor %}", -E2BIG, "MiB");
+        expect_error("{% set x = 'x' * 99999 %}{% for i in range(999) %}{{ x }}{% endfor %}", -E2BIG, "16 MiB");
         expect_error("{% set x = 'y' * 9999999 %}{% for i in range(99) %}{% set z = x ~ i %}{% endfor %}", -E2BIG, "256 MiB");
         expect_error("{% set l = [] %}{% set _ = l.append(l) %}{{ l }}", -E2BIG, "deep");
         expect_error("{% set l = [] %}{% set _ = l.append(l) %}{{ l | tojson }}", -E2BIG, "deep");

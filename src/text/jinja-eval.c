@@ -196,7 +196,7 @@ static Value capture(Run *r, const Node *body) {
 
 /* Named arguments that are no parameters: `caller`, and the rest for `kwargs`. */
 static void bind_rest(Run *r, const Node *macro, const Args *a, size_t n_bound) {
-        Value rest = jinja_dict(r), extra = jinja_list(r, 0);
+        Value rest = jinja_dict(r), extra = jinja_tuple(r, 0, NULL);
         for (size_t i = 0; i < a->n_named; i++) {
                 const Node *p = macro->macro.params;
                 while (p && (p->param.name->len != a->named[i].name->len ||
@@ -474,17 +474,21 @@ static Value filter_items(Run *r, const Node *n, Value items) {
         return kept;
 }
 
-static void run_loop(Run *r, const Node *n, Loop *loop) {
+/* Whether any pass came to its end: as in Jinja2, `else` is for loops of which none did. */
+static bool run_loop(Run *r, const Node *n, Loop *loop) {
         static const String name = {"loop", 4, NULL};
+        bool completed = false;
+        Flow flow = FLOW_ON;
         Scope *outer = push_scope(r, r->scope);
-        for (; loop->at < loop->items->n; loop->at++) {
+        for (; loop->at < loop->items->n && flow != FLOW_BREAK; loop->at++) {
                 r->scope->variables.n = 0;
                 assign(r, n->loop.target, loop->items->items[loop->at]);
                 set_variable(r, &name, (Value){.kind = VALUE_LOOP, .loop = loop});
-                if (execute(r, n->loop.body) == FLOW_BREAK)
-                        break;
+                flow = execute(r, n->loop.body);
+                completed |= flow == FLOW_ON;
         }
         r->scope = outer;
+        return completed;
 }
 
 static Flow execute_for(Run *r, const Node *n) {
@@ -493,8 +497,8 @@ static Flow execute_for(Run *r, const Node *n) {
                 items = filter_items(r, n, items);
         Loop *loop = jinja_alloc(r, 1, sizeof(*loop));
         loop->items = items.list;
-        run_loop(r, n, loop);
-        return items.list->n == 0 && n->loop.otherwise ? execute(r, n->loop.otherwise) : FLOW_ON;
+        bool completed = run_loop(r, n, loop);
+        return completed ? FLOW_ON : execute(r, n->loop.otherwise);
 }
 
 /* Statements. */

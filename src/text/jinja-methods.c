@@ -40,44 +40,42 @@ static bool is_cased(uint32_t c) {
         return in_range(category(c), UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LT);
 }
 
-/* Changes every character; `map` gets the one before it, 0 at the start. */
-static Value map_chars(Run *r, Value self, uint32_t (*map)(uint32_t c, uint32_t before)) {
+/* The one character of everyday text whose upper case is two. */
+static void put_upper(Run *r, Text *t, uint32_t c, bool starts_word) {
+        if (c == 0xdf)
+                jinja_puts(r, t, starts_word ? "Ss" : "SS");
+        else
+                jinja_put_char(r, t, to_upper(c));
+}
+
+typedef enum CaseMode { CASE_UPPER, CASE_LOWER, CASE_SWAP } CaseMode;
+
+static Value change_case(Run *r, Value self, CaseMode mode) {
         const String *s = jinja_str(r, self).s;
         Text t = {0};
-        uint32_t before = 0;
         jinja_scan(r, s->len);
         for (const char *p = s->data; p < s->data + s->len;) {
                 uint32_t c = jinja_next_char(&p);
-                jinja_put_char(r, &t, map(c, before));
-                before = c;
+                if (mode == CASE_LOWER || (mode == CASE_SWAP && to_lower(c) != c))
+                        jinja_put_char(r, &t, to_lower(c));
+                else
+                        put_upper(r, &t, c, false);
         }
         Value v = jinja_text(r, &t);
         v.safe = self.safe;
         return v;
 }
 
-static uint32_t map_upper(uint32_t c, uint32_t before) {
-        return to_upper(c);
-}
-
-static uint32_t map_lower(uint32_t c, uint32_t before) {
-        return to_lower(c);
-}
-
-static uint32_t map_swap(uint32_t c, uint32_t before) {
-        return to_upper(c) == c ? to_lower(c) : to_upper(c);
-}
-
 Value jinja_upper(Run *r, Value self, const Args *a) {
-        return map_chars(r, self, map_upper);
+        return change_case(r, self, CASE_UPPER);
 }
 
 Value jinja_lower(Run *r, Value self, const Args *a) {
-        return map_chars(r, self, map_lower);
+        return change_case(r, self, CASE_LOWER);
 }
 
 static Value str_swapcase(Run *r, Value self, const Args *a) {
-        return map_chars(r, self, map_swap);
+        return change_case(r, self, CASE_SWAP);
 }
 
 Value jinja_title(Run *r, Value s, bool (*within_word)(uint32_t before)) {
@@ -88,7 +86,10 @@ Value jinja_title(Run *r, Value s, bool (*within_word)(uint32_t before)) {
         for (const char *p = from->data, *start = p; p < from->data + from->len;) {
                 bool within = p > start && within_word(before);
                 before = jinja_next_char(&p);
-                jinja_put_char(r, &t, within ? to_lower(before) : to_upper(before));
+                if (within)
+                        jinja_put_char(r, &t, to_lower(before));
+                else
+                        put_upper(r, &t, before, true);
         }
         return jinja_text(r, &t);
 }
