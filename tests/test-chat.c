@@ -1,0 +1,125 @@
+/* Chat templates of published models: against the outputs in the test data, and against Python's Jinja2. */
+#include "chat-cases.h"
+
+static void test_real_cases(void **state) {
+        skip_without("chat_templates/real_template_cases.json");
+        json_t *cases = load_json(test_data("chat_templates/real_template_cases.json")), *c;
+        size_t i, failures = 0;
+        json_array_foreach(cases, i, c) {
+                _cleanup_buf_ Buf out = BUF_NULL;
+                Error e;
+                const json_t *template = json_object_get(c, "chat_template");
+                json_t *context = json_object_get(c, "context");
+                json_object_set_new(context, "now", json_integer(1752105600)); /* 10 July 2025 */
+                int r = render(json_string_value(template), json_string_length(template), context, &out, &e);
+                failures += !same_outcome(json_string_value(json_object_get(c, "id")), "", r, &out, &e,
+                                          json_object_get(c, "expected"));
+        }
+        json_decref(cases);
+        assert_int_equal(failures, 0);
+}
+
+static char *read_template(const char *name, size_t *ret_len) {
+        char path[512];
+        snprintf(path, sizeof(path), "chat_templates/templates/%s", name);
+        FILE *f = fopen(test_data(path) ? test_data(path) : "", "re");
+        if (!f)
+                return NULL;
+        char *text = malloc(1 << 20);
+        *ret_len = fread(text, 1, 1 << 20, f);
+        fclose(f);
+        return text;
+}
+
+/* [head, text, tail] after `before` (see make-chat-cases.py), or another outcome as it is. */
+static json_t *expand(const json_t *outcome, const Buf *before, Buf *text) {
+        if (!json_is_array(outcome))
+                return json_deep_copy(outcome);
+        size_t head = (size_t)json_integer_value(json_array_get(outcome, 0));
+        size_t tail = (size_t)json_integer_value(json_array_get(outcome, 2));
+        const json_t *middle = json_array_get(outcome, 1);
+        assert_true(head <= before->len && tail <= before->len);
+        buf_put(text, before->data, head);
+        buf_put(text, json_string_value(middle), json_string_length(middle));
+        buf_put(text, before->len > 0 ? before->data + before->len - tail : NULL, tail);
+        return json_stringn(text->data, text->len);
+}
+
+/* Renders one template with all contexts; the number of those that differ from Python's. */
+static size_t render_all(const char *name, const char *source, size_t len, const json_t *contexts, const json_t *outcomes) {
+        Buf before = BUF_NULL;
+        ChatTemplate *t = NULL;
+        Error e = ERROR_NULL;
+        size_t i, failures = 0;
+        const json_t *pair;
+        if (chat_template_new(source, len, &e, &t) < 0)
+                fail_msg("%s: %s", name, e.text);
+        json_array_foreach(outcomes, i, pair) {
+                Buf out = BUF_NULL, text = BUF_NULL;
+                char label[512];
+                const char *key = json_string_value(json_array_get(pair, 0));
+                json_t *expected = expand(json_array_get(pair, 1), &before, &text);
+                snprintf(label, sizeof(label), "%s (%s)", name, key);
+                e = ERROR_NULL;
+                int r = chat_template_render(t, json_object_get(contexts, key), &out, &e);
+                failures += !same_outcome(label, "", r, &out, &e, expected);
+                if (json_is_string(expected)) {
+                        buf_deinit(&before);
+                        before = text;
+                } else
+                        buf_deinit(&text);
+                json_decref(expected);
+                buf_deinit(&out);
+        }
+        chat_template_free(t);
+        buf_deinit(&before);
+        return failures;
+}
+
+static void test_templates(void **state) {
+        skip_without("chat_templates/templates/google-gemma-2-2b-it.jinja");
+        json_t *cases = load_cases(), *outcomes;
+        size_t failures = 0, n = 0;
+        const char *name;
+        json_object_foreach(json_object_get(cases, "templates"), name, outcomes) {
+                size_t len;
+                char *source = read_template(name, &len);
+                assert_non_null(source);
+                failures += render_all(name, source, len, json_object_get(cases, "contexts"), outcomes);
+                free(source);
+                n++;
+        }
+        json_decref(cases);
+        assert_int_equal(n, 55);
+        assert_int_equal(failures, 0);
+}
+
+/* Without `now` it is the local time that is told; the year is enough to see that it is no fixed one. */
+static void test_time(void **state) {
+        static const char source[] = "{{ strftime_now('%Y') }}";
+        _cleanup_buf_ Buf out = BUF_NULL;
+        Error e;
+        json_t *context = json_object();
+        assert_int_equal(render(source, strlen(source), context, &out, &e), 0);
+        assert_true(atoi(out.data) >= 2024);
+        json_decref(context);
+}
+
+/* A variable of the request cannot take the place of the functions that templates rely on. */
+static void test_functions_stay(void **state) {
+        static const char source[] = "{{ raise_exception('refused') }}";
+        _cleanup_buf_ Buf out = BUF_NULL;
+        Error e;
+        json_t *context = json_pack("{s:s}", "raise_exception", "mine");
+        assert_int_equal(render(source, strlen(source), context, &out, &e), -EINVAL);
+        assert_string_equal(e.text, "chat template line 1, column 4: refused");
+        json_decref(context);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_real_cases), cmocka_unit_test(test_templates),
+                cmocka_unit_test(test_time),       cmocka_unit_test(test_functions_stay),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
