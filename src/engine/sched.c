@@ -42,6 +42,7 @@ struct Sched {
         Seq **slots;
 
         const SchedHandlers *handlers;
+        void *owner;
         SchedCounts *counts;
         EventSource done, pump;
 };
@@ -197,7 +198,7 @@ static bool enqueue_step(Sched *s) {
                 return false;
         int r = launch(s, step);
         if (r < 0) {
-                s->handlers->failed(r);
+                s->handlers->failed(s->owner, r);
                 return false;
         }
         s->counts->rows += s->batch.n_rows;
@@ -239,7 +240,7 @@ static void on_done(EventSource *source, uint32_t revents) {
         uint64_t reached;
         int r = s->device->ops->poll(s->stream, &reached);
         if (r < 0) {
-                s->handlers->failed(r);
+                s->handlers->failed(s->owner, r);
                 return;
         }
         while (s->n_flight > 0 && s->steps[s->oldest].ticket <= reached)
@@ -273,8 +274,9 @@ SchedLoad sched_load(const Sched *s) {
         };
 }
 
-int sched_start(Sched *s, EventLoop *l, const SchedHandlers *handlers, SchedCounts *counts) {
+int sched_start(Sched *s, EventLoop *l, const SchedHandlers *handlers, void *owner, SchedCounts *counts) {
         s->handlers = handlers;
+        s->owner = owner;
         s->counts = counts;
         int r = event_add_defer(l, &s->pump, EVENT_PRIORITY_NORMAL, "schedule", on_pump);
         if (r >= 0)

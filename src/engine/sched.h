@@ -37,7 +37,7 @@ typedef struct SchedCounts {
 typedef struct SchedHandlers {
         void (*started)(Seq *q);  /* it has its first slot */
         void (*progress)(Seq *q); /* it has a new token, or is finished */
-        void (*failed)(int error); /* the device is lost */
+        void (*failed)(void *owner, int error); /* the device is lost */
 } SchedHandlers;
 
 /* Bytes on the device apart from weights and pages; SIZE_MAX: too large. */
@@ -49,7 +49,7 @@ void sched_free(Sched *s);
 DEFINE_CLEANUP(Sched, sched_free)
 
 /* On the loop's thread: between the two the scheduler runs. */
-int sched_start(Sched *s, EventLoop *l, const SchedHandlers *handlers, SchedCounts *counts);
+int sched_start(Sched *s, EventLoop *l, const SchedHandlers *handlers, void *owner, SchedCounts *counts);
 void sched_stop(Sched *s);
 
 /* Queues a prepared sequence for its user. -ENOMEM. */
