@@ -7,6 +7,6 @@ libzl_text_la_SOURCES = \
 	src/text/spm.c src/text/bpe.c \
 	src/text/pretokenizer.h src/text/pretokenizer.c \
 	src/text/utf8.h src/text/utf8.c
-libzl_text_la_CFLAGS = $(AM_CFLAGS) $(PCRE2_CFLAGS)
-libzl_text_la_LIBADD = $(PCRE2_LIBS)
+libzl_text_la_CFLAGS = $(AM_CFLAGS) $(PCRE2_CFLAGS) $(JANSSON_CFLAGS) $(UTF8PROC_CFLAGS)
+libzl_text_la_LIBADD = $(PCRE2_LIBS) $(JANSSON_LIBS) $(UTF8PROC_LIBS)
 include src/text/chat.mk

@@ -1,0 +1,93 @@
+/* What the parts of the engine share: engine.c (the conversation with the daemon), engine-model.c (models coming and
+ * going), engine-job.c (jobs). All of it is touched by the loop's thread alone. */
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/loaded.h"
+#include "event/work.h"
+#include "ipc/ipc.h"
+
+typedef struct EngineModel EngineModel;
+typedef struct Job Job;
+
+struct Engine {
+        EventLoop *loop;
+        IpcConn ipc;
+        EngineOpenDevice open_device;
+        Device *device; /* NULL before SETUP */
+        WorkPool *workers;
+        size_t budget; /* bytes of the device's memory that models may take */
+        List models, jobs, shows;
+        EventSource settle; /* engine_settle(): after what happened, what now? */
+        EventSource tick;   /* every second while there is something to do */
+        bool ticking;
+};
+
+/* Where a model is:
+ *
+ *   UNLOADED -> OPENING -> PLANNING -> LOADING -> LOADED -> CLOSING -> UNLOADED
+ *                  '----------'----------'-- failed --------^
+ * OPENING, LOADING and CLOSING are on a worker. PLANNING waits for memory that a closing model gives back. */
+typedef enum EngineModelPhase {
+        PHASE_UNLOADED, PHASE_OPENING, PHASE_PLANNING, PHASE_LOADING, PHASE_LOADED, PHASE_CLOSING,
+} EngineModelPhase;
+
+struct EngineModel {
+        ListNode node;
+        Engine *engine;
+        char *name, *path; /* as the daemon defines it */
+        uint32_t slots, context, batch_tokens;
+
+        EngineModelPhase phase;
+        bool wanted; /* the daemon said LOAD */
+        bool unload; /* it said UNLOAD: close it when its jobs have ended */
+        bool stale;  /* it was defined anew: close it then, and load the new one for those who wait */
+        bool failed; /* it is closing because it failed, which was said already */
+        Work work;
+        int result; /* of the work */
+        Error error;
+        Loaded *loaded;  /* the worker's while one has it */
+        size_t memory;   /* it takes of the budget */
+        List pending;    /* jobs that wait for it to be loaded */
+        uint32_t n_jobs; /* jobs that use it */
+        uint64_t last_used;
+        SchedCounts counts;
+};
+
+typedef enum JobState { JOB_PENDING, JOB_PREPARING, JOB_SCHEDULED } JobState;
+
+struct Job {
+        ListNode node;    /* of the engine */
+        ListNode pending; /* of its model */
+        EngineModel *model;
+        void *frame; /* the message it came in: `ask` points into it */
+        IpcJob ask;
+        JobState state;
+        bool cancelled; /* while a worker has it */
+        Seq seq;
+        Work work;
+        IpcFailCode code; /* of the work */
+        Error error;
+        size_t dropped;
+};
+
+/* engine.c */
+void engine_settle_later(Engine *e); /* also keeps the ticks going while there is something to tell */
+
+/* engine-model.c */
+EngineModel *engine_model_find(Engine *e, IpcStr name);
+int engine_model_define(Engine *e, const IpcModel *def);
+void engine_model_settle(EngineModel *m);
+void engine_model_tell(const EngineModel *m, IpcModelPhase phase, const char *error);
+void engine_model_free(EngineModel *m);
+static inline bool engine_model_is_ready(const EngineModel *m) {
+        return m->phase == PHASE_LOADED && !m->stale;
+}
+
+/* engine-job.c */
+int engine_job_post(Engine *e, const void *body, size_t len);
+void engine_job_cancel(Engine *e, uint64_t id);
+void engine_job_start(Job *j); /* its model is ready */
+void engine_job_fail(Job *j, IpcFailCode code, const char *text);
+void engine_job_free(Job *j);
+extern const SchedHandlers engine_job_handlers;

@@ -1,0 +1,299 @@
+/* The engine's conversation with the daemon; see engine.h and, for the messages, ipc/ipc.h. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine-internal.h"
+#include "engine/show.h"
+#include "util/log.h"
+#include "util/str.h"
+
+enum { WORKERS = 2, TICK_USEC = 1000000, MEMORY_PERCENT_DEFAULT = 80 };
+
+/* ---- telling how it goes ---- */
+
+static bool is_busy(const Engine *e) {
+        if (!list_is_empty(&e->jobs))
+                return true;
+        list_foreach(m, &e->models, EngineModel, node)
+                if (m->phase != PHASE_UNLOADED && m->phase != PHASE_LOADED)
+                        return true;
+        return false;
+}
+
+static uint32_t count_jobs(const Engine *e, const EngineModel *m) {
+        uint32_t n = 0;
+        list_foreach(j, &e->jobs, Job, node)
+                n += j->model == m;
+        return n;
+}
+
+static void send_model_stats(Engine *e, const EngineModel *m, SchedLoad load, uint32_t waiting) {
+        IpcModelStats stats = {
+                .name = ipc_str(m->name),
+                .running = load.running,
+                .waiting = waiting,
+                .kv_pages_used = load.pages_used,
+                .kv_pages = load.pages,
+                .prompt_tokens = m->counts.prompt_tokens,
+                .generation_tokens = m->counts.generation_tokens,
+        };
+        ipc_send(&e->ipc, IPC_MODEL_STATS, &stats);
+}
+
+static void send_stats(Engine *e) {
+        IpcStats stats = {.longest_usec = event_loop_longest(e->loop, NULL)};
+        list_foreach(m, &e->models, EngineModel, node) {
+                SchedLoad load = m->phase == PHASE_LOADED ? sched_load(m->loaded->sched) : (SchedLoad){0};
+                uint32_t waiting = count_jobs(e, m) - load.running;
+                stats.steps += m->counts.steps;
+                stats.rows += m->counts.rows;
+                stats.memory_used += m->memory;
+                stats.running += load.running;
+                stats.waiting += waiting;
+                if (m->phase == PHASE_LOADED)
+                        send_model_stats(e, m, load, waiting);
+                else if (m->phase == PHASE_LOADING)
+                        engine_model_tell(m, IPC_MODEL_LOADING, NULL); /* progress */
+        }
+        ipc_send(&e->ipc, IPC_STATS, &stats);
+}
+
+static void on_tick(EventSource *s, uint32_t revents) {
+        Engine *e = container_of(s, Engine, tick);
+        send_stats(e);
+        event_timer_set(s, TICK_USEC);
+}
+
+/* ---- after each change ---- */
+
+void engine_settle_later(Engine *e) {
+        event_defer_set(&e->settle);
+}
+
+/* The ticks run while there is something to tell; falling idle is told at once. */
+static void settle_ticks(Engine *e) {
+        bool busy = is_busy(e);
+        if (busy == e->ticking)
+                return;
+        e->ticking = busy;
+        if (!busy)
+                send_stats(e);
+        event_timer_set(&e->tick, busy ? TICK_USEC : UINT64_MAX);
+}
+
+static void on_settle(EventSource *s, uint32_t revents) {
+        Engine *e = container_of(s, Engine, settle);
+        if (!e->device) {
+                event_loop_exit(e->loop, 1);
+                return;
+        }
+        list_foreach(m, &e->models, EngineModel, node)
+                engine_model_settle(m);
+        settle_ticks(e);
+}
+
+/* ---- SETUP ---- */
+
+static char *copy_str(IpcStr s) {
+        return strndup(s.data ? s.data : "", s.len);
+}
+
+static size_t find_budget(const Device *d, const IpcSetup *setup) {
+        if (setup->memory > 0)
+                return setup->memory;
+        uint32_t percent = setup->memory_percent ? MIN(setup->memory_percent, 100u) : MEMORY_PERCENT_DEFAULT;
+        return d->ops->memory_free((Device *)d) / 100 * percent;
+}
+
+static int on_setup(Engine *e, const void *body, size_t len) {
+        IpcSetup setup;
+        Error error = ERROR_NULL;
+        char note[512] = "";
+        int r = ipc_decode(IPC_SETUP, body, len, &setup);
+        if (r < 0 || e->device)
+                return -EPROTO;
+        if (setup.log_level >= LOG_LEVEL_ERROR && setup.log_level <= LOG_LEVEL_DEBUG)
+                log_set_level((LogLevel)setup.log_level);
+        _cleanup_free_ char *name = copy_str(setup.device);
+        if (!name)
+                return -ENOMEM;
+        r = e->open_device(name, setup.require, setup.threads, &e->device, note, sizeof(note), &error);
+        IpcHello hello = {.version = IPC_VERSION, .note = ipc_str(note), .error = ipc_str(error.text)};
+        if (r >= 0) {
+                e->budget = find_budget(e->device, &setup);
+                hello = (IpcHello){.version = IPC_VERSION, .device = ipc_str(e->device->name), .note = ipc_str(note),
+                                   .memory = e->budget};
+        }
+        ipc_send(&e->ipc, IPC_HELLO, &hello);
+        if (r < 0) {
+                log_error("%s", error.text);
+                engine_settle_later(e); /* ends us, once HELLO has left */
+                return 0;
+        }
+        char memory[32];
+        log_info("computing on %s, with up to %s", e->device->name, format_size(memory, sizeof(memory), e->budget));
+        return 0;
+}
+
+/* ---- SHOW ---- */
+
+typedef struct Show {
+        ListNode node;
+        Engine *engine;
+        uint64_t id;
+        char *path;
+        Work work;
+        json_t *json;
+        char *text; /* of it */
+        Error error;
+} Show;
+
+static void show_free(Show *s) {
+        list_remove(&s->node);
+        json_decref(s->json);
+        free(s->text);
+        free(s->path);
+        free(s);
+}
+
+static void run_show(Work *w) {
+        Show *s = container_of(w, Show, work);
+        if (show_file(s->path, &s->json, &s->error) >= 0)
+                s->text = json_dumps(s->json, JSON_COMPACT);
+}
+
+static void show_done(Work *w) {
+        Show *s = container_of(w, Show, work);
+        IpcShown shown = {.id = s->id, .json = ipc_str(s->text), .error = ipc_str(s->error.text)};
+        if (!s->text && !s->error.code)
+                shown.error = ipc_str("not enough memory to show the model");
+        ipc_send(&s->engine->ipc, IPC_SHOWN, &shown);
+        show_free(s);
+}
+
+static int on_show(Engine *e, const void *body, size_t len) {
+        IpcShow ask;
+        int r = ipc_decode(IPC_SHOW, body, len, &ask);
+        if (r < 0)
+                return r;
+        Show *s = calloc(1, sizeof(*s));
+        if (!s || !(s->path = copy_str(ask.path))) {
+                free(s);
+                return -ENOMEM;
+        }
+        s->engine = e;
+        s->id = ask.id;
+        s->work = (Work){.run = run_show, .done = show_done};
+        list_append(&e->shows, &s->node);
+        work_submit(e->workers, &s->work);
+        return 0;
+}
+
+/* ---- the other messages ---- */
+
+static int on_model(Engine *e, const void *body, size_t len) {
+        IpcModel def;
+        int r = ipc_decode(IPC_MODEL, body, len, &def);
+        return r < 0 ? r : engine_model_define(e, &def);
+}
+
+/* LOAD and UNLOAD; of a model that is not known there is nothing to do. */
+static int on_wish(Engine *e, bool load, const void *body, size_t len) {
+        IpcName ask;
+        int r = ipc_decode(IPC_LOAD, body, len, &ask);
+        if (r < 0)
+                return r;
+        EngineModel *m = engine_model_find(e, ask.name);
+        if (m) {
+                m->wanted = load;
+                m->unload = !load;
+                engine_settle_later(e);
+        }
+        return 0;
+}
+
+static int on_cancel(Engine *e, const void *body, size_t len) {
+        IpcId ask;
+        int r = ipc_decode(IPC_CANCEL, body, len, &ask);
+        if (r >= 0)
+                engine_job_cancel(e, ask.id);
+        return r;
+}
+
+static int on_message(IpcConn *c, IpcType type, const void *body, size_t len) {
+        Engine *e = container_of(c, Engine, ipc);
+        if (!e->device && type != IPC_SETUP && type != IPC_QUIT)
+                return -EPROTO;
+        switch (type) {
+        case IPC_SETUP:
+                return on_setup(e, body, len);
+        case IPC_MODEL:
+                return on_model(e, body, len);
+        case IPC_LOAD:
+        case IPC_UNLOAD:
+                return on_wish(e, type == IPC_LOAD, body, len);
+        case IPC_JOB:
+                return engine_job_post(e, body, len);
+        case IPC_CANCEL:
+                return on_cancel(e, body, len);
+        case IPC_SHOW:
+                return on_show(e, body, len);
+        case IPC_QUIT:
+                event_loop_exit(e->loop, 0);
+                return 0;
+        default:
+                return -EPROTO;
+        }
+}
+
+static void on_gone(IpcConn *c, int error) {
+        Engine *e = container_of(c, Engine, ipc);
+        if (error < 0)
+                log_error("the connection to the daemon broke: %s", strerror(-error));
+        event_loop_exit(e->loop, error < 0 ? 1 : 0);
+}
+
+/* ---- life ---- */
+
+int engine_new(EventLoop *l, int fd, EngineOpenDevice open_device, Engine **ret) {
+        _cleanup_(engine_freep) Engine *e = calloc(1, sizeof(*e));
+        if (!e) {
+                close(fd);
+                return -ENOMEM;
+        }
+        *e = (Engine){.loop = l, .open_device = open_device, .settle = EVENT_SOURCE_NULL, .tick = EVENT_SOURCE_NULL};
+        list_init(&e->models);
+        list_init(&e->jobs);
+        list_init(&e->shows);
+        int r = ipc_conn_init(&e->ipc, l, fd, on_message, on_gone);
+        if (r >= 0)
+                r = event_add_defer(l, &e->settle, EVENT_PRIORITY_LOW, "settle", on_settle);
+        if (r >= 0)
+                r = event_add_timer(l, &e->tick, EVENT_PRIORITY_NORMAL, "tick", on_tick);
+        if (r >= 0)
+                r = work_pool_new(l, WORKERS, &e->workers);
+        if (r < 0)
+                return r;
+        *ret = TAKE(e);
+        return 0;
+}
+
+void engine_free(Engine *e) {
+        if (!e)
+                return;
+        work_pool_free(e->workers); /* first: what workers have may then be freed */
+        list_foreach(s, &e->shows, Show, node)
+                show_free(s);
+        list_foreach(j, &e->jobs, Job, node)
+                engine_job_free(j);
+        list_foreach(m, &e->models, EngineModel, node)
+                engine_model_free(m);
+        if (e->device)
+                device_free(e->device);
+        event_remove(&e->settle);
+        event_remove(&e->tick);
+        ipc_conn_deinit(&e->ipc);
+        free(e);
+}

@@ -1,0 +1,130 @@
+/* The fair queue; see fair.h. Users are few (people and services of one machine), so they are a list that is walked.
+ * A user without items is kept only while their counter exceeds the smallest active one: below, the lift would give
+ * the same value to a stranger. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "engine/fair.h"
+
+enum { PROMPT_COST = 1, OUTPUT_COST = 2 };
+
+struct FairUser {
+        ListNode node;
+        uint32_t uid;
+        double weight, service;
+        uint32_t n_active; /* items, waiting or running */
+        List waiting[FAIR_CLASSES];
+};
+
+void fair_init(Fair *f) {
+        list_init(&f->users);
+        f->n_waiting = 0;
+}
+
+void fair_deinit(Fair *f) {
+        list_foreach(u, &f->users, FairUser, node)
+                free(u);
+        fair_init(f);
+}
+
+/* The smallest counter of the active users, or 0 when there is none: then nothing needs to be remembered. */
+static double least_service(const Fair *f) {
+        double least = INFINITY;
+        list_foreach(u, &f->users, FairUser, node)
+                if (u->n_active > 0)
+                        least = fmin(least, u->service);
+        return isfinite(least) ? least : 0;
+}
+
+static bool any_active(const Fair *f) {
+        list_foreach(u, &f->users, FairUser, node)
+                if (u->n_active > 0)
+                        return true;
+        return false;
+}
+
+static void forget_absent(Fair *f) {
+        bool active = any_active(f);
+        double least = least_service(f);
+        list_foreach(u, &f->users, FairUser, node)
+                if (u->n_active == 0 && (!active || u->service <= least)) {
+                        list_remove(&u->node);
+                        free(u);
+                }
+}
+
+static FairUser *find_or_add(Fair *f, uint32_t uid) {
+        list_foreach(u, &f->users, FairUser, node)
+                if (u->uid == uid)
+                        return u;
+        FairUser *u = calloc(1, sizeof(*u));
+        if (!u)
+                return NULL;
+        u->uid = uid;
+        for (int i = 0; i < FAIR_CLASSES; i++)
+                list_init(&u->waiting[i]);
+        list_append(&f->users, &u->node);
+        return u;
+}
+
+int fair_put(Fair *f, FairItem *item, uint32_t uid, double weight, FairClass class) {
+        FairUser *u = find_or_add(f, uid);
+        if (!u)
+                return -ENOMEM;
+        if (u->n_active == 0)
+                u->service = fmax(u->service, least_service(f));
+        u->weight = weight > 0 && isfinite(weight) ? weight : 1;
+        u->n_active++;
+        *item = (FairItem){.user = u, .class = class};
+        list_append(&u->waiting[class], &item->node);
+        f->n_waiting++;
+        return 0;
+}
+
+FairItem *fair_next(const Fair *f) {
+        for (int class = 0; class < FAIR_CLASSES; class++) {
+                const FairUser *best = NULL;
+                list_foreach(u, &f->users, FairUser, node)
+                        if (!list_is_empty(&u->waiting[class]) && (!best || u->service < best->service))
+                                best = u;
+                if (best)
+                        return list_first(&best->waiting[class], FairItem, node);
+        }
+        return NULL;
+}
+
+void fair_take(Fair *f, FairItem *item) {
+        list_remove(&item->node);
+        f->n_waiting--;
+}
+
+void fair_put_back(Fair *f, FairItem *item) {
+        list_prepend(&item->user->waiting[item->class], &item->node);
+        f->n_waiting++;
+}
+
+void fair_remove(Fair *f, FairItem *item) {
+        if (!item->user)
+                return;
+        if (list_is_linked(&item->node))
+                fair_take(f, item);
+        item->user->n_active--;
+        item->user = NULL;
+        forget_absent(f);
+}
+
+void fair_charge(FairItem *item, uint32_t prompt_tokens, uint32_t output_tokens) {
+        FairUser *u = item->user;
+        u->service += ((double)prompt_tokens * PROMPT_COST + (double)output_tokens * OUTPUT_COST) / u->weight;
+}
+
+bool fair_yields(const FairItem *a, const FairItem *b) {
+        if (a->class != b->class)
+                return a->class > b->class;
+        return a->user->service > b->user->service;
+}
+
+double fair_service(const FairItem *item) {
+        return item->user->service;
+}

@@ -1,0 +1,49 @@
+/* Who is next: a queue by user with virtual token counters.
+ *
+ * After Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024): every user has a counter of the
+ * service they got, weighted by cost (a prompt token 1, an output token 2) and divided by the user's weight. The
+ * waiting item of the user with the smallest counter goes next, so that a user who floods the queue delays themselves.
+ * A user who comes back after a pause is lifted to the smallest counter among the active ones: being away earns no
+ * credit. Interactive items of any user go before batch items.
+ *
+ * An item is active from fair_put() to fair_remove(): first waiting, after fair_take() running, and after
+ * fair_put_back() waiting again, in front of its user's others. Items are embedded in their owners. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "util/list.h"
+
+typedef enum FairClass { FAIR_INTERACTIVE, FAIR_BATCH, FAIR_CLASSES } FairClass;
+
+typedef struct FairUser FairUser;
+
+typedef struct FairItem {
+        ListNode node; /* linked while waiting */
+        FairUser *user; /* NULL when not active */
+        FairClass class;
+} FairItem;
+
+typedef struct Fair {
+        List users;
+        uint32_t n_waiting;
+} Fair;
+
+void fair_init(Fair *f);
+void fair_deinit(Fair *f);
+
+/* A new item, last of its user's. The weight is the user's from now on; what is no positive number counts as 1.
+ * -ENOMEM. */
+int fair_put(Fair *f, FairItem *item, uint32_t uid, double weight, FairClass class);
+/* The item that goes next, or NULL. */
+FairItem *fair_next(const Fair *f);
+void fair_take(Fair *f, FairItem *item);
+void fair_put_back(Fair *f, FairItem *item);
+/* The item is done, waiting or running. */
+void fair_remove(Fair *f, FairItem *item);
+
+void fair_charge(FairItem *item, uint32_t prompt_tokens, uint32_t output_tokens);
+/* Whether `a` has less claim on the device than `b`: batch before interactive, then more service had. */
+bool fair_yields(const FairItem *a, const FairItem *b);
+double fair_service(const FairItem *item);

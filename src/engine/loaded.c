@@ -1,0 +1,137 @@
+/* Loading a model; see loaded.h. */
+#include <errno.h>
+#include <string.h>
+
+#include "engine/loaded.h"
+#include "engine/show.h"
+#include "engine/vocab.h"
+#include "util/checked.h"
+#include "util/str.h"
+
+enum {
+        SLOTS_DEFAULT = 4, SLOTS_MAX = 1024,
+        BATCH_DEFAULT = 512, BATCH_MAX = 16384,
+        CONTEXT_USEFUL = 128, /* with less, better say so than load */
+};
+
+static int open_text(Loaded *l, Error *e) {
+        GgufString template;
+        int r = vocab_tokenizer_new(model_gguf(l->model), &l->tokenizer, e);
+        if (r < 0)
+                return r;
+        /* A template that is absent or broken is no reason to refuse the model: chats are told why. */
+        if (gguf_get_string(model_gguf(l->model), "tokenizer.chat_template", &template, &l->chat_error) == 0)
+                chat_template_new(template.data, template.len, &l->chat_error, &l->chat);
+        return 0;
+}
+
+static int check_vocabulary(const Loaded *l, Error *e) {
+        size_t n = tokenizer_n_tokens(l->tokenizer);
+        uint32_t n_vocab = model_info(l->model)->n_vocab;
+        if (n >= n_vocab)
+                return n == n_vocab ? 0 : error_set(e, -EINVAL, "%s: the vocabulary has %zu tokens, the weights are for %u",
+                                                    l->path, n, n_vocab);
+        return 0; /* padded weights: the surplus ids have no text */
+}
+
+static int dump_details(Loaded *l, Error *e) {
+        json_t *details = show_details(model_info(l->model));
+        l->details = details ? json_dumps(details, JSON_COMPACT) : NULL;
+        json_decref(details);
+        return l->details ? 0 : error_set(e, -ENOMEM, "not enough memory to open %s", l->path);
+}
+
+int loaded_new(const LoadedSpec *spec, Loaded **ret) {
+        _cleanup_(loaded_freep) Loaded *l = calloc(1, sizeof(*l));
+        if (!l || !(l->name = strdup(spec->name)) || !(l->path = strdup(spec->path)))
+                return -ENOMEM;
+        l->spec = (SchedSpec){
+                .slots = spec->slots ? MIN(spec->slots, (uint32_t)SLOTS_MAX) : SLOTS_DEFAULT,
+                .context = spec->context,
+                .batch_tokens = spec->batch_tokens ? MIN(spec->batch_tokens, (uint32_t)BATCH_MAX) : BATCH_DEFAULT,
+        };
+        *ret = TAKE(l);
+        return 0;
+}
+
+int loaded_open(Loaded *l, Error *e) {
+        int r = model_open(l->path, &l->model, e);
+        if (r >= 0)
+                r = open_text(l, e);
+        if (r >= 0)
+                r = check_vocabulary(l, e);
+        if (r >= 0)
+                r = dump_details(l, e);
+        if (r < 0)
+                return r;
+        uint32_t trained = model_info(l->model)->context_length;
+        l->spec.context = l->spec.context ? MIN(l->spec.context, trained) : trained;
+        return 0;
+}
+
+static uint32_t pages_for(uint32_t context) {
+        return context / SCHED_PAGE_SIZE + (context % SCHED_PAGE_SIZE > 0);
+}
+
+static int out_of_memory(const Loaded *l, size_t other, size_t page, size_t available, Error *e) {
+        char weights[32], context[32], rest[32], have[32];
+        size_t kv = page * pages_for(l->spec.context);
+        return error_set(e, -ENOMEM,
+                         "model %s needs %s for its weights, %s for a context of %u tokens and %s of working memory; "
+                         "there is %s", l->name, format_size(weights, sizeof(weights), model_info(l->model)->weights_size),
+                         format_size(context, sizeof(context), kv), l->spec.context,
+                         format_size(rest, sizeof(rest), other), format_size(have, sizeof(have), available));
+}
+
+int loaded_plan(Loaded *l, size_t available, bool shrink, Error *e) {
+        size_t weights = model_info(l->model)->weights_size, other = sched_size(l->model, &l->spec), fixed;
+        size_t page = model_kv_page_size(l->model, model_kv_type(l->model), SCHED_PAGE_SIZE);
+        uint32_t context = l->spec.context, useful = MIN(context, (uint32_t)CONTEXT_USEFUL);
+        if (!checked_add(weights, other, &fixed) || fixed > available || page == 0)
+                return out_of_memory(l, other, page, available, e);
+        size_t fits = (available - fixed) / page, usable = (size_t)pages_for(context) * l->spec.slots;
+        if (fits < pages_for(shrink ? useful : context))
+                return out_of_memory(l, other, page, available, e);
+        l->spec.context = (uint32_t)MIN((size_t)context, fits * SCHED_PAGE_SIZE);
+        l->spec.n_pages = (uint32_t)MIN(MIN(fits, usable), (size_t)INT32_MAX);
+        l->weights = weights;
+        l->other = other;
+        l->kv = l->spec.n_pages * page;
+        return 0;
+}
+
+static bool on_progress(float done, void *arg) {
+        Loaded *l = arg;
+        atomic_store(&l->progress, (uint32_t)(done * 1000));
+        return true;
+}
+
+int loaded_load(Loaded *l, Device *d, Error *e) {
+        int r = model_load(l->model, d, on_progress, l, e);
+        if (r >= 0)
+                r = sched_new(d, l->model, &l->spec, &l->sched, e);
+        if (r < 0)
+                return r;
+        l->prep = (PrepModel){
+                .name = l->name, .tokenizer = l->tokenizer, .chat = l->chat,
+                .chat_error = l->chat_error.code == -ENOENT || l->chat_error.code == 0 ? NULL : l->chat_error.text,
+                .n_vocab = model_info(l->model)->n_vocab, .context = l->spec.context,
+        };
+        return 0;
+}
+
+void loaded_free(Loaded *l) {
+        if (!l)
+                return;
+        sched_free(l->sched);
+        if (l->model)
+                model_free(l->model);
+        if (l->tokenizer)
+                tokenizer_free(l->tokenizer);
+        if (l->chat)
+                chat_template_free(l->chat);
+        free(l->details);
+        free(l->name);
+        free(l->path);
+        free(l);
+}

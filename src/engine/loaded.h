@@ -1,0 +1,47 @@
+/* A model on its way into memory and in use: file, text side, weights, KV cache, scheduler.
+ *
+ *   loaded_new()   loop: keeps what was asked for
+ *   loaded_open()  worker: reads and checks the file, its vocabulary and its template
+ *   loaded_plan()  loop: decides what it will take of the memory there is
+ *   loaded_load()  worker: weights to the device, KV arena, scheduler
+ *   loaded_free()  worker, after sched_stop() */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "engine/prep.h"
+#include "engine/sched.h"
+#include "model/model.h"
+
+typedef struct LoadedSpec { /* what was asked for */
+        const char *name, *path;
+        uint32_t slots, context /* 0: trained */, batch_tokens;
+} LoadedSpec;
+
+typedef struct Loaded {
+        char *name, *path;
+        SchedSpec spec; /* wished for, and after loaded_plan() in force */
+        Model *model;
+        Tokenizer *tokenizer;
+        ChatTemplate *chat;
+        Error chat_error;
+        char *details; /* JSON object */
+        PrepModel prep;
+        size_t weights, kv, other; /* bytes it takes on the device, known after loaded_plan() */
+        Sched *sched;
+        _Atomic uint32_t progress; /* per mille of loaded_load() */
+} Loaded;
+
+int loaded_new(const LoadedSpec *spec, Loaded **ret); /* -ENOMEM */
+int loaded_open(Loaded *l, Error *e);
+/* Settles context and pages within `available` bytes: as many pages as the slots can use, if need be fewer. With
+ * `shrink` the context may become smaller than what was asked for; otherwise that is -ENOMEM, as is, always, memory
+ * for no useful context. */
+int loaded_plan(Loaded *l, size_t available, bool shrink, Error *e);
+int loaded_load(Loaded *l, Device *d, Error *e);
+void loaded_free(Loaded *l);
+DEFINE_CLEANUP(Loaded, loaded_free)
+
+static inline size_t loaded_memory(const Loaded *l) {
+        return l->weights + l->kv + l->other;
+}

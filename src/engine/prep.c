@@ -1,0 +1,165 @@
+/* Preparing a job; see prep.h. Everything of the job is the daemon's client's: checked here before it counts. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/prep.h"
+#include "engine/sampler.h"
+#include "engine/stop.h"
+
+typedef struct Ids {
+        int32_t *data;
+        size_t n;
+} Ids;
+
+static IpcFailCode no_memory(Error *e) {
+        error_set(e, -ENOMEM, "not enough memory to prepare the prompt");
+        return IPC_E_INTERNAL;
+}
+
+static IpcFailCode check_ids(const PrepModel *m, const char *what, const IpcInts *ids, Error *e) {
+        for (uint32_t i = 0; i < ids->n; i++)
+                if (ids->data[i] < 0 || (uint32_t)ids->data[i] >= m->n_vocab) {
+                        error_set(e, -EINVAL, "%s %u is %d, but the vocabulary of model %s has %u tokens", what, i,
+                                  ids->data[i], m->name, m->n_vocab);
+                        return IPC_E_INVALID;
+                }
+        return 0;
+}
+
+/* Puts the token `id` in front; none when the model has none. */
+static IpcFailCode prepend(Ids *ids, int32_t id, Error *e) {
+        if (id < 0)
+                return 0;
+        int32_t *p = realloc(ids->data, (ids->n + 1) * sizeof(*p));
+        if (!p)
+                return no_memory(e);
+        memmove(p + 1, p, ids->n * sizeof(*p));
+        p[0] = id;
+        *ids = (Ids){p, ids->n + 1};
+        return 0;
+}
+
+static IpcFailCode encode(const PrepModel *m, const char *text, size_t n, unsigned flags, Ids *ret, Error *e) {
+        int r = tokenizer_encode(m->tokenizer, text, n, flags, &ret->data, &ret->n);
+        return r < 0 ? no_memory(e) : 0;
+}
+
+static IpcFailCode prompt_from_text(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {
+        unsigned flags = (j->add_special ? TOKENIZE_ADD_SPECIAL : 0) | (j->parse_special ? TOKENIZE_PARSE_SPECIAL : 0);
+        return encode(m, j->prompt.data, j->prompt.len, flags, ret, e);
+}
+
+static IpcFailCode prompt_from_ids(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {
+        IpcFailCode code = check_ids(m, "token", &j->prompt_ids, e);
+        if (code)
+                return code;
+        ret->data = malloc(MAX(j->prompt_ids.n, 1u) * sizeof(int32_t));
+        if (!ret->data)
+                return no_memory(e);
+        memcpy(ret->data, j->prompt_ids.data, j->prompt_ids.n * sizeof(int32_t));
+        ret->n = j->prompt_ids.n;
+        return 0;
+}
+
+/* ---- chat ---- */
+
+static void set_token_text(const PrepModel *m, json_t *context, const char *name, int32_t id) {
+        TokenText text = tokenizer_piece(m->tokenizer, id, true);
+        json_t *value = id >= 0 ? json_stringn(text.data, text.len) : NULL;
+        json_object_set_new(context, name, value ? value : json_string(""));
+}
+
+static IpcFailCode chat_context(const PrepModel *m, const IpcJob *j, json_t **ret, Error *e) {
+        json_error_t je;
+        json_t *context = json_loadb(j->prompt.data, j->prompt.len, JSON_ALLOW_NUL, &je);
+        if (!json_is_object(context)) {
+                error_set(e, -EINVAL, "the chat is not a JSON object: %s", context ? "it is an array" : je.text);
+                json_decref(context);
+                return IPC_E_INVALID;
+        }
+        set_token_text(m, context, "bos_token", tokenizer_bos(m->tokenizer));
+        set_token_text(m, context, "eos_token", tokenizer_eos(m->tokenizer));
+        if (!json_object_get(context, "add_generation_prompt"))
+                json_object_set_new(context, "add_generation_prompt", json_true());
+        *ret = context;
+        return 0;
+}
+
+/* Templates differ in whether they write BOS: the model's wish decides, and it comes once. */
+static IpcFailCode add_bos(const PrepModel *m, Ids *ids, Error *e) {
+        _cleanup_free_ int32_t *added = NULL;
+        size_t n = 0;
+        int32_t bos = tokenizer_bos(m->tokenizer);
+        if (tokenizer_encode(m->tokenizer, "", 0, TOKENIZE_ADD_SPECIAL, &added, &n) < 0)
+                return no_memory(e);
+        bool wanted = n > 0 && added[0] == bos, there = ids->n > 0 && ids->data[0] == bos;
+        return wanted && !there ? prepend(ids, bos, e) : 0;
+}
+
+static IpcFailCode prompt_from_chat(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {
+        if (!m->chat && m->chat_error) {
+                error_set(e, -EINVAL, "the chat template of model %s cannot be used: %s", m->name, m->chat_error);
+                return IPC_E_INVALID;
+        }
+        if (!m->chat) {
+                error_set(e, -EINVAL, "model %s has no chat template; use /v1/completions or /api/generate with raw: true",
+                          m->name);
+                return IPC_E_INVALID;
+        }
+        json_t *context = NULL;
+        _cleanup_buf_ Buf text = BUF_NULL;
+        IpcFailCode code = chat_context(m, j, &context, e);
+        if (code)
+                return code;
+        int r = chat_template_render(m->chat, context, &text, e);
+        json_decref(context);
+        if (r < 0 || text.failed)
+                return r == -ENOMEM || text.failed ? no_memory(e) : IPC_E_INVALID;
+        code = encode(m, text.data, text.len, TOKENIZE_PARSE_SPECIAL, ret, e);
+        return code ? code : add_bos(m, ret, e);
+}
+
+static IpcFailCode make_prompt(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {
+        switch (j->kind) {
+        case IPC_PROMPT_TEXT:
+                return prompt_from_text(m, j, ret, e);
+        case IPC_PROMPT_IDS:
+                return prompt_from_ids(m, j, ret, e);
+        case IPC_PROMPT_CHAT:
+                return prompt_from_chat(m, j, ret, e);
+        }
+        error_set(e, -EINVAL, "prompts of kind %u are not known", j->kind);
+        return IPC_E_INVALID;
+}
+
+static IpcFailCode check_options(const PrepModel *m, const IpcJob *j, SampleParams *ret, Error *e) {
+        if (stop_check(&j->stop, e) < 0 || sampler_params(j, m->n_vocab, ret, e) < 0)
+                return IPC_E_INVALID;
+        return check_ids(m, "produced token", &j->produced, e);
+}
+
+static IpcFailCode prompt_of_job(const PrepModel *m, const IpcJob *j, Ids *ids, Error *e) {
+        IpcFailCode code = make_prompt(m, j, ids, e);
+        if (!code && ids->n == 0) /* generation needs something to go on from */
+                code = prepend(ids, tokenizer_bos(m->tokenizer), e);
+        if (!code && ids->n == 0) {
+                error_set(e, -EINVAL, "the prompt is empty, and model %s has no token to begin a text with", m->name);
+                code = IPC_E_INVALID;
+        }
+        return code;
+}
+
+IpcFailCode prep(const PrepModel *m, const IpcJob *job, Seq *s, size_t *ret_dropped, Error *e) {
+        Ids ids = {0};
+        IpcFailCode code = check_options(m, job, &s->params, e);
+        if (!code)
+                code = prompt_of_job(m, job, &ids, e);
+        if (code) {
+                free(ids.data);
+                return code;
+        }
+        int r = seq_set_prompt(s, ids.data, ids.n, m->context, ret_dropped, e);
+        return r == 0 ? 0 : r == -E2BIG ? IPC_E_CONTEXT : IPC_E_INTERNAL;
+}

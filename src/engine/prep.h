@@ -1,0 +1,25 @@
+/* From a job as it was posted to a sequence that can be scheduled: the chat template, the tokenizer and all checks
+ * that need the model, on a worker. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/seq.h"
+#include "ipc/ipc.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+#include "util/error.h"
+
+/* The text side of a loaded model: immutable, read by any number of workers at once. */
+typedef struct PrepModel {
+        const char *name;
+        const Tokenizer *tokenizer;
+        const ChatTemplate *chat;  /* NULL: none that could be used */
+        const char *chat_error;    /* then: why, or NULL when the model brings none */
+        uint32_t n_vocab, context;
+} PrepModel;
+
+/* Sets up `s`, which seq_init() made from `job`. Returns 0 or the IpcFailCode whose text is in `e`. *ret_dropped:
+ * tokens of the prompt that were cut. */
+IpcFailCode prep(const PrepModel *m, const IpcJob *job, Seq *s, size_t *ret_dropped, Error *e);

@@ -1,0 +1,400 @@
+/* The scheduler of a model; see sched.h.
+ *
+ * A running sequence has `length` tokens, counting those that steps in flight will sample, and `enqueued` positions
+ * whose rows were enqueued. length - enqueued is 1 while it decodes, more while its prompt is being computed. A row
+ * that brings enqueued up to length is sampled, which makes length grow: so a sequence needs nothing from the host to
+ * go on, until length reaches its limit. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/batch.h"
+#include "engine/kv.h"
+#include "engine/sampler.h"
+#include "engine/sched.h"
+#include "util/checked.h"
+#include "util/str.h"
+
+enum { IN_FLIGHT = 2 };
+
+typedef struct Step {
+        uint64_t ticket;
+        uint32_t n;
+        Seq **seqs;     /* [slots] whose tokens were sampled; NULL where the result is not wanted any more */
+        SampleOut *out; /* [slots] */
+} Step;
+
+struct Sched {
+        Device *device;
+        Model *model;
+        Stream *stream;
+        Workspace *workspace;
+        SchedSpec spec;
+        Buffer pages, tables, bias_ids, bias; /* dev; biases are [slots, SAMPLER_BIAS_MAX] */
+        KvArena arena;
+        Kv kv;
+        Batch batch;
+        Step steps[IN_FLIGHT]; /* a ring: n_flight from `oldest` on */
+        uint32_t oldest, n_flight;
+
+        Fair fair;
+        List running; /* in order of getting their slot */
+        uint32_t n_running;
+        Seq **slots;
+
+        const SchedHandlers *handlers;
+        void *owner;
+        SchedCounts *counts;
+        EventSource done, pump;
+};
+
+/* ---- planning a step ---- */
+
+static void leave_slot(Sched *s, Seq *q) {
+        for (uint32_t i = 0; i < IN_FLIGHT; i++)
+                for (uint32_t k = 0; k < s->steps[i].n; k++)
+                        if (s->steps[i].seqs[k] == q)
+                                s->steps[i].seqs[k] = NULL;
+        kv_release(&s->kv, (uint32_t)q->slot);
+        s->slots[q->slot] = NULL;
+        q->slot = -1;
+        list_remove(&q->node);
+        s->n_running--;
+}
+
+static void preempt(Sched *s, Seq *q) {
+        leave_slot(s, q);
+        fair_put_back(&s->fair, &q->fair);
+        s->counts->preemptions++;
+}
+
+static void upload_bias(Sched *s, Seq *q) {
+        const IpcJob *job = q->job;
+        size_t at = (size_t)q->slot * SAMPLER_BIAS_MAX;
+        int32_t *ids = (int32_t *)s->bias_ids.data + at;
+        float *bias = (float *)s->bias.data + at;
+        s->device->ops->upload(s->stream, ids, job->bias_ids.data, job->bias_ids.n * sizeof(*ids));
+        s->device->ops->upload(s->stream, bias, job->bias.data, job->bias.n * sizeof(*bias));
+        q->params.bias_ids = ids;
+        q->params.bias = bias;
+}
+
+static void upload_table(Sched *s, uint32_t slot) {
+        int32_t *dev = (int32_t *)s->tables.data + (size_t)slot * s->kv.max_pages;
+        s->device->ops->upload(s->stream, dev, kv_table(&s->kv, slot), s->kv.used[slot] * sizeof(*dev));
+}
+
+static void enter_slot(Sched *s, Seq *q, uint32_t slot) {
+        fair_take(&s->fair, &q->fair);
+        s->slots[slot] = q;
+        list_append(&s->running, &q->node);
+        s->n_running++;
+        q->slot = (int32_t)slot;
+        q->enqueued = 0;
+        q->length = q->n_ids;
+        batch_put_tokens(&s->batch, s->stream, slot, q->ids, q->n_ids);
+        if (q->params.n_bias > 0)
+                upload_bias(s, q);
+        if (q->started)
+                return;
+        q->started = true;
+        q->started_usec = now_usec();
+        fair_charge(&q->fair, q->n_prompt, 0);
+        s->counts->prompt_tokens += q->n_prompt;
+        s->handlers->started(q);
+}
+
+/* Slots go to those whose turn it is while there are pages for all they bring, and one for each who runs already, so
+ * that a newcomer does not push anybody out at once. */
+static void admit(Sched *s) {
+        for (uint32_t slot = 0; slot < s->spec.slots && s->fair.n_waiting > 0; slot++) {
+                if (s->slots[slot])
+                        continue;
+                Seq *q = container_of(fair_next(&s->fair), Seq, fair);
+                if (s->n_running > 0 && kv_pages(&s->kv, q->n_ids) + s->n_running > s->kv.n_free)
+                        return;
+                enter_slot(s, q, slot);
+        }
+}
+
+/* Whether it has rows to compute; those of its last token are not needed. */
+static bool wants_rows(const Seq *q) {
+        return q->length < q->limit;
+}
+
+static Seq *find_short_of_pages(Sched *s) {
+        list_foreach(q, &s->running, Seq, node)
+                if (wants_rows(q) && kv_missing(&s->kv, (uint32_t)q->slot, q->length) > 0)
+                        return q;
+        return NULL;
+}
+
+static Seq *least_entitled(Sched *s) {
+        Seq *least = list_first(&s->running, Seq, node);
+        list_foreach(q, &s->running, Seq, node)
+                if (!fair_yields(&least->fair, &q->fair))
+                        least = q;
+        return least;
+}
+
+static void reserve_pages(Sched *s) {
+        for (Seq *q; (q = find_short_of_pages(s));) {
+                uint32_t slot = (uint32_t)q->slot;
+                if (kv_missing(&s->kv, slot, q->length) > s->kv.n_free) {
+                        preempt(s, least_entitled(s));
+                        continue;
+                }
+                kv_extend(&s->kv, slot, q->length);
+                upload_table(s, slot);
+        }
+}
+
+static void put_rows(Sched *s, Step *step, Seq *q, uint32_t n) {
+        batch_add(&s->batch, (uint32_t)q->slot, q->enqueued, n);
+        q->enqueued += n;
+        if (q->enqueued < q->length)
+                return;
+        step->seqs[s->batch.n_samples] = q;
+        batch_sample_last(&s->batch, &q->params);
+        q->length++;
+}
+
+static void fill_batch(Sched *s, Step *step) {
+        batch_clear(&s->batch);
+        list_foreach(q, &s->running, Seq, node)
+                if (wants_rows(q) && q->length - q->enqueued == 1)
+                        put_rows(s, step, q, 1);
+        list_foreach(q, &s->running, Seq, node) {
+                uint32_t room = s->batch.max_rows - s->batch.n_rows;
+                if (wants_rows(q) && q->length - q->enqueued > 1 && room > 0)
+                        put_rows(s, step, q, MIN(q->length - q->enqueued, room));
+        }
+        step->n = s->batch.n_samples;
+}
+
+/* ---- running it ---- */
+
+static int launch(Sched *s, Step *step) {
+        const DeviceOps *ops = s->device->ops;
+        const int32_t *index;
+        float *logits;
+        Rows rows;
+        batch_upload(&s->batch, s->stream, &rows, &index);
+        model_forward(s->model, s->workspace, s->stream, &rows, &s->arena, index, step->n, &logits);
+        if (step->n > 0) {
+                SampleOut *out = s->batch.out.data;
+                ops->sample(s->stream, out, logits, step->n, model_info(s->model)->n_vocab, index, &rows, s->batch.params);
+                ops->download(s->stream, step->out, out, step->n * sizeof(*out));
+        }
+        return ops->mark(s->stream, &step->ticket);
+}
+
+/* False when there is nothing to do. */
+static bool enqueue_step(Sched *s) {
+        Step *step = &s->steps[(s->oldest + s->n_flight) % IN_FLIGHT];
+        admit(s);
+        reserve_pages(s);
+        fill_batch(s, step);
+        if (s->batch.n_rows == 0)
+                return false;
+        int r = launch(s, step);
+        if (r < 0) {
+                s->handlers->failed(s->owner, r);
+                return false;
+        }
+        s->counts->rows += s->batch.n_rows;
+        s->n_flight++;
+        return true;
+}
+
+static void on_pump(EventSource *source, uint32_t revents) {
+        Sched *s = container_of(source, Sched, pump);
+        while (s->n_flight < IN_FLIGHT && enqueue_step(s))
+                ;
+}
+
+static void take_token(Sched *s, Seq *q, const SampleOut *out) {
+        uint32_t before = q->n_ids;
+        seq_accept(q, out);
+        if (q->first_usec == 0)
+                q->first_usec = now_usec();
+        fair_charge(&q->fair, 0, 1);
+        s->counts->generation_tokens += q->n_ids - before;
+        s->handlers->progress(q);
+}
+
+static void finish_step(Sched *s, Step *step) {
+        for (uint32_t i = 0; i < step->n; i++) {
+                Seq *q = step->seqs[i];
+                step->seqs[i] = NULL;
+                if (q)
+                        take_token(s, q, &step->out[i]);
+        }
+        step->n = 0;
+        s->oldest = (s->oldest + 1) % IN_FLIGHT;
+        s->n_flight--;
+        s->counts->steps++;
+}
+
+static void on_done(EventSource *source, uint32_t revents) {
+        Sched *s = container_of(source, Sched, done);
+        uint64_t reached;
+        int r = s->device->ops->poll(s->stream, &reached);
+        if (r < 0) {
+                s->handlers->failed(s->owner, r);
+                return;
+        }
+        while (s->n_flight > 0 && s->steps[s->oldest].ticket <= reached)
+                finish_step(s, &s->steps[s->oldest]);
+        event_defer_set(&s->pump);
+}
+
+/* ---- coming and going ---- */
+
+int sched_add(Sched *s, Seq *q) {
+        FairClass class = q->job->priority > 0 ? FAIR_BATCH : FAIR_INTERACTIVE;
+        int r = fair_put(&s->fair, &q->fair, q->job->uid, (double)q->job->weight, class);
+        if (r >= 0)
+                event_defer_set(&s->pump);
+        return r;
+}
+
+void sched_remove(Sched *s, Seq *q) {
+        if (q->slot >= 0)
+                leave_slot(s, q);
+        fair_remove(&s->fair, &q->fair);
+        event_defer_set(&s->pump); /* who waited for its place may go on */
+}
+
+SchedLoad sched_load(const Sched *s) {
+        return (SchedLoad){
+                .running = s->n_running,
+                .waiting = s->fair.n_waiting,
+                .pages_used = s->kv.n_pages - s->kv.n_free,
+                .pages = s->kv.n_pages,
+        };
+}
+
+int sched_start(Sched *s, EventLoop *l, const SchedHandlers *handlers, void *owner, SchedCounts *counts) {
+        s->handlers = handlers;
+        s->owner = owner;
+        s->counts = counts;
+        int r = event_add_defer(l, &s->pump, EVENT_PRIORITY_NORMAL, "schedule", on_pump);
+        if (r >= 0)
+                r = event_add_io(l, &s->done, s->device->ops->eventfd(s->stream), EPOLLIN, EVENT_PRIORITY_HIGH,
+                                 "step done", on_done);
+        return r;
+}
+
+void sched_stop(Sched *s) {
+        event_remove(&s->done);
+        event_remove(&s->pump);
+}
+
+/* ---- memory ---- */
+
+static uint32_t max_pages(const SchedSpec *spec) {
+        return spec->context / SCHED_PAGE_SIZE + (spec->context % SCHED_PAGE_SIZE > 0);
+}
+
+static uint32_t max_rows(const SchedSpec *spec) {
+        return MAX(spec->batch_tokens, spec->slots);
+}
+
+size_t sched_size(const Model *m, const SchedSpec *spec) {
+        size_t workspace = workspace_size(m, max_rows(spec), spec->slots);
+        size_t batch = batch_size(spec->slots, spec->context, max_rows(spec));
+        size_t tables = (size_t)spec->slots * max_pages(spec) * sizeof(int32_t);
+        size_t biases = (size_t)spec->slots * SAMPLER_BIAS_MAX * (sizeof(int32_t) + sizeof(float)), total;
+        if (!checked_add(workspace, batch, &total) || !checked_add(total, tables + biases, &total))
+                return SIZE_MAX;
+        return total;
+}
+
+static int new_buffer(Sched *s, const char *what, size_t n, size_t size, Buffer *ret, Error *e) {
+        size_t bytes;
+        if (checked_mul(n, size, &bytes) && s->device->ops->buffer_new(s->device, bytes, ret) >= 0)
+                return 0;
+        return error_set(e, -ENOMEM, "not enough memory on %s for %s (%zu times %zu bytes)", s->device->name, what, n, size);
+}
+
+static int new_arena(Sched *s, Error *e) {
+        const SchedSpec *p = &s->spec;
+        Dtype type = model_kv_type(s->model);
+        size_t n_biases = (size_t)p->slots * SAMPLER_BIAS_MAX;
+        int r = new_buffer(s, "the KV cache", p->n_pages, model_kv_page_size(s->model, type, SCHED_PAGE_SIZE), &s->pages, e);
+        if (r >= 0)
+                r = new_buffer(s, "block tables", (size_t)p->slots * max_pages(p), sizeof(int32_t), &s->tables, e);
+        if (r >= 0)
+                r = new_buffer(s, "biases", n_biases, sizeof(int32_t), &s->bias_ids, e);
+        if (r >= 0)
+                r = new_buffer(s, "biases", n_biases, sizeof(float), &s->bias, e);
+        s->arena = (KvArena){
+                .data = s->pages.data, .type = type, .page_size = SCHED_PAGE_SIZE, .n_pages = p->n_pages,
+                .block_tables = s->tables.data, .max_pages = max_pages(p),
+        };
+        return r;
+}
+
+static int new_host_state(Sched *s, Error *e) {
+        uint32_t slots = s->spec.slots;
+        s->slots = calloc(slots, sizeof(*s->slots));
+        bool ok = s->slots && kv_init(&s->kv, slots, max_pages(&s->spec), s->spec.n_pages, SCHED_PAGE_SIZE) >= 0;
+        for (uint32_t i = 0; i < IN_FLIGHT; i++) {
+                s->steps[i].seqs = calloc(slots, sizeof(Seq *));
+                s->steps[i].out = calloc(slots, sizeof(SampleOut));
+                ok = ok && s->steps[i].seqs && s->steps[i].out;
+        }
+        return ok ? 0 : error_set(e, -ENOMEM, "not enough memory to schedule %u sequences", slots);
+}
+
+int sched_new(Device *d, Model *m, const SchedSpec *spec, Sched **ret, Error *e) {
+        _cleanup_(sched_freep) Sched *s = calloc(1, sizeof(*s));
+        if (!s)
+                return error_set(e, -ENOMEM, "not enough memory for a scheduler");
+        s->device = d;
+        s->model = m;
+        s->spec = *spec;
+        s->done = s->pump = EVENT_SOURCE_NULL;
+        list_init(&s->running);
+        fair_init(&s->fair);
+        int r = new_host_state(s, e);
+        if (r >= 0)
+                r = new_arena(s, e);
+        if (r >= 0)
+                r = batch_init(&s->batch, d, spec->slots, spec->context, max_rows(spec), e);
+        if (r >= 0)
+                r = workspace_new(m, d, max_rows(spec), spec->slots, &s->workspace, e);
+        if (r >= 0)
+                r = d->ops->stream_new(d, &s->stream, e);
+        if (r < 0)
+                return r;
+        *ret = TAKE(s);
+        return 0;
+}
+
+static void free_buffer(Device *d, Buffer *b) {
+        if (b->data)
+                d->ops->buffer_free(d, b);
+}
+
+void sched_free(Sched *s) {
+        if (!s)
+                return;
+        if (s->stream)
+                s->device->ops->stream_free(s->stream); /* first: it may still write to the rest */
+        if (s->workspace)
+                workspace_free(s->workspace);
+        batch_deinit(&s->batch);
+        free_buffer(s->device, &s->pages);
+        free_buffer(s->device, &s->tables);
+        free_buffer(s->device, &s->bias_ids);
+        free_buffer(s->device, &s->bias);
+        for (uint32_t i = 0; i < IN_FLIGHT; i++) {
+                free(s->steps[i].seqs);
+                free(s->steps[i].out);
+        }
+        free(s->slots);
+        kv_deinit(&s->kv);
+        fair_deinit(&s->fair);
+        free(s);
+}

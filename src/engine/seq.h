@@ -1,0 +1,63 @@
+/* One sequence: the tokens of a prompt and what the model added, the text of that, and when it is over.
+ *
+ * The text goes through three stages: bytes of tokens -> whole UTF-8 -> text without what a stop string could begin
+ * with. What passed all three is `ready` and goes out with the next piece. Tokens that another engine produced are
+ * replayed through the same stages, with the bytes that were already delivered skipped, so that a sequence resumed
+ * anywhere gives the same text as one that was never interrupted.
+ *
+ * finish leaves NONE once, in seq_replay() or seq_accept(); nothing is accepted after that. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "device/device.h"
+#include "engine/fair.h"
+#include "ipc/ipc.h"
+#include "text/tokenizer.h"
+#include "util/buf.h"
+
+typedef struct Seq {
+        const IpcJob *job; /* what was asked; outlives the sequence */
+        const Tokenizer *tokenizer;
+
+        int32_t *ids; /* the prompt, then what was generated */
+        uint32_t n_ids, n_prompt;
+        uint32_t limit; /* n_ids at which it ends: by the context or by max_tokens */
+        IpcFinish finish;
+
+        Utf8Stream utf8;
+        Buf text;     /* whole UTF-8, not yet sent */
+        size_t ready; /* bytes of it that may be sent */
+        uint64_t skip; /* bytes that the client has already */
+        bool strip_space; /* nothing was said yet: the first token's leading space is the tokenizer's, not text */
+
+        uint32_t n_sent; /* ids of this index and up are news */
+        Buf logprobs, top_ids, top_lens, top_bytes; /* of the news, when asked for */
+
+        /* The scheduler's: see sched.c. */
+        SampleParams params;
+        FairItem fair;
+        ListNode node;
+        int32_t slot; /* -1: none */
+        uint32_t enqueued; /* positions whose rows were enqueued since it has this slot */
+        uint32_t length;   /* tokens it will have when all that is enqueued is done */
+        bool started;
+        uint64_t queued_usec, started_usec, first_usec;
+} Seq;
+
+void seq_init(Seq *s, const IpcJob *job, const Tokenizer *t);
+void seq_deinit(Seq *s);
+
+/* Gives it its prompt (`ids`, malloc'd, taken over in any case) and replays job->produced. A prompt too long for
+ * `context` loses its oldest tokens after BOS where the job allows it; *ret_dropped says how many.
+ * -E2BIG: the prompt does not fit. -ENOMEM. */
+int seq_set_prompt(Seq *s, int32_t *ids, size_t n, uint32_t context, size_t *ret_dropped, Error *e);
+/* The model's next token. */
+void seq_accept(Seq *s, const SampleOut *out);
+
+/* What is new since seq_sent(), as views that live until the sequence changes. */
+void seq_piece(const Seq *s, IpcPiece *ret);
+void seq_sent(Seq *s);
+/* Memory ran out on the way: what it holds is not whole. */
+bool seq_failed(const Seq *s);

@@ -1,0 +1,84 @@
+/* Showing a model file; see show.h. Keys are those of the Ollama API's /api/show. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/show.h"
+#include "engine/vocab.h"
+#include "util/buf.h"
+
+/* "260K", "1.2B": as model cards write it. */
+static void format_count(char *buf, size_t n, uint64_t count) {
+        static const struct {
+                uint64_t unit;
+                char letter;
+        } units[] = {{1000000000000, 'T'}, {1000000000, 'B'}, {1000000, 'M'}, {1000, 'K'}};
+        for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+                double v = (double)count / (double)units[i].unit;
+                if (v >= 0.9995) {
+                        snprintf(buf, n, v < 99.95 && units[i].unit > 1000 ? "%.1f%c" : "%.0f%c", v, units[i].letter);
+                        return;
+                }
+        }
+        snprintf(buf, n, "%llu", (unsigned long long)count);
+}
+
+/* A JSON string of bytes that may not be UTF-8. */
+static json_t *string_of_bytes(const char *data, size_t len) {
+        _cleanup_buf_ Buf text = BUF_NULL;
+        Utf8Stream u = {0};
+        utf8_stream_put(&u, data, len, true, &text);
+        return text.failed ? NULL : json_stringn(text.data ? text.data : "", text.len);
+}
+
+json_t *show_details(const ModelInfo *info) {
+        char size[32];
+        format_count(size, sizeof(size), info->n_params);
+        return json_pack("{s:s, s:s, s:[s], s:s, s:s, s:s}", "format", "gguf", "family", info->architecture, "families",
+                         info->architecture, "parameter_size", size, "quantization_level", info->quantization,
+                         "parent_model", "");
+}
+
+/* Numbers come as text that JSON reads the same way, except for the infinities and NaN it does not have. */
+static json_t *json_of_value(GgufType type, const char *value) {
+        json_t *v = NULL;
+        if (type == GGUF_STRING)
+                v = string_of_bytes(value, strlen(value));
+        else if (type != GGUF_ARRAY)
+                v = json_loads(value, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL * (type == GGUF_F32 || type == GGUF_F64), NULL);
+        return v ? v : json_null();
+}
+
+static void put_key(GgufString key, GgufType type, const char *value, void *arg) {
+        _cleanup_buf_ Buf name = BUF_NULL;
+        Utf8Stream u = {0};
+        utf8_stream_put(&u, key.data, key.len, true, &name);
+        if (!name.failed && name.data)
+                json_object_set_new(arg, name.data, json_of_value(type, value));
+}
+
+static json_t *capabilities(GgufString template) {
+        bool tools = memmem(template.data, template.len, "tools", 5) != NULL;
+        return tools ? json_pack("[s, s]", "completion", "tools") : json_pack("[s]", "completion");
+}
+
+int show_file(const char *path, json_t **ret, Error *e) {
+        _cleanup_(model_freep) Model *m = NULL;
+        _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+        GgufString template = {"", 0};
+        int r = model_open(path, &m, e);
+        if (r >= 0)
+                r = vocab_tokenizer_new(model_gguf(m), &t, e);
+        if (r < 0)
+                return r;
+        gguf_get_string(model_gguf(m), "tokenizer.chat_template", &template, NULL); /* may be absent */
+        json_t *info = json_object();
+        gguf_each(model_gguf(m), put_key, info);
+        json_t *shown = json_pack("{s:o, s:o, s:o, s:s, s:o}", "details", show_details(model_info(m)), "model_info", info,
+                                  "template", string_of_bytes(template.data, template.len), "parameters", "",
+                                  "capabilities", capabilities(template));
+        if (!shown)
+                return error_set(e, -ENOMEM, "not enough memory to show %s", path);
+        *ret = shown;
+        return 0;
+}

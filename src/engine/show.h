@@ -1,0 +1,12 @@
+/* What a model file is understood as, in the JSON that people and APIs are shown. */
+#pragma once
+
+#include <jansson.h>
+
+#include "model/model.h"
+#include "util/error.h"
+
+/* {"format", "family", "families", "parameter_size", "quantization_level", "parent_model"}; NULL: no memory. */
+json_t *show_details(const ModelInfo *info);
+/* Reads the file and gives the whole answer to SHOW. Errors as model_open(). */
+int show_file(const char *path, json_t **ret, Error *e);
