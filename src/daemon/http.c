@@ -20,7 +20,6 @@
 #include <sys/socket.h>
 
 #include "daemon/http.h"
-#include "util/log.h"
 #include "util/str.h"
 
 enum { STREAM_BLOCK = 8192, SWEEP_USEC = 1000000, DISCARD_FACTOR = 4, MHD_MEMORY_MIN = 4096 };
@@ -423,19 +422,11 @@ static void on_sweep(EventSource *s, uint32_t revents _unused_) {
 
 /* ---- life ---- */
 
-static void on_log(void *cls _unused_, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
-static void on_log(void *cls _unused_, const char *fmt, va_list ap) {
-        char text[512];
-        vsnprintf(text, sizeof(text), fmt, ap);
-        text[strcspn(text, "\n")] = 0;
-        log_debug("http: %s", text);
-}
-
 static int http_start(Http *h) {
-        unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+        /* Not MHD_USE_ERROR_LOG: on a Unix socket it reports each missing TCP option, for every write. */
+        unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME;
         size_t memory = MAX((size_t)h->config->limits.header_size, (size_t)MHD_MEMORY_MIN);
-        h->mhd = MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-                                  MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
+        h->mhd = MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
                                   on_connection, h, MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
                                   MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
                                   MHD_OPTION_CONNECTION_LIMIT, UINT32_MAX, MHD_OPTION_STRICT_FOR_CLIENT, 1,
