@@ -439,6 +439,17 @@ static void test_unreadable(void **state) {
         assert_null(c);
 }
 
+/* Only the default file may be absent, and that is no error. */
+static void test_absent(void **state) {
+        if (access(SYSCONFDIR "/zerollama/zerollamad.yaml", F_OK) == 0)
+                skip();
+        _cleanup_(config_freep) Config *c = NULL;
+        Error e = ERROR_NULL;
+        assert_int_equal(config_load(NULL, &c, &e), 0);
+        assert_string_equal(e.text, "");
+        check_defaults(c);
+}
+
 static uint64_t next_random(uint64_t *s) {
         *s ^= *s << 13;
         *s ^= *s >> 7;
@@ -506,7 +517,8 @@ int main(void) {
                 cmocka_unit_test(test_defaults),   cmocka_unit_test(test_sample),    cmocka_unit_test(test_paths),
                 cmocka_unit_test(test_full),       cmocka_unit_test(test_user),      cmocka_unit_test(test_user_names),
                 cmocka_unit_test(test_round_trip), cmocka_unit_test(test_mistakes),  cmocka_unit_test(test_size),
-                cmocka_unit_test(test_expensive),  cmocka_unit_test(test_unreadable), cmocka_unit_test(test_mutations),
+                cmocka_unit_test(test_expensive),  cmocka_unit_test(test_absent),    cmocka_unit_test(test_unreadable),
+                cmocka_unit_test(test_mutations),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -152,11 +152,17 @@ static int syntax_error(const Doc *d, const yaml_parser_t *p, const char *text, 
         return error_at(d, &mark, NULL, e, "not valid YAML: %s", problem);
 }
 
-static const char *anchor_of(const yaml_event_t *ev) {
-        return ev->type == YAML_SCALAR_EVENT         ? (const char *)ev->data.scalar.anchor
-               : ev->type == YAML_SEQUENCE_START_EVENT ? (const char *)ev->data.sequence_start.anchor
-               : ev->type == YAML_MAPPING_START_EVENT  ? (const char *)ev->data.mapping_start.anchor
-                                                       : NULL;
+static bool has_anchor(const yaml_event_t *ev) {
+        switch (ev->type) {
+        case YAML_SCALAR_EVENT:
+                return ev->data.scalar.anchor;
+        case YAML_SEQUENCE_START_EVENT:
+                return ev->data.sequence_start.anchor;
+        case YAML_MAPPING_START_EVENT:
+                return ev->data.mapping_start.anchor;
+        default:
+                return false;
+        }
 }
 
 typedef struct Scan {
@@ -168,7 +174,7 @@ static int scan_event(const Doc *d, Scan *s, const yaml_event_t *ev, Error *e) {
         s->documents += ev->type == YAML_DOCUMENT_START_EVENT;
         s->depth += ev->type == YAML_SEQUENCE_START_EVENT || ev->type == YAML_MAPPING_START_EVENT;
         s->depth -= ev->type == YAML_SEQUENCE_END_EVENT || ev->type == YAML_MAPPING_END_EVENT;
-        s->anchors += anchor_of(ev) != NULL;
+        s->anchors += has_anchor(ev);
         s->end = ev->type == YAML_STREAM_END_EVENT;
         if (s->documents > 1)
                 return error_at(d, &ev->start_mark, NULL, e, "expected one document, but a second one starts here");
@@ -260,9 +266,9 @@ static int walk_node(Walk *w, int id, int depth) {
                 return walk_error(w, node, "nested more than %d deep once its aliases are followed", DEPTH_MAX);
         if (++w->nodes > NODES_MAX || w->bytes > BYTES_MAX)
                 return walk_error(w, node, "too large once its aliases are followed");
-        return node->type == YAML_SCALAR_NODE     ? walk_scalar(w, node)
-               : node->type == YAML_SEQUENCE_NODE ? walk_list(w, node, depth)
-                                                  : walk_mapping(w, node, depth);
+        if (node->type == YAML_SCALAR_NODE)
+                return walk_scalar(w, node);
+        return node->type == YAML_SEQUENCE_NODE ? walk_list(w, node, depth) : walk_mapping(w, node, depth);
 }
 
 /* libcyaml: has it the shape of the table? */
@@ -418,9 +424,9 @@ static int wrong_shape(const Doc *d, const Row *row, const Path *at, Error *e) {
                 return doc_error(d, at, e, "expected %s (got '%s')", expected,
                                  quotable(scalar(node), got, sizeof(got)));
         }
-        const char *got = !node || node->type == YAML_SCALAR_NODE ? "nothing"
-                        : node->type == YAML_SEQUENCE_NODE          ? "a list"
-                                                                    : "a mapping";
+        const char *got = "nothing";
+        if (node && node->type != YAML_SCALAR_NODE)
+                got = node->type == YAML_SEQUENCE_NODE ? "a list" : "a mapping";
         return doc_error(d, at, e, "expected %s (got %s)", expected, got);
 }
 

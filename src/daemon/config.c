@@ -541,7 +541,7 @@ static int record_load(Loader *l, const Path *at, const Table *table, const Slot
                         r = value_load(l, &place, row, row->def, record);
                 r = r ?: row_load(l, &place, row, slots ? &slots[i] : NULL, record);
         }
-        return r ?: table->check ? table->check(l, at, slots, record) : 0;
+        return r || !table->check ? r : table->check(l, at, slots, record);
 }
 
 /* Checks that span options */
@@ -771,8 +771,9 @@ static int load_text(Loader *l, const char *file, const Buf *text) {
 int config_load(const char *path, Config **ret, Error *e) {
         const char *file = path ?: DEFAULT_FILE;
         _cleanup_buf_ Buf text = BUF_NULL;
-        int r = read_file(file, &text, e);
-        if (r < 0 && (path || r != -ENOENT))
+        bool absent = !path && access(file, F_OK) < 0 && errno == ENOENT;
+        int r = absent ? 0 : read_file(file, &text, e);
+        if (r < 0)
                 return r;
         _cleanup_(config_freep) Config *c = calloc(1, sizeof(*c));
         if (!c || !(c->priv = calloc(1, sizeof(*c->priv))))
