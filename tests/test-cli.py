@@ -361,10 +361,11 @@ class CliTest(unittest.TestCase):
             t.type("/help\n")
             t.expect("/bye")
             t.expect(">>> ")
-            t.type("Again\n")
+            t.type('"""\nAgain\n\nand again"""\n')
             t.expect("fine.")
             t.expect(">>> ")
-            self.assertEqual(len(self.last("/api/chat")["messages"]), 2)
+            self.assertEqual([m["content"] for m in self.last("/api/chat")["messages"]],
+                             ["You are a clock.", "Again\n\nand again"])
             t.type("\x04")
             self.assertEqual(t.wait(), 0)
         path = os.path.join(self.dir.name, "zerollama", "history")

@@ -238,7 +238,8 @@ static char *read_block(Chat *c, char *first, bool *ret_interrupted) {
                         c->continued = false;
                         return buf_take(&b);
                 }
-                buf_putc(&b, '\n');
+                if (n > 0 || c->continued) /* nothing after the opening one is no line */
+                        buf_putc(&b, '\n');
                 c->continued = true;
         }
         c->continued = false;
