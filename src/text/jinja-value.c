@@ -13,7 +13,7 @@
 #include "util/checked.h"
 
 #ifdef __SANITIZE_ADDRESS__
-enum { CHUNK_MIN = 0, CHUNK_MAX = 0 };
+enum { CHUNK_MIN = 0, CHUNK_MAX = 1 };
 #else
 enum { CHUNK_MIN = 8 << 10, CHUNK_MAX = 1 << 20 };
 #endif
@@ -69,7 +69,7 @@ void jinja_leave(Run *r) {
 }
 
 static void heap_grow(Run *r, size_t n) {
-        size_t size = MAX(n, CLAMP(r->memory, (size_t)CHUNK_MIN, (size_t)CHUNK_MAX));
+        size_t size = MAX(n, MIN(r->memory + CHUNK_MIN, (size_t)CHUNK_MAX));
         Chunk *c = calloc(1, sizeof(*c) + size);
         if (!c)
                 jinja_fail(r, -ENOMEM, "out of memory");
