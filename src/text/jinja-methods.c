@@ -297,9 +297,13 @@ static size_t find_last(Run *r, const String *s, const String *sub, size_t to) {
         if (sub->len > to)
                 return SIZE_MAX;
         for (size_t at = to - sub->len + 1; at-- > 0;) {
-                if ((at & 63) == 0)
-                        jinja_charge(r, 1);
-                if (sub->len == 0 || (s->data[at] == sub->data[0] && memcmp(s->data + at, sub->data, sub->len) == 0))
+                if (sub->len == 0)
+                        return at;
+                jinja_charge(r, (at & 63) == 0);
+                if (s->data[at] != sub->data[0])
+                        continue;
+                jinja_scan(r, sub->len);
+                if (memcmp(s->data + at, sub->data, sub->len) == 0)
                         return at;
         }
         return SIZE_MAX;
@@ -541,7 +545,7 @@ static Value format_argument(Run *r, const Args *a, const String *name, size_t *
                 return a->v[at];
         }
         for (size_t i = 0; i < a->n_named; i++)
-                if (jinja_compare_bytes(r, a->named[i].name, name) == 0)
+                if (jinja_same(r, a->named[i].name, name))
                         return a->named[i].value;
         jinja_fail(r, -EINVAL, "the format's value '%.*s' is not given", (int)MIN(name->len, (size_t)100), name->data);
 }
@@ -728,7 +732,6 @@ static const Builtin string_methods[] = {
 /* Lists. */
 
 static size_t find_item(Run *r, const List *l, Value v) {
-        jinja_charge(r, l->n / 16);
         for (size_t i = 0; i < l->n; i++)
                 if (jinja_equal(r, l->items[i], v))
                         return i;
@@ -791,7 +794,6 @@ static Value list_index(Run *r, Value self, const Args *a) {
 
 static Value list_count(Run *r, Value self, const Args *a) {
         int64_t n = 0;
-        jinja_charge(r, self.list->n / 16);
         for (size_t i = 0; i < self.list->n; i++)
                 n += jinja_equal(r, self.list->items[i], a->v[0]);
         return jinja_int(n);

@@ -11,6 +11,7 @@
 
 #include "text/jinja.h"
 #include "util/checked.h"
+#include "util/str.h"
 
 #ifdef __SANITIZE_ADDRESS__
 enum { CHUNK_MIN = 0, CHUNK_MAX = 1 };
@@ -39,11 +40,13 @@ void jinja_fail(Run *r, int code, const char *fmt, ...) {
                         column = 1;
                 }
         }
-        char text[sizeof(r->error->text)];
+        char text[sizeof(r->error->text) - 64]; /* leaves room for what stands before it */
+        bool bad;
         va_list ap;
         va_start(ap, fmt);
         vsnprintf(text, sizeof(text), fmt, ap);
         va_end(ap);
+        text[utf8_valid_prefix(text, strlen(text), &bad)] = 0; /* it may have been cut inside a character */
         r->code = error_set(r->error, code, "chat template line %zu, column %zu: %s", line, column, text);
         longjmp(r->escape, 1);
 }
@@ -234,28 +237,30 @@ bool jinja_is_space(uint32_t c) {
                (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
-static bool is_stripped(uint32_t c, const String *chars) {
+static bool is_stripped(Run *r, uint32_t c, const String *chars) {
         if (!chars)
                 return jinja_is_space(c);
-        for (const char *p = chars->data; p < chars->data + chars->len;)
-                if (jinja_next_char(&p) == c)
-                        return true;
-        return false;
+        const char *p = chars->data, *end = p + chars->len;
+        bool found = false;
+        while (p < end && !found)
+                found = jinja_next_char(&p) == c;
+        jinja_scan(r, (size_t)(p - chars->data));
+        return found;
 }
 
 Value jinja_strip(Run *r, Value s, const String *chars, bool left, bool right) {
         const char *a = s.s->data, *b = a + s.s->len, *p;
-        while (left && a < b && (p = a, is_stripped(jinja_next_char(&p), chars)))
+        while (left && a < b && (p = a, is_stripped(r, jinja_next_char(&p), chars)))
                 a = p;
         while (right && a < b) {
                 for (p = b - 1; (*p & 0xc0) == 0x80; p--)
                         ;
                 const char *at = p;
-                if (!is_stripped(jinja_next_char(&p), chars))
+                if (!is_stripped(r, jinja_next_char(&p), chars))
                         break;
                 b = at;
         }
-        jinja_charge(r, (s.s->len - (size_t)(b - a)) * (chars ? chars->len : 1) / 64);
+        jinja_scan(r, s.s->len - (size_t)(b - a));
         Value v = jinja_string(r, a, (size_t)(b - a));
         v.safe = s.safe;
         return v;
@@ -333,16 +338,25 @@ void jinja_append(Run *r, Value list, Value item) {
         l->items[l->n++] = item;
 }
 
-Value *jinja_get(Run *r, const Dict *d, Value key) {
+bool jinja_same(Run *r, const String *a, const String *b) {
+        return a->len == b->len && jinja_compare_bytes(r, a, b) == 0;
+}
+
+Value *jinja_get_name(Run *r, const Dict *d, const String *name) {
         jinja_charge(r, d->n / 16);
         for (size_t i = 0; i < d->n; i++)
-                if (jinja_equal(r, d->entries[i].key, key))
+                if (d->entries[i].key.kind == VALUE_STRING && jinja_same(r, d->entries[i].key.s, name))
                         return &d->entries[i].value;
         return NULL;
 }
 
-Value *jinja_get_name(Run *r, const Dict *d, const String *name) {
-        return jinja_get(r, d, (Value){.kind = VALUE_STRING, .s = name});
+Value *jinja_get(Run *r, const Dict *d, Value key) {
+        if (key.kind == VALUE_STRING)
+                return jinja_get_name(r, d, key.s);
+        for (size_t i = 0; i < d->n; i++)
+                if (jinja_equal(r, d->entries[i].key, key))
+                        return &d->entries[i].value;
+        return NULL;
 }
 
 void jinja_set(Run *r, Dict *d, Value key, Value value) {
@@ -459,7 +473,7 @@ static bool equal_dicts(Run *r, const Dict *a, const Dict *b) {
 static bool equal_inside(Run *r, Value a, Value b) {
         switch (a.kind) {
         case VALUE_STRING:
-                return a.s->len == b.s->len && jinja_compare_bytes(r, a.s, b.s) == 0;
+                return jinja_same(r, a.s, b.s);
         case VALUE_LIST:
         case VALUE_TUPLE:
                 return equal_lists(r, a.list, b.list);
@@ -476,6 +490,7 @@ static bool equal_inside(Run *r, Value a, Value b) {
 }
 
 bool jinja_equal(Run *r, Value a, Value b) {
+        jinja_charge(r, 1);
         if (jinja_is_number(a) && jinja_is_number(b))
                 return a.kind == VALUE_FLOAT || b.kind == VALUE_FLOAT ? jinja_as_float(a) == jinja_as_float(b)
                                                                       : order_numbers(a, b) == 0;
@@ -520,7 +535,6 @@ bool jinja_contains(Run *r, Value container, Value item) {
                        SIZE_MAX;
         case VALUE_LIST:
         case VALUE_TUPLE:
-                jinja_charge(r, container.list->n / 16);
                 for (size_t i = 0; i < container.list->n; i++)
                         if (jinja_equal(r, container.list->items[i], item))
                                 return true;

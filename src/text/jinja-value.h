@@ -153,6 +153,7 @@ Value jinja_string(Run *r, const char *data, size_t len);
 Value jinja_cstring(Run *r, const char *s);
 Value jinja_concat(Run *r, Value a, Value b);
 bool jinja_is(const String *s, const char *name);
+bool jinja_same(Run *r, const String *a, const String *b);
 int jinja_compare_bytes(Run *r, const String *a, const String *b);
 /* Characters (code points) of `n` bytes, and the byte where character `i` begins. */
 size_t jinja_count_chars(Run *r, const char *s, size_t n);
