@@ -738,6 +738,18 @@ static size_t find_item(Run *r, const List *l, Value v) {
         return SIZE_MAX;
 }
 
+/* Gives the list items of its own, with room for one more, so that they may be changed in place. */
+static List *own_items(Run *r, Value v) {
+        List *l = v.list;
+        Value *items = jinja_alloc(r, l->n + 1, sizeof(*items));
+        jinja_charge(r, l->n / 16);
+        if (l->n > 0)
+                memcpy(items, l->items, l->n * sizeof(*items));
+        l->items = items;
+        l->cap = l->n + 1;
+        return l;
+}
+
 static Value list_append(Run *r, Value self, const Args *a) {
         jinja_append(r, self, a->v[0]);
         return jinja_none();
@@ -751,19 +763,17 @@ static Value list_extend(Run *r, Value self, const Args *a) {
 }
 
 static Value list_insert(Run *r, Value self, const Args *a) {
-        List *l = self.list;
-        int64_t n = (int64_t)l->n, at = jinja_need_int(r, a->v[0], "the position");
+        List *l = own_items(r, self);
+        int64_t n = (int64_t)l->n++, at = jinja_need_int(r, a->v[0], "the position");
         at = CLAMP(at < 0 ? at + n : at, 0, n);
-        jinja_append(r, self, a->v[1]);
-        jinja_charge(r, l->n / 16);
         memmove(l->items + at + 1, l->items + at, (size_t)(n - at) * sizeof(Value));
         l->items[at] = a->v[1];
         return jinja_none();
 }
 
-static Value take_item(Run *r, List *l, size_t at) {
+static Value take_item(Run *r, Value list, size_t at) {
+        List *l = own_items(r, list);
         Value v = l->items[at];
-        jinja_charge(r, l->n / 16);
         memmove(l->items + at, l->items + at + 1, (l->n - at - 1) * sizeof(v));
         l->n--;
         return v;
@@ -774,14 +784,14 @@ static Value list_pop(Run *r, Value self, const Args *a) {
         at += at < 0 ? n : 0;
         if (at < 0 || at >= n)
                 jinja_fail(r, -EINVAL, "pop: there is no such item");
-        return take_item(r, self.list, (size_t)at);
+        return take_item(r, self, (size_t)at);
 }
 
 static Value list_remove(Run *r, Value self, const Args *a) {
         size_t at = find_item(r, self.list, a->v[0]);
         if (at == SIZE_MAX)
                 jinja_fail(r, -EINVAL, "remove: there is no such item");
-        take_item(r, self.list, at);
+        take_item(r, self, at);
         return jinja_none();
 }
 
@@ -800,8 +810,7 @@ static Value list_count(Run *r, Value self, const Args *a) {
 }
 
 static Value list_reverse(Run *r, Value self, const Args *a) {
-        jinja_charge(r, self.list->n / 16);
-        reverse(self.list);
+        reverse(own_items(r, self));
         return jinja_none();
 }
 
@@ -816,7 +825,7 @@ static Value list_sort(Run *r, Value self, const Args *a) {
 }
 
 static Value list_clear(Run *r, Value self, const Args *a) {
-        self.list->n = 0;
+        *self.list = (List){0};
         return jinja_none();
 }
 
@@ -996,7 +1005,7 @@ static Value function_list(Run *r, Value self, const Args *a) {
 
 /* A joiner is a function that yields nothing the first time, then its separator: its list of what is still to come. */
 static Value joiner_call(Run *r, Value self, const Args *a) {
-        return self.list->n > 1 ? take_item(r, self.list, 0) : self.list->items[0];
+        return self.list->n > 1 ? take_item(r, self, 0) : self.list->items[0];
 }
 
 static Value function_joiner(Run *r, Value self, const Args *a) {

@@ -262,9 +262,9 @@ static Value slice_string(Run *r, const String *s, int64_t start, int64_t n, int
 }
 
 static Value slice_list(Run *r, Value v, int64_t start, int64_t n, int64_t step) {
-        Value part = jinja_list(r, (size_t)MAX(n, 0));
+        Value part = step == 1 && n > 0 ? jinja_sub_list(r, v, (size_t)start, (size_t)n) : jinja_list(r, 0);
         part.kind = v.kind;
-        for (; n > 0; n--, start += step)
+        for (; step != 1 && n > 0; n--, start += step)
                 jinja_append(r, part, v.list->items[start]);
         return part;
 }

@@ -58,7 +58,7 @@ void jinja_charge(Run *r, size_t steps) {
 }
 
 void jinja_scan(Run *r, size_t bytes) {
-        jinja_charge(r, bytes / 64);
+        jinja_charge(r, bytes / 16);
 }
 
 void jinja_enter(Run *r) {
@@ -323,7 +323,6 @@ Value jinja_function(Run *r, const Builtin *b, Value self) {
         return (Value){.kind = VALUE_FUNCTION, .function = f};
 }
 
-/* Growing copies: somebody may be iterating over the old items. */
 void jinja_append(Run *r, Value list, Value item) {
         List *l = list.list;
         jinja_charge(r, 1);
@@ -340,6 +339,12 @@ void jinja_append(Run *r, Value list, Value item) {
 
 bool jinja_same(Run *r, const String *a, const String *b) {
         return a->len == b->len && jinja_compare_bytes(r, a, b) == 0;
+}
+
+Value jinja_sub_list(Run *r, Value v, size_t from, size_t n) {
+        Value part = jinja_list(r, 0);
+        *part.list = (List){.items = v.list->items + from, .n = n, .cap = n};
+        return part;
 }
 
 Value *jinja_get_name(Run *r, const Dict *d, const String *name) {
@@ -580,10 +585,7 @@ Value jinja_iterate(Run *r, Value v) {
                 return list_of_chars(r, v.s);
         case VALUE_LIST:
         case VALUE_TUPLE:
-                l = jinja_list(r, v.list->n);
-                for (size_t i = 0; i < v.list->n; i++)
-                        jinja_append(r, l, v.list->items[i]);
-                return l;
+                return jinja_sub_list(r, v, 0, v.list->n);
         case VALUE_DICT:
                 l = jinja_list(r, v.dict->n);
                 for (size_t i = 0; i < v.dict->n; i++)
