@@ -130,13 +130,30 @@ static void test_bounds(void **state) {
 
 /* A conversation's worth of text, built piece by piece, must stay linear: quadratic, this needs gigabytes. */
 static void test_growing_text(void **state) {
-        static const char source[] = "{% set ns = namespace(x='') %}{% for i in range(50000) %}"
-                                     "{% set ns.x = ns.x + 'twenty characters...' %}{% endfor %}{{ ns.x | length }}";
+        static const char operators[] = "+~";
+        json_t *context = json_object();
+        for (const char *op = operators; *op; op++) {
+                _cleanup_buf_ Buf out = BUF_NULL;
+                Error e;
+                char source[256];
+                snprintf(source, sizeof(source),
+                         "{%% set ns = namespace(x='') %%}{%% for i in range(50000) %%}"
+                         "{%% set ns.x = ns.x %c 'twenty characters...' %%}{%% endfor %%}{{ ns.x | length }}", *op);
+                assert_int_equal(render(source, strlen(source), context, &out, &e), 0);
+                assert_string_equal(out.data, "1000000");
+        }
+        json_decref(context);
+}
+
+static void test_ranges(void **state) {
+        static const char source[] = "{{ range(9223372036854775806, 9223372036854775807) }}"
+                                     "{{ range(-9223372036854775807 - 1, 9223372036854775807, 9223372036854775807) }}"
+                                     "{{ range(3, 0, -9223372036854775807 - 1) }}{{ range(0, 3, 9223372036854775807) }}{{ range(2, 5, -1) }}";
         _cleanup_buf_ Buf out = BUF_NULL;
         Error e;
         json_t *context = json_object();
         assert_int_equal(render(source, strlen(source), context, &out, &e), 0);
-        assert_string_equal(out.data, "1000000");
+        assert_string_equal(out.data, "[9223372036854775806][-9223372036854775808, -1, 9223372036854775806][3][0][]");
         json_decref(context);
 }
 
@@ -235,7 +252,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_snippets),     cmocka_unit_test(test_units),       cmocka_unit_test(test_messages),
                 cmocka_unit_test(test_bounds),       cmocka_unit_test(test_growing_text), cmocka_unit_test(test_shared_text),
-                cmocka_unit_test(test_shared_lists), cmocka_unit_test(test_mutated),
+                cmocka_unit_test(test_shared_lists), cmocka_unit_test(test_ranges),
+                cmocka_unit_test(test_mutated),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -299,10 +299,11 @@ static Value eval_dict(Run *r, const Node *n) {
 }
 
 static Value eval_concat(Run *r, const Node *n) {
-        Text t = {0};
-        for (const Node *i = n->items; i; i = i->next)
-                jinja_put_str(r, &t, eval(r, i));
-        return jinja_text(r, &t);
+        Value text = jinja_str(r, eval(r, n->items));
+        for (const Node *i = n->items->next; i; i = i->next)
+                text = jinja_concat(r, text, jinja_str(r, eval(r, i)));
+        text.safe = false;
+        return text;
 }
 
 static Value eval_binary(Run *r, const Node *n) {

@@ -968,6 +968,14 @@ const Builtin *jinja_find_method(Value v, const String *name) {
 
 /* Functions. */
 
+/* How many numbers there are from `start` to before `stop`. */
+static uint64_t count_range(int64_t start, int64_t stop, int64_t step) {
+        if (step > 0 ? start >= stop : start <= stop)
+                return 0;
+        uint64_t span = step > 0 ? (uint64_t)stop - (uint64_t)start : (uint64_t)start - (uint64_t)stop;
+        return (span - 1) / (step > 0 ? (uint64_t)step : -(uint64_t)step) + 1;
+}
+
 static Value function_range(Run *r, Value self, const Args *a) {
         if (a->n < 1 || a->n > 3 || a->n_named > 0)
                 jinja_fail(r, -EINVAL, "range takes one to three numbers");
@@ -976,14 +984,12 @@ static Value function_range(Run *r, Value self, const Args *a) {
         int64_t step = a->n > 2 ? jinja_need_int(r, a->v[2], "range's step") : 1;
         if (step == 0)
                 jinja_fail(r, -EINVAL, "range's step cannot be zero");
-        Value list = jinja_list(r, 0);
-        for (int64_t i = start; step > 0 ? i < stop : i > stop;) {
-                if (list.list->n >= JINJA_MAX_RANGE)
-                        jinja_fail(r, -E2BIG, "a range has more than %d items", JINJA_MAX_RANGE);
-                jinja_append(r, list, jinja_int(i));
-                if (__builtin_add_overflow(i, step, &i))
-                        break;
-        }
+        uint64_t n = count_range(start, stop, step);
+        if (n > JINJA_MAX_RANGE)
+                jinja_fail(r, -E2BIG, "a range has more than %d items", JINJA_MAX_RANGE);
+        Value list = jinja_list(r, n);
+        for (uint64_t i = 0; i < n; i++)
+                jinja_append(r, list, jinja_int((int64_t)((uint64_t)start + i * (uint64_t)step)));
         return list;
 }
 
