@@ -127,6 +127,44 @@ static void test_models(void **state) {
         check_model("babyllama105-q4_0");
 }
 
+/* SentencePiece vocabularies against Hugging Face's ids (tests/data/make-tokenizer-cases.py): the first spells unknown
+ * characters in bytes, the second has one unknown token for a run of them. */
+static void check_recorded(const char *model, const char *gguf) {
+        skip_without(gguf);
+        _cleanup_(tokenizer_freep) Tokenizer *t = load(gguf);
+        char path[4096];
+        const char *dir = getenv("top_srcdir");
+        snprintf(path, sizeof(path), "%s/tests/data/tokenizer-cases.json", dir ? dir : ".");
+        json_t *all = json_load_file(path, JSON_ALLOW_NUL, NULL), *row, *id;
+        assert_non_null(all);
+        size_t set = 0, i, j, wrong = 0;
+        json_array_foreach(json_object_get(all, "sets"), i, row)
+                if (strcmp(json_string_value(row), model) == 0)
+                        set = i + 1;
+        assert_true(set > 0);
+        json_array_foreach(json_object_get(all, "cases"), i, row) {
+                json_t *text = json_array_get(row, 0), *want = json_array_get(row, set);
+                _cleanup_free_ int32_t *ids = NULL;
+                size_t n;
+                assert_int_equal(tokenizer_encode(t, json_string_value(text), json_string_length(text), 0, &ids, &n), 0);
+                bool equal = n == json_array_size(want);
+                json_array_foreach(want, j, id)
+                        equal = equal && ids[j] == json_integer_value(id);
+                if (!equal)
+                        print_message("%s, case %zu: '%s'\n", model, i, json_string_value(text));
+                wrong += !equal;
+        }
+        json_decref(all);
+        assert_true(i > 300);
+        assert_int_equal(wrong, 0);
+}
+
+static void test_recorded(void **state) {
+        (void)state;
+        check_recorded("stories260K", "models/stories260K-f32.gguf");
+        check_recorded("babyllama105", "models/babyllama105-f16.gguf");
+}
+
 /* A GGUF file of metadata alone. */
 typedef struct Writer {
         Buf body;
@@ -328,6 +366,7 @@ int main(void) {
                 cmocka_unit_test(test_llama_spm),
                 cmocka_unit_test(test_phi3),
                 cmocka_unit_test(test_models),
+                cmocka_unit_test(test_recorded),
                 cmocka_unit_test(test_bpe_defaults),
                 cmocka_unit_test(test_refused_bpe),
                 cmocka_unit_test(test_refused),
