@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <time.h>
 #include <jansson.h>
 
@@ -389,6 +390,42 @@ static void test_megabytes_spm(void **state) {
                 encode_megabyte(t, units[j]);
 }
 
+/* Threads that share a tokenizer, each meeting every word for the first time, agree with one that has it alone. */
+typedef struct Reader {
+        pthread_t thread;
+        const Tokenizer *t;
+        int32_t *ids;
+        size_t n;
+} Reader;
+
+static const char shared_text[] = "The quick brown fox can't jump over 1234 lazy dogs, nor we'll. \xe4\xbd\xa0\xe5\xa5\xbd";
+
+static void *read_shared(void *arg) {
+        Reader *r = arg;
+        return (void *)(intptr_t)tokenizer_encode(r->t, shared_text, sizeof(shared_text) - 1, 0, &r->ids, &r->n);
+}
+
+static void test_threads(void **state) {
+        (void)state;
+        skip_without("tokenizers/gpt2/tokenizer.json");
+        _cleanup_(tokenizer_freep) Tokenizer *alone = gpt2("gpt-2"), *t = gpt2("gpt-2");
+        size_t n;
+        _cleanup_free_ int32_t *want = encode(alone, shared_text, sizeof(shared_text) - 1, 0, &n);
+        Reader readers[4];
+        for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
+                readers[i] = (Reader){.t = t};
+                assert_int_equal(pthread_create(&readers[i].thread, NULL, read_shared, &readers[i]), 0);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
+                void *code;
+                assert_int_equal(pthread_join(readers[i].thread, &code), 0);
+                assert_null(code);
+                assert_int_equal(readers[i].n, n);
+                assert_memory_equal(readers[i].ids, want, n * sizeof(*want));
+                free(readers[i].ids);
+        }
+}
+
 static void refused(const TokenizerSpec *spec, int code, const char *about) {
         Tokenizer *t = NULL;
         Error e = ERROR_NULL;
@@ -421,6 +458,10 @@ static void test_broken_spm(void **state) {
         v.tokens[4] = (TokenText){"<0x01>", 6};
         v.scores[5] = NAN;
         refused(&v.spec, -EINVAL, "score of token 5");
+        v.scores[5] = 0;
+        static char long_text[2000];
+        v.tokens[2] = (TokenText){long_text, sizeof(long_text)};
+        refused(&v.spec, -EINVAL, "token 2 is a special token of 2000 bytes");
 }
 
 /* Merges do not lead to "abc" here: "bc" comes first, and no merge joins a with it. Llama 3 takes it all the same. */
@@ -477,6 +518,7 @@ int main(void) {
                 cmocka_unit_test(test_round_trip_spm),
                 cmocka_unit_test(test_megabytes_bpe),
                 cmocka_unit_test(test_megabytes_spm),
+                cmocka_unit_test(test_threads),
                 cmocka_unit_test(test_broken_spm),
                 cmocka_unit_test(test_ignore_merges),
                 cmocka_unit_test(test_broken_bpe),

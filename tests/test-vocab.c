@@ -360,6 +360,61 @@ static void test_refused(void **state) {
         refused(&w, -EINVAL, "tokenizer.ggml.model");
 }
 
+/* A vocabulary with bytes flipped is refused or makes a tokenizer that works on any text; nothing crashes. */
+static void use(const Tokenizer *t) {
+        static const char text[] = "Once upon a time <s> \xf0\x9f\xa6\x99\xff\xe2\x96\x81</s><0x41>";
+        int32_t *ids = NULL;
+        size_t n = 0;
+        int r = tokenizer_encode(t, text, sizeof(text), TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &ids, &n);
+        _cleanup_buf_ Buf out = BUF_NULL;
+        for (size_t i = 0; i < n; i++)
+                assert_in_range(ids[i], 0, tokenizer_n_tokens(t) - 1);
+        if (r == 0)
+                assert_int_equal(tokenizer_decode(t, ids, n, true, true, &out), 0);
+        else
+                assert_int_equal(r, -EINVAL);
+        free(ids);
+}
+
+static void write_file(const char *path, const char *data, size_t len) {
+        FILE *f = fopen(path, "we");
+        assert_non_null(f);
+        assert_int_equal(fwrite(data, 1, len, f), len);
+        assert_int_equal(fclose(f), 0);
+}
+
+static void test_flipped(void **state) {
+        (void)state;
+        Writer w = {0};
+        bpe_keys(&w, "gpt-2");
+        add_zeros(&w, "token_type", GGUF_I32, 4);
+        add_u32(&w, "eos_token_id", 3);
+        _cleanup_buf_ Buf file = BUF_NULL;
+        buf_put(&file, "GGUF\3\0\0\0\0\0\0\0\0\0\0", 16);
+        buf_put(&file, &w.n_keys, 8);
+        buf_put(&file, w.body.data, w.body.len);
+        buf_deinit(&w.body);
+        char path[] = "test-vocab-XXXXXX";
+        close(mkstemp(path));
+        int loaded = 0;
+        for (size_t bit = 16 * 8; bit < file.len * 8; bit++) {
+                _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+                file.data[bit / 8] ^= (char)(1 << bit % 8);
+                write_file(path, file.data, file.len);
+                file.data[bit / 8] ^= (char)(1 << bit % 8);
+                Error e = ERROR_NULL;
+                if (load_file(path, &t, &e) == 0) {
+                        use(t);
+                        loaded++;
+                } else {
+                        assert_true(e.text[0]);
+                }
+        }
+        unlink(path);
+        print_message("%d of %zu load\n", loaded, (file.len - 16) * 8);
+        assert_true(loaded > 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_gpt2),
@@ -370,6 +425,7 @@ int main(void) {
                 cmocka_unit_test(test_bpe_defaults),
                 cmocka_unit_test(test_refused_bpe),
                 cmocka_unit_test(test_refused),
+                cmocka_unit_test(test_flipped),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,7 +104,7 @@ void pretokenizer_free(Pretokenizer *p) {
 }
 
 PretokenizerScratch *pretokenizer_scratch_new(const Pretokenizer *p) {
-        return (PretokenizerScratch *)pcre2_match_data_create(1, NULL);
+        return (PretokenizerScratch *)pcre2_match_data_create_from_pattern(p->code, NULL);
 }
 
 void pretokenizer_scratch_free(PretokenizerScratch *s) {
