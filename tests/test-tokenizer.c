@@ -1,6 +1,6 @@
-/* Tokenizers: byte-level BPE against ids recorded from Hugging Face's `tokenizers` (tests/data/make-tokenizer-cases.py),
- * SPM on vocabularies small enough to work out by hand, round trips of random bytes, special tokens that must not be
- * injected, hostile lengths, and broken vocabularies. The real SPM vocabularies are in test-vocab.c. */
+/* Tokenizers: byte-level BPE against ids recorded from Hugging Face's `tokenizers` (data/make-tokenizer-cases.py), SPM
+ * on vocabularies small enough to work out by hand, round trips of random bytes, special tokens that must not be
+ * injected, hostile lengths, threads, and broken vocabularies. The real SPM vocabularies are in test-vocab.c. */
 #include "unit.h"
 
 #include <errno.h>
@@ -148,21 +148,23 @@ static void check_set(const Tokenizer *t, const char *name, unsigned flags) {
                         set = i + 1;
         assert_true(set > 0);
         json_array_foreach(json_object_get(all, "cases"), i, row) {
-                json_t *text = json_array_get(row, 0), *want = json_array_get(row, set);
+                json_t *text_json = json_array_get(row, 0), *want = json_array_get(row, set);
+                const char *text = json_string_value(text_json);
+                size_t len = json_string_length(text_json);
                 /* Twice: the second time, words are known. */
                 for (int again = 0; again < 2; again++) {
-                        _cleanup_free_ int32_t *ids = encode(t, json_string_value(text), json_string_length(text), flags, &n);
+                        _cleanup_free_ int32_t *ids = encode(t, text, len, flags, &n);
                         bool equal = n == json_array_size(want);
                         json_array_foreach(want, j, id)
                                 equal = equal && ids[j] == json_integer_value(id);
                         if (!equal)
-                                print_message("%s: case %zu: '%s'\n", name, i, json_string_value(text));
+                                print_message("%s: case %zu: '%s'\n", name, i, text);
                         wrong += !equal;
                         _cleanup_buf_ Buf back = BUF_NULL;
                         assert_int_equal(tokenizer_decode(t, ids, n, true, true, &back), 0);
-                        assert_int_equal(back.len, json_string_length(text));
-                        if (back.len > 0)
-                                assert_memory_equal(back.data, json_string_value(text), back.len);
+                        assert_int_equal(back.len, len);
+                        if (len > 0)
+                                assert_memory_equal(back.data, text, len);
                 }
         }
         assert_true(i > 300);
@@ -263,13 +265,13 @@ static void test_spm_merges(void **state) {
         for (int again = 0; again < 2; again++) {
                 assert_ids(t, "", TOKENIZE_ADD_SPECIAL, IDS(1));
                 assert_ids(t, "a", TOKENIZE_ADD_SPECIAL, IDS(1, 10));
-                assert_ids(t, "ab", 0, IDS(11));           /* ab by -3, then with the mark by -8 */
-                assert_ids(t, "abc", 0, IDS(10, 8));       /* bc by -2 comes first: then only mark and a are left to join */
-                assert_ids(t, "bcab", 0, IDS(3, 8, 7));    /* no token of bc and a */
+                assert_ids(t, "ab", 0, IDS(11));          /* ab by -3, then with the mark by -8 */
+                assert_ids(t, "abc", 0, IDS(10, 8));      /* bc by -2 is first: only mark and a are left to join */
+                assert_ids(t, "bcab", 0, IDS(3, 8, 7));   /* no token of bc and a */
                 assert_ids(t, "aab", 0, IDS(10, 7));
                 assert_ids(t, "a  b", 0, IDS(10, 3, 3, 5));
                 assert_ids(t, "a" MARK "b", 0, IDS(10, 3, 5));
-                assert_ids(t, "axyzb", 0, IDS(10, 0, 5));  /* unknown characters in a row are one unknown token */
+                assert_ids(t, "axyzb", 0, IDS(10, 0, 5)); /* unknown characters in a row are one unknown token */
                 assert_ids(t, "a\xffx b", 0, IDS(10, 0, 3, 5));
                 assert_ids(t, "a</s>b", TOKENIZE_PARSE_SPECIAL, IDS(10, 2, 3, 5));
                 assert_ids(t, "a</s>b", 0, IDS(10, 0, 5));
@@ -315,7 +317,8 @@ static void test_user_defined(void **state) {
 
 /* Every byte string comes back as it was; an SPM text only where it has no U+2581. */
 static void round_trip(const Tokenizer *t, const char *name) {
-        static const char *const bits[] = {"a", "ab", " ", "  ", "\n", "\xc3\xa9", "\xf0\x9f\xa6\x99", "\xe2\x96", "'s", "7", "\xff", ""};
+        static const char *const bits[] = {"a",        "ab", " ", "  ",   "\n", "\xc3\xa9", "\xf0\x9f\xa6\x99",
+                                           "\xe2\x96", "'s", "7", "\xff", ""};
         unsigned seed = (unsigned)time(NULL);
         print_message("%s: seed %u\n", name, seed);
         srand(seed);
@@ -368,7 +371,8 @@ static void encode_megabyte(const Tokenizer *t, const char *unit) {
         assert_memory_equal(back.data, text, len);
 }
 
-static const char *const units[] = {"a", " ", "\n", "\r\n ", "1", "=", "\xe7\x9a\x84", "\xff", "<|", "ab", " \xc2\xa0", "'"};
+static const char *const units[] = {"a",    " ",  "\n", "\r\n ",    "1", "=", "\xe7\x9a\x84",
+                                    "\xff", "<|", "ab", " \xc2\xa0", "'"};
 
 static void test_megabytes_bpe(void **state) {
         (void)state;
@@ -398,7 +402,7 @@ typedef struct Reader {
         size_t n;
 } Reader;
 
-static const char shared_text[] = "The quick brown fox can't jump over 1234 lazy dogs, nor we'll. \xe4\xbd\xa0\xe5\xa5\xbd";
+static const char shared_text[] = "The quick brown fox can't jump over 1234 lazy dogs. \xe4\xbd\xa0\xe5\xa5\xbd";
 
 static void *read_shared(void *arg) {
         Reader *r = arg;

@@ -143,15 +143,16 @@ static void check_recorded(const char *model, const char *gguf) {
                         set = i + 1;
         assert_true(set > 0);
         json_array_foreach(json_object_get(all, "cases"), i, row) {
-                json_t *text = json_array_get(row, 0), *want = json_array_get(row, set);
+                json_t *text_json = json_array_get(row, 0), *want = json_array_get(row, set);
+                const char *text = json_string_value(text_json);
                 _cleanup_free_ int32_t *ids = NULL;
                 size_t n;
-                assert_int_equal(tokenizer_encode(t, json_string_value(text), json_string_length(text), 0, &ids, &n), 0);
+                assert_int_equal(tokenizer_encode(t, text, json_string_length(text_json), 0, &ids, &n), 0);
                 bool equal = n == json_array_size(want);
                 json_array_foreach(want, j, id)
                         equal = equal && ids[j] == json_integer_value(id);
                 if (!equal)
-                        print_message("%s, case %zu: '%s'\n", model, i, json_string_value(text));
+                        print_message("%s, case %zu: '%s'\n", model, i, text);
                 wrong += !equal;
         }
         json_decref(all);

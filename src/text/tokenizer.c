@@ -115,7 +115,8 @@ static int load_token(Tokenizer *t, const TokenizerSpec *spec, size_t i, Error *
         if (type == TOKEN_BYTE)
                 return load_byte_token(t, text, (int32_t)i, e);
         if (is_special(t->types[i]) && text.len > SPECIAL_MAX)
-                return error_set(e, -EINVAL, "token %zu is a special token of %zu bytes, which is too long", i, text.len);
+                return error_set(e, -EINVAL, "token %zu is a special token of %zu bytes, which is too long", i,
+                                 text.len);
         put_piece(t, t->types[i], text);
         return 0;
 }
