@@ -1,8 +1,6 @@
 /* The engine as the daemon meets it: over its socketpair, with real small models on the CPU. Both ends live on one
  * loop in this process. The references are the numpy results beside the models, and the engine's promise that what a
  * job says does not depend on what else is going on: neighbours, chunks, being pushed out, being posted again. */
-#include "config.h" /* memmem() */
-
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>

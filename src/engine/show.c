@@ -1,6 +1,4 @@
 /* Showing a model file; see show.h. Keys are those of the Ollama API's /api/show. */
-#include "config.h" /* memmem() */
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
