@@ -25,8 +25,6 @@
  *
  * Failing. Only recording can fail, for want of memory; `error` belongs to the caller's thread and is never cleared.
  * What was queued before is still executed. */
-#include "config.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
