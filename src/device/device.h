@@ -98,8 +98,8 @@ typedef struct SampleParams {
         const float *bias;       /* dev [n_bias], added to the logits; -INFINITY forbids */
 } SampleParams;
 
-/* What was sampled. Alternatives beyond n_top have id -1. Log-probabilities are 0 where none were wanted and never below
- * -9999, which stands for the impossible: JSON has no infinity. */
+/* What was sampled. Alternatives beyond n_top have id -1. Log-probabilities are 0 where none were wanted and never
+ * below -9999, which stands for the impossible: JSON has no infinity. */
 typedef struct SampleOut {
         int32_t id;
         float logprob; /* natural log of the softmax of the unmodified logits at id */
