@@ -18,7 +18,7 @@ enum { JOBS_MAX = 256, ASIDE = 1000 /* ids of jobs that only keep others company
 
 typedef struct Result {
         Buf text, ids, logprobs, top_ids, top_text, sent_after; /* sent_after: u64 bytes of text after each id */
-        uint32_t starts, ends, prompt_tokens, completion_tokens;
+        uint32_t starts, ends, prompt_tokens, completion_tokens, cached_tokens;
         IpcFinish finish;
         uint32_t code; /* of FAIL */
         char error[512];
@@ -90,6 +90,7 @@ static void on_piece(Client *c, const IpcPiece *p) {
                 r->finish = (IpcFinish)p->finish;
                 r->prompt_tokens = p->prompt_tokens;
                 r->completion_tokens = p->completion_tokens;
+                r->cached_tokens = p->cached_tokens;
                 r->ends++;
                 ended(c);
         } else if ((int)p->id - 1 == c->plan->cancel && (int)(r->ids.len / 4) >= c->plan->cancel_after) {
@@ -327,6 +328,30 @@ static void test_preemption(void **state) {
         results_deinit(tight, N_PROMPTS);
 }
 
+/* A prompt that a user had before is taken from the cache, and changes nothing; another user's is computed anew. */
+static void test_prefix_cache(void **state) {
+        skip_without(STORIES);
+        static const char first[] = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw";
+        static const char longer[] = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big";
+        IpcJob jobs[] = {ask(first, 40), ask(first, 40), ask(longer, 40), ask(first, 40)};
+        Result r[4] = {0}, alone = {0};
+        jobs[3].uid = 99;
+        Plan p = {.model = test_data(STORIES), .n = 4, .jobs = jobs, .cancel = -1, .one_by_one = true};
+        run(&p, r);
+        assert_int_equal(r[0].cached_tokens, 0);
+        assert_int_equal(r[1].cached_tokens, (r[1].prompt_tokens - 1) / 32 * 32);
+        assert_true(r[1].cached_tokens >= 32);
+        assert_true(r[2].cached_tokens >= r[1].cached_tokens);
+        assert_int_equal(r[3].cached_tokens, 0);
+        assert_same(&r[0], &r[1]);
+        assert_same(&r[0], &r[3]);
+        Plan q = {.model = test_data(STORIES), .n = 1, .jobs = &jobs[2], .cancel = -1};
+        run(&q, &alone);
+        assert_same(&alone, &r[2]);
+        result_deinit(&alone);
+        results_deinit(r, 4);
+}
+
 /* Posted again after any of its tokens, a job completes the text it had begun. */
 static void test_resume(void **state) {
         skip_without(STORIES);
@@ -514,7 +539,7 @@ int main(void) {
         log_init("test-engine");
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_reference), cmocka_unit_test(test_neighbours), cmocka_unit_test(test_preemption),
-                cmocka_unit_test(test_resume),    cmocka_unit_test(test_stop),       cmocka_unit_test(test_limits),
+                cmocka_unit_test(test_prefix_cache), cmocka_unit_test(test_resume),    cmocka_unit_test(test_stop),       cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_cancel),    cmocka_unit_test(test_bias),       cmocka_unit_test(test_refusals),
                 cmocka_unit_test(test_no_model),  cmocka_unit_test(test_no_memory),
         };

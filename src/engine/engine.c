@@ -38,6 +38,7 @@ static void send_model_stats(Engine *e, const EngineModel *m, SchedLoad load, ui
                 .kv_pages = load.pages,
                 .prompt_tokens = m->counts.prompt_tokens,
                 .generation_tokens = m->counts.generation_tokens,
+                .cached_tokens = m->counts.cached_tokens,
         };
         ipc_send(&e->ipc, IPC_MODEL_STATS, &stats);
 }

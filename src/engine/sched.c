@@ -80,7 +80,7 @@ static void upload_bias(Sched *s, Seq *q) {
 
 static void upload_table(Sched *s, uint32_t slot) {
         int32_t *dev = (int32_t *)s->tables.data + (size_t)slot * s->kv.max_pages;
-        s->device->ops->upload(s->stream, dev, kv_table(&s->kv, slot), s->kv.used[slot] * sizeof(*dev));
+        s->device->ops->upload(s->stream, dev, kv_table(&s->kv, slot), s->kv.slots[slot].used * sizeof(*dev));
 }
 
 static void enter_slot(Sched *s, Seq *q, uint32_t slot) {
@@ -89,7 +89,7 @@ static void enter_slot(Sched *s, Seq *q, uint32_t slot) {
         list_append(&s->running, &q->node);
         s->n_running++;
         q->slot = (int32_t)slot;
-        q->enqueued = 0;
+        q->enqueued = kv_begin(&s->kv, slot, q->job->uid, q->ids, q->n_ids);
         q->length = q->n_ids;
         batch_put_tokens(&s->batch, s->stream, slot, q->ids, q->n_ids);
         if (q->params.n_bias > 0)
@@ -98,8 +98,10 @@ static void enter_slot(Sched *s, Seq *q, uint32_t slot) {
                 return;
         q->started = true;
         q->started_usec = now_usec();
-        fair_charge(&q->fair, q->n_prompt, 0);
+        q->n_cached = MIN(q->enqueued, q->n_prompt);
+        fair_charge(&q->fair, q->n_prompt - q->n_cached, 0);
         s->counts->prompt_tokens += q->n_prompt;
+        s->counts->cached_tokens += q->n_cached;
         s->handlers->started(q);
 }
 
@@ -219,6 +221,7 @@ static void take_token(Sched *s, Seq *q, const SampleOut *out) {
                 q->first_usec = now_usec();
         fair_charge(&q->fair, 0, 1);
         s->counts->generation_tokens += q->n_ids - before;
+        kv_remember(&s->kv, (uint32_t)q->slot, q->ids, MIN(q->enqueued, q->n_ids));
         s->handlers->progress(q);
 }
 

@@ -42,6 +42,7 @@ typedef struct Seq {
         int32_t slot; /* -1: none */
         uint32_t enqueued; /* positions whose rows were enqueued since it has this slot */
         uint32_t length;   /* tokens it will have when all that is enqueued is done */
+        uint32_t n_cached; /* tokens of the prompt that were in the cache */
         bool started;
         uint64_t queued_usec, started_usec, first_usec;
 } Seq;
