@@ -283,7 +283,7 @@ int sched_start(Sched *s, EventLoop *l, const SchedHandlers *handlers, void *own
         s->counts = counts;
         int r = event_add_defer(l, &s->pump, EVENT_PRIORITY_NORMAL, "schedule", on_pump);
         if (r >= 0)
-                r = event_add_io(l, &s->done, s->device->ops->eventfd(s->stream), EPOLLIN, EVENT_PRIORITY_HIGH,
+                r = event_add_io(l, &s->done, s->device->ops->eventfd(s->stream), EPOLLIN, EVENT_PRIORITY_NORMAL,
                                  "step done", on_done);
         return r;
 }
