@@ -14,7 +14,7 @@
 
 /* ---- a client with a plan ---- */
 
-enum { JOBS_MAX = 256, ASIDE = 1000 /* ids of jobs that only keep others company */ };
+enum { JOBS_MAX = 256 };
 
 typedef struct Result {
         Buf text, ids, logprobs, top_ids, top_text, sent_after; /* sent_after: u64 bytes of text after each id */
@@ -44,8 +44,6 @@ typedef struct Client {
         Plan *plan;
         Result *results;
         size_t n_posted, n_ended;
-        bool idle_seen; /* STATS without jobs came after the last one ended */
-        IpcModelState state;
         IpcModelStats stats;
 } Client;
 
@@ -275,8 +273,14 @@ static void test_reference(void **state) {
 /* ---- a job says the same whatever goes on around it ---- */
 
 static const char *const prompts[] = {
-        "Once upon a time", "", "The dog", "Lily and Tom went to the park. They saw a big tree and", "One day",
-        "She was so happy that she", "Tim had a red ball", "It was a sunny day. The little bird wanted to fly high in the sky, but",
+        "Once upon a time",
+        "",
+        "The dog",
+        "Lily and Tom went to the park. They saw a big tree and",
+        "One day",
+        "She was so happy that she",
+        "Tim had a red ball",
+        "It was a sunny day. The little bird wanted to fly high in the sky, but",
 };
 enum { N_PROMPTS = ARRAY_SIZE(prompts) };
 
@@ -294,11 +298,21 @@ static void test_neighbours(void **state) {
         IpcJob jobs[N_PROMPTS];
         Result alone[N_PROMPTS] = {0}, together[N_PROMPTS] = {0};
         make_jobs(jobs, 60);
-        Plan a = {.model = test_data(STORIES), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .one_by_one = true, .slots = 1};
+        Plan a = {.model = test_data(STORIES),
+                  .n = N_PROMPTS,
+                  .jobs = jobs,
+                  .cancel = -1,
+                  .one_by_one = true,
+                  .slots = 1};
         run(&a, alone);
         for (uint32_t batch = 5; batch <= 128; batch = batch * 4 - 3) {
-                Plan t = {.model = test_data(STORIES), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .slots = batch == 17 ? 3 : 8,
-                          .batch_tokens = batch, .threads = batch == 65 ? 3 : 1};
+                Plan t = {.model = test_data(STORIES),
+                          .n = N_PROMPTS,
+                          .jobs = jobs,
+                          .cancel = -1,
+                          .slots = batch == 17 ? 3 : 8,
+                          .batch_tokens = batch,
+                          .threads = batch == 65 ? 3 : 1};
                 run(&t, together);
                 for (size_t i = 0; i < N_PROMPTS; i++)
                         assert_same(&alone[i], &together[i]);
@@ -331,8 +345,10 @@ static void test_preemption(void **state) {
 /* A prompt that a user had before is taken from the cache, and changes nothing; another user's is computed anew. */
 static void test_prefix_cache(void **state) {
         skip_without(STORIES);
-        static const char first[] = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw";
-        static const char longer[] = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big";
+        static const char first[] = "Once upon a time, there was a little girl named Lily. She loved to play outside "
+                                    "in the park. One day, she saw";
+        static const char longer[] = "Once upon a time, there was a little girl named Lily. She loved to play outside "
+                                     "in the park. One day, she saw a big";
         IpcJob jobs[] = {ask(first, 40), ask(first, 40), ask(longer, 40), ask(first, 40)};
         Result r[4] = {0}, alone = {0};
         jobs[3].uid = 99;
@@ -378,7 +394,8 @@ static void test_resume(void **state) {
                         assert_int_equal(again[k].finish, first.finish);
                         assert_int_equal(again[k].completion_tokens, N);
                         assert_int_equal(n_ids(&again[k]), N - 1 - k);
-                        assert_string_equal(again[k].text.data ? again[k].text.data : "", first.text.data + jobs[k].text_sent);
+                        assert_string_equal(again[k].text.data ? again[k].text.data : "",
+                                            first.text.data + jobs[k].text_sent);
                         if (k + 1 < N)
                                 assert_memory_equal(again[k].ids.data, ids_of(&first) + k + 1, again[k].ids.len);
                 }
@@ -430,7 +447,8 @@ static void test_limits(void **state) {
         char longer[4096] = "";
         for (int i = 0; i < 200; i++)
                 strcat(longer, " and then she");
-        IpcJob jobs[] = {ask("Once", -1), ask("Once", 0), ask(longer, 5), ask(longer, 5), ask("Once", 3), ask("Once", 1000)};
+        IpcJob jobs[] = {ask("Once", -1), ask("Once", 0), ask(longer, 5),
+                         ask(longer, 5),  ask("Once", 3), ask("Once", 1000)};
         for (size_t i = 0; i < ARRAY_SIZE(jobs); i++)
                 jobs[i].ignore_eos = true;
         jobs[3].truncate = true;
@@ -538,10 +556,12 @@ static void test_no_memory(void **state) {
 int main(void) {
         log_init("test-engine");
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_reference), cmocka_unit_test(test_neighbours), cmocka_unit_test(test_preemption),
-                cmocka_unit_test(test_prefix_cache), cmocka_unit_test(test_resume),    cmocka_unit_test(test_stop),       cmocka_unit_test(test_limits),
-                cmocka_unit_test(test_cancel),    cmocka_unit_test(test_bias),       cmocka_unit_test(test_refusals),
-                cmocka_unit_test(test_no_model),  cmocka_unit_test(test_no_memory),
+                cmocka_unit_test(test_reference),  cmocka_unit_test(test_neighbours),
+                cmocka_unit_test(test_preemption), cmocka_unit_test(test_prefix_cache),
+                cmocka_unit_test(test_resume),     cmocka_unit_test(test_stop),
+                cmocka_unit_test(test_limits),     cmocka_unit_test(test_cancel),
+                cmocka_unit_test(test_bias),       cmocka_unit_test(test_refusals),
+                cmocka_unit_test(test_no_model),   cmocka_unit_test(test_no_memory),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -184,7 +184,8 @@ static int launch(Sched *s, Step *step) {
         model_forward(s->model, s->workspace, s->stream, &rows, &s->arena, index, step->n, &logits);
         if (step->n > 0) {
                 SampleOut *out = s->batch.out.data;
-                ops->sample(s->stream, out, logits, step->n, model_info(s->model)->n_vocab, index, &rows, s->batch.params);
+                ops->sample(s->stream, out, logits, step->n, model_info(s->model)->n_vocab, index, &rows,
+                            s->batch.params);
                 ops->download(s->stream, step->out, out, step->n * sizeof(*out));
         }
         return ops->mark(s->stream, &step->ticket);
@@ -317,14 +318,16 @@ static int new_buffer(Sched *s, const char *what, size_t n, size_t size, Buffer 
         size_t bytes;
         if (checked_mul(n, size, &bytes) && s->device->ops->buffer_new(s->device, bytes, ret) >= 0)
                 return 0;
-        return error_set(e, -ENOMEM, "not enough memory on %s for %s (%zu times %zu bytes)", s->device->name, what, n, size);
+        return error_set(e, -ENOMEM, "not enough memory on %s for %s (%zu times %zu bytes)", s->device->name, what, n,
+                         size);
 }
 
 static int new_arena(Sched *s, Error *e) {
         const SchedSpec *p = &s->spec;
         Dtype type = model_kv_type(s->model);
         size_t n_biases = (size_t)p->slots * SAMPLER_BIAS_MAX;
-        int r = new_buffer(s, "the KV cache", p->n_pages, model_kv_page_size(s->model, type, SCHED_PAGE_SIZE), &s->pages, e);
+        int r = new_buffer(s, "the KV cache", p->n_pages, model_kv_page_size(s->model, type, SCHED_PAGE_SIZE),
+                           &s->pages, e);
         if (r >= 0)
                 r = new_buffer(s, "block tables", (size_t)p->slots * max_pages(p), sizeof(int32_t), &s->tables, e);
         if (r >= 0)

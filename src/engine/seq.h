@@ -5,7 +5,7 @@
  * replayed through the same stages, with the bytes that were already delivered skipped, so that a sequence resumed
  * anywhere gives the same text as one that was never interrupted.
  *
- * finish leaves NONE once, in seq_replay() or seq_accept(); nothing is accepted after that. */
+ * finish leaves NONE once, in seq_set_prompt() (what was replayed was all) or seq_accept(); nothing comes after that. */
 #pragma once
 
 #include <stdbool.h>
