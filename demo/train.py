@@ -1,0 +1,143 @@
+"""Trains the demo model from nothing on one CPU core, in about half an hour.
+
+    python3 train.py --out build/run
+
+Writes tokenizer.json and model.pt (weights, configuration, log) to --out, and
+overwrites model.pt as it goes, so an interrupted run leaves a usable model.
+The text comes from corpus.py; the same seed gives the same text.
+"""
+import argparse
+import json
+import os
+import time
+from dataclasses import asdict
+
+import torch
+
+import corpus
+import tokenizer
+from model import Config, Llama
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--out", required=True)
+    p.add_argument("--steps", type=int, default=2600)
+    p.add_argument("--batch", type=int, default=8, help="windows per step")
+    p.add_argument("--lr", type=float, default=4e-3)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler)")
+    p.add_argument("--save-every", type=int, default=200)
+    return p.parse_args()
+
+
+def windows(tok, seed, length):
+    """Endless (ids, targets) windows: whole documents side by side, padded with <|endoftext|>.
+
+    A target of -1 costs nothing: padding, and what the user and the system say.
+    """
+    pool = []
+    source = corpus.documents(seed)
+    while True:
+        while len(pool) < 64:
+            ids, learn = tokenizer.encode_document(tok, next(source))
+            if len(ids) < length:
+                pool.append((ids + [0], learn + [False]))
+        ids, learn = pool.pop(0)
+        ids, learn = list(ids), list(learn)
+        for i, (more, _) in enumerate(pool):
+            if len(ids) + len(more) <= length + 1:
+                more, wanted = pool[i]
+                ids += more
+                learn += wanted
+                pool[i] = None
+        pool = [p for p in pool if p]
+        ids += [0] * (length + 1 - len(ids))
+        learn += [False] * (length + 1 - len(learn))
+        ids = torch.tensor(ids)
+        yield ids[:-1], torch.where(torch.tensor(learn[1:]), ids[1:], -1)
+
+
+def batch_of(source, n):
+    ids, targets = zip(*(next(source) for _ in range(n)))
+    return torch.stack(ids), torch.stack(targets)
+
+
+def optimizers(model, lr):
+    """Muon for the matrices inside the blocks, AdamW for the embedding and the norms."""
+    inner = [p for p in model.blk.parameters() if p.ndim == 2]
+    other = [p for p in model.parameters() if not any(p is q for q in inner)]
+    return (torch.optim.Muon(inner, lr=lr, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(other, lr=lr, betas=(0.9, 0.98), weight_decay=0.0))
+
+
+def rate(step, steps):
+    """Warm up, hold, then go down to almost nothing over the second half."""
+    if step < 50:
+        return (step + 1) / 50
+    left = 1 - step / steps
+    return min(1.0, max(left / 0.6, 0.01))
+
+
+@torch.no_grad()
+def validate(model, tok, context, autocast, n=12):
+    ids, targets = batch_of(windows(tok, 999, context), n)
+    with autocast():
+        return sum(model.loss(ids[i:i + 4], targets[i:i + 4]).item() for i in range(0, n, 4)) / (n // 4)
+
+
+def save(args, cfg, model, log):
+    torch.save({"config": asdict(cfg), "weights": model.state_dict(), "log": log}, os.path.join(args.out, "model.part"))
+    os.replace(os.path.join(args.out, "model.part"), os.path.join(args.out, "model.pt"))
+
+
+def main():
+    args = arguments()
+    torch.set_num_threads(1)
+    torch.manual_seed(args.seed)
+    os.makedirs(args.out, exist_ok=True)
+    began = time.time()
+    cfg = Config()
+    tok = tokenizer.train(corpus.documents(args.seed + 1000), 30000, cfg.vocab)
+    tok.save(os.path.join(args.out, "tokenizer.json"))
+    model = Llama(cfg)
+    if args.compile:
+        model.hidden = torch.compile(model.hidden)
+    print("parameters", sum(p.numel() for p in model.parameters()), "tokenizer ready after %.0f s" % (time.time() - began), flush=True)
+
+    def autocast():
+        return torch.autocast("cpu", dtype=torch.bfloat16)
+
+    opts = optimizers(model, args.lr)
+    source = windows(tok, args.seed, cfg.context // 2)
+    log, mean, width, tokens = [], None, 2 * args.batch, 0
+    for step in range(args.steps):
+        for o in opts:
+            for g in o.param_groups:
+                g["lr"] = args.lr * rate(step, args.steps)
+        if step == int(args.steps * 0.7):  # short windows are cheaper; long ones teach the later positions
+            source, width = windows(tok, args.seed + 1, cfg.context), args.batch
+        ids, targets = batch_of(source, width)
+        with autocast():
+            loss = model.loss(ids, targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for o in opts:
+            o.step()
+            o.zero_grad(set_to_none=True)
+        tokens += ids.numel()
+        mean = loss.item() if mean is None else 0.95 * mean + 0.05 * loss.item()
+        if (step + 1) % 50 == 0:
+            took = time.time() - began
+            log.append({"step": step + 1, "loss": round(mean, 4), "seconds": round(took)})
+            print("step %d loss %.4f  %.0f s  %.0f tokens/s" % (step + 1, mean, took, tokens / took), flush=True)
+        if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
+            log[-1]["validation"] = round(validate(model, tok, cfg.context, autocast), 4)
+            print("validation loss", log[-1]["validation"], flush=True)
+            save(args, cfg, model, log)
+    with open(os.path.join(args.out, "log.json"), "w") as f:
+        json.dump(log, f, indent=1)
+
+
+if __name__ == "__main__":
+    main()
