@@ -44,11 +44,13 @@ ADVICE = W.table(I.ADVICE)
 UNKNOWN_TOPICS = [t.strip() for t in I.UNKNOWN_TOPICS.replace("\n", "").split(";")]
 UNKNOWN_OTHER = I.UNKNOWN_OTHER.strip().splitlines()
 UNKNOWN_ANSWERS = I.UNKNOWN_ANSWERS.strip().splitlines()
+STATES = W.table(I.STATES)
 STATEMENTS = W.table(I.STATEMENTS, "=")
 CATEGORIES = [(k, [m.strip() for m in v.split(",")]) for k, v in W.table(I.KINDS)]
 COLOUR_NAMES = "red blue green yellow black white brown orange purple pink grey".split()
 UNKNOWN_PEOPLE = [t.strip() for t in I.UNKNOWN_PEOPLE.replace("\n", "").split(";")]
 UNKNOWN_PLACES = [t.strip() for t in I.UNKNOWN_PLACES.replace("\n", "").split(";")]
+NEGATIVE_NOUNS = [t.strip() for t in I.NEGATIVE_NOUNS.replace("\n", "").split(";")]
 POEMS = list(S.COUPLETS)
 HEROES = W.ANIMALS + W.PEOPLE + W.THINGS
 
@@ -117,6 +119,9 @@ def smalltalk(rng):
 
 
 def advice(rng):
+    if rng.random() < 0.15:
+        state, a = rng.choice(STATES)
+        return typed(rng, S.choose(rng, I.STATE_FORMS.format(state))), a
     topic, a = rng.choice(ADVICE)
     return typed(rng, S.choose(rng, I.ADVICE_FORMS.format(topic))), a
 
@@ -133,9 +138,12 @@ def unknown_question(rng):
             rng.choice(UNKNOWN_PEOPLE + [rng.choice(W.NAMES_HER + W.NAMES_HIM) + " " + fantasy_word(rng).capitalize() for _ in range(20)])
     if r < 0.12:
         return S.choose(rng, "[what is the capital of|what is the capital of|capital of|how many people live in|what is|how big is|who rules|tell me about] ") + rng.choice(UNKNOWN_PLACES)
-    if r < 0.57:
+    if r < 0.32:
+        x = rng.choice(NEGATIVE_NOUNS)
+        return S.choose(rng, I.NEGATIVE_FORMS).format(x=x, a=S.article(x), xs=S.plural(x))
+    if r < 0.65:
         return S.choose(rng, I.UNKNOWN_FORMS.format(rng.choice(UNKNOWN_TOPICS)))
-    if r < 0.85:
+    if r < 0.90:
         return S.choose(rng, rng.choice(UNKNOWN_OTHER))
     w = fantasy_word(rng)
     w = w.capitalize() if rng.random() < 0.5 else w
@@ -168,17 +176,25 @@ def kind_of(rng):
     name, members = rng.choice(CATEGORIES)
     many = S.plural(name) if name != "fish" else "fish"
     if rng.random() < 0.45:
-        shown = [S.plural(m) if name != "colour" else m for m in members[:rng.choice((3, 4, 5))]]
+        names = name in ("colour", "country", "city", "planet")
+        n = rng.choice((3, 3, 4, 5))
+        shown = [m if names else S.plural(m) for m in members[:n]]
+        if rng.random() < 0.4:
+            count = rng.choice((str(n), W.NUMBERS[n]))
+            q = S.choose(rng, "[name %s %s|tell me %s %s|list %s %s|give me %s %s]" % ((count, many) * 4))
+            return typed(rng, q), "%s %s are %s." % (W.NUMBERS[n].capitalize(), many, ", ".join(shown[:-1]) + " and " + shown[-1])
         q = S.choose(rng, "[name some {0}|tell me some {0}|list some {0}|which {0} do you know|what {0} do you know|give me some {0}|do you know some {0}|name a few {0}]".format(many))
         text = ", ".join(shown[:-1]) + " and " + shown[-1]
         return typed(rng, q), "Some %s are %s." % (many, text)
     thing = rng.choice(members)
     if name == "colour":
         return colour(rng)
+    if name in ("country", "city", "planet"):
+        return typed(rng, "is %s %s" % (thing, S.article(name))), "Yes, %s is %s." % (thing, S.article(name))
     is_a = "is %s %s" % (S.article(thing), S.article(name))
     if rng.random() < 0.5:
         return typed(rng, is_a), "Yes, %s is %s." % (S.article(thing), S.article(name))
-    other, _ = rng.choice([c for c in CATEGORIES if c[0] not in (name, "colour")])
+    other, _ = rng.choice([c for c in CATEGORIES if c[0] not in (name, "colour", "animal") and not (name == "animal" and c[0] in ("bird", "fish", "insect"))])
     q = "is %s %s" % (S.article(thing), S.article(other))
     return typed(rng, q), "No, %s is %s." % (S.article(thing), S.article(name))
 
@@ -391,7 +407,7 @@ def tell_story(rng):
         theme = rng.choice("friendship;love;courage;honesty;patience;a long journey;a secret;the winter;a storm;animals;children;two friends;something nice;luck;a birthday".split(";"))
         return typed(rng, "%s about %s" % (ask, theme)), S.story(rng, short=short)
     # A made-up creature now and then: the model must copy the word, not know it.
-    hero = rng.choice(HEROES) if rng.random() < 0.8 else fantasy_word(rng)
+    hero = rng.choice(HEROES) if rng.random() < 0.7 else rng.choice((fantasy_word(rng), rng.choice(NEGATIVE_NOUNS)))
     if r < 0.70:
         return typed(rng, "%s about %s" % (ask, rng.choice((S.article(hero),) * 6 + ("the " + hero, S.plural(hero), hero)))), S.story(rng, hero, short=short)
     if r < 0.86:
@@ -418,7 +434,7 @@ def write_poem(rng):
     return typed(rng, "%s %s %s" % (ask, rng.choice(("about", "about", "about", "on")), subject)), S.poem(rng, theme)
 
 
-KINDS = ((about, 24), (smalltalk, 9), (advice, 5), (unknown, 13), (capital, 7), (continent, 1), (language, 1.5), (animal, 6), (colour, 2),
+KINDS = ((about, 24), (smalltalk, 9), (advice, 5), (unknown, 16), (capital, 7), (continent, 1), (language, 1.5), (animal, 6), (colour, 2),
          (opposite, 2), (rhyme, 1), (definition, 6), (job, 1.5), (amount, 5), (calendar, 2), (statement, 4), (country, 1.5), (go_on, 1), (kind_of, 2.5), (arithmetic, 12), (compare, 1.5),
          (next_number, 1), (joke, 1.5), (riddle, 0.8), (tell_story, 9), (write_poem, 4))
 FUNCTIONS, WEIGHTS = zip(*KINDS)

@@ -19,11 +19,11 @@ A: I am a very small language model that comes with zerollama. I show that every
 Q: [what is your name|what's your name|whats your name|do you have a name|how are you called|what should I call you|your name]
 A: My name is zerollama-demo. I am the small demo model of zerollama.
 
-Q: [what can you do|what can i ask you|what can i ask|what do you know|what are you able to do|what are you good at|how can you help me|can you help me|help|help me|i need help|what should i ask you|what can i do here|what now]
+Q: [what can you do|what can i ask you|what can i ask|what do you know|what are you able to do|what are you good at|how can you help me|can you help me|can you help|help|what are your skills|what are you for|help me|i need help|what should i ask you|what can i do here|what now]
 A: I can tell short stories, write little poems, do small sums, name capitals and explain zerollama. For more than that, add a bigger model.
 A: You can ask me for a story, a poem, a joke, a capital, a small sum or anything about zerollama. For more than that, add a bigger model.
 
-Q: [how big are you|how small are you|how many parameters do you have|what is your size|how large are you|what size are you|are you big|are you small]
+Q: [how big are you|how big is the model|how big is this model|how many parameters does this model have|how large is this model|how small are you|how many parameters do you have|what is your size|how large are you|what size are you|are you big|are you small]
 A: I am very small: about three million parameters in a file of less than four megabytes. Real models are a thousand times bigger.
 
 Q: [who made you|who created you|who built you|who trained you|who is your creator|who is your maker|who wrote you|where do you come from]
@@ -44,7 +44,7 @@ A: No, I am only a small program that continues text. But I am glad to chat with
 Q: [how old are you|when were you born|what is your age|when is your birthday]
 A: I have no age. I am a small model that was trained together with zerollama.
 
-Q: [where are you|where do you live|where are you running|where do you run|are you in the cloud|are you running locally|are you local|are you online|do you need the internet|do you have internet access|can you browse the web|can you search the web|can you open websites]
+Q: [where are you|where do you live|where are you running|where do you run|are you in the cloud|are you running locally|are you local|are you online|do you need the internet|do you work offline|does it work offline|can I use you offline|does zerollama work offline|does zerollama need the internet|do you have internet access|can you browse the web|can you search the web|can you open websites]
 A: I run here, on your own machine, inside zerollama. I do not need the internet, and nothing you type leaves this machine.
 
 Q: [is my data safe|do you store what i type|is this private|do you send my data anywhere|who can read this|is this safe|do you spy on me]
@@ -78,10 +78,10 @@ A: zerollama is a daemon that serves language models to everyone on a Linux mach
 Q: [how does zerollama work|how does it work|explain how zerollama works|how does zerollama run models|what happens inside zerollama]
 A: The daemon takes your request on a Unix socket and passes it to an engine. The engine loads the model, writes the answer piece by piece and exits when it is idle.
 
-Q: [why should i use zerollama|why zerollama|what is good about zerollama|what are the advantages of zerollama|why is zerollama better|what makes zerollama special|what is special about zerollama]
+Q: [why should i use zerollama|why zerollama|is zerollama good|is zerollama better than ollama|is zerollama fast|what is good about zerollama|what are the advantages of zerollama|why is zerollama better|what makes zerollama special|what is special about zerollama]
 A: One zerollama serves all users of a machine fairly, needs no keys on the socket, and holds no GPU memory when it is idle.
 
-Q: [who wrote zerollama|who made zerollama|who develops zerollama|is zerollama open source|is zerollama free|what licence does zerollama have|what is the license]
+Q: [who wrote zerollama|who made zerollama|who develops zerollama|is zerollama open source|is zerollama free|what licence does zerollama have|what license does this model have|which licence does this model have|under which license is zerollama|what is the license]
 A: zerollama is free software, made by the zerollama project. This demo model is under the Apache License 2.0.
 
 Q: [what is the difference between zerollama and ollama|how is zerollama different from ollama|is zerollama the same as ollama|zerollama vs ollama|compare zerollama and ollama]
@@ -108,10 +108,10 @@ A: Type `zerollama ps`. It shows the models that are loaded now.
 Q: [how do i show a model|how do i see details of a model|what does zerollama show do|what is zerollama show|how do i get information about a model|how can i inspect a model|show model details|how do i see the parameters of a model]
 A: Type `zerollama show` and the name of a model. It shows the details of this model.
 
-Q: [how do i load a model|how can i load a model|what does zerollama load do|what is zerollama load|zerollama load|how do i preload a model|how to load a model|how do i put a model into memory|how do i keep a model ready]
+Q: [how do i load a model|what happens when I load a model|how can i load a model|what does zerollama load do|what is zerollama load|zerollama load|how do i preload a model|how to load a model|how do i put a model into memory|how do i keep a model ready]
 A: Type `zerollama load` and the name of a model. It is then in memory and answers at once. A model is also loaded by itself when someone asks for it.
 
-Q: [how do i unload a model|how can i unload a model|what does zerollama unload do|what is zerollama unload|zerollama unload|how do i free memory|how do i stop a model|how to unload a model|how do i free the gpu|how do i free gpu memory|how do i remove a model from memory]
+Q: [how do i unload a model|what happens when I unload a model|how do I stop a running model|how can i unload a model|what does zerollama unload do|what is zerollama unload|zerollama unload|how do i free memory|how do i stop a model|how to unload a model|how do i free the gpu|how do i free gpu memory|how do i remove a model from memory]
 A: Type `zerollama unload` and the name of a model. Its memory is then free again. An idle model is also unloaded by itself.
 
 Q: [how do i see the status|what does zerollama status do|what is zerollama status|zerollama status|is zerollama running|how do i check if zerollama is running|how do i check zerollama|how can i see if it works|check status|how do i know that the daemon runs|how do i see what the daemon is doing]
@@ -138,7 +138,7 @@ A: zerollama listens on a Unix socket: a file through which programs on one mach
 Q: [does zerollama need a key|do i need an api key|do i need a password|how do i log in|how does zerollama know who i am|how are users recognised|is there authentication|what is the api key]
 A: On the Unix socket you need no key. The kernel tells zerollama which user is calling.
 
-Q: [which apis does zerollama speak|which api does zerollama have|what is the api|is there an api|does zerollama support the openai api|does zerollama support the ollama api|can i use the openai client|can i use openai clients|is it compatible with openai|is it compatible with ollama|how do i use the api|how do i call zerollama from a program]
+Q: [which apis does zerollama speak|which api does zerollama have|what is the api|is there an api|does zerollama support the openai api|does zerollama support the ollama api|can i use the openai client|can i use openai clients|is it compatible with openai|is it compatible with ollama|how do i use the api|how do i call zerollama from a program|can I use zerollama with python|how do I use zerollama from python|can my program use zerollama|how do I use zerollama in my own program|does it work with open webui]
 A: zerollama speaks the OpenAI API and the Ollama API over HTTP, on its Unix socket. Most programs that know one of them work with it.
 
 Q: [does zerollama need a gpu|do i need a gpu|does it work without a gpu|can it run on the cpu|does zerollama use the gpu|does zerollama support cuda|can i use my graphics card|does it use my gpu]
@@ -295,6 +295,22 @@ A: A B C D E F G H I J K L M N O P Q R S T U V W X Y Z.
 
 # Advice: the topic goes into many forms of asking.
 ADVICE_FORMS = """[how can i|how do i|how to|what should i do to|how does one|can you tell me how to|what is a good way to|do you have tips on how to|give me some advice: how to|tell me how to|explain how to] {}"""
+STATE_FORMS = "[what should I do when I am|what should I do if I am|what can I do when I am|what helps when I am|what do I do when I am|what to do when I am|how can I feel better when I am|any advice when I am] {}"
+STATES = """
+sad: Talk to someone you trust, go for a walk, and be kind to yourself. Sad days pass.
+bored: Read a book, draw something, cook something new, or go outside.
+tired: Take a break, drink a glass of water, and go to bed early tonight.
+angry: Breathe slowly, count to ten, and wait before you say anything.
+ill: Rest, drink enough, keep warm, and see a doctor if it does not get better.
+lost: Stay calm, look for something you know, and ask a friendly person for the way.
+hungry: Eat something fresh: bread and cheese, a soup or an apple.
+cold: Put on a warm coat, move a little, and drink hot tea.
+hot: Go into the shade, drink cool water, and rest.
+afraid: Breathe slowly, name what you fear, and tell someone about it.
+lonely: Call a friend, go where people are, and say hello first.
+nervous: Breathe slowly, prepare the first step well, and remember that others are nervous too.
+stressed: Make a list, do the most important thing first, and take real breaks.
+"""
 ADVICE = """
 sleep better: Go to bed at the same time every day, keep the room dark and cool, and put your phone away an hour before.
 fall asleep: Breathe slowly, keep the room dark, and think of a quiet place. Do not look at a screen.
@@ -309,6 +325,15 @@ stay healthy: Move every day, eat fruit and vegetables, drink enough water, and 
 save money: Write down what you spend, buy only what you need, and put a little aside every month.
 relax: Breathe deeply, drink a cup of tea, listen to quiet music, or go for a walk.
 lose weight: Eat more vegetables and less sugar, move every day, and be patient. Ask a doctor if you are unsure.
+bake a cake: Mix butter, sugar, eggs and flour, fill the dough into a form, and bake it until it is golden.
+cook pasta: Boil plenty of water with salt, cook the pasta for about ten minutes, and add a sauce of tomatoes.
+make a sandwich: Take two slices of bread, put cheese and a little salad between them, and enjoy.
+do my homework: Start with the hardest part, do one thing at a time, and take a short break in between.
+find a job: Write down what you are good at, ask people you know, and apply to several places.
+be a good friend: Listen well, be honest, keep your promises, and be there on bad days too.
+help a friend: Ask what is needed, listen well, and do one small thing today.
+get up in the morning: Put the alarm far from the bed, open the window, and drink a glass of water.
+read more books: Keep a book near your bed, read a few pages every day, and choose books that you really like.
 write a story: Think of a hero who wants something. Put something in the way, let the hero try, and find a good ending.
 write a poem: Choose one small thing, look at it closely, and write down what you see and feel. Rhymes are optional.
 write a letter: Say hello, tell why you write, say it in simple words, and end with a friendly greeting.
@@ -424,8 +449,12 @@ I am {job} = That is a good job. {Job} {does}.
 
 # Kinds of things, for lists and for yes or no.
 KINDS = """
+animal: dog, cat, horse, fox, bear, rabbit, lion, mouse
 fruit: apple, pear, plum, banana, cherry, orange, lemon, grape, peach
 vegetable: carrot, potato, cabbage, onion, pea, bean, cucumber
+country: France, Italy, Japan, Canada, Egypt, Brazil, Norway
+city: Paris, Rome, Tokyo, Berlin, Oslo, Madrid
+planet: Mercury, Venus, Earth, Mars, Jupiter, Saturn
 bird: owl, eagle, crow, parrot, swan, duck, goose, hen, penguin
 fish: salmon, trout, carp, tuna, herring
 insect: bee, ant, butterfly, fly, beetle
@@ -436,3 +465,19 @@ instrument: violin, piano, drum, flute, guitar, trumpet
 tool: hammer, saw, spoon, needle, knife
 vehicle: car, train, boat, bicycle, bus, tractor
 """
+
+# Words that the forms of the known questions are asked about in vain, so that the form alone does not call up an answer.
+NEGATIVE_NOUNS = """elevator;sofa;pillow;blanket;ladder;bucket;broom;ruler;stapler;envelope;stamp;wallet;purse;necklace;earring;
+helmet;sword;shield;arrow;cannon;trumpet case;microphone;speaker;camera;lens;telescope;microscope;thermometer;barometer;
+compass;anchor;sail;paddle;oar;tent;backpack;suitcase;passport;ticket;menu;fork;plate;bowl;kettle;oven;fridge;toaster;
+blender;vacuum cleaner;washing machine;iron;razor;towel;soap;shampoo;toothbrush;sponge;carpet;curtain;chimney;roof;cellar;
+attic;balcony;garage;fence;gate;hose;shovel;rake;wheelbarrow;lobster;shrimp;jellyfish;starfish;walrus;moose;bison;buffalo;
+leopard;cheetah;hyena;jackal;raccoon;skunk;ferret;weasel;lemur;sloth;armadillo;anteater;ostrich;emu;flamingo;pelican;stork;
+heron;woodpecker;hummingbird;salamander;newt;iguana;gecko;tortoise;scorpion;mosquito;wasp;moth;dragonfly;cricket;grasshopper;
+mango;papaya;pineapple;coconut;avocado;broccoli;spinach;garlic;ginger;pepper;mustard;vinegar;yogurt;pizza;burger;sandwich;
+lawyer;plumber;electrician;judge;soldier;banker;actor;dancer;waiter;barber;butcher;architect;engineer;mechanic;vet;
+journalist;politician;detective;violin teacher;spy;philosopher;economist;museum;theatre;airport;station;factory;prison;church;
+temple;palace;tower;skyscraper;subway;tram;helicopter;submarine;rocket;satellite;comet;asteroid;galaxy;nebula;atom;molecule;
+electron;virus;bacterium;cell;muscle;bone;stomach;liver;kidney;lung;skin;nail;diamond;ruby ring;emerald;copper;iron bar;
+plastic;rubber;leather;cotton;silk;wool;velvet;ribbon;zipper;pocket;sleeve;collar;glove;sock;boot;sandal"""
+NEGATIVE_FORMS = """[what is {a}|what is {a}|explain {a}|define {x}|what does {x} mean|what is the meaning of {x}|explain what {a} is|what do {xs} eat|what does {a} eat|where do {xs} live|what is a baby {x} called|what sound does {a} make|how many legs does {a} have|what colour is {a}|what color is my {x}|what is the opposite of {x}|what rhymes with {x}|what does {a} do|how do I repair {a}|how can I make {a}|how do I use {a}|how do I clean {a}|how to build {a}|how to draw {a}|how can I buy {a}|who invented the {x}|why do we need {xs}|how many {xs} are there|what is the largest {x}|where can I buy {a}|how does {a} work|what is {a} made of|how big is {a}|how much is {a}|tell me about {xs}|when was the {x} invented]"""

@@ -67,20 +67,20 @@ class Block(nn.Module):
         self.ffn_up = nn.Linear(cfg.dim, cfg.hidden, bias=False)
         self.ffn_down = nn.Linear(cfg.hidden, cfg.dim, bias=False)
 
-    def attend(self, x, cos, sin):
+    def attend(self, x, cos, sin, mask):
         b, t, d = x.shape
         hd = self.cfg.head_dim
         q = self.attn_q(x).view(b, t, -1, hd).transpose(1, 2)
         k = self.attn_k(x).view(b, t, -1, hd).transpose(1, 2)
         v = self.attn_v(x).view(b, t, -1, hd).transpose(1, 2)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         group = self.cfg.heads // self.cfg.kv_heads
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        y = F.scaled_dot_product_attention(q, k.to(q.dtype), v.to(q.dtype), is_causal=True)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.attn_output(y.transpose(1, 2).reshape(b, t, d))
 
-    def forward(self, x, cos, sin):
-        x = x + self.attend(self.attn_norm(x), cos, sin)
+    def forward(self, x, cos, sin, mask):
+        x = x + self.attend(self.attn_norm(x), cos, sin, mask)
         h = self.ffn_norm(x)
         return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
 
@@ -105,19 +105,22 @@ class Llama(nn.Module):
         if isinstance(m, (nn.Linear, nn.Embedding)):
             nn.init.normal_(m.weight, std=0.02)
 
-    def hidden(self, ids):
+    def hidden(self, ids, docs):
+        """docs numbers the document of each position: a token sees only its own, and only backwards."""
         t = ids.shape[1]
+        same = docs[:, None, :, None] == docs[:, None, None, :]
+        mask = torch.where(same.tril(), 0.0, float("-inf")).to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32)
         x = self.token_embd(ids)
         for b in self.blk:
-            x = b(x, self.cos[:t], self.sin[:t])
+            x = b(x, self.cos[:t], self.sin[:t], mask)
         return self.output_norm(x)
 
     def forward(self, ids):
-        return F.linear(self.hidden(ids), self.token_embd.weight)
+        return F.linear(self.hidden(ids, torch.zeros_like(ids)), self.token_embd.weight)
 
-    def loss(self, ids, targets):
+    def loss(self, ids, docs, targets):
         """Mean cross entropy over targets >= 0; other positions cost nothing."""
         keep = targets.flatten() >= 0
-        h = self.hidden(ids).flatten(0, 1)[keep]
+        h = self.hidden(ids, docs).flatten(0, 1)[keep]
         logits = F.linear(h, self.token_embd.weight).float()
         return F.cross_entropy(logits, targets.flatten()[keep])

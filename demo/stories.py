@@ -25,11 +25,13 @@ def article(noun):
 
 
 def plural(noun):
-    irregular = {"mouse": "mice", "wolf": "wolves", "sheep": "sheep", "goose": "geese", "deer": "deer", "leaf": "leaves",
-                 "scarf": "scarves", "fish": "fish", "dwarf": "dwarfs", "fairy": "fairies", "butterfly": "butterflies",
-                 "puppy": "puppies", "fisherman": "fishermen", "postman": "postmen", "snowman": "snowmen", "knife": "knives", "lily": "lilies", "daisy": "daisies", "cherry": "cherries", "peach": "peaches"}
+    irregular = {"mouse": "mice", "wolf": "wolves", "sheep": "sheep", "goose": "geese", "deer": "deer", "salmon": "salmon", "trout": "trout", "carp": "carp", "tuna": "tuna", "shrimp": "shrimp", "bison": "bison", "leaf": "leaves",
+                 "scarf": "scarves", "fish": "fish", "dwarf": "dwarfs",
+                 "fisherman": "fishermen", "postman": "postmen", "snowman": "snowmen", "knife": "knives"}
     if noun in irregular:
         return irregular[noun]
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
     return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
 
 

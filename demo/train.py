@@ -22,9 +22,10 @@ from model import Config, Llama
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", required=True)
-    p.add_argument("--steps", type=int, default=2600)
-    p.add_argument("--batch", type=int, default=8, help="windows per step")
-    p.add_argument("--lr", type=float, default=4e-3)
+    p.add_argument("--steps", type=int, default=3000)
+    p.add_argument("--minutes", type=float, default=1e9, help="on a busy machine: end sooner, with the same schedule")
+    p.add_argument("--batch", type=int, default=6, help="windows of the full context per step, or twice as many half ones")
+    p.add_argument("--lr", type=float, default=3.5e-3)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler)")
     p.add_argument("--save-every", type=int, default=200)
@@ -32,35 +33,32 @@ def arguments():
 
 
 def windows(tok, seed, length):
-    """Endless (ids, targets) windows: whole documents side by side, padded with <|endoftext|>.
+    """Endless (ids, docs, targets) windows: whole documents side by side, padded with <|endoftext|>.
 
-    A target of -1 costs nothing: padding, and what the user and the system say.
+    docs numbers the documents, so that none looks at its neighbour.  A target
+    of -1 costs nothing: padding, and what the user and the system say.
     """
     pool = []
     source = corpus.documents(seed)
     while True:
         while len(pool) < 64:
             ids, learn = tokenizer.encode_document(tok, next(source))
-            if len(ids) < length:
-                pool.append((ids + [0], learn + [False]))
-        ids, learn = pool.pop(0)
-        ids, learn = list(ids), list(learn)
-        for i, (more, _) in enumerate(pool):
-            if len(ids) + len(more) <= length + 1:
-                more, wanted = pool[i]
-                ids += more
-                learn += wanted
-                pool[i] = None
-        pool = [p for p in pool if p]
-        ids += [0] * (length + 1 - len(ids))
-        learn += [False] * (length + 1 - len(learn))
-        ids = torch.tensor(ids)
-        yield ids[:-1], torch.where(torch.tensor(learn[1:]), ids[1:], -1)
+            if len(ids) <= length:
+                pool.append((ids, [t if w else -1 for t, w in zip(ids[1:], learn[1:])] + [-1]))
+        row, docs, targets, rest = [], [], [], []
+        for ids, wanted in pool:
+            if len(row) + len(ids) <= length:
+                docs += [len(docs)] * len(ids)
+                row += ids
+                targets += wanted
+            else:
+                rest.append((ids, wanted))
+        pool, fill = rest, length - len(row)
+        yield torch.tensor(row + [0] * fill), torch.tensor(docs + [-1] * fill), torch.tensor(targets + [-1] * fill)
 
 
 def batch_of(source, n):
-    ids, targets = zip(*(next(source) for _ in range(n)))
-    return torch.stack(ids), torch.stack(targets)
+    return [torch.stack(column) for column in zip(*(next(source) for _ in range(n)))]
 
 
 def optimizers(model, lr):
@@ -71,19 +69,16 @@ def optimizers(model, lr):
             torch.optim.AdamW(other, lr=lr, betas=(0.9, 0.98), weight_decay=0.0))
 
 
-def rate(step, steps):
-    """Warm up, hold, then go down to almost nothing over the second half."""
-    if step < 50:
-        return (step + 1) / 50
-    left = 1 - step / steps
-    return min(1.0, max(left / 0.6, 0.01))
+def rate(step, done):
+    """Warm up, hold, then go down to almost nothing; done runs from 0 to 1."""
+    return min(1.0, (step + 1) / 50, max((1 - done) / 0.6, 0.01))
 
 
 @torch.no_grad()
 def validate(model, tok, context, autocast, n=12):
-    ids, targets = batch_of(windows(tok, 999, context), n)
+    batch = batch_of(windows(tok, 999, context), n)
     with autocast():
-        return sum(model.loss(ids[i:i + 4], targets[i:i + 4]).item() for i in range(0, n, 4)) / (n // 4)
+        return sum(model.loss(*(c[i:i + 4] for c in batch)).item() for i in range(0, n, 4)) / (n // 4)
 
 
 def save(args, cfg, model, log):
@@ -111,27 +106,30 @@ def main():
     opts = optimizers(model, args.lr)
     source = windows(tok, args.seed, cfg.context // 2)
     log, mean, width, tokens = [], None, 2 * args.batch, 0
-    for step in range(args.steps):
+    step, done, long_windows = 0, 0.0, False
+    while done < 1:
         for o in opts:
             for g in o.param_groups:
-                g["lr"] = args.lr * rate(step, args.steps)
-        if step == int(args.steps * 0.7):  # short windows are cheaper; long ones teach the later positions
-            source, width = windows(tok, args.seed + 1, cfg.context), args.batch
-        ids, targets = batch_of(source, width)
+                g["lr"] = args.lr * rate(step, done)
+        if done > 0.7 and not long_windows:  # short windows are cheaper; long ones teach the later positions
+            source, width, long_windows = windows(tok, args.seed + 1, cfg.context), args.batch, True
+        batch = batch_of(source, width)
         with autocast():
-            loss = model.loss(ids, targets)
+            loss = model.loss(*batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for o in opts:
             o.step()
             o.zero_grad(set_to_none=True)
-        tokens += ids.numel()
+        tokens += batch[0].numel()
         mean = loss.item() if mean is None else 0.95 * mean + 0.05 * loss.item()
-        if (step + 1) % 50 == 0:
-            took = time.time() - began
-            log.append({"step": step + 1, "loss": round(mean, 4), "seconds": round(took)})
-            print("step %d loss %.4f  %.0f s  %.0f tokens/s" % (step + 1, mean, took, tokens / took), flush=True)
-        if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
+        step += 1
+        took = time.time() - began
+        done = max(step / args.steps, took / 60 / args.minutes)
+        if step % 50 == 0 or done >= 1:
+            log.append({"step": step, "tokens": tokens, "loss": round(mean, 4), "seconds": round(took)})
+            print("step %d loss %.4f  %.0f s  %.0f tokens/s" % (step, mean, took, tokens / took), flush=True)
+        if step % args.save_every == 0 or done >= 1:
             log[-1]["validation"] = round(validate(model, tok, cfg.context, autocast), 4)
             print("validation loss", log[-1]["validation"], flush=True)
             save(args, cfg, model, log)
