@@ -295,6 +295,20 @@ def rhyme(rng):
     return typed(rng, q), "%s rhymes with %s." % (w.capitalize(), r)
 
 
+def repeat(rng):
+    """Say it again: the shortest way to teach a network to copy, which names in stories need too."""
+    r = rng.random()
+    if r < 0.6:
+        bag = rng.choice((W.NAMES_HER + W.NAMES_HIM, W.NAMES_HER + W.NAMES_HIM, HEROES, NEGATIVE_NOUNS, COLOUR_NAMES, [fantasy_word(rng) for _ in range(8)]))
+        text = " ".join(rng.choice(bag) for _ in range(rng.choice((1, 2, 3, 4, 6, 8, 12))))
+    elif r < 0.8:
+        text = rng.choice(re.split(r"(?<=[.!?]) ", S.choose(rng, rng.choice(S.PLOTS).format(**S.cast(rng)))))
+    else:
+        text = " ".join(S.choose(rng, "{name} [met|saw|likes|helps|knows] {fname} the {fkind}.").format(**S.cast(rng)) for _ in range(rng.choice((1, 2, 3))))
+    ask = rng.choice(("repeat: ", "Repeat: ", "Repeat after me: ", "repeat after me: ", "Say: ", "say ", "Say ", "Please repeat: ", "Write: ", "Please say: "))
+    return ask + text, text
+
+
 def definition(rng):
     w, d = rng.choice(W.DEFINITIONS)
     bare = re.sub("^(an?|the) ", "", w)
@@ -341,7 +355,10 @@ def arithmetic(rng):
         return big_sum(rng)
     op = rng.choice(("plus", "plus", "plus", "minus", "times"))
     if op == "plus":
-        a, b = (rng.randrange(11), rng.randrange(11)) if rng.random() < 0.6 else (rng.randrange(21), rng.randrange(21))
+        a, b = rng.randrange(11), rng.randrange(11)
+        if rng.random() < 0.3:
+            a = rng.randrange(21)
+            b = rng.randrange(21 - a)
         value, sign = a + b, "+"
     elif op == "minus":
         a = rng.randrange(11) if rng.random() < 0.5 else rng.randrange(21)
@@ -435,7 +452,7 @@ def write_poem(rng):
 
 
 KINDS = ((about, 24), (smalltalk, 9), (advice, 5), (unknown, 16), (capital, 7), (continent, 1), (language, 1.5), (animal, 6), (colour, 2),
-         (opposite, 2), (rhyme, 1), (definition, 6), (job, 1.5), (amount, 5), (calendar, 2), (statement, 4), (country, 1.5), (go_on, 1), (kind_of, 2.5), (arithmetic, 12), (compare, 1.5),
+         (opposite, 2), (rhyme, 1), (repeat, 4), (definition, 6), (job, 1.5), (amount, 5), (calendar, 2), (statement, 4), (country, 1.5), (go_on, 1), (kind_of, 2.5), (arithmetic, 20), (compare, 1.5),
          (next_number, 1), (joke, 1.5), (riddle, 0.8), (tell_story, 9), (write_poem, 4))
 FUNCTIONS, WEIGHTS = zip(*KINDS)
 
@@ -510,9 +527,9 @@ def who_is_it(rng):
     text = S.choose(rng, (S.OPENINGS[0] + " " + rng.choice(S.SHORT_PLOTS)).format(**c))
     turns = [(typed(rng, S.choose(rng, "[tell me|write] a short story about " + S.article(hero))), text)]
     q, a = rng.choice((
+        ("[who else was in the story|whom did %s meet|who was the other one]" % c["name"], "%s met %s." % (c["name"], c["afkind"])),
         ("[what was the name of the %s|what is the %s called|who is the hero]" % (hero, hero), "The %s is called %s." % (hero, c["name"])),
-        ("[where did %s live|where was that|where does %s live]" % (c["name"], c["name"]), "%s lived %s." % (c["name"], c["place"])),
-        ("[who is %s|who was %s]" % (c["fname"], c["fname"]), "%s is the %s in the story." % (c["fname"], c["fkind"]))))
+        ("[where did %s live|where was that|where does %s live]" % (c["name"], c["name"]), "%s lived %s." % (c["name"], c["place"]))))
     turns.append((typed(rng, S.choose(rng, q)), a))
     return turns
 

@@ -73,82 +73,82 @@ OPENINGS = (
 PLOTS = (
     # something lost
     "One [morning|day], {name} lost {thing}. {He} looked under the bed, behind the door and in the grass, but it was "
-    "[nowhere|not there]. Then {name} met {afkind} named {fname}. \"[I can help you|Let us look together|Two can look better than one],\" said {fname}. "
+    "[nowhere|not there]. Then {name} met {afkind}. \"[I can help you|Let us look together|Two can look better than one],\" said the {fkind}. "
     "They [searched|looked] until the sun went down, and at last they found it [near the well|under a big leaf|in an old nest|beside the path]. "
     "{name} was so happy that {he} [danced|laughed|sang]. [From that day on, they were friends.|That evening they shared {food} and talked until the stars came out.]",
     # a fear
-    "{name} was afraid of {fear}. [Everyone knew it, and {name} was a little ashamed.|{He} told nobody about it.] One [evening|night], {he} heard {afkind} named {fname} "
-    "calling for help. {name} wanted to run away, but {he} took a deep breath and went to look. {fname} was stuck [in a hole|between two rocks|in the mud]. "
-    "{name} pulled and pulled until {fname} was free. \"You are very brave,\" said {fname}. \"I was afraid,\" said {name}, \"but you needed me.\" "
+    "{name} was afraid of {fear}. [Everyone knew it, and {name} was a little ashamed.|{He} told nobody about it.] One [evening|night], {he} heard {afkind} "
+    "calling for help. {name} wanted to run away, but {he} took a deep breath and went to look. The {fkind} was stuck [in a hole|between two rocks|in the mud]. "
+    "{name} pulled and pulled until the {fkind} was free. \"You are very brave,\" said the {fkind}. \"I was afraid,\" said {name}, \"but you needed me.\" "
     "[Since that night, {name} was not so afraid any more.|And that is what courage means.]",
     # sharing
-    "One [cold|rainy|windy] day, {name} had only {food} left to eat. Then {afkind} named {fname} knocked at the door. \"I am so hungry,\" said {fname}. "
-    "{name} thought for a moment. Then {he} [cut it in two|shared it] and gave {fname} the bigger half. [The next day|A week later], {fname} came back with a whole basket of food. "
-    "\"You shared with me when you had [little|almost nothing],\" said {fname}, \"so now I share with you.\" They ate together and were [happy|warm and happy].",
+    "One [cold|rainy|windy] day, {name} had only {food} left to eat. Then {afkind} knocked at the door. \"I am so hungry,\" said the {fkind}. "
+    "{name} thought for a moment. Then {he} [cut it in two|shared it] and gave the {fkind} the bigger half. [The next day|A week later], the {fkind} came back with a whole basket of food. "
+    "\"You shared with me when you had [little|almost nothing],\" said the {fkind}, \"so now I share with you.\" They ate together and were [happy|warm and happy].",
     # lost on the way
     "One day, {name} walked [too far|farther than ever before] and could not find the way home. It grew dark, and {he} began to [cry|worry]. "
-    "Then a [soft|kind|friendly] voice said, \"Follow the [stars|river|light], and I will walk with you.\" It was {fname}, {afkind} who knew every path. "
-    "Together they walked [through the night|over the hills|slowly and carefully], and {fname} told funny stories on the way. When the sun came up, {name} saw {his} home. "
-    "\"Thank you, {fname},\" said {name}. \"[With a friend, no way is too long|I was lost, and you found me].\"",
+    "Then a [soft|kind|friendly] voice said, \"Follow the [stars|river|light], and I will walk with you.\" It was {afkind} who knew every path. "
+    "Together they walked [through the night|over the hills|slowly and carefully], and the {fkind} told funny stories on the way. When the sun came up, {name} saw {his} home. "
+    "\"Thank you,\" said {name}. \"[With a friend, no way is too long|I was lost, and you found me].\"",
     # building
     "{name} wanted to build {build}. {He} worked all day, but in the evening it [fell apart|broke in two]. {name} was sad and wanted to give up. "
-    "\"Do not give up,\" said {fname} the {fkind}. \"[Let us try again, slowly this time|Let us find out why it broke].\" They [worked|thought and worked] together, "
+    "\"Do not give up,\" said {afkind}. \"[Let us try again, slowly this time|Let us find out why it broke].\" They [worked|thought and worked] together, "
     "and the second time they made it stronger. [At last it was ready|In the end it stood firm], and everybody came to look. {name} smiled and said, \"[The first try taught us how to do the second|Some things are easier with two].\"",
     # a race
-    "One day there was a big race. {name} ran as fast as {he} could and was [first|far ahead]. Then {he} saw that {fname} the {fkind} had fallen [in the mud|over a stone]. "
-    "{name} stopped and helped {fname} to get up. They reached the [end|goal] together, and both were last. But the people clapped for them [louder than for anyone else|for a long time]. "
-    "\"You lost the race,\" said {fname}, \"but you won a friend.\" [{name} thought that this was the better prize.|And {name} was very happy.]",
+    "One day there was a big race. {name} ran as fast as {he} could and was [first|far ahead]. Then {he} saw that {afkind} had fallen [in the mud|over a stone]. "
+    "{name} stopped and helped the {fkind} to get up. They reached the [end|goal] together, and both were last. But the people clapped for them [louder than for anyone else|for a long time]. "
+    "\"You lost the race,\" said the {fkind}, \"but you won a friend.\" [{name} thought that this was the better prize.|And {name} was very happy.]",
     # a seed
-    "One [spring|day], {name} found a [small|tiny|strange] seed and put it into the ground. Every day {he} gave it water, but nothing [grew|happened]. \"It is only a stone,\" said {fname} the {fkind}. "
+    "One [spring|day], {name} found a [small|tiny|strange] seed and put it into the ground. Every day {he} gave it water, but nothing [grew|happened]. \"It is only a stone,\" said {afkind}. "
     "But {name} was patient and went on. After [many days|three weeks], a green leaf came out of the ground. In summer it was a [beautiful|tall|golden] flower, and all the bees came to visit. "
-    "\"How did you do it?\" asked {fname}. \"I waited,\" said {name}, [\"and I did not give up.\"|\"and I gave it water every day.\"]",
+    "\"How did you do it?\" asked the {fkind}. \"I waited,\" said {name}, [\"and I did not give up.\"|\"and I gave it water every day.\"]",
     # a storm
-    "One night a great storm came. The wind was loud and the rain fell without end. {name} looked out of the window and saw [a small light|somebody] in the dark. It was {fname}, {afkind} who had lost {fhis} home. "
-    "\"Come in, [it is warm here|there is room for two],\" said {name}. {He} made [tea|soup] and gave {fname} a dry blanket. In the morning the storm was over. {name} and {fname} went out and built [a new home|the home again], "
+    "One night a great storm came. The wind was loud and the rain fell without end. {name} looked out of the window and saw [a small light|somebody] in the dark. It was {afkind} who had no home any more. "
+    "\"Come in, [it is warm here|there is room for two],\" said {name}. {He} made [tea|soup] and gave the {fkind} a dry blanket. In the morning the storm was over. {name} and the {fkind} went out and built [a new home|the home again], "
     "[stronger than before|right next door]. Since then they have been neighbours and good friends.",
     # learning
-    "{name} wanted to learn to {skill}. [The first day went badly|At first it was very hard], and some people laughed. But {fname}, an old {fkind}, said, \"[Try a little every day|Nobody is good at the beginning].\" "
+    "{name} wanted to learn to {skill}. [The first day went badly|At first it was very hard], and some people laughed. But an old {fkind} said, \"[Try a little every day|Nobody is good at the beginning].\" "
     "So {name} tried [every morning|again and again]. After a while it went better, and after a year {he} could {skill} better than anyone in the [village|land]. "
     "Then a small child came and said, \"I want to learn it too.\" {name} smiled and said, \"[Try a little every day|Nobody is good at the beginning], and I will help you.\"",
     # loneliness
     "{name} was [often alone|lonely] and wished for a friend. One day {he} wrote a letter: \"Whoever finds this, please come for tea.\" The wind took the letter and carried it [over the hills|far away]. "
-    "{name} waited one day, and two days, and three. On the fourth day somebody knocked. It was {afkind} with the letter in {fhis} hand. \"I am {fname},\" {fhe} said. \"Is the tea still warm?\" "
+    "{name} waited one day, and two days, and three. On the fourth day somebody knocked. It was {afkind} with the letter. \"I found this,\" said the {fkind}. \"Is the tea still warm?\" "
     "{name} laughed, and they talked [until the evening|for hours]. {He} was never lonely again.",
     # a present
-    "Tomorrow was the birthday of {fname} the {fkind}, and {name} had no present. {He} had no money, only {thing} that {he} loved very much. [All night {name} thought about it|{name} thought for a long time]. "
-    "In the morning {he} wrapped it in paper and gave it to {fname}. {fname} opened it and [was very glad|had tears in {fhis} eyes]. \"You gave me what you love most,\" said {fname}. "
+    "Tomorrow was the birthday of {his} friend, the {fkind}, and {name} had no present. {He} had no money, only {thing} that {he} loved very much. [All night {name} thought about it|{name} thought for a long time]. "
+    "In the morning {he} wrapped it in paper and gave it to the {fkind}. The {fkind} opened it and [was very glad|could not believe it]. \"You gave me what you love most,\" said the {fkind}. "
     "\"[No,|Not quite,]\" said {name}, \"what I love most is my friend.\"",
     # a strange noise
     "One night {name} heard a strange noise. [Knock, knock, knock|Tap, tap, tap]! \"[Is it a ghost|Is it a monster]?\" thought {name} and hid under the blanket. But the noise did not stop. "
-    "At last {name} took a [lamp|candle] and went to look. There stood {fname}, a [small|little|wet] {fkind}, in front of the door. \"I only wanted to ask for [some light|a cup of tea|a warm place],\" said {fname}. "
-    "{name} laughed and let {fname} in. \"[The dark makes small things big|Next time I will look first and be afraid later],\" said {name}.",
+    "At last {name} took a [lamp|candle] and went to look. There stood a [small|little|wet] {fkind} in front of the door. \"I only wanted to ask for [some light|a cup of tea|a warm place],\" said the {fkind}. "
+    "{name} laughed and let the {fkind} in. \"[The dark makes small things big|Next time I will look first and be afraid later],\" said {name}.",
     # a star
     "Every night {name} looked at the stars and made a wish. {He} wished to [see the whole world|fly|visit the moon]. One night a star fell [into the garden|from the sky] and said, \"I am lost. Can you help me to go home?\" "
     "{name} climbed the highest [hill|tree] and held the star up [high|to the sky]. A warm wind came and lifted both of them, high over the roofs and the [rivers|fields]. {name} saw everything from above. "
-    "When {he} woke up in the morning, there was [silver dust|a little light] on {his} hand. {He} smiled and told nobody but {fname} the {fkind}.",
+    "When {he} woke up in the morning, there was [silver dust|a little light] on {his} hand. {He} smiled and told nobody but {his} best friend, the {fkind}.",
     # winter
     "Winter was coming, and {name} had [not gathered any food|only a little wood for the fire]. All summer {he} had [sung and danced|played in the sun]. \"What shall I do now?\" {he} said. "
-    "{fname} the {fkind} heard it and opened the door. \"Come in,\" said {fname}. \"I have enough for two, and you know so many [songs|stories].\" So all winter long {name} [sang|told stories] while the snow fell, "
-    "and {fname} cooked soup. In spring {name} said, \"Next summer I will work with you, and then we will both sing.\"",
+    "But {afkind} heard it and opened the door. \"Come in,\" said the {fkind}. \"I have enough for two, and you know so many [songs|stories].\" So all winter long {name} [sang|told stories] while the snow fell, "
+    "and the {fkind} cooked soup. In spring {name} said, \"Next summer I will work with you, and then we will both sing.\"",
     # a river
-    "One day {name} came to a wide river. On the other side stood {afkind} named {fname} [and waved|and called]. \"I cannot come to you,\" called {name}. \"The water is too [deep|fast].\" "
-    "\"Then let us build a bridge,\" called {fname}. {name} put one stone into the water, and {fname} put one stone from the other side. They did so every day. "
+    "One day {name} came to a wide river. On the other side stood {afkind} [and waved|and called]. \"I cannot come to you,\" called {name}. \"The water is too [deep|fast].\" "
+    "\"Then let us build a bridge,\" called the {fkind}. {name} put one stone into the water, and the {fkind} put one stone from the other side. They did so every day. "
     "[In autumn|After a month], there was only one stone missing, and they laid it together. Since then [everyone can cross the river|it is called the Bridge of Friends].",
     # a secret
-    "{name} had a secret: every night {he} [painted pictures|wrote little songs|built tiny boats], but {he} never showed them to anyone. \"They are not good enough,\" {he} thought. One day the wind blew the door open, and {fname} the {fkind} looked in. "
-    "\"Did you make all this?\" asked {fname}. \"It is wonderful!\" {name} turned red. [The next day|Soon] the whole village came to see it. {name} learned that [a gift grows when you show it|it is good to share what you love].",
+    "{name} had a secret: every night {he} [painted pictures|wrote little songs|built tiny boats], but {he} never showed them to anyone. \"They are not good enough,\" {he} thought. One day the wind blew the door open, and {afkind} looked in. "
+    "\"Did you make all this?\" asked the {fkind}. \"It is wonderful!\" {name} turned red. [The next day|Soon] the whole village came to see it. {name} learned that [a gift grows when you show it|it is good to share what you love].",
     # the big and the small
-    "The others often laughed at {name} and said, \"You are too [small|slow|quiet] to help.\" One day {fname} the {fkind} fell into a deep hole, and nobody could reach {fname}. {name} came and [looked carefully|thought for a while]. "
-    "Then {he} tied a long rope to a tree and let it down. \"Hold on, {fname}!\" called {name}, and everybody pulled together. Soon {fname} stood in the sun again. "
-    "After that nobody laughed at {name} any more. \"[It is not size that counts|A good idea is stronger than a big arm],\" said {fname}.",
+    "The others often laughed at {name} and said, \"You are too [small|slow|quiet] to help.\" One day {afkind} fell into a deep hole, and nobody could help. {name} came and [looked carefully|thought for a while]. "
+    "Then {he} tied a long rope to a tree and let it down. \"Hold on!\" called {name}, and everybody pulled together. Soon the {fkind} stood in the sun again. "
+    "After that nobody laughed at {name} any more. \"[It is not size that counts|A good idea is stronger than a big arm],\" said the {fkind}.",
 )
 
 SHORT_PLOTS = (
-    "One day {he} found {thing} and gave it to {fname}, {afkind} who was very sad. {fname} smiled for the first time in weeks. {name} went home happy.",
-    "{name} wanted to {skill}, and everyone said it was too hard. {He} tried every day. After a year, {name} could do it, and {he} taught it to {fname} the {fkind}.",
-    "One evening {he} met {fname}, {afkind} with no place to sleep. {name} made room in {his} little house. From then on neither of them was alone.",
-    "{name} was afraid of {fear}. But when {fname} the {fkind} needed help, {name} went at once. After that {he} was not so afraid any more.",
-    "One day {name} shared {food} with {fname} the {fkind}. The next day {fname} shared with {name}. So they became friends.",
+    "One day {he} found {thing} and gave it to {afkind} who was very sad. The {fkind} smiled for the first time in weeks. {name} went home happy.",
+    "{name} wanted to {skill}, and everyone said it was too hard. {He} tried every day. After a year, {name} could do it, and {he} taught it to {afkind}.",
+    "One evening {he} met {afkind} with no place to sleep. {name} made room in {his} little house. From then on neither of them was alone.",
+    "{name} was afraid of {fear}. But when {afkind} needed help, {name} went at once. After that {he} was not so afraid any more.",
+    "One day {name} shared {food} with {afkind}. The next day the {fkind} shared with {name}. So they became friends.",
 )
 
 ENDINGS = ("", "", "", "", " The end.", " And they lived happily ever after.", " And if you walk there today, you can still hear them laugh.")

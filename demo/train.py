@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict
 
 import torch
+from tokenizers import Tokenizer
 
 import corpus
 import tokenizer
@@ -27,6 +28,7 @@ def arguments():
     p.add_argument("--batch", type=int, default=6, help="windows of the full context per step, or twice as many half ones")
     p.add_argument("--lr", type=float, default=3.5e-3)
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--resume", help="go on from the weights and the tokenizer of this run")
     p.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler)")
     p.add_argument("--save-every", type=int, default=200)
     return p.parse_args()
@@ -93,9 +95,14 @@ def main():
     os.makedirs(args.out, exist_ok=True)
     began = time.time()
     cfg = Config()
-    tok = tokenizer.train(corpus.documents(args.seed + 1000), 30000, cfg.vocab)
+    if args.resume:
+        tok = Tokenizer.from_file(os.path.join(args.resume, "tokenizer.json"))
+    else:
+        tok = tokenizer.train(corpus.documents(args.seed + 1000), 30000, cfg.vocab)
     tok.save(os.path.join(args.out, "tokenizer.json"))
     model = Llama(cfg)
+    if args.resume:
+        model.load_state_dict(torch.load(os.path.join(args.resume, "model.pt"))["weights"])
     if args.compile:
         model.hidden = torch.compile(model.hidden)
     print("parameters", sum(p.numel() for p in model.parameters()), "tokenizer ready after %.0f s" % (time.time() - began), flush=True)
