@@ -1,4 +1,4 @@
-"""Trains the demo model from nothing on one CPU core, in about half an hour.
+"""Trains the demo model from nothing on one CPU core, in about three quarters of an hour.
 
     python3 train.py --out build/run
 
