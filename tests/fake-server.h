@@ -22,12 +22,14 @@ typedef struct Server Server;
 /* Returns false to close the connection. */
 typedef bool (*Handler)(Server *s, int fd, const Request *q);
 
+enum { CONNECTIONS_MAX = 512 };
+
 struct Server {
         char path[64];
         int fd, stop[2];
         Handler handler;
         const void *script;      /* for the handler */
-        pthread_t thread, connections[256];
+        pthread_t thread, connections[CONNECTIONS_MAX];
         unsigned n_connections;
         _Atomic unsigned n_requests, n_hangups; /* hangups: the client left in mid-answer */
         pthread_mutex_t lock;
@@ -105,7 +107,9 @@ static inline bool read_request(Server *s, int fd, Buf *in, Request *q) {
                 in->data[in->len] = 0;
         }
         size_t head = (size_t)(end + 4 - in->data);
-        *q = (Request){.head = strndup(in->data, head), .body = strndup(in->data + head, length), .number = s->n_requests++};
+        *q = (Request){.number = s->n_requests++};
+        q->head = strndup(in->data, head);
+        q->body = strndup(in->data + head, length);
         assert_int_equal(sscanf(in->data, "%7s %63s", q->method, q->path), 2);
         buf_consume(in, head + length);
         return true;
@@ -146,7 +150,7 @@ static inline void *accept_all(void *userdata) {
                         return NULL;
                 ServerConnection *c = malloc(sizeof(*c));
                 *c = (ServerConnection){s, accept(s->fd, NULL, NULL)};
-                assert_true(s->n_connections < 256);
+                assert_true(s->n_connections < CONNECTIONS_MAX);
                 pthread_create(&s->connections[s->n_connections++], NULL, serve, c);
         }
 }

@@ -1,20 +1,23 @@
 /* Chat templates of published models: against the outputs in the test data, and against Python's Jinja2. */
 #include "chat-cases.h"
 
+/* One of the cases expects a list printed as JavaScript does; Python's outcome replaces it. */
 static void test_real_cases(void **state) {
         skip_without("chat_templates/real_template_cases.json");
-        json_t *cases = load_json(test_data("chat_templates/real_template_cases.json")), *c;
+        json_t *real = load_json(test_data("chat_templates/real_template_cases.json")), *cases = load_cases(), *c;
         size_t i, failures = 0;
-        json_array_foreach(cases, i, c) {
+        json_array_foreach(real, i, c) {
                 _cleanup_buf_ Buf out = BUF_NULL;
                 Error e;
                 const json_t *template = json_object_get(c, "chat_template");
                 json_t *context = json_object_get(c, "context");
                 json_object_set_new(context, "now", json_integer(1752105600)); /* 10 July 2025 */
                 int r = render(json_string_value(template), json_string_length(template), context, &out, &e);
-                failures += !same_outcome(json_string_value(json_object_get(c, "id")), "", r, &out, &e,
-                                          json_object_get(c, "expected"));
+                const char *id = json_string_value(json_object_get(c, "id"));
+                const json_t *python = json_object_get(json_object_get(cases, "real"), id);
+                failures += !same_outcome(id, "", r, &out, &e, python ? python : json_object_get(c, "expected"));
         }
+        json_decref(real);
         json_decref(cases);
         assert_int_equal(failures, 0);
 }

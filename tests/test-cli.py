@@ -22,7 +22,8 @@ BUILD = os.environ.get("top_builddir", ".")
 COMMAND = os.path.join(BUILD, "zerollama")
 
 MODELS = {"models": [
-    {"name": "tiny:latest", "model": "tiny:latest", "size": 1536 * 1024, "modified_at": "2020-05-04T03:02:01.123456+02:00",
+    {"name": "tiny:latest", "model": "tiny:latest", "size": 1536 * 1024,
+     "modified_at": "2020-05-04T03:02:01.123456+02:00",
      "details": {"family": "llama", "parameter_size": "15M", "quantization_level": "Q8_0"}},
     {"name": "große:7b", "model": "große:7b", "size": 5 * 1024**3, "modified_at": "nonsense\u001b[31m",
      "details": {"family": "qwen2", "quantization_level": "Q4_K_M"}}]}
@@ -93,7 +94,8 @@ class CliTest(unittest.TestCase):
                          "--repeat-penalty", "1.5", "--presence-penalty", "-1", "--frequency-penalty", "2",
                          "--context", "2048", "--keep-alive", "0", "--format", "json", "--verbose")
         self.assertEqual(p.stdout, "one\ntwo\n")
-        for words in ("prompt: 12 tokens (4 cached) in 1.000 s, 8.0/s", "answer: 2 tokens in 0.500 s, 4.0/s; ended by: stop",
+        for words in ("prompt: 12 tokens (4 cached) in 1.000 s, 8.0/s",
+                      "answer: 2 tokens in 0.500 s, 4.0/s; ended by: stop",
                       "in all: 3.000 s, load 0.500 s"):
             self.assertIn(words, p.stderr)
         sent = self.last("/api/generate")
@@ -174,7 +176,8 @@ class CliTest(unittest.TestCase):
                  "model_info": {"llama.context_length": 2048, "general.name": "Tiny", "tokens": [1, 2]}}
         self.daemon.answers["/api/show"] = document(shown)
         out = self.run_cli("show", "tiny").stdout
-        for row in (r"family +llama", r"capabilities +completion, tools", r"llama\.context_length +2048", r"tokens +2 of them"):
+        for row in (r"family +llama", r"capabilities +completion, tools", r"llama\.context_length +2048",
+                    r"tokens +2 of them"):
             self.assertRegex(out, row)
         self.assertEqual(json.loads(self.run_cli("show", "tiny", "--json").stdout), shown)
 
@@ -234,7 +237,8 @@ class CliTest(unittest.TestCase):
                             (["run", "m", "--seed", "x"], "--seed takes a whole number"),
                             (["run", "m", "--temperature", "nan"], "--temperature takes a number"),
                             (["show"], "usage: zerollama show"), (["show", "a", "b"], "usage: zerollama show"),
-                            (["list", "--socket", "nowhere"], "is no address"), (["help", "lits"], "did you mean 'list'?")):
+                            (["list", "--socket", "nowhere"], "is no address"),
+                            (["help", "lits"], "did you mean 'list'?")):
             p = self.run_cli(*args, code=2)
             self.assertIn(words, p.stderr)
             self.assertEqual(p.stdout, "")
@@ -247,9 +251,11 @@ class CliTest(unittest.TestCase):
             self.assertEqual(p.stderr, "zerollama: model 'tinny' not found\nzerollama: did you mean 'tiny'?\n")
 
     def test_unreachable(self):
-        for args in (["list"], ["ps"], ["run", "m", "x"], ["show", "m"], ["load", "m"], ["status"], ["ctl", "check"], ["version"]):
+        for args in (["list"], ["ps"], ["run", "m", "x"], ["show", "m"], ["load", "m"], ["status"], ["ctl", "check"],
+                     ["version"]):
             p = self.run_cli(*args, "--socket", "/nonexistent/api.sock", code=3)
-            self.assertIn("cannot connect to /nonexistent/api.sock: No such file or directory; is zerollamad running?", p.stderr)
+            self.assertIn("cannot connect to /nonexistent/api.sock: No such file or directory; is zerollamad running?",
+                          p.stderr)
 
     def test_busy(self):
         self.daemon.answers["/api/ps"] = document({"error": "too many requests"}, 429, Retry_After="3600")
@@ -257,7 +263,8 @@ class CliTest(unittest.TestCase):
 
     def test_full_disk(self):
         with open("/dev/full", "w") as full:
-            p = subprocess.run([COMMAND, "list"], stdout=full, stderr=subprocess.PIPE, text=True, env=self.env, timeout=20)
+            p = subprocess.run([COMMAND, "list"], stdout=full, stderr=subprocess.PIPE, text=True, env=self.env,
+                               timeout=20)
         self.assertEqual(p.returncode, 1)
         self.assertIn("No space left on device", p.stderr)
 
@@ -282,8 +289,8 @@ class CliTest(unittest.TestCase):
             script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _zerollama; echo "${COMPREPLY[*]}"')
             path = os.path.abspath(BUILD) + os.pathsep + self.env["PATH"]
             source = os.path.join(SRC, "etc", "bash-completion", "zerollama")
-            p = subprocess.run(["bash", "-c", script, "bash", source, *words], capture_output=True, text=True, timeout=20,
-                               env={**self.env, "PATH": path})
+            p = subprocess.run(["bash", "-c", script, "bash", source, *words], capture_output=True, text=True,
+                               timeout=20, env={**self.env, "PATH": path})
             return p.stdout.split()
         self.assertEqual(complete("zerollama", "l"), ["list", "load"])
         self.assertEqual(complete("zerollama", "run", "ti"), ["tiny:latest"])
@@ -354,10 +361,11 @@ class CliTest(unittest.TestCase):
             t.type("/help\n")
             t.expect("/bye")
             t.expect(">>> ")
-            t.type("Again\n")
+            t.type('"""\nAgain\n\nand again"""\n')
             t.expect("fine.")
             t.expect(">>> ")
-            self.assertEqual(len(self.last("/api/chat")["messages"]), 2)
+            self.assertEqual([m["content"] for m in self.last("/api/chat")["messages"]],
+                             ["You are a clock.", "Again\n\nand again"])
             t.type("\x04")
             self.assertEqual(t.wait(), 0)
         path = os.path.join(self.dir.name, "zerollama", "history")

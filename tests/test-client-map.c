@@ -180,7 +180,8 @@ static void test_bad_arguments(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_unordered), cmocka_unit_test(test_ordered), cmocka_unit_test(test_two_threads),
-                cmocka_unit_test(test_cancel), cmocka_unit_test(test_free_while_running), cmocka_unit_test(test_bad_arguments)};
+                cmocka_unit_test(test_unordered),          cmocka_unit_test(test_ordered),
+                cmocka_unit_test(test_two_threads),        cmocka_unit_test(test_cancel),
+                cmocka_unit_test(test_free_while_running), cmocka_unit_test(test_bad_arguments)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,8 +101,8 @@ static int hear(void *userdata, const ZlPiece *piece) {
 
 static int chat(ZlClient *c, Heard *h, ZlResult **ret, ZlError *e) {
         ZlMessage hello = {"user", "Hallo"};
-        return zl_chat(c, &(ZlRequest){.model = "m", .messages = &hello, .n_messages = 1, .piece = h ? hear : NULL, .userdata = h},
-                       ret, e);
+        ZlRequest q = {.model = "m", .messages = &hello, .n_messages = 1, .piece = hear, .userdata = h};
+        return zl_chat(c, &q, ret, e);
 }
 
 /* Chunks that end at two places of the stream: request number n at n and a bit later. */
@@ -197,9 +197,10 @@ static bool serve_bytes(Server *s, int fd, const Request *q) {
 
 static void test_broken(void **state) {
         check_failure(serve_bytes, "", -ECONNRESET, "ended before");
-        check_failure(serve_bytes, "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"message\":{\"content\":\"a\"}}\n", -ECONNRESET,
+        check_failure(serve_bytes, "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"message\":{\"content\":\"a\"}}\n",
+                      -ECONNRESET, "ended before");
+        check_failure(serve_bytes, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"m", -ECONNRESET,
                       "ended before");
-        check_failure(serve_bytes, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"m", -ECONNRESET, "ended before");
         check_failure(serve_bytes, "SSH-2.0-x\r\n", -ECONNRESET, "ended before");
         check_failure(serve_stream, "{\"message\":{\"content\":\"a\"},\"done\":false}\n", -ECONNRESET, "ended before");
         check_failure(serve_stream, "", -ECONNRESET, "ended before");
@@ -209,6 +210,47 @@ static void test_broken(void **state) {
         check_failure(serve_stream, "{\"message\":{\"content\":\"a\"}}\n{\"error\":\"the engine died\"}\n", -EREMOTEIO,
                       "the engine died");
         check_failure(serve_stream, "{\"error\":{\"message\":\"too hot\",\"type\":\"x\"}}", -EREMOTEIO, "too hot");
+}
+
+/* The stream with some bytes replaced, differently for each request. */
+static bool serve_damaged(Server *s, int fd, const Request *q) {
+        static const char damage[] = "\"\\{}[]:,\n0ue\xff"; /* and the 0 at its end */
+        size_t n = strlen(s->script);
+        char *copy = strdup(s->script);
+        uint32_t random = q->number * 2654435761u + 1;
+        for (unsigned i = 0; i <= q->number % 4; i++) {
+                random = random * 1664525u + 1013904223u;
+                copy[(random >> 8) % n] = damage[(random >> 28) % sizeof(damage)];
+        }
+        begin_chunks(fd);
+        send_chunk(fd, copy, n);
+        send_chunk(fd, "", 0);
+        free(copy);
+        return true;
+}
+
+static int ignore(void *userdata, const ZlPiece *piece) {
+        assert_non_null(piece->text);
+        return 0;
+}
+
+static void test_damaged(void **state) {
+        Server *s = server_start(serve_damaged, stream);
+        ZlClient *c = connect_to(s);
+        unsigned failed = 0;
+        for (int i = 0; i < 400; i++) {
+                ZlResult *r = NULL;
+                ZlError e;
+                int got = zl_generate(c, &(ZlRequest){.model = "m", .prompt = "", .piece = ignore}, &r, &e);
+                assert_true(got == 0 || got == -EPROTO || got == -ECONNRESET);
+                assert_true((got == 0) == (r != NULL));
+                assert_true(got == 0 || e.message[0]);
+                failed += got < 0;
+                zl_result_free(r);
+        }
+        assert_true(failed > 100 && failed < 400);
+        zl_client_free(c);
+        server_stop(s);
 }
 
 static bool serve_status(Server *s, int fd, const Request *q) {
@@ -255,7 +297,8 @@ static void test_unreachable(void **state) {
 
 static bool serve_busy_twice(Server *s, int fd, const Request *q) {
         if (q->number < 2)
-                send_status(fd, q->number == 0 ? "429 Too Many Requests" : "503 Busy", s->script, "{\"error\":\"busy\"}");
+                send_status(fd, q->number == 0 ? "429 Too Many Requests" : "503 Busy", s->script,
+                            "{\"error\":\"busy\"}");
         else
                 send_json(fd, "{\"models\":[]}");
         return true;
@@ -385,20 +428,32 @@ static void test_requests(void **state) {
         ZlClient *c = connect_to(s);
         ZlResult *r = NULL;
         const char *stop[] = {"END", "\n", NULL};
-        ZlRequest q = {
-                .model = "m", .prompt = "p", .system = "s", .raw = true, .format = "{\"type\":\"object\"}",
-                .keep_alive = "10m", .extra = "{\"think\":false}",
-                .options = {.max_tokens = &(int64_t){5}, .context = &(int64_t){4096}, .seed = &(int64_t){-1},
-                            .top_k = &(int64_t){40}, .temperature = &(double){0}, .top_p = &(double){0.5},
-                            .min_p = &(double){0.25}, .repeat_penalty = &(double){1.5}, .presence_penalty = &(double){-1},
-                            .frequency_penalty = &(double){2}, .stop = stop}};
+        ZlRequest q = {.model = "m",
+                       .prompt = "p",
+                       .system = "s",
+                       .raw = true,
+                       .format = "{\"type\":\"object\"}",
+                       .keep_alive = "10m",
+                       .extra = "{\"think\":false}",
+                       .options = {.max_tokens = &(int64_t){5},
+                                   .context = &(int64_t){4096},
+                                   .seed = &(int64_t){-1},
+                                   .top_k = &(int64_t){40},
+                                   .temperature = &(double){0},
+                                   .top_p = &(double){0.5},
+                                   .min_p = &(double){0.25},
+                                   .repeat_penalty = &(double){1.5},
+                                   .presence_penalty = &(double){-1},
+                                   .frequency_penalty = &(double){2},
+                                   .stop = stop}};
         assert_int_equal(zl_generate(c, &q, &r, NULL), 0);
         assert_string_equal(r->text, "x");
         assert_string_equal(r->finish_reason, "length");
         zl_result_free(r);
         check_sent(s, "POST /api/generate HTTP/1.1\r\n",
                    "{\"model\":\"m\",\"prompt\":\"p\",\"system\":\"s\",\"raw\":true,\"format\":{\"type\":\"object\"},"
-                   "\"keep_alive\":\"10m\",\"think\":false,\"stream\":false,\"options\":{\"num_predict\":5,\"num_ctx\":4096,"
+                   "\"keep_alive\":\"10m\",\"think\":false,\"stream\":false,\"options\":{"
+                   "\"num_predict\":5,\"num_ctx\":4096,"
                    "\"seed\":-1,\"top_k\":40,\"temperature\":0.0,\"top_p\":0.5,\"min_p\":0.25,\"repeat_penalty\":1.5,"
                    "\"presence_penalty\":-1.0,\"frequency_penalty\":2.0,\"stop\":[\"END\",\"\\n\"]}}");
         assert_null(strcasestr(s->last_head, "authorization"));
@@ -408,11 +463,14 @@ static void test_requests(void **state) {
         buf_deinit(&h.text);
         zl_result_free(r);
         check_sent(s, "POST /api/chat HTTP/1.1\r\n",
-                   "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hallo\"}],\"stream\":true,\"options\":{}}");
+                   "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hallo\"}],\"stream\":true,"
+                   "\"options\":{}}");
         assert_int_equal(zl_load(c, "m", "-1", NULL), 0);
-        check_sent(s, "POST /api/generate", "{\"model\":\"m\",\"prompt\":\"\",\"keep_alive\":-1,\"stream\":false,\"options\":{}}");
+        check_sent(s, "POST /api/generate",
+                   "{\"model\":\"m\",\"prompt\":\"\",\"keep_alive\":-1,\"stream\":false,\"options\":{}}");
         assert_int_equal(zl_unload(c, "m", NULL), 0);
-        check_sent(s, "POST /api/generate", "{\"model\":\"m\",\"prompt\":\"\",\"keep_alive\":0,\"stream\":false,\"options\":{}}");
+        check_sent(s, "POST /api/generate",
+                   "{\"model\":\"m\",\"prompt\":\"\",\"keep_alive\":0,\"stream\":false,\"options\":{}}");
         char *text = NULL;
         assert_int_equal(zl_show(c, "m", &text, NULL), 0);
         assert_string_equal(text, s->script);
@@ -453,12 +511,13 @@ static void test_bad_requests(void **state) {
 }
 
 static void test_models(void **state) {
-        Server *s = server_start(serve_script,
-                                 "{\"models\":[{\"name\":\"a:latest\",\"model\":\"a:latest\",\"size\":1000,\"details\":{"
-                                 "\"family\":\"llama\",\"parameter_size\":\"1B\",\"quantization_level\":\"Q8_0\"},"
-                                 "\"state\":\"loading\",\"progress\":0.5,\"slots\":4,\"running\":2,\"waiting\":1,\"pool\":\"p\","
-                                 "\"device\":\"cuda:0\",\"context\":4096,\"size_vram\":900},{\"model\":\"b\",\"size\":-1,"
-                                 "\"slots\":\"many\"}, 7]}\n");
+        Server *s = server_start(
+                serve_script,
+                "{\"models\":[{\"name\":\"a:latest\",\"model\":\"a:latest\",\"size\":1000,\"details\":{"
+                "\"family\":\"llama\",\"parameter_size\":\"1B\",\"quantization_level\":\"Q8_0\"},"
+                "\"state\":\"loading\",\"progress\":0.5,\"slots\":4,\"running\":2,\"waiting\":1,\"pool\":\"p\","
+                "\"device\":\"cuda:0\",\"context\":4096,\"size_vram\":900},{\"model\":\"b\",\"size\":-1,"
+                "\"slots\":\"many\"}, 7]}\n");
         ZlClient *c = connect_to(s);
         ZlModels *l = NULL;
         assert_int_equal(zl_ps(c, &l, NULL), 0);
@@ -498,13 +557,23 @@ static void test_version(void **state) {
 }
 
 int main(void) {
-        const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_address), cmocka_unit_test(test_default_socket), cmocka_unit_test(test_every_cut),
-                cmocka_unit_test(test_result), cmocka_unit_test(test_broken), cmocka_unit_test(test_statuses),
-                cmocka_unit_test(test_unreachable), cmocka_unit_test(test_retry), cmocka_unit_test(test_retries_are_bounded),
-                cmocka_unit_test(test_cancel_by_callback), cmocka_unit_test(test_cancel_while_waiting),
-                cmocka_unit_test(test_cancel_from_elsewhere), cmocka_unit_test(test_requests),
-                cmocka_unit_test(test_bad_requests), cmocka_unit_test(test_models), cmocka_unit_test(test_version)};
+        const struct CMUnitTest tests[] = {cmocka_unit_test(test_address),
+                                           cmocka_unit_test(test_default_socket),
+                                           cmocka_unit_test(test_every_cut),
+                                           cmocka_unit_test(test_result),
+                                           cmocka_unit_test(test_broken),
+                                           cmocka_unit_test(test_damaged),
+                                           cmocka_unit_test(test_statuses),
+                                           cmocka_unit_test(test_unreachable),
+                                           cmocka_unit_test(test_retry),
+                                           cmocka_unit_test(test_retries_are_bounded),
+                                           cmocka_unit_test(test_cancel_by_callback),
+                                           cmocka_unit_test(test_cancel_while_waiting),
+                                           cmocka_unit_test(test_cancel_from_elsewhere),
+                                           cmocka_unit_test(test_requests),
+                                           cmocka_unit_test(test_bad_requests),
+                                           cmocka_unit_test(test_models),
+                                           cmocka_unit_test(test_version)};
         unsetenv("ZEROLLAMA_HOST");
         unsetenv("ZEROLLAMA_API_KEY");
         return cmocka_run_group_tests(tests, NULL, NULL);

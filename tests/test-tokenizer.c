@@ -1,10 +1,11 @@
-/* Tokenizers: byte-level BPE against ids recorded from Hugging Face's `tokenizers` (tests/data/make-tokenizer-cases.py),
- * SPM on vocabularies small enough to work out by hand, round trips of random bytes, special tokens that must not be
- * injected, hostile lengths, and broken vocabularies. The real SPM vocabularies are in test-vocab.c. */
+/* Tokenizers: byte-level BPE against ids recorded from Hugging Face's `tokenizers` (data/make-tokenizer-cases.py), SPM
+ * on vocabularies small enough to work out by hand, round trips of random bytes, special tokens that must not be
+ * injected, hostile lengths, threads, and broken vocabularies. The real SPM vocabularies are in test-vocab.c. */
 #include "unit.h"
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <time.h>
 #include <jansson.h>
 
@@ -147,21 +148,23 @@ static void check_set(const Tokenizer *t, const char *name, unsigned flags) {
                         set = i + 1;
         assert_true(set > 0);
         json_array_foreach(json_object_get(all, "cases"), i, row) {
-                json_t *text = json_array_get(row, 0), *want = json_array_get(row, set);
+                json_t *text_json = json_array_get(row, 0), *want = json_array_get(row, set);
+                const char *text = json_string_value(text_json);
+                size_t len = json_string_length(text_json);
                 /* Twice: the second time, words are known. */
                 for (int again = 0; again < 2; again++) {
-                        _cleanup_free_ int32_t *ids = encode(t, json_string_value(text), json_string_length(text), flags, &n);
+                        _cleanup_free_ int32_t *ids = encode(t, text, len, flags, &n);
                         bool equal = n == json_array_size(want);
                         json_array_foreach(want, j, id)
                                 equal = equal && ids[j] == json_integer_value(id);
                         if (!equal)
-                                print_message("%s: case %zu: '%s'\n", name, i, json_string_value(text));
+                                print_message("%s: case %zu: '%s'\n", name, i, text);
                         wrong += !equal;
                         _cleanup_buf_ Buf back = BUF_NULL;
                         assert_int_equal(tokenizer_decode(t, ids, n, true, true, &back), 0);
-                        assert_int_equal(back.len, json_string_length(text));
-                        if (back.len > 0)
-                                assert_memory_equal(back.data, json_string_value(text), back.len);
+                        assert_int_equal(back.len, len);
+                        if (len > 0)
+                                assert_memory_equal(back.data, text, len);
                 }
         }
         assert_true(i > 300);
@@ -262,13 +265,13 @@ static void test_spm_merges(void **state) {
         for (int again = 0; again < 2; again++) {
                 assert_ids(t, "", TOKENIZE_ADD_SPECIAL, IDS(1));
                 assert_ids(t, "a", TOKENIZE_ADD_SPECIAL, IDS(1, 10));
-                assert_ids(t, "ab", 0, IDS(11));           /* ab by -3, then with the mark by -8 */
-                assert_ids(t, "abc", 0, IDS(10, 8));       /* bc by -2 comes first: then only mark and a are left to join */
-                assert_ids(t, "bcab", 0, IDS(3, 8, 7));    /* no token of bc and a */
+                assert_ids(t, "ab", 0, IDS(11));          /* ab by -3, then with the mark by -8 */
+                assert_ids(t, "abc", 0, IDS(10, 8));      /* bc by -2 is first: only mark and a are left to join */
+                assert_ids(t, "bcab", 0, IDS(3, 8, 7));   /* no token of bc and a */
                 assert_ids(t, "aab", 0, IDS(10, 7));
                 assert_ids(t, "a  b", 0, IDS(10, 3, 3, 5));
                 assert_ids(t, "a" MARK "b", 0, IDS(10, 3, 5));
-                assert_ids(t, "axyzb", 0, IDS(10, 0, 5));  /* unknown characters in a row are one unknown token */
+                assert_ids(t, "axyzb", 0, IDS(10, 0, 5)); /* unknown characters in a row are one unknown token */
                 assert_ids(t, "a\xffx b", 0, IDS(10, 0, 3, 5));
                 assert_ids(t, "a</s>b", TOKENIZE_PARSE_SPECIAL, IDS(10, 2, 3, 5));
                 assert_ids(t, "a</s>b", 0, IDS(10, 0, 5));
@@ -314,7 +317,8 @@ static void test_user_defined(void **state) {
 
 /* Every byte string comes back as it was; an SPM text only where it has no U+2581. */
 static void round_trip(const Tokenizer *t, const char *name) {
-        static const char *const bits[] = {"a", "ab", " ", "  ", "\n", "\xc3\xa9", "\xf0\x9f\xa6\x99", "\xe2\x96", "'s", "7", "\xff", ""};
+        static const char *const bits[] = {"a",        "ab", " ", "  ",   "\n", "\xc3\xa9", "\xf0\x9f\xa6\x99",
+                                           "\xe2\x96", "'s", "7", "\xff", ""};
         unsigned seed = (unsigned)time(NULL);
         print_message("%s: seed %u\n", name, seed);
         srand(seed);
@@ -367,7 +371,8 @@ static void encode_megabyte(const Tokenizer *t, const char *unit) {
         assert_memory_equal(back.data, text, len);
 }
 
-static const char *const units[] = {"a", " ", "\n", "\r\n ", "1", "=", "\xe7\x9a\x84", "\xff", "<|", "ab", " \xc2\xa0", "'"};
+static const char *const units[] = {"a",    " ",  "\n", "\r\n ",    "1", "=", "\xe7\x9a\x84",
+                                    "\xff", "<|", "ab", " \xc2\xa0", "'"};
 
 static void test_megabytes_bpe(void **state) {
         (void)state;
@@ -387,6 +392,42 @@ static void test_megabytes_spm(void **state) {
         _cleanup_(tokenizer_freep) Tokenizer *t = make(&v.spec);
         for (size_t j = 0; j < ARRAY_SIZE(units); j++)
                 encode_megabyte(t, units[j]);
+}
+
+/* Threads that share a tokenizer, each meeting every word for the first time, agree with one that has it alone. */
+typedef struct Reader {
+        pthread_t thread;
+        const Tokenizer *t;
+        int32_t *ids;
+        size_t n;
+} Reader;
+
+static const char shared_text[] = "The quick brown fox can't jump over 1234 lazy dogs. \xe4\xbd\xa0\xe5\xa5\xbd";
+
+static void *read_shared(void *arg) {
+        Reader *r = arg;
+        return (void *)(intptr_t)tokenizer_encode(r->t, shared_text, sizeof(shared_text) - 1, 0, &r->ids, &r->n);
+}
+
+static void test_threads(void **state) {
+        (void)state;
+        skip_without("tokenizers/gpt2/tokenizer.json");
+        _cleanup_(tokenizer_freep) Tokenizer *alone = gpt2("gpt-2"), *t = gpt2("gpt-2");
+        size_t n;
+        _cleanup_free_ int32_t *want = encode(alone, shared_text, sizeof(shared_text) - 1, 0, &n);
+        Reader readers[4];
+        for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
+                readers[i] = (Reader){.t = t};
+                assert_int_equal(pthread_create(&readers[i].thread, NULL, read_shared, &readers[i]), 0);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
+                void *code;
+                assert_int_equal(pthread_join(readers[i].thread, &code), 0);
+                assert_null(code);
+                assert_int_equal(readers[i].n, n);
+                assert_memory_equal(readers[i].ids, want, n * sizeof(*want));
+                free(readers[i].ids);
+        }
 }
 
 static void refused(const TokenizerSpec *spec, int code, const char *about) {
@@ -421,6 +462,10 @@ static void test_broken_spm(void **state) {
         v.tokens[4] = (TokenText){"<0x01>", 6};
         v.scores[5] = NAN;
         refused(&v.spec, -EINVAL, "score of token 5");
+        v.scores[5] = 0;
+        static char long_text[2000];
+        v.tokens[2] = (TokenText){long_text, sizeof(long_text)};
+        refused(&v.spec, -EINVAL, "token 2 is a special token of 2000 bytes");
 }
 
 /* Merges do not lead to "abc" here: "bc" comes first, and no merge joins a with it. Llama 3 takes it all the same. */
@@ -477,6 +522,7 @@ int main(void) {
                 cmocka_unit_test(test_round_trip_spm),
                 cmocka_unit_test(test_megabytes_bpe),
                 cmocka_unit_test(test_megabytes_spm),
+                cmocka_unit_test(test_threads),
                 cmocka_unit_test(test_broken_spm),
                 cmocka_unit_test(test_ignore_merges),
                 cmocka_unit_test(test_broken_bpe),

@@ -127,6 +127,45 @@ static void test_models(void **state) {
         check_model("babyllama105-q4_0");
 }
 
+/* SentencePiece vocabularies against Hugging Face's ids (tests/data/make-tokenizer-cases.py): the first spells unknown
+ * characters in bytes, the second has one unknown token for a run of them. */
+static void check_recorded(const char *model, const char *gguf) {
+        skip_without(gguf);
+        _cleanup_(tokenizer_freep) Tokenizer *t = load(gguf);
+        char path[4096];
+        const char *dir = getenv("top_srcdir");
+        snprintf(path, sizeof(path), "%s/tests/data/tokenizer-cases.json", dir ? dir : ".");
+        json_t *all = json_load_file(path, JSON_ALLOW_NUL, NULL), *row, *id;
+        assert_non_null(all);
+        size_t set = 0, i, j, wrong = 0;
+        json_array_foreach(json_object_get(all, "sets"), i, row)
+                if (strcmp(json_string_value(row), model) == 0)
+                        set = i + 1;
+        assert_true(set > 0);
+        json_array_foreach(json_object_get(all, "cases"), i, row) {
+                json_t *text_json = json_array_get(row, 0), *want = json_array_get(row, set);
+                const char *text = json_string_value(text_json);
+                _cleanup_free_ int32_t *ids = NULL;
+                size_t n;
+                assert_int_equal(tokenizer_encode(t, text, json_string_length(text_json), 0, &ids, &n), 0);
+                bool equal = n == json_array_size(want);
+                json_array_foreach(want, j, id)
+                        equal = equal && ids[j] == json_integer_value(id);
+                if (!equal)
+                        print_message("%s, case %zu: '%s'\n", model, i, text);
+                wrong += !equal;
+        }
+        json_decref(all);
+        assert_true(i > 300);
+        assert_int_equal(wrong, 0);
+}
+
+static void test_recorded(void **state) {
+        (void)state;
+        check_recorded("stories260K", "models/stories260K-f32.gguf");
+        check_recorded("babyllama105", "models/babyllama105-f16.gguf");
+}
+
 /* A GGUF file of metadata alone. */
 typedef struct Writer {
         Buf body;
@@ -322,15 +361,72 @@ static void test_refused(void **state) {
         refused(&w, -EINVAL, "tokenizer.ggml.model");
 }
 
+/* A vocabulary with bytes flipped is refused or makes a tokenizer that works on any text; nothing crashes. */
+static void use(const Tokenizer *t) {
+        static const char text[] = "Once upon a time <s> \xf0\x9f\xa6\x99\xff\xe2\x96\x81</s><0x41>";
+        int32_t *ids = NULL;
+        size_t n = 0;
+        int r = tokenizer_encode(t, text, sizeof(text), TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &ids, &n);
+        _cleanup_buf_ Buf out = BUF_NULL;
+        for (size_t i = 0; i < n; i++)
+                assert_in_range(ids[i], 0, tokenizer_n_tokens(t) - 1);
+        if (r == 0)
+                assert_int_equal(tokenizer_decode(t, ids, n, true, true, &out), 0);
+        else
+                assert_int_equal(r, -EINVAL);
+        free(ids);
+}
+
+static void write_file(const char *path, const char *data, size_t len) {
+        FILE *f = fopen(path, "we");
+        assert_non_null(f);
+        assert_int_equal(fwrite(data, 1, len, f), len);
+        assert_int_equal(fclose(f), 0);
+}
+
+static void test_flipped(void **state) {
+        (void)state;
+        Writer w = {0};
+        bpe_keys(&w, "gpt-2");
+        add_zeros(&w, "token_type", GGUF_I32, 4);
+        add_u32(&w, "eos_token_id", 3);
+        _cleanup_buf_ Buf file = BUF_NULL;
+        buf_put(&file, "GGUF\3\0\0\0\0\0\0\0\0\0\0", 16);
+        buf_put(&file, &w.n_keys, 8);
+        buf_put(&file, w.body.data, w.body.len);
+        buf_deinit(&w.body);
+        char path[] = "test-vocab-XXXXXX";
+        close(mkstemp(path));
+        int loaded = 0;
+        for (size_t bit = 16 * 8; bit < file.len * 8; bit++) {
+                _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+                file.data[bit / 8] ^= (char)(1 << bit % 8);
+                write_file(path, file.data, file.len);
+                file.data[bit / 8] ^= (char)(1 << bit % 8);
+                Error e = ERROR_NULL;
+                if (load_file(path, &t, &e) == 0) {
+                        use(t);
+                        loaded++;
+                } else {
+                        assert_true(e.text[0]);
+                }
+        }
+        unlink(path);
+        print_message("%d of %zu load\n", loaded, (file.len - 16) * 8);
+        assert_true(loaded > 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_gpt2),
                 cmocka_unit_test(test_llama_spm),
                 cmocka_unit_test(test_phi3),
                 cmocka_unit_test(test_models),
+                cmocka_unit_test(test_recorded),
                 cmocka_unit_test(test_bpe_defaults),
                 cmocka_unit_test(test_refused_bpe),
                 cmocka_unit_test(test_refused),
+                cmocka_unit_test(test_flipped),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

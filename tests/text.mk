@@ -5,7 +5,7 @@ tests_test_utf8_SOURCES = tests/test-utf8.c
 tests_test_utf8_CFLAGS = $(UNIT_CFLAGS)
 tests_test_utf8_LDADD = libzl-text.la libzl-util.la $(UNIT_LIBS)
 tests_test_tokenizer_SOURCES = tests/test-tokenizer.c
-tests_test_tokenizer_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_tokenizer_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS) -pthread
 tests_test_tokenizer_LDADD = libzl-text.la libzl-util.la $(JANSSON_LIBS) $(UNIT_LIBS)
 EXTRA_DIST += tests/data/tokenizer-cases.json tests/data/make-tokenizer-cases.py
 include tests/chat.mk

@@ -1,6 +1,9 @@
 # Unit tests of src/util.
-check_PROGRAMS += tests/test-str tests/test-map tests/test-buf
-TESTS += tests/test-str tests/test-map tests/test-buf
+check_PROGRAMS += tests/test-error tests/test-str tests/test-map tests/test-buf
+TESTS += tests/test-error tests/test-str tests/test-map tests/test-buf
+tests_test_error_SOURCES = tests/test-error.c
+tests_test_error_CFLAGS = $(UNIT_CFLAGS)
+tests_test_error_LDADD = libzl-util.la $(UNIT_LIBS)
 tests_test_str_SOURCES = tests/test-str.c
 tests_test_str_CFLAGS = $(UNIT_CFLAGS)
 tests_test_str_LDADD = libzl-util.la $(UNIT_LIBS)

@@ -27,8 +27,6 @@ typedef struct Route {
 
 /* One table per dialect, ended by a row without a path. */
 extern const Route openai_routes[], ollama_routes[], status_routes[];
-/* For the test that compares the man page with the tables. */
-const Route *const *api_route_tables(void);
 
 /* ---- errors: {"error":"text"} below /api/, else OpenAI's object. `code`, `param` may be NULL ---- */
 

@@ -14,10 +14,6 @@ enum { PARSE_INLINE_MAX = 64 * 1024 };
 
 static const Route *const tables[] = {openai_routes, ollama_routes, status_routes, NULL};
 
-const Route *const *api_route_tables(void) {
-        return tables;
-}
-
 /* ---- errors ---- */
 
 static bool is_ollama(const Request *r) {

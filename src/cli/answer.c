@@ -15,12 +15,16 @@ static bool no_stream, verbose;
 const Option answer_options[] = {
         {OPTION_INTEGER, 'n', "max-tokens", "N", &asked.options.max_tokens, -2, INT32_MAX,
          "tokens of the answer at most; -1: no limit"},
-        {OPTION_INTEGER, 0, "context", "N", &asked.options.context, 1, INT32_MAX, "tokens of prompt and answer together"},
+        {OPTION_INTEGER, 0, "context", "N", &asked.options.context, 1, INT32_MAX,
+         "tokens of prompt and answer together"},
         {OPTION_REAL, 't', "temperature", "X", &asked.options.temperature, 0, 100,
          "0: the most probable token always; more: more variety"},
-        {OPTION_INTEGER, 0, "top-k", "N", &asked.options.top_k, 0, INT32_MAX, "choose among the N most probable; 0: all"},
-        {OPTION_REAL, 0, "top-p", "X", &asked.options.top_p, 0, 1, "choose among the most probable that make up X together"},
-        {OPTION_REAL, 0, "min-p", "X", &asked.options.min_p, 0, 1, "none below X times the most probable one's probability"},
+        {OPTION_INTEGER, 0, "top-k", "N", &asked.options.top_k, 0, INT32_MAX,
+         "choose among the N most probable; 0: all"},
+        {OPTION_REAL, 0, "top-p", "X", &asked.options.top_p, 0, 1,
+         "choose among the most probable that make up X together"},
+        {OPTION_REAL, 0, "min-p", "X", &asked.options.min_p, 0, 1,
+         "none below X times the most probable one's probability"},
         {OPTION_INTEGER, 's', "seed", "N", &asked.options.seed, -0x1p53, 0x1p53, "the same seed gives the same answer"},
         {OPTION_TEXTS, 0, "stop", "TEXT", &asked.options.stop, .help = "end the answer before TEXT; may be repeated"},
         {OPTION_REAL, 0, "repeat-penalty", "X", &asked.options.repeat_penalty, 0, 100, "above 1: repeat less"},
@@ -29,7 +33,8 @@ const Option answer_options[] = {
         {OPTION_REAL, 0, "frequency-penalty", "X", &asked.options.frequency_penalty, -100, 100,
          "subtracted as often as a token is there already"},
         {OPTION_TEXT, 0, "system", "TEXT", &asked.system, .help = "what the model is to be, in place of its own"},
-        {OPTION_TEXT, 0, "format", "json|SCHEMA", &asked.format, .help = "answer in JSON, of this schema if one is given"},
+        {OPTION_TEXT, 0, "format", "json|SCHEMA", &asked.format,
+         .help = "answer in JSON, of this schema if one is given"},
         {OPTION_TEXT, 0, "keep-alive", "TIME", &asked.keep_alive,
          .help = "keep the model loaded for TIME after it (10m, 0, -1: forever)"},
         {OPTION_FLAG, 0, "no-stream", NULL, &no_stream, .help = "print the answer when it is complete"},
@@ -89,9 +94,9 @@ static void print_counts(const ZlResult *r) {
         fprintf(stderr, "%sprompt: %llu tokens (%llu cached) in %.3f s, %.1f/s\n", style_dim(stderr),
                 (unsigned long long)r->prompt_tokens, (unsigned long long)r->cached_tokens, (double)r->prompt_ns / 1e9,
                 per_second(r->prompt_tokens - MIN(r->cached_tokens, r->prompt_tokens), r->prompt_ns));
-        fprintf(stderr, "answer: %llu tokens in %.3f s, %.1f/s; ended by: %s\n", (unsigned long long)r->completion_tokens,
-                (double)r->completion_ns / 1e9, per_second(r->completion_tokens, r->completion_ns),
-                *r->finish_reason ? r->finish_reason : "unknown");
+        fprintf(stderr, "answer: %llu tokens in %.3f s, %.1f/s; ended by: %s\n",
+                (unsigned long long)r->completion_tokens, (double)r->completion_ns / 1e9,
+                per_second(r->completion_tokens, r->completion_ns), *r->finish_reason ? r->finish_reason : "unknown");
         fprintf(stderr, "in all: %.3f s, load %.3f s, first token after %.3f s%s\n", (double)r->total_ns / 1e9,
                 (double)r->load_ns / 1e9, (double)r->first_ns / 1e9, style_off(stderr));
 }

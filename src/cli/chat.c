@@ -151,7 +151,8 @@ static const Slash slashes[] = {
 
 static void slash_help(Chat *c, char *rest) {
         for (size_t i = 0; i < ARRAY_SIZE(slashes); i++)
-                printf("  %s %-*s  %s\n", slashes[i].name, 17 - (int)strlen(slashes[i].name), slashes[i].arguments, slashes[i].help);
+                printf("  %s %-*s  %s\n", slashes[i].name, 17 - (int)strlen(slashes[i].name), slashes[i].arguments,
+                       slashes[i].help);
         puts("  \"\"\"                 begin and end text of several lines");
         puts("  Ctrl-C              end an answer early");
 }
@@ -237,7 +238,8 @@ static char *read_block(Chat *c, char *first, bool *ret_interrupted) {
                         c->continued = false;
                         return buf_take(&b);
                 }
-                buf_putc(&b, '\n');
+                if (n > 0 || c->continued) /* nothing after the opening one is no line */
+                        buf_putc(&b, '\n');
                 c->continued = true;
         }
         c->continued = false;
@@ -285,10 +287,12 @@ static void make_directories(char *path) {
         }
 }
 
-static void open_history(Chat *c) {
+static bool open_history(Chat *c) {
         const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
         HistEvent event;
         c->history = history_init();
+        if (!c->history)
+                return false;
         history(c->history, &event, H_SETSIZE, HISTORY_LINES);
         history(c->history, &event, H_SETUNIQUE, 1);
         int n = state && *state ? asprintf(&c->history_path, "%s/zerollama/history", state)
@@ -298,6 +302,7 @@ static void open_history(Chat *c) {
                 c->history_path = NULL;
         else
                 history(c->history, &event, H_LOAD, c->history_path);
+        return true;
 }
 
 /* What people ask is nobody else's business: 0600. */
@@ -310,6 +315,30 @@ static void save_history(Chat *c) {
         if (fd >= 0)
                 close(fd);
         history(c->history, &event, H_SAVE, c->history_path);
+}
+
+static bool open_editor(Chat *c) {
+        c->edit = el_init("zerollama", stdin, stdout, stderr);
+        if (!c->edit || !open_history(c))
+                return false;
+        el_set(c->edit, EL_CLIENTDATA, c);
+        el_set(c->edit, EL_PROMPT, get_prompt);
+        el_set(c->edit, EL_GETCFN, get_character);
+        el_set(c->edit, EL_EDITOR, "emacs");
+        el_set(c->edit, EL_HIST, history, c->history);
+        el_source(c->edit, NULL);
+        return true;
+}
+
+static void chat_deinit(Chat *c) {
+        if (c->edit)
+                el_end(c->edit);
+        if (c->history)
+                history_end(c->history);
+        forget_all(c);
+        free(c->messages);
+        free(c->history_path);
+        buf_deinit(&c->system);
 }
 
 /* The model is loaded before the first question is typed: a wrong name shows at once, and the answer comes sooner. */
@@ -326,29 +355,16 @@ int chat(ZlClient *client, const char *model) {
         if (r != EXIT_OK)
                 return r;
         Chat c = {.client = client, .model = model, .messages = calloc(1, sizeof(ZlMessage))};
-        if (!c.messages)
-                return EXIT_FAILED;
-        open_history(&c);
-        c.edit = el_init("zerollama", stdin, stdout, stderr);
-        if (!c.edit) {
+        if (!c.messages || !open_editor(&c)) {
                 complain("this terminal cannot be used to edit lines; pipe the prompt in instead");
+                chat_deinit(&c);
                 return EXIT_FAILED;
         }
-        el_set(c.edit, EL_CLIENTDATA, &c);
-        el_set(c.edit, EL_PROMPT, get_prompt);
-        el_set(c.edit, EL_GETCFN, get_character);
-        el_set(c.edit, EL_EDITOR, "emacs");
-        el_set(c.edit, EL_HIST, history, c.history);
-        el_source(c.edit, NULL);
-        fprintf(stderr, "%s%s; /help shows what else can be typed, Ctrl-D ends%s\n", style_dim(stderr), model, style_off(stderr));
+        fprintf(stderr, "%s%s; /help shows what else can be typed, Ctrl-D ends%s\n", style_dim(stderr), model,
+                style_off(stderr));
         while (take_turn(&c))
                 ;
         save_history(&c);
-        el_end(c.edit);
-        history_end(c.history);
-        forget_all(&c);
-        free(c.messages);
-        free(c.history_path);
-        buf_deinit(&c.system);
+        chat_deinit(&c);
         return EXIT_OK;
 }

@@ -1,5 +1,5 @@
-/* The `zerollama` command: what its files share. A subcommand is one file, cmd-X.c, with one Command; main.c has the
- * list of them. Options are rows of tables: parsing, help, `help --json` and the check of the man page all read them. */
+/* The `zerollama` command: what its files share. A subcommand is one file, cmd-X.c, with one Command; commands.h and
+ * main.c list them. Options are rows of tables: parsing, help, and the check of the manual page all read them. */
 #pragma once
 
 #include <signal.h>
@@ -60,8 +60,8 @@ const Command *find_command(const char *name);
 /* option.c: rows to values. Complaints go to stderr; the functions return false then. */
 bool option_set(const Option *o, const char *value);
 const Option *option_find(const Option *const *tables, const char *name);
-/* Reads the options of `argv` into their values and moves what is left to the front of it, NULL-terminated; stops at the
- * first argument that is no option when `leading`. Returns the number of arguments left, or -1. */
+/* Reads the options of `argv` into their values and moves what is left to the front of it, NULL-terminated; stops at
+ * the first argument that is no option when `leading`. Returns the number of arguments left, or -1. */
 int options_parse(const Option *const *tables, char **argv, bool leading);
 /* "-h, --help" or "--seed N". */
 void option_usage(const Option *o, char *buf, size_t n);

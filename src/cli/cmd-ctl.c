@@ -35,7 +35,8 @@ static int run(ZlClient *client, char **args) {
                 names[i] = actions[i].name;
         }
         const char *near = nearest_word(args[0], names);
-        complain("ctl cannot '%s'; %s%s", args[0], near ? "did you mean " : "it can reload and check", near ? near : "");
+        complain("ctl cannot '%s'; %s%s", args[0], near ? "did you mean " : "it can reload and check",
+                 near ? near : "");
         return EXIT_USAGE;
 }
 
@@ -43,8 +44,9 @@ const Command cmd_ctl = {
         .name = "ctl",
         .arguments = "reload|check",
         .summary = "make the daemon read its configuration again",
-        .description = "reload: use the configuration file as it is now, if it is valid. check: only say whether it is. "
-                       "The daemon keeps what it has when the file is not valid.",
+        .description =
+                "reload: use the configuration file as it is now, if it is valid. check: only say whether it is. "
+                "The daemon keeps what it has when the file is not valid.",
         .min_args = 1,
         .max_args = 1,
         .run = run,

@@ -59,16 +59,17 @@ static json_t *describe_options(const Command *c) {
         json_t *list = json_array();
         for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
                 for (const Option *o = tables[i]; o && o->kind != OPTION_END; o++)
-                        json_array_append_new(list, json_pack("{s:s, s:s?, s:s}", "name", o->name, "argument", o->argument,
-                                                              "help", o->help));
+                        json_array_append_new(list, json_pack("{s:s, s:s?, s:s}", "name", o->name, "argument",
+                                                              o->argument, "help", o->help));
         return list;
 }
 
 static int describe_all(void) {
         json_auto_t *list = json_array();
         for (const Command *const *c = commands; *c; c++)
-                json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o}", "name", (*c)->name, "arguments", (*c)->arguments,
-                                                      "summary", (*c)->summary, "options", describe_options(*c)));
+                json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o}", "name", (*c)->name, "arguments",
+                                                      (*c)->arguments, "summary", (*c)->summary, "options",
+                                                      describe_options(*c)));
         json_dumpf(list, stdout, JSON_COMPACT);
         putchar('\n');
         return EXIT_OK;

@@ -27,7 +27,8 @@ static int run(ZlClient *client, char **args) {
                 print_json(list->json);
         else {
                 Table *t = table_new("llrlrrrl");
-                table_add(t, (const char *[]){"NAME", "STATE", "SIZE", "DEVICE", "CONTEXT", "RUNNING", "WAITING", "UNLOADED"});
+                table_add(t, (const char *[]){"NAME", "STATE", "SIZE", "DEVICE", "CONTEXT", "RUNNING", "WAITING",
+                                              "UNLOADED"});
                 for (size_t i = 0; i < list->n; i++)
                         add_row(t, &list->models[i]);
                 table_print(t);
@@ -40,7 +41,8 @@ const Command cmd_ps = {
         .name = "ps",
         .arguments = "",
         .summary = "list the models that are loaded",
-        .description = "RUNNING is how many requests are being answered, of how many at once; UNLOADED is when the model goes "
-                       "if nobody uses it until then.",
+        .description =
+                "RUNNING is how many requests are being answered, of how many at once; UNLOADED is when the model goes "
+                "if nobody uses it until then.",
         .run = run,
 };

@@ -25,7 +25,8 @@ static ZlClient *running_client;
 
 const Option common_options[] = {
         {OPTION_FLAG, 0, "json", NULL, &want_json, .help = "print JSON, for programs"},
-        {OPTION_TEXT, 0, "socket", "PATH|URL", &address, .help = "where the daemon is [$ZEROLLAMA_HOST, or its socket]"},
+        {OPTION_TEXT, 0, "socket", "PATH|URL", &address,
+         .help = "where the daemon is [$ZEROLLAMA_HOST, or its socket]"},
         {OPTION_FLAG, 'h', "help", NULL, &want_help, .help = "say what this does and which options it has"},
         {OPTION_END},
 };

@@ -119,7 +119,8 @@ static const Option *match(const Option *const *tables, const char *arg, const c
         if (arg[1] != '-') {
                 o = find(tables, NULL, 0, arg[1]);
                 if (!o)
-                        complain("there is no option -%c; --help lists them (write -- before text that begins with -)", arg[1]);
+                        complain("there is no option -%c; --help lists them (write -- before text that begins with -)",
+                                 arg[1]);
                 if (arg[2])
                         *ret_value = arg + 2;
                 return o;

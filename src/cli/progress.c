@@ -21,8 +21,8 @@ static void describe(const ZlModel *m, const char *model, uint64_t waited_ms, Bu
         else if (m && strcmp(m->state, "loading") == 0)
                 buf_printf(out, "loading %s: %.1f s", model, seconds);
         else if (m && m->waiting > 0)
-                buf_printf(out, "%s is busy (%llu running, %llu waiting): %.1f s", model, (unsigned long long)m->running,
-                           (unsigned long long)m->waiting, seconds);
+                buf_printf(out, "%s is busy (%llu running, %llu waiting): %.1f s", model,
+                           (unsigned long long)m->running, (unsigned long long)m->waiting, seconds);
         else
                 buf_printf(out, "waiting for %s: %.1f s", model, seconds);
 }

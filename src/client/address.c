@@ -25,8 +25,8 @@ static int parse_socket(const char *path, Address *ret, ZlError *e) {
         if (!*path)
                 return fail(e, -EINVAL, "the address names no socket; write unix:/path/of/socket");
         if (strlen(path) >= sizeof(un->sun_path))
-                return fail(e, -EINVAL, "the socket path %.64s… is longer than the %zu bytes a socket's path can have", path,
-                            sizeof(un->sun_path) - 1);
+                return fail(e, -EINVAL, "the socket path %.64s… is longer than the %zu bytes such a path can have",
+                            path, sizeof(un->sun_path) - 1);
         *ret = (Address){.shown = strdup(path), .socket = strdup(path), .base = strdup("http://localhost")};
         return 0;
 }

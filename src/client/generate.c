@@ -200,7 +200,8 @@ static int on_data(void *userdata, const char *data, size_t n, ZlError *e) {
                 const char *newline = memchr(data, '\n', n);
                 size_t part = newline ? (size_t)(newline - data) : n;
                 if (part > LINE_MAX_BYTES - a->line.len)
-                        return fail(e, -EMSGSIZE, "one object of the answer is longer than %d MiB", LINE_MAX_BYTES >> 20);
+                        return fail(e, -EMSGSIZE, "one object of the answer is longer than %d MiB",
+                                    LINE_MAX_BYTES >> 20);
                 buf_put(&a->line, data, part);
                 if (a->line.failed)
                         return fail_memory(e);

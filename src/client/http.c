@@ -155,8 +155,8 @@ static CURLcode drive(Transfer *t) {
                 if (curl_multi_perform(c->multi, &running) != CURLM_OK)
                         return CURLE_FAILED_INIT;
                 const CURLMsg *m = curl_multi_info_read(c->multi, &left);
-                if (m)
-                        return m->data.result;
+                if (m || running == 0)
+                        return m ? m->data.result : CURLE_FAILED_INIT;
                 struct curl_waitfd stop = {.fd = c->cancel_fd, .events = CURL_WAIT_POLLIN};
                 uint64_t now = now_usec(), limit = c->timeout_ms * 1000;
                 curl_multi_poll(c->multi, &stop, 1, sleep_ms(t, now, limit ? t->heard + limit : UINT64_MAX), NULL);
@@ -176,10 +176,10 @@ static int connect_failed(Transfer *t, CURLcode code) {
         if (os > 0)
                 why = strerror((int)os);
         if (os == EACCES || os == EPERM)
-                return fail(t->error, -ENOTCONN, "cannot connect to %s: %s; ask the administrator for access to this socket",
-                            where, why);
-        return fail(t->error, -ENOTCONN, "cannot connect to %s: %s; is zerollamad running? (systemctl status zerollamad)",
-                    where, why);
+                return fail(t->error, -ENOTCONN,
+                            "cannot connect to %s: %s; ask the administrator for access to this socket", where, why);
+        return fail(t->error, -ENOTCONN,
+                    "cannot connect to %s: %s; is zerollamad running? (systemctl status zerollamad)", where, why);
 }
 
 /* The daemon's own words, or at least its status. */
@@ -193,7 +193,8 @@ static int refused(Transfer *t, long status) {
         e->retry_after_ms = t->retry_after_ms >= 0 ? t->retry_after_ms : seconds > 0 ? (int64_t)seconds * 1000 : -1;
         if (said)
                 return fail(e, -EREMOTEIO, "%s", said);
-        return fail(e, -EREMOTEIO, "%s answered with HTTP status %ld and no explanation", t->client->address.shown, status);
+        return fail(e, -EREMOTEIO, "%s answered with HTTP status %ld and no explanation", t->client->address.shown,
+                    status);
 }
 
 static int outcome(Transfer *t, CURLcode code) {
@@ -219,8 +220,8 @@ static int attempt(Transfer *t, const char *url, const char *body) {
         t->retry_after_ms = -1;
         t->heard = now_usec();
         set_options(t, url, body, headers);
-        curl_multi_add_handle(t->client->multi, t->client->easy);
-        int r = outcome(t, drive(t));
+        bool added = curl_multi_add_handle(t->client->multi, t->client->easy) == CURLM_OK;
+        int r = outcome(t, added ? drive(t) : CURLE_OUT_OF_MEMORY);
         curl_multi_remove_handle(t->client->multi, t->client->easy);
         curl_slist_free_all(headers);
         return r;
@@ -253,7 +254,8 @@ int http_request(ZlClient *c, const char *path, const char *body, HttpSink sink,
                 r = attempt(&t, url, body);
                 if (r != -EREMOTEIO || (e->status != 429 && e->status != 503) || retry >= c->retries)
                         break;
-                uint64_t ms = e->retry_after_ms >= 0 ? (uint64_t)e->retry_after_ms : (uint64_t)BACKOFF_MS << MIN(retry, 20u);
+                uint64_t ms =
+                        e->retry_after_ms >= 0 ? (uint64_t)e->retry_after_ms : (uint64_t)BACKOFF_MS << MIN(retry, 20u);
                 if (ms > c->max_wait_ms)
                         break;
                 r = pause_for(&t, ms);

@@ -8,9 +8,9 @@
  *      cells [started, put)     waiting for a worker
  *
  * Unordered, results are handed out as they finish: a finished cell swaps places with the one at `taken`. A cell that
- * runs must stay where its worker knows it, so what is swapped is `order`, a permutation of the cells: position p of the
- * ring is cell order[p % window]. One mutex guards everything; three conditions say "an item waits", "a result
- * is there" and "there is room". */
+ * runs must stay where its worker knows it, so what is swapped is `order`, a permutation of the cells: position p of
+ * the ring is cell order[p % window]. One mutex guards everything; three conditions say "an item waits", "a result is
+ * there" and "there is room". */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -109,7 +109,8 @@ int zl_map_new(const ZlClient *client, unsigned n_workers, unsigned window, unsi
         if (e)
                 *e = (ZlError){.retry_after_ms = -1};
         if (n_workers == 0 || n_workers > WORKERS_MAX || window > WINDOW_MAX)
-                return fail(e, -EINVAL, "a map has 1 to %d workers and a window of at most %d items", WORKERS_MAX, WINDOW_MAX);
+                return fail(e, -EINVAL, "a map has 1 to %d workers and a window of at most %d items", WORKERS_MAX,
+                            WINDOW_MAX);
         _cleanup_(zl_map_freep) ZlMap *m = calloc(1, sizeof(*m));
         if (!m)
                 return fail_memory(e);

@@ -51,7 +51,8 @@ static int fetch(ZlClient *c, const char *path, json_t *body, json_t **ret_root,
         json_error_t where = {.text = "nothing"};
         root = answer.data ? json_loadb(answer.data, answer.len, JSON_ALLOW_NUL, &where) : NULL;
         if (!json_is_object(root))
-                return fail(e, -EPROTO, "the answer to %s is not a JSON object (%s)", path, root ? "another type" : where.text);
+                return fail(e, -EPROTO, "the answer to %s is not a JSON object (%s)", path,
+                            root ? "another type" : where.text);
         while (answer.len > 0 && strchr("\r\n ", answer.data[answer.len - 1]))
                 answer.data[--answer.len] = 0;
         char *text = ret_text ? buf_take(&answer) : NULL;
@@ -141,7 +142,8 @@ int zl_version(ZlClient *c, char **ret, ZlError *e) {
 }
 
 int zl_ctl(ZlClient *c, ZlCtl action, char **ret_json, ZlError *e) {
-        return fetch(c, action == ZL_CTL_CHECK ? "/zerollama/check" : "/zerollama/reload", json_object(), NULL, ret_json, e);
+        return fetch(c, action == ZL_CTL_CHECK ? "/zerollama/check" : "/zerollama/reload", json_object(), NULL,
+                     ret_json, e);
 }
 
 /* A request for no text is how the API loads a model, and with a life of 0 unloads it. */

@@ -198,13 +198,12 @@ ZEROLLAMA_API int zl_ctl(ZlClient *client, ZlCtl action, char **ret_json, ZlErro
  * `window` items are inside at a time, so memory stays bounded however many there are. Every item that was put comes
  * back once, from zl_map_next().
  *
- *      for (char *line; (line = read_line());) {
- *              while (zl_map_try_put(map, line) == -EAGAIN)
- *                      take(zl_map_next(map, &item), &item);
- *      }
+ *      for (char *line; (line = read_line());)
+ *              while (zl_map_try_put(map, line) == -EAGAIN && zl_map_next(map, &item) > 0)
+ *                      use(&item);
  *      zl_map_finish(map);
  *      while (zl_map_next(map, &item) > 0)
- *              …
+ *              use(&item);
  */
 typedef struct ZlMap ZlMap;
 
@@ -222,8 +221,8 @@ typedef struct ZlMapItem {
 } ZlMapItem;
 
 /* `window` 0: twice the number of workers. The client is only copied. */
-ZEROLLAMA_API int zl_map_new(const ZlClient *client, unsigned n_workers, unsigned window, unsigned flags, ZlMapFn function,
-                             void *userdata, ZlMap **ret, ZlError *error);
+ZEROLLAMA_API int zl_map_new(const ZlClient *client, unsigned n_workers, unsigned window, unsigned flags,
+                             ZlMapFn function, void *userdata, ZlMap **ret, ZlError *error);
 /* Adds an item; blocks while the window is full, so that another thread must be taking results. -ECANCELED after
  * zl_map_cancel(), -EPIPE after zl_map_finish(). */
 ZEROLLAMA_API int zl_map_put(ZlMap *map, void *item);

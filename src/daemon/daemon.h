@@ -13,7 +13,7 @@
 typedef struct Daemon {
         EventLoop *loop;
         WorkPool *workers; /* for what waits: reading configuration files */
-        char *config_path; /* NULL: the default place */
+        const char *config_path; /* NULL: the default place */
         Config *config;
         Registry registry;
         Users users;
@@ -27,6 +27,14 @@ typedef struct Daemon {
                 uint64_t completed, failed, cancelled, refused, restarted;
         } jobs; /* how they ended; restarted: re-posted to a new engine */
 } Daemon;
+
+/* Takes `config` over, also when it fails; adopts the sockets the service manager passed, else opens those of the
+ * configuration. `handler` gets the requests, with the Daemon as its argument. daemon_stop() either way. */
+int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *config, HttpHandler handler, Error *e);
+/* Ends what is left: requests, jobs, engines. */
+void daemon_stop(Daemon *d);
+/* No new connections; what is there goes on. */
+void daemon_drain(Daemon *d);
 
 /* Number of jobs now. */
 uint32_t daemon_running(const Daemon *d);

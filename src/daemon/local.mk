@@ -1,7 +1,7 @@
 # Files of src/daemon: sockets, users, HTTP, jobs, pools; and the program zerollamad.
 noinst_LTLIBRARIES += libzl-daemon.la
 libzl_daemon_la_SOURCES = \
-	src/daemon/daemon.h \
+	src/daemon/daemon.h src/daemon/daemon.c \
 	src/daemon/manager.h src/daemon/manager.c \
 	src/daemon/user.h src/daemon/user.c \
 	src/daemon/histogram.h src/daemon/histogram.c \

@@ -40,8 +40,8 @@ struct EngineModel {
 
         EngineModelPhase phase;
         bool wanted; /* the daemon said LOAD */
-        bool unload; /* it said UNLOAD: close it when its jobs have ended */
-        bool stale;  /* it was defined anew: close it then, and load the new one for those who wait */
+        bool unload; /* it said UNLOAD: close it when its jobs have ended; those posted since load it again */
+        bool stale;  /* it was defined anew: the same */
         bool failed; /* it is closing because it failed, which was said already */
         Work work;
         int result; /* of the work */
@@ -77,11 +77,12 @@ void engine_settle_later(Engine *e); /* also keeps the ticks going while there i
 /* engine-model.c */
 EngineModel *engine_model_find(Engine *e, IpcStr name);
 int engine_model_define(Engine *e, const IpcModel *def);
+void engine_model_wish(EngineModel *m, bool load); /* LOAD, UNLOAD */
 void engine_model_settle(EngineModel *m);
 void engine_model_tell(const EngineModel *m, IpcModelPhase phase, const char *error);
 void engine_model_free(EngineModel *m);
 static inline bool engine_model_is_ready(const EngineModel *m) {
-        return m->phase == PHASE_LOADED && !m->stale;
+        return m->phase == PHASE_LOADED && !m->stale && !m->unload;
 }
 
 /* engine-job.c */

@@ -179,7 +179,6 @@ int engine_job_post(Engine *e, const void *body, size_t len) {
         if (r < 0)
                 return r;
         j->seq.queued_usec = now_usec();
-        m->unload = false;
         if (engine_model_is_ready(m))
                 engine_job_start(j);
         else

@@ -74,6 +74,17 @@ int engine_model_define(Engine *e, const IpcModel *def) {
         return 0;
 }
 
+/* Whoever asks waits for a MODEL_STATE: when nothing needs to be done, it comes at once. */
+void engine_model_wish(EngineModel *m, bool load) {
+        m->wanted = load;
+        m->unload = !load && m->phase != PHASE_UNLOADED;
+        if (load && engine_model_is_ready(m))
+                engine_model_tell(m, IPC_MODEL_LOADED, NULL);
+        else if (!load && m->phase == PHASE_UNLOADED)
+                engine_model_tell(m, IPC_MODEL_UNLOADED, NULL);
+        engine_settle_later(m->engine);
+}
+
 /* ---- works ---- */
 
 static void start_work(EngineModel *m, EngineModelPhase phase, void (*run)(Work *), void (*done)(Work *)) {
@@ -118,6 +129,11 @@ static void fail(EngineModel *m, IpcFailCode code, const char *text) {
         start_close(m, true);
 }
 
+static void start_pending(EngineModel *m) {
+        while (!list_is_empty(&m->pending))
+                engine_job_start(list_first(&m->pending, Job, pending));
+}
+
 static void run_load(Work *w) {
         EngineModel *m = container_of(w, EngineModel, work);
         m->result = loaded_load(m->loaded, m->engine->device, &m->error);
@@ -137,7 +153,10 @@ static void load_done(Work *w) {
                 return;
         }
         m->phase = PHASE_LOADED;
+        m->wanted = false;
         m->last_used = now_usec();
+        if (!m->stale)
+                start_pending(m); /* also when it is to be unloaded: they were there before that was said */
         char weights[32], kv[32];
         log_info("model %s: loaded, %s of weights, %s of KV cache, %u slots, context %u", m->name,
                  format_size(weights, sizeof(weights), l->weights), format_size(kv, sizeof(kv), l->kv), l->spec.slots,
@@ -226,12 +245,9 @@ static void settle_unloaded(EngineModel *m) {
 }
 
 static void settle_loaded(EngineModel *m) {
-        if (engine_model_is_ready(m)) {
-                m->wanted = false;
-                while (!list_is_empty(&m->pending))
-                        engine_job_start(list_first(&m->pending, Job, pending));
-        }
-        if ((m->unload || m->stale) && m->n_jobs == 0)
+        if (engine_model_is_ready(m))
+                start_pending(m);
+        else if (m->n_jobs == 0)
                 start_close(m, false);
 }
 

@@ -206,11 +206,8 @@ static int on_wish(Engine *e, bool load, const void *body, size_t len) {
         if (r < 0)
                 return r;
         EngineModel *m = engine_model_find(e, ask.name);
-        if (m) {
-                m->wanted = load;
-                m->unload = !load;
-                engine_settle_later(e);
-        }
+        if (m)
+                engine_model_wish(m, load);
         return 0;
 }
 

@@ -110,8 +110,8 @@ static int load_merges(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
                 int32_t left, right, merged;
                 if (!read_merge(t, line, &bytes, &left, &right, &merged))
                         return error_set(e, bytes.failed ? -ENOMEM : -EINVAL,
-                                         "merge %zu, '%.*s', does not name two tokens of the vocabulary that make a third", i,
-                                         (int)MIN(line.len, (size_t)64), line.data);
+                                         "merge %zu, '%.*s', does not name two tokens of the vocabulary that make a third",
+                                         i, (int)MIN(line.len, (size_t)64), line.data);
                 struct MergeSlot *slot = find_slot(&t->merges, left, right);
                 if (slot->left < 0)
                         *slot = (struct MergeSlot){left, right, {.rank = (uint32_t)i, .id = merged}};

@@ -138,5 +138,3 @@ struct Node {
 
 /* Parses the Run's source into a list of statements. */
 Node *jinja_parse(Run *r);
-/* Executes statements with the Run's scope, into the Run's output. */
-void jinja_execute(Run *r, const Node *body);

@@ -154,8 +154,9 @@ static String next_param(const char **params, bool *ret_optional) {
 }
 
 static const Value *find_named(Run *r, const Args *a, const String *name) {
+        jinja_charge(r, a->n_named / 16);
         for (size_t i = 0; i < a->n_named; i++)
-                if (a->named[i].name->len == name->len && jinja_compare_bytes(r, a->named[i].name, name) == 0)
+                if (jinja_same(r, a->named[i].name, name))
                         return &a->named[i].value;
         return NULL;
 }
@@ -194,18 +195,26 @@ static Value capture(Run *r, const Node *body) {
         return jinja_text(r, &text);
 }
 
-/* Named arguments that are no parameters: `caller`, and the rest for `kwargs`. */
+static bool is_parameter(Run *r, const Node *macro, const String *name) {
+        for (const Node *p = macro->macro.params; p; p = p->next) {
+                jinja_charge(r, 1);
+                if (jinja_same(r, p->param.name, name))
+                        return true;
+        }
+        return false;
+}
+
+/* Arguments that are no parameters: `caller`, and the rest for `kwargs` and `varargs`. */
 static void bind_rest(Run *r, const Node *macro, const Args *a, size_t n_bound) {
         Value rest = jinja_dict(r), extra = jinja_tuple(r, 0, NULL);
         for (size_t i = 0; i < a->n_named; i++) {
-                const Node *p = macro->macro.params;
-                while (p && (p->param.name->len != a->named[i].name->len ||
-                             jinja_compare_bytes(r, p->param.name, a->named[i].name) != 0))
-                        p = p->next;
-                if (!p && jinja_is(a->named[i].name, "caller"))
-                        set_variable(r, a->named[i].name, a->named[i].value);
-                else if (!p)
-                        jinja_set(r, rest.dict, (Value){.kind = VALUE_STRING, .s = a->named[i].name}, a->named[i].value);
+                const Named *named = &a->named[i];
+                if (is_parameter(r, macro, named->name))
+                        continue;
+                if (jinja_is(named->name, "caller"))
+                        set_variable(r, named->name, named->value);
+                else
+                        jinja_set(r, rest.dict, (Value){.kind = VALUE_STRING, .s = named->name}, named->value);
         }
         for (size_t i = n_bound; i < a->n; i++)
                 jinja_append(r, extra, a->v[i]);
@@ -290,10 +299,11 @@ static Value eval_dict(Run *r, const Node *n) {
 }
 
 static Value eval_concat(Run *r, const Node *n) {
-        Text t = {0};
-        for (const Node *i = n->items; i; i = i->next)
-                jinja_put_str(r, &t, eval(r, i));
-        return jinja_text(r, &t);
+        Value text = jinja_str(r, eval(r, n->items));
+        for (const Node *i = n->items->next; i; i = i->next)
+                text = jinja_concat(r, text, jinja_str(r, eval(r, i)));
+        text.safe = false;
+        return text;
 }
 
 static Value eval_binary(Run *r, const Node *n) {

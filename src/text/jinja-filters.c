@@ -209,6 +209,11 @@ static Value filter_groupby(Run *r, Value self, const Args *a) {
 
 /* map, select, reject and their kin: filters that apply another filter or test, named by their first argument. */
 
+/* Over something false, whatever it is, they yield nothing. */
+static Value iterate_if_true(Run *r, Value v) {
+        return jinja_truthy(v) ? jinja_iterate(r, v) : jinja_list(r, 0);
+}
+
 static Args args_from(const Args *a, size_t n) {
         return (Args){a->v + n, a->n - n, a->named, a->n_named};
 }
@@ -229,7 +234,7 @@ static const Builtin *need_builtin(Run *r, Value name, const Builtin *(*find)(co
 }
 
 static Value filter_map(Run *r, Value self, const Args *a) {
-        Value items = jinja_iterate(r, self), mapped = lazy_list(r);
+        Value items = iterate_if_true(r, self), mapped = lazy_list(r);
         const Value *attribute = named_arg(a, "attribute"), *standard = named_arg(a, "default");
         if (a->n == 0 && !attribute)
                 jinja_fail(r, -EINVAL, "map needs a filter or an attribute");
@@ -251,7 +256,7 @@ static Value filter_map(Run *r, Value self, const Args *a) {
 
 /* The items whose truth, or that of their attribute a->v[0], under the test that follows, is `wanted`. */
 static Value choose(Run *r, Value self, const Args *a, bool by_attribute, bool wanted) {
-        Value items = jinja_iterate(r, self), kept = lazy_list(r);
+        Value items = iterate_if_true(r, self), kept = lazy_list(r);
         if (a->n < by_attribute)
                 jinja_fail(r, -EINVAL, "the attribute is missing");
         Args test = args_from(a, by_attribute), rest = test;

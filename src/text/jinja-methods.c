@@ -297,9 +297,13 @@ static size_t find_last(Run *r, const String *s, const String *sub, size_t to) {
         if (sub->len > to)
                 return SIZE_MAX;
         for (size_t at = to - sub->len + 1; at-- > 0;) {
-                if ((at & 63) == 0)
-                        jinja_charge(r, 1);
-                if (sub->len == 0 || (s->data[at] == sub->data[0] && memcmp(s->data + at, sub->data, sub->len) == 0))
+                if (sub->len == 0)
+                        return at;
+                jinja_charge(r, (at & 63) == 0);
+                if (s->data[at] != sub->data[0])
+                        continue;
+                jinja_scan(r, sub->len);
+                if (memcmp(s->data + at, sub->data, sub->len) == 0)
                         return at;
         }
         return SIZE_MAX;
@@ -541,7 +545,7 @@ static Value format_argument(Run *r, const Args *a, const String *name, size_t *
                 return a->v[at];
         }
         for (size_t i = 0; i < a->n_named; i++)
-                if (jinja_compare_bytes(r, a->named[i].name, name) == 0)
+                if (jinja_same(r, a->named[i].name, name))
                         return a->named[i].value;
         jinja_fail(r, -EINVAL, "the format's value '%.*s' is not given", (int)MIN(name->len, (size_t)100), name->data);
 }
@@ -728,11 +732,22 @@ static const Builtin string_methods[] = {
 /* Lists. */
 
 static size_t find_item(Run *r, const List *l, Value v) {
-        jinja_charge(r, l->n / 16);
         for (size_t i = 0; i < l->n; i++)
                 if (jinja_equal(r, l->items[i], v))
                         return i;
         return SIZE_MAX;
+}
+
+/* Gives the list items of its own, with room for one more, so that they may be changed in place. */
+static List *own_items(Run *r, Value v) {
+        List *l = v.list;
+        Value *items = jinja_alloc(r, l->n + 1, sizeof(*items));
+        jinja_charge(r, l->n / 16);
+        if (l->n > 0)
+                memcpy(items, l->items, l->n * sizeof(*items));
+        l->items = items;
+        l->cap = l->n + 1;
+        return l;
 }
 
 static Value list_append(Run *r, Value self, const Args *a) {
@@ -748,19 +763,17 @@ static Value list_extend(Run *r, Value self, const Args *a) {
 }
 
 static Value list_insert(Run *r, Value self, const Args *a) {
-        List *l = self.list;
-        int64_t n = (int64_t)l->n, at = jinja_need_int(r, a->v[0], "the position");
+        List *l = own_items(r, self);
+        int64_t n = (int64_t)l->n++, at = jinja_need_int(r, a->v[0], "the position");
         at = CLAMP(at < 0 ? at + n : at, 0, n);
-        jinja_append(r, self, a->v[1]);
-        jinja_charge(r, l->n / 16);
         memmove(l->items + at + 1, l->items + at, (size_t)(n - at) * sizeof(Value));
         l->items[at] = a->v[1];
         return jinja_none();
 }
 
-static Value take_item(Run *r, List *l, size_t at) {
+static Value take_item(Run *r, Value list, size_t at) {
+        List *l = own_items(r, list);
         Value v = l->items[at];
-        jinja_charge(r, l->n / 16);
         memmove(l->items + at, l->items + at + 1, (l->n - at - 1) * sizeof(v));
         l->n--;
         return v;
@@ -771,14 +784,14 @@ static Value list_pop(Run *r, Value self, const Args *a) {
         at += at < 0 ? n : 0;
         if (at < 0 || at >= n)
                 jinja_fail(r, -EINVAL, "pop: there is no such item");
-        return take_item(r, self.list, (size_t)at);
+        return take_item(r, self, (size_t)at);
 }
 
 static Value list_remove(Run *r, Value self, const Args *a) {
         size_t at = find_item(r, self.list, a->v[0]);
         if (at == SIZE_MAX)
                 jinja_fail(r, -EINVAL, "remove: there is no such item");
-        take_item(r, self.list, at);
+        take_item(r, self, at);
         return jinja_none();
 }
 
@@ -791,15 +804,13 @@ static Value list_index(Run *r, Value self, const Args *a) {
 
 static Value list_count(Run *r, Value self, const Args *a) {
         int64_t n = 0;
-        jinja_charge(r, self.list->n / 16);
         for (size_t i = 0; i < self.list->n; i++)
                 n += jinja_equal(r, self.list->items[i], a->v[0]);
         return jinja_int(n);
 }
 
 static Value list_reverse(Run *r, Value self, const Args *a) {
-        jinja_charge(r, self.list->n / 16);
-        reverse(self.list);
+        reverse(own_items(r, self));
         return jinja_none();
 }
 
@@ -814,7 +825,7 @@ static Value list_sort(Run *r, Value self, const Args *a) {
 }
 
 static Value list_clear(Run *r, Value self, const Args *a) {
-        self.list->n = 0;
+        *self.list = (List){0};
         return jinja_none();
 }
 
@@ -957,6 +968,14 @@ const Builtin *jinja_find_method(Value v, const String *name) {
 
 /* Functions. */
 
+/* How many numbers there are from `start` to before `stop`. */
+static uint64_t count_range(int64_t start, int64_t stop, int64_t step) {
+        if (step > 0 ? start >= stop : start <= stop)
+                return 0;
+        uint64_t span = step > 0 ? (uint64_t)stop - (uint64_t)start : (uint64_t)start - (uint64_t)stop;
+        return (span - 1) / (step > 0 ? (uint64_t)step : -(uint64_t)step) + 1;
+}
+
 static Value function_range(Run *r, Value self, const Args *a) {
         if (a->n < 1 || a->n > 3 || a->n_named > 0)
                 jinja_fail(r, -EINVAL, "range takes one to three numbers");
@@ -965,14 +984,12 @@ static Value function_range(Run *r, Value self, const Args *a) {
         int64_t step = a->n > 2 ? jinja_need_int(r, a->v[2], "range's step") : 1;
         if (step == 0)
                 jinja_fail(r, -EINVAL, "range's step cannot be zero");
-        Value list = jinja_list(r, 0);
-        for (int64_t i = start; step > 0 ? i < stop : i > stop;) {
-                if (list.list->n >= JINJA_MAX_RANGE)
-                        jinja_fail(r, -E2BIG, "a range has more than %d items", JINJA_MAX_RANGE);
-                jinja_append(r, list, jinja_int(i));
-                if (__builtin_add_overflow(i, step, &i))
-                        break;
-        }
+        uint64_t n = count_range(start, stop, step);
+        if (n > JINJA_MAX_RANGE)
+                jinja_fail(r, -E2BIG, "a range has more than %d items", JINJA_MAX_RANGE);
+        Value list = jinja_list(r, n);
+        for (uint64_t i = 0; i < n; i++)
+                jinja_append(r, list, jinja_int((int64_t)((uint64_t)start + i * (uint64_t)step)));
         return list;
 }
 
@@ -994,7 +1011,7 @@ static Value function_list(Run *r, Value self, const Args *a) {
 
 /* A joiner is a function that yields nothing the first time, then its separator: its list of what is still to come. */
 static Value joiner_call(Run *r, Value self, const Args *a) {
-        return self.list->n > 1 ? take_item(r, self.list, 0) : self.list->items[0];
+        return self.list->n > 1 ? take_item(r, self, 0) : self.list->items[0];
 }
 
 static Value function_joiner(Run *r, Value self, const Args *a) {

@@ -109,19 +109,25 @@ static Value add_lists(Run *r, Value a, Value b) {
         return sum;
 }
 
-static Value repeat(Run *r, Value v, int64_t times) {
+static Value repeat_string(Run *r, const String *s, int64_t times) {
         Text t = {0};
+        size_t n = (size_t)CLAMP(times, 0, JINJA_MAX_TEXT + 1);
+        jinja_reserve(r, &t, s->len * n);
+        jinja_scan(r, s->len * n);
+        for (; n > 0; n--)
+                jinja_put(r, &t, s->data, s->len);
+        return jinja_text(r, &t);
+}
+
+static Value repeat(Run *r, Value v, int64_t times) {
+        if (v.kind == VALUE_STRING)
+                return repeat_string(r, v.s, v.s->len > 0 ? times : 0);
         Value list = jinja_list(r, 0);
         list.kind = v.kind;
-        for (; times > 0 && jinja_length(r, v) > 0; times--) {
-                jinja_charge(r, 1);
-                if (v.kind == VALUE_STRING)
-                        jinja_put(r, &t, v.s->data, v.s->len);
-                else
-                        for (size_t i = 0; i < v.list->n; i++)
-                                jinja_append(r, list, v.list->items[i]);
-        }
-        return v.kind == VALUE_STRING ? jinja_text(r, &t) : list;
+        for (; times > 0 && v.list->n > 0; times--)
+                for (size_t i = 0; i < v.list->n; i++)
+                        jinja_append(r, list, v.list->items[i]);
+        return list;
 }
 
 static bool is_repeatable(Value v) {
@@ -256,9 +262,9 @@ static Value slice_string(Run *r, const String *s, int64_t start, int64_t n, int
 }
 
 static Value slice_list(Run *r, Value v, int64_t start, int64_t n, int64_t step) {
-        Value part = jinja_list(r, (size_t)MAX(n, 0));
+        Value part = step == 1 && n > 0 ? jinja_sub_list(r, v, (size_t)start, (size_t)n) : jinja_list(r, 0);
         part.kind = v.kind;
-        for (; n > 0; n--, start += step)
+        for (; step != 1 && n > 0; n--, start += step)
                 jinja_append(r, part, v.list->items[start]);
         return part;
 }

@@ -243,15 +243,8 @@ static Value key_of_item(Run *r, Value item, const void *arg) {
         return item.list->items[0];
 }
 
-static Value dict_items(Run *r, const Dict *d) {
-        Value l = jinja_list(r, d->n);
-        for (size_t i = 0; i < d->n; i++)
-                jinja_append(r, l, jinja_tuple(r, 2, (Value[]){d->entries[i].key, d->entries[i].value}));
-        return l;
-}
-
-static void put_json_dict(JsonWriter *w, const Dict *d) {
-        Value items = dict_items(w->r, d);
+static void put_json_dict(JsonWriter *w, Value dict) {
+        Value items = jinja_items(w->r, dict, NULL);
         if (w->style->sort_keys)
                 items = jinja_sort(w->r, items, false, key_of_item, NULL);
         jinja_putc(w->r, w->t, '{');
@@ -295,7 +288,7 @@ static void put_json(JsonWriter *w, Value v) {
                 put_json_list(w, v.list);
                 break;
         case VALUE_DICT:
-                put_json_dict(w, v.dict);
+                put_json_dict(w, v);
                 break;
         default:
                 jinja_fail(w->r, -EINVAL, "a %s cannot be written as JSON", jinja_kind(v));

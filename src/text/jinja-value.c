@@ -11,9 +11,10 @@
 
 #include "text/jinja.h"
 #include "util/checked.h"
+#include "util/str.h"
 
 #ifdef __SANITIZE_ADDRESS__
-enum { CHUNK_MIN = 0, CHUNK_MAX = 0 };
+enum { CHUNK_MIN = 0, CHUNK_MAX = 1 };
 #else
 enum { CHUNK_MIN = 8 << 10, CHUNK_MAX = 1 << 20 };
 #endif
@@ -39,11 +40,13 @@ void jinja_fail(Run *r, int code, const char *fmt, ...) {
                         column = 1;
                 }
         }
-        char text[sizeof(r->error->text)];
+        char text[sizeof(r->error->text) - 64]; /* leaves room for what stands before it */
+        bool bad;
         va_list ap;
         va_start(ap, fmt);
         vsnprintf(text, sizeof(text), fmt, ap);
         va_end(ap);
+        text[utf8_valid_prefix(text, strlen(text), &bad)] = 0; /* it may have been cut inside a character */
         r->code = error_set(r->error, code, "chat template line %zu, column %zu: %s", line, column, text);
         longjmp(r->escape, 1);
 }
@@ -55,7 +58,7 @@ void jinja_charge(Run *r, size_t steps) {
 }
 
 void jinja_scan(Run *r, size_t bytes) {
-        jinja_charge(r, bytes / 64);
+        jinja_charge(r, bytes / 16);
 }
 
 void jinja_enter(Run *r) {
@@ -69,7 +72,7 @@ void jinja_leave(Run *r) {
 }
 
 static void heap_grow(Run *r, size_t n) {
-        size_t size = MAX(n, CLAMP(r->memory, (size_t)CHUNK_MIN, (size_t)CHUNK_MAX));
+        size_t size = MAX(n, MIN(r->memory + CHUNK_MIN, (size_t)CHUNK_MAX));
         Chunk *c = calloc(1, sizeof(*c) + size);
         if (!c)
                 jinja_fail(r, -ENOMEM, "out of memory");
@@ -234,28 +237,30 @@ bool jinja_is_space(uint32_t c) {
                (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
-static bool is_stripped(uint32_t c, const String *chars) {
+static bool is_stripped(Run *r, uint32_t c, const String *chars) {
         if (!chars)
                 return jinja_is_space(c);
-        for (const char *p = chars->data; p < chars->data + chars->len;)
-                if (jinja_next_char(&p) == c)
-                        return true;
-        return false;
+        const char *p = chars->data, *end = p + chars->len;
+        bool found = false;
+        while (p < end && !found)
+                found = jinja_next_char(&p) == c;
+        jinja_scan(r, (size_t)(p - chars->data));
+        return found;
 }
 
 Value jinja_strip(Run *r, Value s, const String *chars, bool left, bool right) {
         const char *a = s.s->data, *b = a + s.s->len, *p;
-        while (left && a < b && (p = a, is_stripped(jinja_next_char(&p), chars)))
+        while (left && a < b && (p = a, is_stripped(r, jinja_next_char(&p), chars)))
                 a = p;
         while (right && a < b) {
                 for (p = b - 1; (*p & 0xc0) == 0x80; p--)
                         ;
                 const char *at = p;
-                if (!is_stripped(jinja_next_char(&p), chars))
+                if (!is_stripped(r, jinja_next_char(&p), chars))
                         break;
                 b = at;
         }
-        jinja_charge(r, (s.s->len - (size_t)(b - a)) * (chars ? chars->len : 1) / 64);
+        jinja_scan(r, s.s->len - (size_t)(b - a));
         Value v = jinja_string(r, a, (size_t)(b - a));
         v.safe = s.safe;
         return v;
@@ -318,7 +323,6 @@ Value jinja_function(Run *r, const Builtin *b, Value self) {
         return (Value){.kind = VALUE_FUNCTION, .function = f};
 }
 
-/* Growing copies: somebody may be iterating over the old items. */
 void jinja_append(Run *r, Value list, Value item) {
         List *l = list.list;
         jinja_charge(r, 1);
@@ -333,16 +337,31 @@ void jinja_append(Run *r, Value list, Value item) {
         l->items[l->n++] = item;
 }
 
-Value *jinja_get(Run *r, const Dict *d, Value key) {
+bool jinja_same(Run *r, const String *a, const String *b) {
+        return a->len == b->len && jinja_compare_bytes(r, a, b) == 0;
+}
+
+Value jinja_sub_list(Run *r, Value v, size_t from, size_t n) {
+        Value part = jinja_list(r, 0);
+        *part.list = (List){.items = v.list->items + from, .n = n, .cap = n};
+        return part;
+}
+
+Value *jinja_get_name(Run *r, const Dict *d, const String *name) {
         jinja_charge(r, d->n / 16);
         for (size_t i = 0; i < d->n; i++)
-                if (jinja_equal(r, d->entries[i].key, key))
+                if (d->entries[i].key.kind == VALUE_STRING && jinja_same(r, d->entries[i].key.s, name))
                         return &d->entries[i].value;
         return NULL;
 }
 
-Value *jinja_get_name(Run *r, const Dict *d, const String *name) {
-        return jinja_get(r, d, (Value){.kind = VALUE_STRING, .s = name});
+Value *jinja_get(Run *r, const Dict *d, Value key) {
+        if (key.kind == VALUE_STRING)
+                return jinja_get_name(r, d, key.s);
+        for (size_t i = 0; i < d->n; i++)
+                if (jinja_equal(r, d->entries[i].key, key))
+                        return &d->entries[i].value;
+        return NULL;
 }
 
 void jinja_set(Run *r, Dict *d, Value key, Value value) {
@@ -459,7 +478,7 @@ static bool equal_dicts(Run *r, const Dict *a, const Dict *b) {
 static bool equal_inside(Run *r, Value a, Value b) {
         switch (a.kind) {
         case VALUE_STRING:
-                return a.s->len == b.s->len && jinja_compare_bytes(r, a.s, b.s) == 0;
+                return jinja_same(r, a.s, b.s);
         case VALUE_LIST:
         case VALUE_TUPLE:
                 return equal_lists(r, a.list, b.list);
@@ -476,6 +495,7 @@ static bool equal_inside(Run *r, Value a, Value b) {
 }
 
 bool jinja_equal(Run *r, Value a, Value b) {
+        jinja_charge(r, 1);
         if (jinja_is_number(a) && jinja_is_number(b))
                 return a.kind == VALUE_FLOAT || b.kind == VALUE_FLOAT ? jinja_as_float(a) == jinja_as_float(b)
                                                                       : order_numbers(a, b) == 0;
@@ -520,7 +540,6 @@ bool jinja_contains(Run *r, Value container, Value item) {
                        SIZE_MAX;
         case VALUE_LIST:
         case VALUE_TUPLE:
-                jinja_charge(r, container.list->n / 16);
                 for (size_t i = 0; i < container.list->n; i++)
                         if (jinja_equal(r, container.list->items[i], item))
                                 return true;
@@ -566,10 +585,7 @@ Value jinja_iterate(Run *r, Value v) {
                 return list_of_chars(r, v.s);
         case VALUE_LIST:
         case VALUE_TUPLE:
-                l = jinja_list(r, v.list->n);
-                for (size_t i = 0; i < v.list->n; i++)
-                        jinja_append(r, l, v.list->items[i]);
-                return l;
+                return jinja_sub_list(r, v, 0, v.list->n);
         case VALUE_DICT:
                 l = jinja_list(r, v.dict->n);
                 for (size_t i = 0; i < v.dict->n; i++)

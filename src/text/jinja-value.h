@@ -68,6 +68,8 @@ typedef struct Value {
         };
 } Value;
 
+/* Lists share items: below `n` they stay as they are, appending puts new ones behind them, and what changes them
+ * otherwise gives the list new items first. */
 typedef struct List {
         Value *items;
         size_t n, cap;
@@ -131,7 +133,7 @@ struct Run {
 /* Runs `fn` where jinja_fail() may be called; 0, or the code of the failure. */
 int jinja_guard(Run *r, void (*fn)(Run *r, void *arg), void *arg);
 void jinja_fail(Run *r, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));
-/* Counts work against the bound on steps; jinja_scan() does so for looking through `bytes` bytes of text. */
+/* Counts work against the bound on steps; jinja_scan() does so for looking through text. */
 void jinja_charge(Run *r, size_t steps);
 void jinja_scan(Run *r, size_t bytes);
 void jinja_enter(Run *r);
@@ -153,6 +155,7 @@ Value jinja_string(Run *r, const char *data, size_t len);
 Value jinja_cstring(Run *r, const char *s);
 Value jinja_concat(Run *r, Value a, Value b);
 bool jinja_is(const String *s, const char *name);
+bool jinja_same(Run *r, const String *a, const String *b);
 int jinja_compare_bytes(Run *r, const String *a, const String *b);
 /* Characters (code points) of `n` bytes, and the byte where character `i` begins. */
 size_t jinja_count_chars(Run *r, const char *s, size_t n);
@@ -177,6 +180,8 @@ Value jinja_tuple(Run *r, size_t n, const Value *items);
 Value jinja_dict(Run *r);
 Value jinja_function(Run *r, const Builtin *b, Value self);
 void jinja_append(Run *r, Value list, Value item);
+/* A list of `n` items of a list or tuple. */
+Value jinja_sub_list(Run *r, Value v, size_t from, size_t n);
 
 /* Dicts. jinja_get() returns NULL when there is no such key. */
 Value *jinja_get(Run *r, const Dict *d, Value key);

@@ -36,8 +36,8 @@
 #define DIGITS_PATTERN                                                                                                 \
         CONTRACTIONS "| ?\\p{L}++|\\p{N}| ?[^" WHITE WORD "]++|" TRAILING_WHITE("[^" WHITE "\\p{N}]")
 #define LLAMA3_PATTERN(digits)                                                                                         \
-        CONTRACTIONS_ANY_CASE "|[^" LINE_ENDS WORD "]?\\p{L}++|\\p{N}" digits "| ?[^" WHITE WORD "]++[" LINE_ENDS "]*+|"   \
-        UPTO_LAST_LINE_END "|" TRAILING_WHITE("[^" WHITE "]")
+        CONTRACTIONS_ANY_CASE "|[^" LINE_ENDS WORD "]?\\p{L}++|\\p{N}" digits "| ?[^" WHITE WORD "]++[" LINE_ENDS "]*+"    \
+        "|" UPTO_LAST_LINE_END "|" TRAILING_WHITE("[^" WHITE "]")
 
 static const PretokenizerRule rules[] = {
         {.names = "gpt-2 default phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat",
@@ -76,13 +76,13 @@ int pretokenizer_new(const PretokenizerRule *rule, Pretokenizer **ret, Error *e)
                 return error_set(e, -ENOMEM, "not enough memory for a pre-tokenizer");
         int code;
         PCRE2_SIZE at;
-        p->code = pcre2_compile((PCRE2_SPTR)rule->pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_ANCHORED, &code, &at,
-                                NULL);
+        p->code = pcre2_compile((PCRE2_SPTR)rule->pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_ANCHORED, &code,
+                                &at, NULL);
         if (!p->code) {
                 char why[128];
                 pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof(why));
-                return error_set(e, -EINVAL, "the pre-tokenizer regex of '%s' does not compile at %zu: %s", rule->names, at,
-                                 why);
+                return error_set(e, -EINVAL, "the pre-tokenizer regex of '%s' does not compile at %zu: %s", rule->names,
+                                 at, why);
         }
         p->limits = pcre2_match_context_create(NULL);
         if (!p->limits)
@@ -104,7 +104,7 @@ void pretokenizer_free(Pretokenizer *p) {
 }
 
 PretokenizerScratch *pretokenizer_scratch_new(const Pretokenizer *p) {
-        return (PretokenizerScratch *)pcre2_match_data_create(1, NULL);
+        return (PretokenizerScratch *)pcre2_match_data_create_from_pattern(p->code, NULL);
 }
 
 void pretokenizer_scratch_free(PretokenizerScratch *s) {

@@ -13,11 +13,12 @@
 
 /* Tokens with these texts end a turn in the models that have them. */
 static const char *const end_names[] = {
-        "<|im_end|>",    "<|eot_id|>",   "<|eom_id|>",   "<end_of_turn>",     "<|end|>",   "<|end_of_text|>",
-        "<|endoftext|>", "<|eot|>",      "<|EOT|>",      "<EOT>",             "_<EOT>",    "< EOT >",
-        "<|return|>",    "<|call|>",     "<|user_end|>", "<end_of_utterance>", "[EOT]",    "[EOS]",
-        "<eos>",         "<|end_of_turn|>", "<|endofturn|>", "<｜end▁of▁sentence｜>",
+        "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>",
+        "<|endoftext|>", "<|return|>", "<|call|>", "<|EOT|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<eos>",
+        "[|endofturn|]", "<end_of_utterance>", "<｜end▁of▁sentence｜>",
 };
+/* Longer special tokens, which no model has, could only be there to make searching for them slow. */
+#define SPECIAL_MAX 1024
 
 static bool is_end_name(TokenText text) {
         for (size_t i = 0; i < ARRAY_SIZE(end_names); i++)
@@ -59,7 +60,11 @@ static int check_spec(const TokenizerSpec *spec, Error *e) {
 }
 
 static int hex_digit(char c) {
-        return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (c >= '0' && c <= '9')
+                return c - '0';
+        if (c >= 'A' && c <= 'F')
+                return c - 'A' + 10;
+        return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* The byte of "<0xXX>", or -1. */
@@ -73,8 +78,8 @@ static int parse_byte_token(TokenText text) {
 static int load_byte_token(Tokenizer *t, TokenText text, int32_t id, Error *e) {
         int byte = parse_byte_token(text);
         if (byte < 0)
-                return error_set(e, -EINVAL, "token %d is a byte token, but its text '%.*s' is not of the form <0xXX>", id,
-                                 (int)MIN(text.len, (size_t)64), text.data);
+                return error_set(e, -EINVAL, "token %d is a byte token, but its text '%.*s' is not of the form <0xXX>",
+                                 id, (int)MIN(text.len, (size_t)64), text.data);
         t->bytes[byte] = id;
         buf_putc(&t->texts, (char)byte);
         return 0;
@@ -86,6 +91,20 @@ static TokenType effective_type(int32_t type, TokenText text) {
         return type == TOKEN_USER_DEFINED && is_end_name(text) ? TOKEN_CONTROL : (TokenType)type;
 }
 
+static bool is_special(TokenType type) {
+        return type == TOKEN_CONTROL || type == TOKEN_UNKNOWN || type == TOKEN_USER_DEFINED;
+}
+
+/* Special tokens are written as they are, save that SentencePiece marks spaces in the user-defined ones too. */
+static void put_piece(Tokenizer *t, TokenType type, TokenText text) {
+        if (t->kind == TOKENIZER_SPM && (!is_special(type) || type == TOKEN_USER_DEFINED))
+                spm_put_piece(text, &t->texts);
+        else if (!is_special(type))
+                bpe_put_piece(text, &t->texts);
+        else
+                buf_put(&t->texts, text.data, text.len);
+}
+
 static int load_token(Tokenizer *t, const TokenizerSpec *spec, size_t i, Error *e) {
         TokenText text = spec->tokens[i];
         int32_t type = spec->types ? spec->types[i] : TOKEN_NORMAL;
@@ -95,12 +114,10 @@ static int load_token(Tokenizer *t, const TokenizerSpec *spec, size_t i, Error *
         t->starts[i] = (uint32_t)t->texts.len;
         if (type == TOKEN_BYTE)
                 return load_byte_token(t, text, (int32_t)i, e);
-        if (t->types[i] == TOKEN_CONTROL || type == TOKEN_UNKNOWN || (type == TOKEN_USER_DEFINED && t->kind == TOKENIZER_BPE))
-                buf_put(&t->texts, text.data, text.len);
-        else if (t->kind == TOKENIZER_SPM)
-                spm_put_piece(text, &t->texts);
-        else
-                bpe_put_piece(text, &t->texts);
+        if (is_special(t->types[i]) && text.len > SPECIAL_MAX)
+                return error_set(e, -EINVAL, "token %zu is a special token of %zu bytes, which is too long", i,
+                                 text.len);
+        put_piece(t, t->types[i], text);
         return 0;
 }
 
@@ -126,9 +143,9 @@ static int index_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
                             (t->types[i] == TOKEN_CONTROL && is_end_name(text));
                 if (text.len > 0 && token_is_mergeable(t, i))
                         r = map_set(&t->ids, text.data, text.len, (int32_t)i);
-                bool ordinary = t->types[i] == TOKEN_USER_DEFINED;
-                if (r >= 0 && (ordinary || t->types[i] == TOKEN_CONTROL || t->types[i] == TOKEN_UNKNOWN))
-                        r = specials_add(&t->specials, text.data, text.len, (int32_t)i, ordinary);
+                if (r >= 0 && is_special(t->types[i]))
+                        r = specials_add(&t->specials, text.data, text.len, (int32_t)i,
+                                         t->types[i] == TOKEN_USER_DEFINED);
         }
         return r < 0 ? error_set(e, r, "not enough memory for a vocabulary of %zu tokens", t->n) : 0;
 }
@@ -233,6 +250,14 @@ static int put_symbols(const Tokenizer *t, EncodeScratch *s, const char *word, s
         return 0;
 }
 
+static void merge_word(const Tokenizer *t, MergeScratch *m, const char *word, uint32_t len) {
+        if (t->kind == TOKENIZER_SPM)
+                spm_split(t, m, word, len);
+        else
+                bpe_split(t, m, word, len);
+        merge_run(m, t, word, len);
+}
+
 int encode_word(const Tokenizer *t, EncodeScratch *s, const char *word, size_t len) {
         int32_t id = -1;
         bool is_token = map_get(&t->ids, word, len, &id);
@@ -244,13 +269,11 @@ int encode_word(const Tokenizer *t, EncodeScratch *s, const char *word, size_t l
         int r = merge_scratch_reserve(&s->merge, len);
         if (r < 0)
                 return r;
-        if (t->kind == TOKENIZER_SPM)
-                spm_split(t, &s->merge, word, (uint32_t)len);
-        else
-                bpe_split(t, &s->merge, word, (uint32_t)len);
-        merge_run(&s->merge, t, word, (uint32_t)len);
-        if (whole == WHOLE_UNKNOWN)
-                atomic_store_explicit(&t->whole[id], s->merge.symbols[0].id == id ? WHOLE_YES : WHOLE_NO, memory_order_relaxed);
+        merge_word(t, &s->merge, word, (uint32_t)len);
+        if (whole == WHOLE_UNKNOWN) {
+                whole = s->merge.symbols[0].id == id ? WHOLE_YES : WHOLE_NO;
+                atomic_store_explicit(&t->whole[id], whole, memory_order_relaxed);
+        }
         return put_symbols(t, s, word, len);
 }
 

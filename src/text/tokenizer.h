@@ -5,9 +5,10 @@
  *   TOKENIZER_SPM  SentencePiece-style BPE by scores ("llama" in GGUF): greedy merges of the best-scoring pair over
  *                  characters, byte fallback <0xXX>, spaces as U+2581
  *   TOKENIZER_BPE  byte-level BPE by ranked merges ("gpt2" in GGUF), after a pre-tokenizer regex chosen by name:
- *                  gpt-2, llama-bpe, qwen2 (and their aliases)
- * Special tokens (control, user-defined) are found in the text before anything else where PARSE_SPECIAL is given:
- * template output needs that, a user's own text must not be able to inject them. */
+ *                  gpt-2, llama-bpe, qwen2, smollm (and their aliases)
+ * Special tokens are found in the text before anything else. Control tokens only where PARSE_SPECIAL is given: template
+ * output needs that, a user's own text must not be able to inject them. User-defined tokens always: they are ordinary
+ * text that is never split; one that ends turns by its name counts as a control token. */
 #pragma once
 
 #include <stdbool.h>
@@ -49,6 +50,7 @@ typedef struct TokenizerSpec { /* all memory is the caller's and is copied where
         bool add_space_prefix; /* SPM */
 } TokenizerSpec;
 
+/* -EINVAL, naming the token or merge that is wrong; -EOPNOTSUPP for an unknown pre-tokenizer; -ENOMEM. */
 int tokenizer_new(const TokenizerSpec *spec, Tokenizer **ret, Error *e);
 void tokenizer_free(Tokenizer *t);
 DEFINE_CLEANUP(Tokenizer, tokenizer_free)
@@ -58,7 +60,8 @@ enum {
         TOKENIZE_PARSE_SPECIAL = 2, /* special tokens written out in the text become their ids */
 };
 
-/* Any bytes are accepted; what is not UTF-8 goes through byte tokens. *ret is malloc'd. -ENOMEM. */
+/* Any bytes are accepted; what is not UTF-8 goes through byte tokens. *ret is malloc'd. -ENOMEM; -E2BIG for 2 GiB and
+ * more; -EINVAL when the vocabulary has neither a token for some byte nor an unknown one. */
 int tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ret, size_t *ret_n);
 
 size_t tokenizer_n_tokens(const Tokenizer *t);

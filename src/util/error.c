@@ -25,7 +25,11 @@ int error_prefix(Error *e, const char *fmt, ...) {
         va_start(ap, fmt);
         int n = vsnprintf(e->text, sizeof(e->text), fmt, ap);
         va_end(ap);
-        if (n >= 0 && (size_t)n < sizeof(e->text))
-                snprintf(e->text + n, sizeof(e->text) - (size_t)n, ": %s", old);
+        if (n >= 0 && (size_t)n + 2 < sizeof(e->text)) {
+                memcpy(e->text + n, ": ", 2);
+                size_t room = sizeof(e->text) - (size_t)n - 3, len = strlen(old);
+                memcpy(e->text + n + 2, old, MIN(room, len));
+                e->text[(size_t)n + 2 + MIN(room, len)] = 0;
+        }
         return e->code;
 }

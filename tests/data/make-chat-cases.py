@@ -9,7 +9,8 @@ what they render is kept. Sections of the result:
   contexts   name -> variables of a render
   templates  file -> [[name of the context, outcome]…]; a text is given as [head, text, tail]: the first `head` bytes of
              the text before it, then `text`, then that text's last `tail` bytes
-  unit       id -> outcome, of those cases in jinja_unit_cases.json that expect another dialect than Python's
+  unit, real id -> outcome, of those cases in jinja_unit_cases.json and real_template_cases.json that expect another
+             dialect than Python's
   snippets   [template, outcome] rendered with the context "snippets"
 
 An outcome is a text; or {"raise": message}: raise_exception() was called; or {"undefined": 1}: something undefined was
@@ -202,6 +203,7 @@ b' }}
 {{ n is defined }} {{ n is number }} {{ t is number }} {{ t is integer }} {{ n is integer }} {{ f is float }} {{ s is string }} {{ s is sequence }} {{ d is mapping }} {{ d is sequence }} {{ d is iterable }} {{ n is iterable }} {{ nums is iterable }} {{ nil is none }} {{ nil is not none }} {{ t is true }} {{ t is boolean }} {{ n is true }} {{ missing is none }} {{ missing is iterable }} {{ missing is sequence }} {{ missing is string }} {{ range is callable }} {{ s.upper is callable }}
 {{ 3 is odd }} {{ 4 is even }} {{ 9 is divisibleby 3 }} {{ 9 is divisibleby(2) }} {{ 'ab' is lower }} {{ 'AB' is upper }} {{ 1 is in [1, 2] }} {{ 1 is eq 1 }} {{ 2 is ne 1 }} {{ 2 is gt 1 }} {{ 2 is le 1 }} {{ n is equalto 7 }} {{ 1 is sameas 1 }} {{ true is sameas true }} {{ 1 is sameas true }} {{ n is not string }} {{ not n is string }} {{ n is defined and s is string }} {{ 'upper' is filter }} {{ 'odd' is test }}
 {% for x in nums %}{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.cycle('a', 'b') }}{{ loop.changed(x) }};{% endfor %}
+{{ none | map('upper') | list }} {{ none | selectattr('x') | list }} {{ '' | select | list }} {{ 0 | reject | list }}
 {% for x in none_list %}x{% else %}empty{% endfor %} {% for x in missing %}x{% else %}nothing{% endfor %} {% for x in nums if x > 2 %}{{ loop.index }}/{{ loop.length }}:{{ x }} {% else %}none{% endfor %} {% for x in nums if x > 9 %}{% else %}none{% endfor %}
 {% for a, b in [(1, 2), [3, 4]] %}{{ a }}{{ b }}{% endfor %} {% for a, (b, c) in [(1, (2, 3))] %}{{ a }}{{ b }}{{ c }}{% endfor %} {% for c in 'añb' %}{{ c }}.{% endfor %} {% for x in range(3) %}{% for y in range(x) %}{{ loop.index }}{{ y }} {% endfor %}{{ loop.index }}{% endfor %}
 {% for x in range(10) %}{% if x == 2 %}{% continue %}{% endif %}{% if x > 4 %}{% break %}{% endif %}{{ x }}{% endfor %} {% for x in [1, 2] %}{{ x }}{% break %}{% else %}no{% endfor %}
@@ -289,10 +291,10 @@ def templates(directory):
     return result
 
 
-def units(path):
+def differing(path, template):
     with open(path, encoding="utf-8") as f:
         cases = json.load(f)
-    got = {c["id"]: outcome(c["template"], c["context"]) for c in cases}
+    got = {c["id"]: outcome(c[template], {"now": NOW, **c["context"]}) for c in cases}
     return {c["id"]: got[c["id"]] for c in cases if got[c["id"]] != c["expected"]}
 
 
@@ -301,7 +303,8 @@ def main():
     result = {
         "contexts": CONTEXTS,
         "templates": templates(os.path.join(data, "templates")),
-        "unit": units(os.path.join(data, "jinja_unit_cases.json")),
+        "unit": differing(os.path.join(data, "jinja_unit_cases.json"), "template"),
+        "real": differing(os.path.join(data, "real_template_cases.json"), "chat_template"),
         "snippets": [[s, outcome(s, {**CONTEXTS["snippets"], "now": NOW})] for s in snippets()],
     }
     result["contexts"]["snippets"]["now"] = NOW

@@ -3,8 +3,9 @@
 
 usage: make-tokenizer-cases.py DIRECTORY > tokenizer-cases.json
 
-DIRECTORY has gpt2/tokenizer.json and qwen2.5/{vocab.json,merges.txt,tokenizer_config.json}. Needs `pip install
-tokenizers`; nothing is fetched. Each set names a pre-tokenizer as GGUF does. The regexes are those of the published
+DIRECTORY has tokenizers/gpt2/tokenizer.json, tokenizers/qwen2.5/{vocab.json,merges.txt,tokenizer_config.json} and
+models/{stories260K,babyllama105}-hf/tokenizer.json. Needs `pip install tokenizers`; nothing is fetched. A set is named
+as its pre-tokenizer is in GGUF or, for SentencePiece vocabularies, as the model. The regexes are those of the published
 tokenizer.json files (Qwen's NFC normalizer is left out: GGUF readers do not apply it). llama-bpe is Llama 3's regex
 and its ignore_merges over GPT-2's vocabulary, since the regex is what is under test; so is smollm.
 """
@@ -63,19 +64,21 @@ def by_regex(regex):
 
 def main():
     root = Path(sys.argv[1])
-    gpt2 = json.loads((root / "gpt2/tokenizer.json").read_text())["model"]
+    gpt2 = json.loads((root / "tokenizers/gpt2/tokenizer.json").read_text())["model"]
     merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in gpt2["merges"]]
     gpt2_model = functools.partial(models.BPE, vocab=gpt2["vocab"], merges=merges)
     gpt2_words = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    config = json.loads((root / "qwen2.5/tokenizer_config.json").read_text())["added_tokens_decoder"]
+    config = json.loads((root / "tokenizers/qwen2.5/tokenizer_config.json").read_text())["added_tokens_decoder"]
     added = [AddedToken(a["content"], special=a["special"], normalized=False)
              for _, a in sorted(config.items(), key=lambda item: int(item[0]))]
-    qwen_model = models.BPE.from_file(str(root / "qwen2.5/vocab.json"), str(root / "qwen2.5/merges.txt"))
+    qwen_model = models.BPE.from_file(str(root / "tokenizers/qwen2.5/vocab.json"), str(root / "tokenizers/qwen2.5/merges.txt"))
     sets = {
         "gpt-2": tokenizer(gpt2_model(), [gpt2_words]),
         "llama-bpe": tokenizer(gpt2_model(ignore_merges=True), by_regex(LLAMA3)),
         "smollm": tokenizer(gpt2_model(), [pre_tokenizers.Digits(individual_digits=True), gpt2_words]),
         "qwen2": tokenizer(qwen_model, by_regex(QWEN2), added),
+        "stories260K": Tokenizer.from_file(str(root / "models/stories260K-hf/tokenizer.json")),
+        "babyllama105": Tokenizer.from_file(str(root / "models/babyllama105-hf/tokenizer.json")),
     }
     cases = texts()
     out = {name: [t.encode(text, add_special_tokens=False).ids for text in cases] for name, t in sets.items()}

@@ -11,7 +11,7 @@
 
 #include "device/cpu/cpu.h"
 
-enum { THREADS_MAX = 256 };
+enum { THREADS_MAX = 256, HUGE_SIZE = 2 * 1024 * 1024 };
 
 typedef struct Cpu {
         Device device;
@@ -27,6 +27,8 @@ static int buffer_new(Device *d, size_t size, Buffer *ret) {
         void *p = mmap(NULL, MAX(size, (size_t)1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)
                 return -errno;
+        if (size >= HUGE_SIZE) /* rows of a KV cache lie far apart: fewer, bigger pages to look up */
+                madvise(p, size, MADV_HUGEPAGE);
         *ret = (Buffer){.data = p, .size = size};
         return 0;
 }

@@ -31,15 +31,17 @@
 #define STRING(a) STRING_(a)
 
 #if defined(__AVX512F__)
-enum { LANES = 16, NR_MAX = 6 };
+enum { LANES = 16, NR = 4, NR_MAX = 6 };
 #elif defined(__AVX2__)
-enum { LANES = 8, NR_MAX = 3 };
+enum { LANES = 8, NR = 2, NR_MAX = 3 };
 #else
-enum { LANES = 4, NR_MAX = 3 };
+enum { LANES = 4, NR = 2, NR_MAX = 3 };
 #endif
-enum { BLOCK = 32, VECS = BLOCK / LANES, MR = 4, NR = 2 };
+enum { BLOCK = 32, VECS = BLOCK / LANES, MR = 4 };
 
 typedef float Vec __attribute__((vector_size(LANES * 4)));
+typedef float Vec4 __attribute__((vector_size(16)));
+typedef float Vec8 __attribute__((vector_size(32)));
 typedef int32_t IntVec __attribute__((vector_size(LANES * 4)));
 #if !defined(__AVX2__)
 typedef int8_t ByteVec __attribute__((vector_size(LANES)));
@@ -91,13 +93,19 @@ INLINE Vec blend(IntVec mask, Vec yes, Vec no) {
 
 /* Halves onto halves: 16 lanes to 8 to 4 to 2 to 1. */
 INLINE float fold(Vec v) {
-        float t[LANES];
-        store(t, v);
-        UNROLL for (int half = LANES / 2; half > 0; half /= 2) {
-                UNROLL for (int i = 0; i < half; i++)
-                        t[i] += t[i + half];
-        }
-        return t[0];
+#if defined(__AVX512F__)
+        Vec8 v8 = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                  __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif defined(__AVX2__)
+        Vec8 v8 = v;
+#endif
+#if defined(__AVX2__)
+        Vec4 v4 = __builtin_shufflevector(v8, v8, 0, 1, 2, 3) + __builtin_shufflevector(v8, v8, 4, 5, 6, 7);
+#else
+        Vec4 v4 = v;
+#endif
+        v4 += __builtin_shufflevector(v4, v4, 2, 3, 0, 1);
+        return v4[0] + v4[1];
 }
 
 /* e^x to 2 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by its Taylor series (the first term left out is r^8/8! < 6e-9),
@@ -278,7 +286,7 @@ INLINE void tile_block(Dtype type, int mr, int nr, const char *w, size_t w_strid
                         t.acc[r][c] = splat(0);
         size_t blocks = k / BLOCK;
         for (size_t b = 0; b < blocks; b++) {
-                if (nr == 1)
+                if (nr < NR_MAX) /* a panel is in the cache already */
                         tile_prefetch(type, mr, w + b * block_size(type), w_stride);
                 tile_step(type, mr, nr, &t, w + b * block_size(type), w_stride, x + b * BLOCK, x_stride);
         }
@@ -349,29 +357,44 @@ static void dots(const CpuDots *a) {
 
 /* ---- weighted sums of rows ---- */
 
+enum { ROWS_AHEAD = 16 }; /* to ask memory for: rows lie apart, which the processor does not follow by itself */
+
+INLINE size_t value_size(Dtype type) {
+        return type == DTYPE_F16 ? 2 : 4;
+}
+
 INLINE Vec row_vec(Dtype type, const char *row, size_t d) {
         return type == DTYPE_F16 ? from_half(row + d * 2) : load(row + d * 4);
 }
 
 INLINE Vec row_part(Dtype type, const char *row, size_t d, size_t n) {
         char t[LANES * 4] = {0};
-        memcpy(t, row + d * (type == DTYPE_F16 ? 2 : 4), n * (type == DTYPE_F16 ? 2 : 4));
+        memcpy(t, row + d * value_size(type), n * value_size(type));
         return row_vec(type, t, 0);
 }
 
-/* `vecs` vectors of one output, kept in registers over all rows. */
-INLINE void mix_vecs(const CpuMix *a, Dtype type, int vecs, size_t c, size_t d) {
+/* `vecs` vectors of `np` outputs, kept in registers over all rows. */
+INLINE void mix_vecs(const CpuMix *a, Dtype type, int np, int vecs, size_t c, size_t d) {
         const char *row = a->w;
         const float *p = a->p + c * a->p_stride;
         float *out = a->out + c * a->out_stride + d;
-        Vec acc[4];
-        UNROLL for (int v = 0; v < vecs; v++)
-                acc[v] = load(out + v * LANES);
-        for (size_t r = 0; r < a->n_w; r++, row += a->w_stride)
+        Vec acc[NR][4];
+        UNROLL for (int i = 0; i < np; i++)
                 UNROLL for (int v = 0; v < vecs; v++)
-                        acc[v] = mul_add(splat(p[r]), row_vec(type, row, d + v * LANES), acc[v]);
-        UNROLL for (int v = 0; v < vecs; v++)
-                store(out + v * LANES, acc[v]);
+                        acc[i][v] = load(out + i * a->out_stride + v * LANES);
+        for (size_t r = 0; r < a->n_w; r++, row += a->w_stride) {
+                const char *ahead = row + ROWS_AHEAD * a->w_stride + d * value_size(type);
+                for (size_t i = 0; i < vecs * LANES * value_size(type); i += 64)
+                        __builtin_prefetch(ahead + i, 0, 2);
+                UNROLL for (int v = 0; v < vecs; v++) {
+                        Vec x = row_vec(type, row, d + v * LANES);
+                        UNROLL for (int i = 0; i < np; i++)
+                                acc[i][v] = mul_add(splat(p[i * a->p_stride + r]), x, acc[i][v]);
+                }
+        }
+        UNROLL for (int i = 0; i < np; i++)
+                UNROLL for (int v = 0; v < vecs; v++)
+                        store(out + i * a->out_stride + v * LANES, acc[i][v]);
 }
 
 INLINE void mix_part(const CpuMix *a, Dtype type, size_t c, size_t d) {
@@ -385,16 +408,23 @@ INLINE void mix_part(const CpuMix *a, Dtype type, size_t c, size_t d) {
         store_part(out, acc, n);
 }
 
+INLINE void mix_column(const CpuMix *a, Dtype type, int np, size_t c) {
+        size_t d = 0;
+        for (; d + 4 * LANES <= a->dim; d += 4 * LANES)
+                mix_vecs(a, type, np, 4, c, d);
+        for (; d + LANES <= a->dim; d += LANES)
+                mix_vecs(a, type, np, 1, c, d);
+        if (d < a->dim)
+                for (int i = 0; i < np; i++)
+                        mix_part(a, type, c + i, d);
+}
+
 INLINE void mix_of(const CpuMix *a, Dtype type) {
-        for (size_t c = 0; c < a->n_p; c++) {
-                size_t d = 0;
-                for (; d + 4 * LANES <= a->dim; d += 4 * LANES)
-                        mix_vecs(a, type, 4, c, d);
-                for (; d + LANES <= a->dim; d += LANES)
-                        mix_vecs(a, type, 1, c, d);
-                if (d < a->dim)
-                        mix_part(a, type, c, d);
-        }
+        size_t c = 0;
+        for (; c + NR <= a->n_p; c += NR)
+                mix_column(a, type, NR, c);
+        for (; c < a->n_p; c++)
+                mix_column(a, type, 1, c);
 }
 
 static void mix(const CpuMix *a) {

@@ -1,0 +1,254 @@
+/* The daemon: its parts put together, a configuration put in force over them, and what it says of itself.
+ *
+ * A configuration comes into force whole or not at all: first what can fail for an outside reason (sockets), then the
+ * rest, which only memory can stop. Until then, and if it fails, the old one stays. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/daemon.h"
+#include "daemon/job.h"
+#include "daemon/manager.h"
+#include "daemon/pool.h"
+#include "util/log.h"
+#include "util/str.h"
+
+/* ---- the daemon's view of itself ---- */
+
+uint32_t daemon_running(const Daemon *d) {
+        uint32_t n = 0;
+        list_foreach(m, &d->registry.models, ModelEntry, node)
+                n += m->running;
+        return n;
+}
+
+uint32_t daemon_waiting(const Daemon *d) {
+        uint32_t n = 0;
+        list_foreach(m, &d->registry.models, ModelEntry, node)
+                n += m->waiting;
+        return n;
+}
+
+const char *daemon_unready(const Daemon *d) {
+        if (d->draining)
+                return "draining";
+        list_foreach(p, &d->pools, Pool, node)
+                if (p->state == POOL_STOPPED && p->error && p->failures > 0)
+                        return p->error;
+        return NULL;
+}
+
+/* ---- configuration ---- */
+
+static bool same_listen(const Listener *l, const ConfigListen *c) {
+        _cleanup_free_ char *address = listen_address(c);
+        return address && strcmp(address, l->address) == 0;
+}
+
+/* Opens what is new, then closes what is no longer named; passed sockets stay. */
+static int apply_listeners(Daemon *d, const Config *c, Error *e) {
+        for (uint32_t i = 0; i < c->n_listen; i++) {
+                bool open = false;
+                list_foreach(l, &d->listeners, Listener, node)
+                        open |= same_listen(l, &c->listen[i]);
+                Listener *l;
+                int r = open ? 0 : listener_open(d->loop, &c->listen[i], http_accept, d->http, &l, e);
+                if (r < 0)
+                        return r;
+                if (!open)
+                        list_append(&d->listeners, &l->node);
+        }
+        list_foreach(l, &d->listeners, Listener, node) {
+                bool named = l->passed;
+                for (uint32_t i = 0; i < c->n_listen; i++)
+                        named |= same_listen(l, &c->listen[i]);
+                if (!named)
+                        listener_free(l);
+        }
+        return 0;
+}
+
+static void give_pools(void *arg) {
+        Daemon *d = arg;
+        list_foreach(m, &d->registry.models, ModelEntry, node) {
+                Pool *p = m->config.pool ? pool_find(d, m->config.pool) : NULL;
+                m->pool = p ? p : list_first(&d->pools, Pool, node);
+        }
+}
+
+static bool same_pool(const ConfigPool *a, const ConfigPool *b) {
+        return strcmp(a->device, b->device) == 0 && a->require == b->require && a->threads == b->threads &&
+               a->streams == b->streams && a->memory == b->memory && a->memory_percent == b->memory_percent;
+}
+
+/* Pools by name: new ones are made, changed ones get a new engine, and those that are gone give their jobs away. */
+static int apply_pools(Daemon *d, const Config *c) {
+        List old;
+        list_init(&old);
+        list_foreach(p, &d->pools, Pool, node) {
+                list_remove(&p->node);
+                list_append(&old, &p->node);
+        }
+        for (uint32_t i = 0; i < c->n_pools; i++) {
+                Pool *p = NULL;
+                list_foreach(it, &old, Pool, node)
+                        if (strcmp(it->name, c->pools[i].name) == 0)
+                                p = it;
+                if (!p && pool_new(d, &c->pools[i], &p) < 0)
+                        return -ENOMEM;
+                list_remove(&p->node);
+                list_append(&d->pools, &p->node);
+                if (same_pool(p->config, &c->pools[i]))
+                        p->config = &c->pools[i];
+                else
+                        pool_reconfigure(p, &c->pools[i]);
+        }
+        int r = registry_configure(&d->registry, c);
+        list_foreach(p, &d->pools, Pool, node)
+                pool_move_jobs(p);
+        list_foreach(p, &old, Pool, node) {
+                pool_move_jobs(p);
+                pool_free(p);
+        }
+        return r;
+}
+
+/* Puts a configuration in force and takes it over. Listeners come first: only they can fail for an outside reason, and
+ * then the old configuration stays. */
+static int apply_config(Daemon *d, Config *c, Error *e) {
+        bool passed = !list_is_empty(&d->listeners) && list_first(&d->listeners, Listener, node)->passed;
+        int r = http_configure(d->http, d->config ? d->config : c, e);
+        if (r >= 0 && !passed)
+                r = apply_listeners(d, c, e);
+        if (r < 0)
+                return r;
+        http_configure(d->http, c, NULL);
+        users_reconfigure(&d->users, c);
+        if (apply_pools(d, c) < 0)
+                return error_set(e, -ENOMEM, "out of memory");
+        config_free(d->config);
+        d->config = c;
+        return 0;
+}
+
+/* ---- reloading ---- */
+
+typedef struct Reload {
+        Work work;
+        Daemon *d;
+        bool check;
+        Config *config;
+        Error error;
+        DaemonReloaded done;
+        void *arg;
+} Reload;
+
+static void reload_run(Work *w) {
+        Reload *r = container_of(w, Reload, work);
+        if (config_load(r->d->config_path, &r->config, &r->error) < 0 && !r->error.text[0])
+                error_set(&r->error, -ENOMEM, "out of memory");
+}
+
+static void reload_done(Work *w) {
+        Reload *r = container_of(w, Reload, work);
+        Daemon *d = r->d;
+        if (r->config && !r->check && apply_config(d, r->config, &r->error) >= 0) {
+                r->config = NULL;
+                log_set_level(d->config->log_level);
+                log_info("configuration reloaded");
+        }
+        config_free(r->config);
+        if (!r->check) {
+                d->reloading = false;
+                manager_notify("READY=1");
+                if (r->error.text[0])
+                        log_error("the configuration was not reloaded, the old one stays: %s", r->error.text);
+        }
+        if (r->done)
+                r->done(r->arg, r->error.text[0] ? r->error.text : NULL);
+        free(r);
+}
+
+void daemon_reload(Daemon *d, bool check, DaemonReloaded done, void *arg) {
+        Reload *r = calloc(1, sizeof(*r));
+        if (!r || (!check && (d->reloading || d->draining))) {
+                const char *why = !r ? "out of memory" : d->draining ? "the daemon is going down" : "a reload is in progress";
+                free(r);
+                if (done)
+                        done(arg, why);
+                return;
+        }
+        *r = (Reload){.work = {.run = reload_run, .done = reload_done}, .d = d, .check = check, .done = done, .arg = arg};
+        if (!check) {
+                d->reloading = true;
+                manager_notify("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, now_usec());
+        }
+        work_submit(d->workers, &r->work);
+}
+
+/* ---- life ---- */
+
+static void on_room(void *arg) {
+        Daemon *d = arg;
+        list_foreach(l, &d->listeners, Listener, node)
+                if (!d->draining)
+                        listener_resume(l);
+}
+
+static int adopt_listeners(Daemon *d, Error *e) {
+        int n = manager_listen_fds();
+        if (n < 0)
+                return error_set(e, n, "$LISTEN_FDS from the service manager makes no sense");
+        for (int fd = 3; fd < 3 + n; fd++) {
+                Listener *l;
+                int r = listener_adopt(d->loop, fd, http_accept, d->http, &l, e);
+                if (r < 0)
+                        return r;
+                list_append(&d->listeners, &l->node);
+        }
+        return 0;
+}
+
+int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *config, HttpHandler handler, Error *e) {
+        *d = (Daemon){.loop = loop, .config_path = config_path, .started = now_usec()};
+        list_init(&d->listeners);
+        list_init(&d->pools);
+        users_init(&d->users);
+        registry_init(&d->registry, give_pools, d);
+        int r = work_pool_new(loop, 1, &d->workers);
+        if (r < 0)
+                error_set(e, r, "cannot start a worker: %s", strerror(-r));
+        if (r >= 0)
+                r = http_new(loop, &d->users, handler, on_room, d, &d->http, e);
+        if (r >= 0)
+                r = adopt_listeners(d, e);
+        if (r >= 0)
+                r = apply_config(d, config, e);
+        if (r < 0 && d->config != config)
+                config_free(config);
+        return r;
+}
+
+void daemon_stop(Daemon *d) {
+        list_foreach(l, &d->listeners, Listener, node)
+                listener_free(l);
+        http_free(d->http);
+        list_foreach(p, &d->pools, Pool, node)
+                pool_free(p);
+        registry_deinit(&d->registry);
+        users_deinit(&d->users);
+        work_pool_free(d->workers);
+        config_free(d->config);
+}
+
+void daemon_drain(Daemon *d) {
+        d->draining = true;
+        /* Sockets that were passed keep their queue for the next instance; our own close, so that clients see it. */
+        list_foreach(l, &d->listeners, Listener, node)
+                if (l->passed)
+                        listener_pause(l);
+                else
+                        listener_free(l);
+        http_drain(d->http);
+}

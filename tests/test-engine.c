@@ -1,0 +1,526 @@
+/* The engine as the daemon meets it: over its socketpair, with real small models on the CPU. Both ends live on one
+ * loop in this process. The references are the numpy results beside the models, and the engine's promise that what a
+ * job says does not depend on what else is going on: neighbours, chunks, being pushed out, being posted again. */
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <sys/socket.h>
+
+#include "unit.h"
+#include "engine/engine-internal.h"
+#include "util/log.h"
+
+#define STORIES "models/stories260K-f32.gguf"
+
+/* ---- a client with a plan ---- */
+
+enum { JOBS_MAX = 256, ASIDE = 1000 /* ids of jobs that only keep others company */ };
+
+typedef struct Result {
+        Buf text, ids, logprobs, top_ids, top_text, sent_after; /* sent_after: u64 bytes of text after each id */
+        uint32_t starts, ends, prompt_tokens, completion_tokens;
+        IpcFinish finish;
+        uint32_t code; /* of FAIL */
+        char error[512];
+        bool cancelled;
+} Result;
+
+typedef struct Plan { /* what a run is to do */
+        const char *model;
+        uint32_t slots, context, batch_tokens, threads;
+        uint64_t memory;
+        size_t n;
+        const IpcJob *jobs; /* [n]; ids, uid, model and defaults are filled in */
+        int cancel, cancel_after; /* which job, after how many tokens; -1: none */
+        bool one_by_one;
+        void (*done)(struct Plan *p, Engine *e); /* before the engine is closed */
+        uint64_t preemptions, memory_used, kv;
+        uint32_t pages;
+} Plan;
+
+typedef struct Client {
+        IpcConn ipc;
+        EventLoop *loop;
+        Plan *plan;
+        Result *results;
+        size_t n_posted, n_ended;
+        bool idle_seen; /* STATS without jobs came after the last one ended */
+        IpcModelState state;
+        IpcModelStats stats;
+} Client;
+
+static const IpcJob plain = {.weight = 1, .model = {"m", 1}, .add_special = true, .max_tokens = -1, .top_p = 1,
+                             .repeat_penalty = 1, .n_top = -1, .prompt = {"Once upon a time", 16}};
+
+static IpcJob ask(const char *prompt, int32_t max_tokens) {
+        IpcJob j = plain;
+        j.prompt = ipc_str(prompt);
+        j.max_tokens = max_tokens;
+        return j;
+}
+
+static void post(Client *c, size_t i) {
+        IpcJob j = c->plan->jobs[i];
+        j.id = i + 1;
+        ipc_send(&c->ipc, IPC_JOB, &j);
+        c->n_posted++;
+}
+
+static void ended(Client *c) {
+        c->n_ended++;
+        if (c->plan->one_by_one && c->n_posted < c->plan->n)
+                post(c, c->n_posted);
+}
+
+static void on_piece(Client *c, const IpcPiece *p) {
+        assert_in_range(p->id, 1, c->plan->n);
+        Result *r = &c->results[p->id - 1];
+        assert_int_equal(r->starts, 1);
+        assert_int_equal(r->ends, 0);
+        assert_false(r->cancelled);
+        buf_put(&r->ids, p->ids.data, p->ids.n * sizeof(int32_t));
+        buf_put(&r->text, p->text.data, p->text.len);
+        buf_put(&r->logprobs, p->logprobs.data, p->logprobs.n * sizeof(float));
+        buf_put(&r->top_ids, p->top_ids.data, p->top_ids.n * sizeof(int32_t));
+        buf_put(&r->top_text, p->top_text.bytes.data, p->top_text.bytes.len);
+        uint64_t sent = r->text.len;
+        for (uint32_t i = 0; i < p->ids.n; i++)
+                buf_put(&r->sent_after, &sent, sizeof(sent));
+        if (p->finish != IPC_FINISH_NONE) {
+                r->finish = (IpcFinish)p->finish;
+                r->prompt_tokens = p->prompt_tokens;
+                r->completion_tokens = p->completion_tokens;
+                r->ends++;
+                ended(c);
+        } else if ((int)p->id - 1 == c->plan->cancel && (int)(r->ids.len / 4) >= c->plan->cancel_after) {
+                IpcId id = {p->id};
+                ipc_send(&c->ipc, IPC_CANCEL, &id);
+                r->cancelled = true;
+                ended(c);
+        }
+}
+
+static void on_fail(Client *c, const IpcFail *f) {
+        assert_in_range(f->id, 1, c->plan->n);
+        Result *r = &c->results[f->id - 1];
+        assert_int_equal(r->ends, 0);
+        r->ends++;
+        r->code = f->code;
+        snprintf(r->error, sizeof(r->error), "%.*s", (int)f->text.len, f->text.data);
+        ended(c);
+}
+
+static int on_message(IpcConn *conn, IpcType type, const void *body, size_t len) {
+        Client *c = container_of(conn, Client, ipc);
+        union {
+                IpcHello hello;
+                IpcModelState state;
+                IpcModelStats model_stats;
+                IpcStart start;
+                IpcPiece piece;
+                IpcFail fail;
+                IpcStats stats;
+        } m;
+        assert_int_equal(ipc_decode(type, body, len, &m), 0);
+        if (type == IPC_HELLO)
+                assert_int_equal(m.hello.error.len, 0);
+        else if (type == IPC_MODEL_STATE)
+                c->plan->kv = MAX(c->plan->kv, m.state.kv);
+        else if (type == IPC_MODEL_STATS)
+                c->stats = m.model_stats;
+        else if (type == IPC_START)
+                c->results[m.start.id - 1].starts++;
+        else if (type == IPC_PIECE)
+                on_piece(c, &m.piece);
+        else if (type == IPC_FAIL)
+                on_fail(c, &m.fail);
+        else if (type == IPC_STATS && c->n_ended == c->plan->n && m.stats.running + m.stats.waiting == 0) {
+                assert_int_equal(c->stats.kv_pages_used, 0);
+                c->plan->memory_used = m.stats.memory_used;
+                c->plan->pages = c->stats.kv_pages;
+                event_loop_exit(c->loop, 7);
+        }
+        return 0;
+}
+
+static void on_gone(IpcConn *conn, int error) {
+        fail_msg("the engine closed the connection: %s", strerror(-error));
+}
+
+static int open_cpu(const char *name, bool require, uint32_t threads, Device **ret, char *note, size_t n, Error *e) {
+        return device_cpu_new(threads, ret, e);
+}
+
+static void connect_engine(Client *c, Engine **ret) {
+        int fds[2];
+        assert_int_equal(event_loop_new(&c->loop), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+        assert_int_equal(ipc_conn_init(&c->ipc, c->loop, fds[0], on_message, on_gone), 0);
+        assert_int_equal(engine_new(c->loop, fds[1], open_cpu, ret), 0);
+}
+
+static void disconnect_engine(Client *c, Engine *e) {
+        engine_free(e);
+        ipc_conn_deinit(&c->ipc);
+        event_loop_free(c->loop);
+}
+
+static void set_up(Client *c, const Plan *p) {
+        IpcSetup setup = {.device = ipc_str("cpu"), .threads = p->threads ? p->threads : 1, .streams = 1,
+                          .memory = p->memory ? p->memory : 1 << 30, .log_level = LOG_LEVEL_WARNING};
+        IpcModel model = {.name = ipc_str("m"), .path = ipc_str(p->model), .slots = p->slots ? p->slots : 4,
+                          .context = p->context, .batch_tokens = p->batch_tokens ? p->batch_tokens : 64};
+        ipc_send(&c->ipc, IPC_SETUP, &setup);
+        ipc_send(&c->ipc, IPC_MODEL, &model);
+}
+
+/* Runs all jobs of the plan to their ends. */
+static void run(Plan *p, Result *results) {
+        Client c = {.plan = p, .results = results};
+        Engine *e;
+        assert_true(p->n <= JOBS_MAX);
+        connect_engine(&c, &e);
+        set_up(&c, p);
+        for (size_t i = 0; i < (p->one_by_one ? 1 : p->n); i++)
+                post(&c, i);
+        assert_int_equal(event_loop_run(c.loop), 7);
+        list_foreach(m, &e->models, EngineModel, node)
+                p->preemptions += m->counts.preemptions;
+        for (size_t i = 0; i < p->n; i++)
+                assert_int_equal(results[i].ends, results[i].cancelled ? 0 : 1);
+        disconnect_engine(&c, e);
+}
+
+static void result_deinit(Result *r) {
+        buf_deinit(&r->text);
+        buf_deinit(&r->ids);
+        buf_deinit(&r->logprobs);
+        buf_deinit(&r->top_ids);
+        buf_deinit(&r->top_text);
+        buf_deinit(&r->sent_after);
+        *r = (Result){0};
+}
+
+static void results_deinit(Result *r, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                result_deinit(&r[i]);
+}
+
+static size_t n_ids(const Result *r) {
+        return r->ids.len / sizeof(int32_t);
+}
+
+static const int32_t *ids_of(const Result *r) {
+        return (const int32_t *)(const void *)r->ids.data;
+}
+
+static void assert_same(const Result *a, const Result *b) {
+        assert_int_equal(a->finish, b->finish);
+        assert_int_equal(a->ids.len, b->ids.len);
+        assert_memory_equal(a->ids.data, b->ids.data, a->ids.len);
+        assert_string_equal(a->text.data, b->text.data);
+}
+
+/* ---- against the references ---- */
+
+enum { FEW_IDS = 60 };
+
+/* Greedy ids equal the reference's up to the first step whose margin is within reach of rounding. */
+static void check_case(const char *model, const json_t *want) {
+        json_t *ids = json_object_get(want, "generated_ids"), *steps = json_object_get(want, "steps");
+        IpcJob job = ask(json_string_value(json_object_get(want, "prompt")), (int32_t)json_array_size(ids));
+        job.n_top = 2;
+        Result r = {0};
+        Plan p = {.model = model, .n = 1, .jobs = &job, .cancel = -1};
+        run(&p, &r);
+        size_t i = 0;
+        assert_int_equal(r.prompt_tokens, json_array_size(json_object_get(want, "prompt_ids")));
+        for (; i < n_ids(&r); i++) {
+                json_t *step = json_array_get(steps, i);
+                if (json_number_value(json_object_get(step, "margin")) < 0.05)
+                        break;
+                assert_int_equal(ids_of(&r)[i], json_integer_value(json_array_get(ids, i)));
+                json_t *top = json_object_get(step, "top5");
+                double want_gap = json_number_value(json_array_get(json_array_get(top, 0), 1)) -
+                                  json_number_value(json_array_get(json_array_get(top, 1), 1));
+                const float *lp = (const float *)(const void *)r.logprobs.data + 3 * i;
+                const int32_t *top_ids = (const int32_t *)(const void *)r.top_ids.data + 3 * i;
+                assert_int_equal(top_ids[0], ids_of(&r)[i]);
+                assert_int_equal(top_ids[1], ids_of(&r)[i]);
+                assert_int_equal(top_ids[2], json_integer_value(json_array_get(json_array_get(top, 1), 0)));
+                assert_true(fabs((double)(lp[1] - lp[2]) - want_gap) < 0.05);
+        }
+        assert_true(i >= MIN((size_t)FEW_IDS, n_ids(&r)));
+        result_deinit(&r);
+}
+
+static void check_model(const char *model) {
+        char gguf[256], expected[256];
+        snprintf(gguf, sizeof(gguf), "models/%s.gguf", model);
+        snprintf(expected, sizeof(expected), "models/%s.expected.json", model);
+        skip_without(expected);
+        json_t *cases = json_load_file(test_data(expected), 0, NULL), *want;
+        size_t i;
+        assert_non_null(cases);
+        json_array_foreach(cases, i, want)
+                check_case(test_data(gguf), want);
+        json_decref(cases);
+}
+
+static void test_reference(void **state) {
+        check_model("stories260K-f32");
+        check_model("stories260K-f16");
+        check_model("babyllama105-f16");
+        check_model("babyllama105-q8_0");
+        check_model("babyllama105-q4_0");
+}
+
+/* ---- a job says the same whatever goes on around it ---- */
+
+static const char *const prompts[] = {
+        "Once upon a time", "", "The dog", "Lily and Tom went to the park. They saw a big tree and", "One day",
+        "She was so happy that she", "Tim had a red ball", "It was a sunny day. The little bird wanted to fly high in the sky, but",
+};
+enum { N_PROMPTS = ARRAY_SIZE(prompts) };
+
+static void make_jobs(IpcJob jobs[static N_PROMPTS], int32_t max_tokens) {
+        for (size_t i = 0; i < N_PROMPTS; i++) {
+                jobs[i] = ask(prompts[i], max_tokens);
+                jobs[i].uid = (uint32_t)(i % 3);
+                jobs[i].seed = i;
+                jobs[i].temperature = i % 2 ? 0.8f : 0; /* greedy and drawn ones */
+        }
+}
+
+static void test_neighbours(void **state) {
+        skip_without(STORIES);
+        IpcJob jobs[N_PROMPTS];
+        Result alone[N_PROMPTS] = {0}, together[N_PROMPTS] = {0};
+        make_jobs(jobs, 60);
+        Plan a = {.model = test_data(STORIES), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .one_by_one = true, .slots = 1};
+        run(&a, alone);
+        for (uint32_t batch = 5; batch <= 128; batch = batch * 4 - 3) {
+                Plan t = {.model = test_data(STORIES), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .slots = batch == 17 ? 3 : 8,
+                          .batch_tokens = batch, .threads = batch == 65 ? 3 : 1};
+                run(&t, together);
+                for (size_t i = 0; i < N_PROMPTS; i++)
+                        assert_same(&alone[i], &together[i]);
+                results_deinit(together, N_PROMPTS);
+        }
+        results_deinit(alone, N_PROMPTS);
+}
+
+/* With memory for hardly more than one context, sequences push each other out. */
+static void test_preemption(void **state) {
+        skip_without(STORIES);
+        IpcJob jobs[N_PROMPTS];
+        Result free_run[N_PROMPTS] = {0}, tight[N_PROMPTS] = {0};
+        make_jobs(jobs, 150);
+        Plan a = {.model = test_data(STORIES), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .slots = 8, .context = 256};
+        run(&a, free_run);
+        assert_int_equal(a.pages, 8 * 8);
+        assert_int_equal(a.preemptions, 0);
+        Plan b = a;
+        b.memory = a.memory_used - a.kv + 10 * (a.kv / a.pages);
+        run(&b, tight);
+        assert_int_equal(b.pages, 10);
+        assert_true(b.preemptions > 0);
+        for (size_t i = 0; i < N_PROMPTS; i++)
+                assert_same(&free_run[i], &tight[i]);
+        results_deinit(free_run, N_PROMPTS);
+        results_deinit(tight, N_PROMPTS);
+}
+
+/* Posted again after any of its tokens, a job completes the text it had begun. */
+static void test_resume(void **state) {
+        skip_without(STORIES);
+        enum { N = 80 };
+        static IpcJob jobs[N];
+        static Result again[N];
+        Result first = {0};
+        for (int drawn = 0; drawn < 2; drawn++) {
+                IpcJob job = ask("Once upon a time", N);
+                job.temperature = drawn ? 1 : 0;
+                job.seed = 5;
+                IpcJob stop = job;
+                Plan a = {.model = test_data(STORIES), .n = 1, .jobs = &stop, .cancel = -1};
+                run(&a, &first);
+                assert_int_equal(n_ids(&first), N);
+                for (uint32_t k = 0; k < N; k++) {
+                        jobs[k] = job;
+                        jobs[k].produced = (IpcInts){ids_of(&first), k + 1};
+                        memcpy(&jobs[k].text_sent, first.sent_after.data + k * sizeof(uint64_t), sizeof(uint64_t));
+                }
+                Plan b = {.model = test_data(STORIES), .n = N, .jobs = jobs, .cancel = -1};
+                run(&b, again);
+                for (uint32_t k = 0; k < N; k++) {
+                        assert_int_equal(again[k].finish, first.finish);
+                        assert_int_equal(again[k].completion_tokens, N);
+                        assert_int_equal(n_ids(&again[k]), N - 1 - k);
+                        assert_string_equal(again[k].text.data ? again[k].text.data : "", first.text.data + jobs[k].text_sent);
+                        if (k + 1 < N)
+                                assert_memory_equal(again[k].ids.data, ids_of(&first) + k + 1, again[k].ids.len);
+                }
+                results_deinit(again, N);
+                result_deinit(&first);
+        }
+}
+
+/* ---- ends ---- */
+
+static IpcStrs one_stop(Buf *lens, Buf *bytes, const char *s, size_t n) {
+        ipc_strs_put(lens, bytes, "never in any story", 18);
+        ipc_strs_put(lens, bytes, s, n);
+        return ipc_strs(lens, bytes);
+}
+
+/* Any part of the text as a stop string, wherever token borders fall, cuts the text before its first occurrence. */
+static void test_stop(void **state) {
+        skip_without(STORIES);
+        enum { N = 120 };
+        static IpcJob jobs[N];
+        static Result r[N];
+        static Buf lens[N], bytes[N];
+        Result whole = {0};
+        IpcJob job = ask("Once upon a time", 60);
+        Plan a = {.model = test_data(STORIES), .n = 1, .jobs = &job, .cancel = -1};
+        run(&a, &whole);
+        for (size_t i = 0; i < N; i++) {
+                jobs[i] = job;
+                jobs[i].stop = one_stop(&lens[i], &bytes[i], whole.text.data + i, 1 + i % 11);
+        }
+        Plan b = {.model = test_data(STORIES), .n = N, .jobs = jobs, .cancel = -1};
+        run(&b, r);
+        for (size_t i = 0; i < N; i++) {
+                const char *at = memmem(whole.text.data, whole.text.len, whole.text.data + i, 1 + i % 11);
+                assert_int_equal(r[i].finish, IPC_FINISH_STOP);
+                assert_int_equal(r[i].text.len, at - whole.text.data);
+                assert_memory_equal(r[i].text.data ? r[i].text.data : "", whole.text.data, r[i].text.len);
+                buf_deinit(&lens[i]);
+                buf_deinit(&bytes[i]);
+        }
+        results_deinit(r, N);
+        result_deinit(&whole);
+}
+
+static void test_limits(void **state) {
+        skip_without(STORIES);
+        Result r[6] = {0};
+        char longer[4096] = "";
+        for (int i = 0; i < 200; i++)
+                strcat(longer, " and then she");
+        IpcJob jobs[] = {ask("Once", -1), ask("Once", 0), ask(longer, 5), ask(longer, 5), ask("Once", 3), ask("Once", 1000)};
+        for (size_t i = 0; i < ARRAY_SIZE(jobs); i++)
+                jobs[i].ignore_eos = true;
+        jobs[3].truncate = true;
+        Plan p = {.model = test_data(STORIES), .n = ARRAY_SIZE(jobs), .jobs = jobs, .cancel = -1, .context = 100};
+        run(&p, r);
+        assert_int_equal(r[0].finish, IPC_FINISH_LENGTH);
+        assert_int_equal(r[0].prompt_tokens + r[0].completion_tokens, 100);
+        assert_int_equal(r[1].finish, IPC_FINISH_LENGTH);
+        assert_int_equal(r[1].completion_tokens, 0);
+        assert_int_equal(r[2].code, IPC_E_CONTEXT);
+        assert_non_null(strstr(r[2].error, "the model's context is 100"));
+        assert_int_equal(r[3].finish, IPC_FINISH_LENGTH);
+        assert_int_equal(r[3].prompt_tokens, 95);
+        assert_int_equal(r[3].completion_tokens, 5);
+        assert_int_equal(r[4].completion_tokens, 3);
+        assert_int_equal(n_ids(&r[4]), 3);
+        assert_same(&r[0], &r[5]);
+        results_deinit(r, ARRAY_SIZE(r));
+}
+
+static void test_cancel(void **state) {
+        skip_without(STORIES);
+        IpcJob jobs[N_PROMPTS];
+        Result all[N_PROMPTS] = {0}, rest[N_PROMPTS] = {0};
+        make_jobs(jobs, 40);
+        Plan a = {.model = test_data(STORIES), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .slots = 2};
+        run(&a, all);
+        Plan b = a;
+        b.cancel = 1;
+        b.cancel_after = 5;
+        run(&b, rest);
+        for (size_t i = 0; i < N_PROMPTS; i++)
+                if (i != 1)
+                        assert_same(&all[i], &rest[i]);
+        assert_true(rest[1].cancelled);
+        results_deinit(all, N_PROMPTS);
+        results_deinit(rest, N_PROMPTS);
+}
+
+static void test_bias(void **state) {
+        skip_without(STORIES);
+        static const int32_t lily[] = {403, 407};
+        static const float never[] = {-INFINITY, -INFINITY};
+        IpcJob jobs[] = {ask("", 30), ask("", 30)};
+        Result r[2] = {0};
+        jobs[1].bias_ids = (IpcInts){lily, 2};
+        jobs[1].bias = (IpcFloats){never, 2};
+        Plan p = {.model = test_data(STORIES), .n = 2, .jobs = jobs, .cancel = -1};
+        run(&p, r);
+        assert_int_equal(ids_of(&r[0])[0], 403);
+        assert_int_equal(n_ids(&r[1]), 30);
+        for (size_t i = 0; i < n_ids(&r[1]); i++)
+                assert_true(ids_of(&r[1])[i] != 403 && ids_of(&r[1])[i] != 407);
+        results_deinit(r, 2);
+}
+
+/* ---- refusals ---- */
+
+static void test_refusals(void **state) {
+        skip_without(STORIES);
+        static const int32_t wild[] = {1, 512}, negative[] = {-1};
+        static const float zero[] = {0};
+        IpcJob jobs[8];
+        Result r[ARRAY_SIZE(jobs)] = {0};
+        for (size_t i = 0; i < ARRAY_SIZE(jobs); i++)
+                jobs[i] = plain;
+        jobs[0].kind = IPC_PROMPT_IDS, jobs[0].prompt_ids = (IpcInts){wild, 2};
+        jobs[1].produced = (IpcInts){negative, 1};
+        jobs[2].bias_ids = (IpcInts){wild + 1, 1}, jobs[2].bias = (IpcFloats){zero, 1};
+        jobs[3].temperature = NAN;
+        jobs[4].kind = IPC_PROMPT_CHAT, jobs[4].prompt = ipc_str("{\"messages\":[]}");
+        jobs[5].kind = 77;
+        jobs[6].model = ipc_str("nobody");
+        jobs[7].n_top = 21;
+        Plan p = {.model = test_data(STORIES), .n = ARRAY_SIZE(jobs), .jobs = jobs, .cancel = -1};
+        run(&p, r);
+        for (size_t i = 0; i < ARRAY_SIZE(jobs); i++)
+                assert_int_equal(r[i].code, IPC_E_INVALID);
+        assert_non_null(strstr(r[0].error, "512"));
+        assert_non_null(strstr(r[4].error, "chat template"));
+        results_deinit(r, ARRAY_SIZE(r));
+}
+
+static void test_no_model(void **state) {
+        IpcJob jobs[] = {plain, plain};
+        Result r[2] = {0};
+        Plan p = {.model = "/nonexistent/model.gguf", .n = 2, .jobs = jobs, .cancel = -1, .one_by_one = true};
+        run(&p, r);
+        for (size_t i = 0; i < 2; i++) { /* the second tried again */
+                assert_int_equal(r[i].code, IPC_E_MODEL);
+                assert_non_null(strstr(r[i].error, "/nonexistent"));
+        }
+}
+
+static void test_no_memory(void **state) {
+        skip_without(STORIES);
+        IpcJob job = plain;
+        Result r = {0};
+        Plan p = {.model = test_data(STORIES), .n = 1, .jobs = &job, .cancel = -1, .memory = 100000};
+        run(&p, &r);
+        assert_int_equal(r.code, IPC_E_MODEL);
+        assert_non_null(strstr(r.error, "97.7 KiB"));
+}
+
+int main(void) {
+        log_init("test-engine");
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_reference), cmocka_unit_test(test_neighbours), cmocka_unit_test(test_preemption),
+                cmocka_unit_test(test_resume),    cmocka_unit_test(test_stop),       cmocka_unit_test(test_limits),
+                cmocka_unit_test(test_cancel),    cmocka_unit_test(test_bias),       cmocka_unit_test(test_refusals),
+                cmocka_unit_test(test_no_model),  cmocka_unit_test(test_no_memory),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
