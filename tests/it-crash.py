@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import struct
 import sys
 import tempfile
 import threading
@@ -19,6 +20,30 @@ NAMES = ("Tom", "Lily", "Ben", "Sue", "Max")
 def bodies(**fields):
     return [{"model": STORIES, "prompt": f"{PROMPT}, {NAMES[i % 5]} had {i} ", "max_tokens": 300, "ignore_eos": True, **fields}
             for i in range(CLIENTS)]
+# Says it is ready, and dies as soon as it is to load (3), run a job (5) or show a file (7).
+MORTAL_ENGINE = """import os, select, struct
+open("COUNT", "a").write("x\\n")
+os.write(3, %r)
+got, asked = b"", set()
+while not asked & {3, 5, 7}:
+    select.select([3], [], [])
+    got += os.read(3, 65536)
+    at = 0
+    while len(got) - at >= 8:
+        length, what = struct.unpack_from("<IH", got, at)
+        at += 8 + length
+        asked.add(what)
+os.kill(os.getpid(), 9)
+"""
+
+
+def runs(pid):
+    """Somebody else's zombie does not."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as f:
+            return "State:\tZ" not in f.read()
+    except FileNotFoundError:
+        return False
 
 
 class CrashTest(Case):
@@ -61,7 +86,7 @@ class CrashTest(Case):
         return sum(n[1:])
 
     def test_killed_20_times(self):
-        d = self.start({"limits": {"restarts": 1000}})
+        d = self.start({"limits": {"restarts": 100}})
         for sampling in ({"temperature": 0}, {"temperature": 0.8, "seed": 42}):
             self.crash(d, sampling)
         out = d.outcomes()
@@ -131,12 +156,12 @@ class CrashTest(Case):
             self.assertTrue(d.complete(max_tokens=5))
             self.assertStatus(d.get("/ready"), 200)
 
-    def engine_program(self, text):
+    def engine_program(self, text, interpreter="/bin/sh"):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         path = os.path.join(directory.name, "zerollama-engine")
         with open(path, "w", encoding="ascii") as f:
-            f.write("#!/bin/sh\n" + text.replace("COUNT", os.path.join(directory.name, "count")))
+            f.write(f"#!{interpreter}\n" + text.replace("COUNT", os.path.join(directory.name, "count")))
         os.chmod(path, 0o755)
         return directory.name
 
@@ -171,6 +196,20 @@ class CrashTest(Case):
             self.assertLessEqual(self.count(directory), 8)
             self.assertStatus(d.get("/health"), 200)
 
+    def test_engine_that_dies_of_what_it_is_asked(self):
+        """One that starts well, and dies of a prompt or of a file: bounded by limits.restarts."""
+        hello = struct.pack("<5Q", 1, 0, 0, 1 << 30, 0)  # version, device, note, memory, error
+        hello = struct.pack("<IHH", len(hello), 32, 0) + hello
+        directory = self.engine_program(MORTAL_ENGINE % hello, sys.executable)
+        d = self.start({"limits": {"restarts": 2}}, env={"ZEROLLAMA_LIBEXEC": directory})
+        for path, body in (("/v1/completions", {"prompt": PROMPT}), ("/api/generate", {"prompt": ""}), ("/api/show", {})):
+            before = self.count(directory) if os.path.exists(os.path.join(directory, "count")) else 0
+            a = d.post(path, {"model": STORIES, **body})
+            self.assertIn(a.status, (500, 503))
+            self.assertIn("died each time", a.error)
+            self.assertLessEqual(self.count(directory) - before, 4)
+            figure(f"{path}: '{a.error}' after {self.count(directory) - before} engines")
+
     def test_engine_that_never_says_hello(self):
         """Starting is bounded by the stall timeout."""
         directory = self.engine_program("echo x >>COUNT; exec sleep 1000\n")
@@ -196,8 +235,7 @@ class CrashTest(Case):
         engine = d.engine_pid()
         d.process.kill()
         d.wait_exit()
-        wait_until(lambda: not os.path.exists(f"/proc/{engine}") or "State:\tZ" in open(f"/proc/{engine}/status").read(),
-                   "the engine to follow its daemon")
+        wait_until(lambda: not runs(engine), "the engine to follow its daemon")
 
 
 if __name__ == "__main__":
