@@ -2,3 +2,4 @@
 dist_man_MANS += man/zerollamad.8 man/zerollama-api.7
 include man/config.mk
 include man/client.mk
+include man/engine.mk

@@ -40,10 +40,12 @@ static void check_ggml(Dtype type, const char *quants, const char *values) {
 
 static void test_ggml(void **state) {
         skip_without("quants/ggml_quants_dequant/q8_0_64_im.f32");
-        check_ggml(DTYPE_Q8_0, "quants/ggml_quants/q8_0_64_im_expected.bin", "quants/ggml_quants_dequant/q8_0_64_im.f32");
+        check_ggml(DTYPE_Q8_0, "quants/ggml_quants/q8_0_64_im_expected.bin",
+                   "quants/ggml_quants_dequant/q8_0_64_im.f32");
         check_ggml(DTYPE_Q8_0, "quants/ggml_quants/q8_0_64_noim_expected.bin",
                    "quants/ggml_quants_dequant/q8_0_64_noim.f32");
-        check_ggml(DTYPE_Q4_0, "quants/ggml_quants/q4_0_64_im_expected.bin", "quants/ggml_quants_dequant/q4_0_64_im.f32");
+        check_ggml(DTYPE_Q4_0, "quants/ggml_quants/q4_0_64_im_expected.bin",
+                   "quants/ggml_quants_dequant/q4_0_64_im.f32");
         check_ggml(DTYPE_Q4_0, "quants/ggml_quants/q4_0_64_noim_expected.bin",
                    "quants/ggml_quants_dequant/q4_0_64_noim.f32");
 }

@@ -275,6 +275,33 @@ static void test_distributions(void **state) {
         free(d);
 }
 
+/* Which of the first eight tokens come up in many draws, as bits. */
+static unsigned drawn(Rig *r, const float *logits, uint32_t n_vocab, SampleParams p) {
+        unsigned seen = 0;
+        for (p.seed = 0; p.seed < 300; p.seed++)
+                seen |= 1u << pick(r, logits, n_vocab, p);
+        return seen;
+}
+
+/* Sums and ratios that meet their bound exactly: "at least" is what both say. */
+static void bounds(Rig *r) {
+        float equal[4] = {0, 0, 0, 0}, two[3] = {1, 1, 0};
+        SampleParams p = PLAIN;
+        p.top_p = 0.5f;
+        assert_int_equal(drawn(r, equal, 4, p), 3);
+        p.top_k = 3; /* half of three is reached by two */
+        assert_int_equal(drawn(r, equal, 4, p), 3);
+        p = PLAIN;
+        p.min_p = 1;
+        assert_int_equal(drawn(r, two, 3, p), 3);
+        p.top_k = 2;
+        assert_int_equal(drawn(r, two, 3, p), 3);
+}
+
+static void test_bounds(void **state) {
+        on_every_rig(bounds);
+}
+
 /* With seed 0 the generator's state begins at 0, and position p takes output p + 1 of SplitMix64, whose first outputs
  * for seed 0 are published. Of 256 equally probable tokens it chooses the one that its top byte names. */
 static void generator(Rig *r) {
@@ -383,7 +410,7 @@ int main(void) {
                 cmocka_unit_test(test_bias),      cmocka_unit_test(test_penalties),
                 cmocka_unit_test(test_generator), cmocka_unit_test(test_distributions),
                 cmocka_unit_test(test_rows),      cmocka_unit_test(test_repeatable),
-                cmocka_unit_test(test_logprobs),
+                cmocka_unit_test(test_logprobs),  cmocka_unit_test(test_bounds),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* What a stream promises: order, marks, copies at record time, threads that meet after every operation, independence
- * of other streams, an end that waits, and failures that stay. Operations of the tests' own make it wait where wanted. */
+ * of other streams, an end that waits, and failures that stay. Operations of the tests' own hold it up where wanted. */
 #include "cpu.h"
 #include "device/cpu/cpu.h"
 

@@ -147,16 +147,12 @@ static void on_gone(IpcConn *conn, int error) {
         fail_msg("the engine closed the connection: %s", strerror(-error));
 }
 
-static int open_cpu(const char *name, bool require, uint32_t threads, Device **ret, char *note, size_t n, Error *e) {
-        return device_cpu_new(threads, ret, e);
-}
-
 static void connect_engine(Client *c, Engine **ret) {
         int fds[2];
         assert_int_equal(event_loop_new(&c->loop), 0);
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
         assert_int_equal(ipc_conn_init(&c->ipc, c->loop, fds[0], on_message, on_gone), 0);
-        assert_int_equal(engine_new(c->loop, fds[1], open_cpu, ret), 0);
+        assert_int_equal(engine_new(c->loop, fds[1], ret), 0);
 }
 
 static void disconnect_engine(Client *c, Engine *e) {

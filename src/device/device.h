@@ -14,7 +14,7 @@
  * Structures passed to operations are copied. All matrices are row-major. Activations are float32.
  *
  * Invariants
- *  - Operations of one stream run one after another; none runs before stream_mark() or stream_flush() after it.
+ *  - Operations of one stream run one after another; none runs before the mark after it.
  *  - Batch invariance: the value of an output row depends on its own inputs only, bit for bit, never on how many
  *    other rows the call has, nor on the number of threads.
  */
@@ -98,7 +98,8 @@ typedef struct SampleParams {
         const float *bias;       /* dev [n_bias], added to the logits; -INFINITY forbids */
 } SampleParams;
 
-/* Row i of the logits belongs to row `row[i]` of the step and is sampled with `params[i]`. */
+/* What was sampled. Alternatives beyond n_top have id -1. Log-probabilities are 0 where none were wanted and never
+ * below -9999, which stands for the impossible: JSON has no infinity. */
 typedef struct SampleOut {
         int32_t id;
         float logprob; /* natural log of the softmax of the unmodified logits at id */

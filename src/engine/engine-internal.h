@@ -13,7 +13,6 @@ typedef struct Job Job;
 struct Engine {
         EventLoop *loop;
         IpcConn ipc;
-        EngineOpenDevice open_device;
         Device *device; /* NULL before SETUP */
         WorkPool *workers;
         size_t budget; /* bytes of the device's memory that models may take */

@@ -119,7 +119,7 @@ static int on_setup(Engine *e, const void *body, size_t len) {
         _cleanup_free_ char *name = copy_str(setup.device);
         if (!name)
                 return -ENOMEM;
-        r = e->open_device(name, setup.require, setup.threads, &e->device, note, sizeof(note), &error);
+        r = engine_open_device(name, setup.require, setup.threads, &e->device, note, sizeof(note), &error);
         IpcHello hello = {.version = IPC_VERSION, .note = ipc_str(note), .error = ipc_str(error.text)};
         if (r >= 0) {
                 e->budget = find_budget(e->device, &setup);
@@ -247,20 +247,21 @@ static int on_message(IpcConn *c, IpcType type, const void *body, size_t len) {
 
 static void on_gone(IpcConn *c, int error) {
         Engine *e = container_of(c, Engine, ipc);
-        if (error < 0)
+        bool broken = error < 0 && error != -EPIPE; /* that is the daemon gone, too */
+        if (broken)
                 log_error("the connection to the daemon broke: %s", strerror(-error));
-        event_loop_exit(e->loop, error < 0 ? 1 : 0);
+        event_loop_exit(e->loop, broken ? 1 : 0);
 }
 
 /* ---- life ---- */
 
-int engine_new(EventLoop *l, int fd, EngineOpenDevice open_device, Engine **ret) {
+int engine_new(EventLoop *l, int fd, Engine **ret) {
         _cleanup_(engine_freep) Engine *e = calloc(1, sizeof(*e));
         if (!e) {
                 close(fd);
                 return -ENOMEM;
         }
-        *e = (Engine){.loop = l, .open_device = open_device, .settle = EVENT_SOURCE_NULL, .tick = EVENT_SOURCE_NULL};
+        *e = (Engine){.loop = l, .settle = EVENT_SOURCE_NULL, .tick = EVENT_SOURCE_NULL};
         list_init(&e->models);
         list_init(&e->jobs);
         list_init(&e->shows);

@@ -9,12 +9,13 @@
 
 typedef struct Engine Engine;
 
-/* Opens the device that the daemon asked for, on `threads` threads where that means something. Where that one cannot
- * be had but another may do (`require` false), `ret_note` (of `note_size`) says why it is not the one asked for. */
-typedef int (*EngineOpenDevice)(const char *name, bool require, uint32_t threads, Device **ret, char *ret_note,
-                                size_t note_size, Error *e);
+/* Opens the device the daemon asked for, with `threads` threads where that means something. Each engine program
+ * brings its own: open-cpu.c, or the CUDA engine's. Where another device than the one asked for has to do (`require`
+ * false), `note` (of `note_size` bytes) gets the reason. */
+int engine_open_device(const char *name, bool require, uint32_t threads, Device **ret, char *note, size_t note_size,
+                       Error *e);
 
-/* Takes `fd` over. The loop's thread must be the caller's. */
-int engine_new(EventLoop *l, int fd, EngineOpenDevice open_device, Engine **ret);
+/* Takes `fd` over. */
+int engine_new(EventLoop *l, int fd, Engine **ret);
 void engine_free(Engine *e);
 DEFINE_CLEANUP(Engine, engine_free)

@@ -21,7 +21,7 @@ ENGINE_LIBS = libzl-engine.la libzl-vocab.la libzl-model.la libzl-text.la libzl-
 	libzl-util.la
 
 pkglibexec_PROGRAMS += zerollama-engine
-zerollama_engine_SOURCES = src/engine/main.c
+zerollama_engine_SOURCES = src/engine/main.c src/engine/open-cpu.c
 zerollama_engine_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 zerollama_engine_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS)
 include src/engine/vocab.mk

@@ -26,18 +26,6 @@ static const char help_text[] =
         "\n"
         "See zerollama-engine(8).\n";
 
-/* This engine has the CPU alone. */
-static int open_device(const char *name, bool require, uint32_t threads, Device **ret, char *ret_note, size_t note_size,
-                       Error *e) {
-        bool cpu = strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0 || !*name;
-        if (!cpu && require)
-                return error_set(e, -ENODEV, "device %s is required, but this engine computes on the CPU only", name);
-        int r = device_cpu_new(threads, ret, e);
-        if (r >= 0 && !cpu)
-                snprintf(ret_note, note_size, "device %s was asked for, but this engine computes on the CPU only", name);
-        return r;
-}
-
 /* ---- show ---- */
 
 static void print_json(const json_t *shown) {
@@ -93,14 +81,14 @@ static int serve(int fd) {
         EventLoop *loop = NULL;
         Engine *engine = NULL;
         EventSource terminate = EVENT_SOURCE_NULL;
-        log_init("zerollama-engine");
+        log_init(program_invocation_short_name);
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* without a daemon there is nobody to compute for */
         signal(SIGINT, SIG_IGN); /* ^C in a terminal is for the daemon, which ends us in order */
         int r = event_loop_new(&loop);
         if (r >= 0)
                 r = event_add_signal(loop, &terminate, SIGTERM, "terminate", on_terminate);
         if (r >= 0)
-                r = engine_new(loop, fd, open_device, &engine);
+                r = engine_new(loop, fd, &engine);
         if (r >= 0)
                 r = event_loop_run(loop);
         if (r < 0)

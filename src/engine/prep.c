@@ -121,6 +121,23 @@ static IpcFailCode prompt_from_chat(const PrepModel *m, const IpcJob *j, Ids *re
         return code ? code : add_bos(m, ret, e);
 }
 
+/* What a model without a template continues: the messages' contents, a blank line between them. */
+static IpcFailCode prompt_from_contents(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {
+        json_t *context = NULL, *message;
+        _cleanup_buf_ Buf text = BUF_NULL;
+        size_t i;
+        IpcFailCode code = chat_context(m, j, &context, e);
+        json_array_foreach(json_object_get(context, "messages"), i, message) {
+                const json_t *content = json_object_get(message, "content");
+                buf_puts(&text, i ? "\n\n" : "");
+                buf_put(&text, json_string_value(content), json_string_length(content));
+        }
+        json_decref(context);
+        if (code || text.failed)
+                return code ? code : no_memory(e);
+        return encode(m, text.len ? text.data : "", text.len, TOKENIZE_ADD_SPECIAL, ret, e);
+}
+
 static IpcFailCode make_prompt(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {
         switch (j->kind) {
         case IPC_PROMPT_TEXT:
@@ -129,6 +146,8 @@ static IpcFailCode make_prompt(const PrepModel *m, const IpcJob *j, Ids *ret, Er
                 return prompt_from_ids(m, j, ret, e);
         case IPC_PROMPT_CHAT:
                 return prompt_from_chat(m, j, ret, e);
+        case IPC_PROMPT_PLAIN_CHAT:
+                return m->chat ? prompt_from_chat(m, j, ret, e) : prompt_from_contents(m, j, ret, e);
         }
         error_set(e, -EINVAL, "prompts of kind %u are not known", j->kind);
         return IPC_E_INVALID;

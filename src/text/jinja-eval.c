@@ -2,7 +2,8 @@
  *
  * Scopes are a chain. The template's top level, each loop, each macro's call and each block that says so is one;
  * assignments go into the innermost, and end with it. A macro sees the scope that it was defined in, as it is when
- * the macro runs. Behind the scopes come the host's functions, then the context, then Jinja's own functions: data
+ * the macro runs. (Jinja2 settles names when it compiles: there a name of the context that the top level assigns later
+ * is already undefined inside of loops and macros before that.) Behind the scopes come the host's functions, then the context, then Jinja's own functions: data
  * cannot take the place of the host's functions. */
 #include <errno.h>
 #include <string.h>
@@ -432,6 +433,13 @@ static Value eval(Run *r, const Node *n) {
         return v;
 }
 
+static Flow execute_inner(Run *r, const Node *body) {
+        Scope *outer = push_scope(r, r->scope);
+        Flow flow = execute(r, body);
+        r->scope = outer;
+        return flow;
+}
+
 /* Loops. */
 
 static Value loop_cycle(Run *r, Value self, const Args *a) {
@@ -508,7 +516,7 @@ static Flow execute_for(Run *r, const Node *n) {
         Loop *loop = jinja_alloc(r, 1, sizeof(*loop));
         loop->items = items.list;
         bool completed = run_loop(r, n, loop);
-        return completed ? FLOW_ON : execute(r, n->loop.otherwise);
+        return completed ? FLOW_ON : execute_inner(r, n->loop.otherwise);
 }
 
 /* Statements. */
@@ -516,13 +524,6 @@ static Flow execute_for(Run *r, const Node *n) {
 static Flow execute_if(Run *r, const Node *n) {
         bool yes = jinja_truthy(eval(r, n->choice.condition));
         return execute(r, yes ? n->choice.then : n->choice.otherwise);
-}
-
-static Flow execute_scope(Run *r, const Node *n) {
-        Scope *outer = push_scope(r, r->scope);
-        Flow flow = execute(r, n->body);
-        r->scope = outer;
-        return flow;
 }
 
 static Flow execute_one(Run *r, const Node *n) {
@@ -542,7 +543,7 @@ static Flow execute_one(Run *r, const Node *n) {
                 assign(r, n->set.target, eval(r, n->set.value));
                 return FLOW_ON;
         case NODE_SCOPE:
-                return execute_scope(r, n);
+                return execute_inner(r, n->body);
         case NODE_BREAK:
                 return FLOW_BREAK;
         case NODE_CONTINUE:

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include "text/jinja.h"
 
@@ -122,6 +123,7 @@ static Value entry_key(Run *r, Value item, const void *arg) {
 static Value filter_dictsort(Run *r, Value self, const Args *a) {
         bool by_value = given(a->v[1]) && jinja_is(jinja_need_string(r, a->v[1], "by"), "value");
         const KeySpec spec = {jinja_int(by_value), jinja_truthy(a->v[0])};
+        jinja_need_defined(r, self);
         return jinja_sort(r, jinja_items(r, self, NULL), jinja_truthy(a->v[2]), entry_key, &spec);
 }
 
@@ -316,9 +318,11 @@ static bool parse_number(Run *r, const String *s, int base, Value *ret) {
         return end > text && *end == 0 && (base == 0 || errno == 0);
 }
 
-static bool int_from_float(double f, Value *ret) {
-        if (!(f > -0x1p63 && f < 0x1p63))
+static bool int_from_float(Run *r, double f, Value *ret) {
+        if (!isfinite(f))
                 return false;
+        if (!(f > -0x1p63 && f < 0x1p63))
+                jinja_fail(r, -EINVAL, "the number does not fit into 64 bits");
         *ret = jinja_int((int64_t)f);
         return true;
 }
@@ -326,6 +330,7 @@ static bool int_from_float(double f, Value *ret) {
 static Value filter_int(Run *r, Value self, const Args *a) {
         Value v = self, standard = a->v[0].kind == VALUE_ABSENT ? jinja_int(0) : a->v[0];
         int64_t i, base = int_or(r, a->v[1], 10);
+        jinja_need_defined(r, self);
         if (jinja_as_int(self, &i))
                 return jinja_int(i);
         if (self.kind == VALUE_STRING) {
@@ -336,11 +341,12 @@ static Value filter_int(Run *r, Value self, const Args *a) {
                 if (!parse_number(r, self.s, 0, &v))
                         return standard;
         }
-        return v.kind == VALUE_FLOAT && int_from_float(v.f, &v) ? v : standard;
+        return v.kind == VALUE_FLOAT && int_from_float(r, v.f, &v) ? v : standard;
 }
 
 static Value filter_float(Run *r, Value self, const Args *a) {
         Value v;
+        jinja_need_defined(r, self);
         if (jinja_is_number(self))
                 return jinja_float(jinja_as_float(self));
         if (self.kind == VALUE_STRING && parse_number(r, self.s, 0, &v))
@@ -412,14 +418,19 @@ static Value filter_format(Run *r, Value self, const Args *a) {
         return jinja_format_percent(r, format, values);
 }
 
+static bool is_word(uint32_t c) {
+        utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
+        return c == '_' || (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) ||
+               (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO);
+}
+
 static Value filter_wordcount(Run *r, Value self, const Args *a) {
         const String *s = jinja_str(r, self).s;
         int64_t n = 0;
         bool inside = false;
         jinja_scan(r, s->len);
-        for (size_t i = 0; i < s->len; i++) {
-                char c = s->data[i];
-                bool word = (c & 0x80) || c == '_' || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+        for (const char *p = s->data; p < s->data + s->len;) {
+                bool word = is_word(jinja_next_char(&p));
                 n += word && !inside;
                 inside = word;
         }
@@ -429,6 +440,7 @@ static Value filter_wordcount(Run *r, Value self, const Args *a) {
 /* Every line but the first, and but empty ones, moves to the right; so do those as asked. */
 static Value filter_indent(Run *r, Value self, const Args *a) {
         Value width = given(a->v[0]) ? a->v[0] : jinja_int(4);
+        jinja_need_defined(r, self);
         Value indent = width.kind == VALUE_STRING ? width : jinja_arithmetic(r, OP_MUL, jinja_cstring(r, " "), width);
         Value lines = jinja_splitlines(r, jinja_concat(r, jinja_str(r, self), jinja_cstring(r, "\n")).s, false);
         Text t = {0};
@@ -482,8 +494,12 @@ static Value filter_default(Run *r, Value self, const Args *a) {
         return !use ? self : a->v[0].kind == VALUE_ABSENT ? jinja_string(r, "", 0) : a->v[0];
 }
 
+/* Unlike `.`, it does not look into dicts. */
 static Value filter_attr(Run *r, Value self, const Args *a) {
-        return jinja_attribute(r, self, jinja_need_string(r, a->v[0], "an attribute's name"));
+        const String *name = jinja_need_string(r, a->v[0], "an attribute's name");
+        if (self.kind == VALUE_DICT && !jinja_find_method(self, name))
+                return jinja_undefined(name);
+        return jinja_attribute(r, self, name);
 }
 
 static Value filter_items(Run *r, Value self, const Args *a) {
@@ -602,7 +618,7 @@ static Value test_sequence(Run *r, Value self, const Args *a) {
 }
 
 static Value test_callable(Run *r, Value self, const Args *a) {
-        return jinja_bool(self.kind == VALUE_MACRO || self.kind == VALUE_FUNCTION);
+        return jinja_bool(self.kind == VALUE_MACRO || self.kind == VALUE_FUNCTION || self.kind == VALUE_UNDEFINED);
 }
 
 static Value test_lower(Run *r, Value self, const Args *a) {

@@ -48,7 +48,7 @@ static void put_upper(Run *r, Text *t, uint32_t c, bool starts_word) {
                 jinja_put_char(r, t, to_upper(c));
 }
 
-typedef enum CaseMode { CASE_UPPER, CASE_LOWER, CASE_SWAP } CaseMode;
+typedef enum CaseMode { CASE_UPPER, CASE_LOWER, CASE_SWAP, CASE_FOLD } CaseMode;
 
 static Value change_case(Run *r, Value self, CaseMode mode) {
         const String *s = jinja_str(r, self).s;
@@ -56,7 +56,9 @@ static Value change_case(Run *r, Value self, CaseMode mode) {
         jinja_scan(r, s->len);
         for (const char *p = s->data; p < s->data + s->len;) {
                 uint32_t c = jinja_next_char(&p);
-                if (mode == CASE_LOWER || (mode == CASE_SWAP && to_lower(c) != c))
+                if (mode == CASE_FOLD && c == 0xdf)
+                        jinja_puts(r, &t, "ss");
+                else if (mode == CASE_LOWER || mode == CASE_FOLD || (mode == CASE_SWAP && to_lower(c) != c))
                         jinja_put_char(r, &t, to_lower(c));
                 else
                         put_upper(r, &t, c, false);
@@ -76,6 +78,10 @@ Value jinja_lower(Run *r, Value self, const Args *a) {
 
 static Value str_swapcase(Run *r, Value self, const Args *a) {
         return change_case(r, self, CASE_SWAP);
+}
+
+static Value str_casefold(Run *r, Value self, const Args *a) {
+        return change_case(r, self, CASE_FOLD);
 }
 
 Value jinja_title(Run *r, Value s, bool (*within_word)(uint32_t before)) {
@@ -688,7 +694,7 @@ Value jinja_format_percent(Run *r, const String *format, Value v) {
 
 static const Builtin string_methods[] = {
         {"capitalize", "", jinja_capitalize},
-        {"casefold", "", jinja_lower},
+        {"casefold", "", str_casefold},
         {"center", "width fill?", jinja_center},
         {"count", "sub", str_count},
         {"endswith", "suffix start? end?", str_endswith},

@@ -13,9 +13,8 @@ static const char *const op_names[] = {
 
 static void no_such_operation(Run *r, Op op, Value a, Value b) __attribute__((noreturn));
 static void no_such_operation(Run *r, Op op, Value a, Value b) {
-        Value u = a.kind == VALUE_UNDEFINED ? a : b;
-        if (u.kind == VALUE_UNDEFINED && u.s)
-                jinja_fail(r, -EINVAL, "'%.*s' is undefined", (int)MIN(u.s->len, (size_t)100), u.s->data);
+        jinja_need_defined(r, a);
+        jinja_need_defined(r, b);
         jinja_fail(r, -EINVAL, "unsupported operands for %s: %s and %s", op_names[op], jinja_kind(a), jinja_kind(b));
 }
 

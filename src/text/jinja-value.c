@@ -596,21 +596,23 @@ Value jinja_iterate(Run *r, Value v) {
         }
 }
 
-static void need_defined(Run *r, Value v) {
+void jinja_need_defined(Run *r, Value v) {
         if (v.kind == VALUE_UNDEFINED && v.s)
                 jinja_fail(r, -EINVAL, "'%.*s' is undefined", (int)MIN(v.s->len, (size_t)100), v.s->data);
+        if (v.kind == VALUE_UNDEFINED)
+                jinja_fail(r, -EINVAL, "a value is undefined");
 }
 
 int64_t jinja_need_int(Run *r, Value v, const char *what) {
         int64_t i = 0;
-        need_defined(r, v);
+        jinja_need_defined(r, v);
         if (!jinja_as_int(v, &i))
                 jinja_fail(r, -EINVAL, "%s must be an int, not %s", what, jinja_kind(v));
         return i;
 }
 
 const String *jinja_need_string(Run *r, Value v, const char *what) {
-        need_defined(r, v);
+        jinja_need_defined(r, v);
         if (v.kind != VALUE_STRING)
                 jinja_fail(r, -EINVAL, "%s must be a string, not %s", what, jinja_kind(v));
         return v.s;

@@ -203,6 +203,8 @@ bool jinja_contains(Run *r, Value container, Value item);
 size_t jinja_length(Run *r, Value v);
 /* The items a `for` would see, as a list that nobody changes. */
 Value jinja_iterate(Run *r, Value v);
+/* What an operation needs, or an error; `what` is for its message. */
+void jinja_need_defined(Run *r, Value v);
 int64_t jinja_need_int(Run *r, Value v, const char *what);
 const String *jinja_need_string(Run *r, Value v, const char *what);
 

@@ -5,7 +5,6 @@
  * plain spaces, so that a piece is what it decodes to; only a U+2581 in the text, which means the same, has to be
  * replaced. A vocabulary whose tokens have spaces only in front lets text be cut before every run of spaces, which
  * changes no result and makes words that can be looked up whole. */
-#define _GNU_SOURCE /* memmem */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

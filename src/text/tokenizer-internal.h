@@ -23,18 +23,18 @@ typedef struct MergeTable { /* pairs of ids → what they merge into; open addre
 struct Tokenizer {
         TokenizerKind kind;
         size_t n;
-        Buf texts;         /* the pieces, one after the other */
-        uint32_t *starts;  /* [n + 1]: piece i is texts[starts[i] … starts[i + 1]) */
-        uint8_t *types;    /* [n] TokenType */
-        bool *eog;         /* [n] */
+        Buf texts;               /* the pieces, one after the other */
+        uint32_t *starts;        /* [n + 1]: piece i is texts[starts[i] … starts[i + 1]) */
+        uint8_t *types;          /* [n] TokenType */
+        bool *eog;               /* [n] */
         _Atomic(uint8_t) *whole; /* [n] WHOLE_… */
-        Map ids;            /* piece → id, of the tokens that ordinary text may become */
-        int32_t bytes[256]; /* id of the token for a single byte, or -1 */
+        Map ids;                 /* piece → id, of the tokens that ordinary text may become */
+        int32_t bytes[256];      /* id of the token for a single byte, or -1 */
         int32_t bos, eos, unk;
         bool add_bos, add_eos, add_space_prefix;
         Specials specials;
         /* SPM */
-        uint32_t *ranks;     /* [n]: place of the token's score, best first; equal scores share a place */
+        uint32_t *ranks;        /* [n]: place of the token's score, best first; equal scores share a place */
         bool space_starts_word; /* no token has a space after something else, so no merge crosses into one */
         /* BPE */
         MergeTable merges;

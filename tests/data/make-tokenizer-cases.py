@@ -25,7 +25,7 @@ TEXTS = [
     "", " ", "  ", "   ", "\t", "\n", "\n\n", "\r\n", "\r\n\r\n", " \n", "\n ", " \n ", "  \n  \n  x", "\n \n \n a", "\t\n\t a",
     "Hello world", " Hello world", "Hello, World!", "hello\nworld\n", "hello \n\n  world", "a  b   c    d", "x \t y", "end   ",
     "I'm you're he's we've they'd she'll don't", "I'M YOU'RE HE'S WE'VE THEY'D SHE'LL DON'T", "'s't're've'm'll'd", "'S 'T 'Re 'vE",
-    "'sa 'ta 'sS 'SAY 'TIS 'REAL 'Very 'Made 'LLAMA 'Dog 'REs 'tHE", "'\u017fa 'a\u017f", "it''s ''s", "’s don’t", "'\u017f'\u017f a", "o'clock 'tis rock'n'roll", "'", "''", "' s",
+    "'sa 'ta 'sS 'SAY 'TIS 'REAL 'Very 'Made 'LLAMA 'Dog 'REs 'tHE", "it'SAY we'LLama you'REal DON'TA I'Made he'Dog I'VEry", "'\u017fa 'a\u017f", "it''s ''s", "’s don’t", "'\u017f'\u017f a", "o'clock 'tis rock'n'roll", "'", "''", "' s",
     "1", "12", "123", "1234", "12345", "1234567890", " 1 22 333 4444", "3.14159", "1,000,000.00", "v1.2.3-rc4", "0x1F", "a1b2c3",
     "\u0661\u0662\u0663\u0664\u0665", "\u00bd \u00b2\u00b3 \u2167 \u2460", "\u0967\u0968\u0969\u096a", "１２３４５", "𝟏𝟐𝟑𝟒",
     "你好，世界！", "我想在apple工作1314151天～", "東京都 渋谷区 1-2-3", "ひらがな カタカナ 漢字", "안녕하세요 세계", "กขค ภาษาไทย 123",

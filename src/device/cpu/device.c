@@ -1,7 +1,5 @@
 /* The CPU as a Device. Buffers are anonymous mappings: page-aligned, zeroed, without memory behind the pages nobody
  * has written yet, and given back to the system at once. */
-#include "config.h"
-
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>

@@ -320,6 +320,8 @@ INLINE void dots_of(const CpuDots *a, Dtype type, int nr) {
         size_t c = 0;
         for (; c + nr <= a->n_x; c += nr)
                 tile_column(a, type, nr, c);
+        for (; c + nr / 2 <= a->n_x; c += nr / 2)
+                tile_column(a, type, nr / 2, c);
         for (; c < a->n_x; c++)
                 tile_column(a, type, 1, c);
 }

@@ -1,13 +1,11 @@
 /* Matrix products of weights in any format with float32 activations. Each thread makes its own output features: it
  * reads its own rows of the weights, once.
  *
- * Few rows (decoding): weights go from memory through registers, de-quantised on the way.
- * Many rows (prompts): a panel of PANEL_ROWS x PANEL_COLS weights is de-quantised into the cache and used for all rows,
- * panel after panel along the rows of the weights. A panel is as wide as the blocks in which dot products are summed,
- * so both ways give the same bits. */
+ * One row (decoding): weights go from memory through registers, de-quantised on the way.
+ * More rows (prompts, batches): a panel of PANEL_ROWS x PANEL_COLS weights is de-quantised into the cache and used
+ * for all rows, panel after panel along the rows of the weights. A panel is as wide as the blocks in which dot
+ * products are summed, so both ways give the same bits. */
 #include "device/cpu/cpu.h"
-
-enum { FEW_ROWS = 3 };
 
 typedef struct Matmul {
         float *out;
@@ -67,7 +65,7 @@ static void matmul_run(const void *args, const CpuThread *t) {
         const Matmul *a = args;
         CpuShare mine = cpu_share(t, a->w.rows, 4);
         start_values(a, mine);
-        if (a->n_rows <= FEW_ROWS) {
+        if (a->n_rows == 1) {
                 by_registers(a, mine, t);
                 return;
         }

@@ -8,7 +8,7 @@
  * its operations together, each doing its share of each, with a barrier after every one:
  *
  *      leader:   pop · barrier · op · barrier · op · barrier · finish · pop …
- *      helper:         barrier · op · barrier · op · barrier ·          barrier (sleeps here when there is no work)
+ *      helper:         barrier · op · barrier · op · barrier ·          barrier (sleeps here without work)
  *
  * `current` is written by the leader before the first barrier and read by helpers after it; the leader writes it
  * again only after the last barrier of a batch that has at least one operation, so it needs no lock. An empty batch is
@@ -25,8 +25,6 @@
  *
  * Failing. Only recording can fail, for want of memory; `error` belongs to the caller's thread and is never cleared.
  * What was queued before is still executed. */
-#include "config.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
