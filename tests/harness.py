@@ -241,6 +241,7 @@ class Daemon:
         self.config_path = os.path.join(self.dir, "config.yaml")
         self.log_path = os.path.join(self.dir, "log")
         self.process = None
+        self.stopped = False
         os.mkdir(self.models)
         for name in models:
             self.add_model(name)
@@ -380,7 +381,10 @@ class Daemon:
             raise AssertionError(f"the daemon does not end; its log ends: {self.log()[-2000:]}") from None
 
     def stop(self, code=0):
-        """Ends it in order, whatever state it is in; every test comes through here."""
+        """Ends it in order, whatever state it is in; every test comes through here. Once is enough."""
+        if self.stopped:
+            return
+        self.stopped = True
         try:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
