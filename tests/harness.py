@@ -63,7 +63,7 @@ def main():
     if not have_data("models", STORIES + ".gguf"):
         print(f"SKIP: no test data in {DATA}")
         sys.exit(SKIP)
-    unittest.main(verbosity=2)
+    unittest.main(verbosity=2, warnings="ignore")
 
 
 def wait_until(condition, what, timeout=None):
