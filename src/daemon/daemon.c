@@ -34,7 +34,7 @@ const char *daemon_unready(const Daemon *d) {
         if (d->draining)
                 return "draining";
         list_foreach(p, &d->pools, Pool, node)
-                if (p->state == POOL_STOPPED && p->error && p->failures > 0)
+                if (p->unable && p->error)
                         return p->error;
         return NULL;
 }

@@ -405,6 +405,12 @@ bool http_accept(Listener *l, int fd, void *arg) {
         return !h->full;
 }
 
+/* libmicrohttpd may miss an end that comes together with the last bytes of an unfinished request. */
+static bool has_ended(const Connection *c) {
+        char byte;
+        return c->request && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static void on_sweep(EventSource *s, uint32_t revents _unused_) {
         Http *h = container_of(s, Http, sweep);
         const ConfigLimits *limits = &h->config->limits;
@@ -412,7 +418,7 @@ static void on_sweep(EventSource *s, uint32_t revents _unused_) {
         list_foreach(c, &h->connections, Connection, node) {
                 if (c->request && c->request->state != RECEIVING)
                         continue;
-                if (now - c->since > (c->request ? limits->request_timeout : limits->idle_timeout))
+                if (has_ended(c) || now - c->since > (c->request ? limits->request_timeout : limits->idle_timeout))
                         shutdown(c->fd, SHUT_RDWR);
         }
         users_sweep(h->users);

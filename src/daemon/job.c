@@ -174,9 +174,7 @@ void job_rewind(Job *j) {
         charge(j, 1);
 }
 
-/* Only a job that was being worked on, or whose model was being loaded, may be what killed the engine. */
-bool job_requeue(Job *j) {
-        bool suspect = j->got_slot || j->model->phase == IPC_MODEL_LOADING;
+bool job_requeue(Job *j, bool suspect) {
         job_rewind(j);
         if (!suspect)
                 return true;

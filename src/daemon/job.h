@@ -61,5 +61,6 @@ void job_fail(Job *j, unsigned status, const char *code, const char *text);
 void job_post(Job *j, IpcConn *c);
 /* Waits again, for another engine. */
 void job_rewind(Job *j);
-/* Its engine died: as job_rewind(), and false when engines have died too often with this job; it has then failed. */
-bool job_requeue(Job *j);
+/* Its engine died, and the job is suspected of it: as job_rewind(), and false when that happened too often; it has then
+ * failed. */
+bool job_requeue(Job *j, bool suspect);

@@ -26,6 +26,7 @@ enum {
         RESTART_MIN_USEC = 50000,
         RESTART_MAX_USEC = 5000000,
         START_FAILURES_MAX = 4,
+        SILENCE_MIN_USEC = 3000000, /* several of the STATS that an engine with work sends each second */
         ENGINE_FD = 3,
 };
 
@@ -130,12 +131,34 @@ static void pool_want(Pool *p) {
                 event_timer_set(&p->restart, restart_delay(p));
 }
 
-/* A job that fails may end others of its request, so start from the front after each; what was requeued is skipped. */
-static void requeue_jobs(Pool *p) {
+/* The engine was working on it, or loading its model. */
+static bool was_at(const Job *j) {
+        return j->posted && (j->got_slot || j->model->phase == IPC_MODEL_LOADING);
+}
+
+/* An engine that died did so from a job it was at; where there was none, from reading any of the prompts. A job that
+ * fails may end others of its request, so start from the front after each; what was requeued is skipped. */
+static void requeue_jobs(Pool *p, bool died) {
+        bool any = false;
+        list_foreach(j, &p->jobs, Job, node)
+                any |= was_at(j);
         for (Job *j = list_first(&p->jobs, Job, node); j;) {
-                bool kept = !j->posted || job_requeue(j);
+                bool kept = !j->posted || job_requeue(j, died && (!any || was_at(j)));
                 ListNode *next = kept ? j->node.next : p->jobs.next;
                 j = next == &p->jobs ? NULL : container_of(next, Job, node);
+        }
+}
+
+static void requeue_waiters(Pool *p, bool died) {
+        list_foreach(w, &p->waiters, PoolWaiter, node) {
+                if (w->sent && died)
+                        w->deaths++;
+                if (w->what == IPC_UNLOAD)
+                        waiter_end(w, (IpcStr){0}, NULL); /* it surely is unloaded */
+                else if (w->deaths > p->daemon->config->limits.restarts)
+                        waiter_end(w, (IpcStr){0}, "the engine died each time it read this model; it was given up");
+                else
+                        w->sent = false;
         }
 }
 
@@ -151,7 +174,7 @@ static void engine_ended(Pool *p) {
                 p->restarts++;
                 p->failures = hello ? 1 : p->failures + 1;
         }
-        requeue_jobs(p);
+        requeue_jobs(p, died);
         list_foreach(m, &p->daemon->registry.models, ModelEntry, node) {
                 if (m->pool != p)
                         continue;
@@ -160,14 +183,11 @@ static void engine_ended(Pool *p) {
                 m->weights = m->kv = 0;
                 m->stats = (IpcModelStats){0};
         }
-        list_foreach(w, &p->waiters, PoolWaiter, node)
-                if (w->what == IPC_UNLOAD)
-                        waiter_end(w, (IpcStr){0}, NULL); /* it surely is unloaded */
-                else
-                        w->sent = false;
+        requeue_waiters(p, died);
         if (died && p->failures > START_FAILURES_MAX) {
-                fail_all(p, p->error ? p->error : "the engine cannot be started");
+                p->unable = true;
                 p->failures = 0;
+                fail_all(p, p->error ? p->error : "the engine cannot be started");
         }
         pool_want(p);
 }
@@ -260,10 +280,12 @@ static int on_hello(Pool *p, const IpcHello *h) {
                 set_text(&p->error, h->error.data, h->error.len);
                 log_error("pool '%s': %s", p->name, p->error);
                 p->state = POOL_STOPPING; /* it exits by itself, and another would say the same */
+                p->unable = true;
                 fail_all(p, p->error);
                 return 0;
         }
         p->state = POOL_RUNNING;
+        p->unable = false;
         p->failures = 0;
         p->memory = h->memory;
         set_text(&p->device, h->device.data, h->device.len);
@@ -397,6 +419,7 @@ static void dispatch(Pool *p, IpcType type, const Message *m) {
 static int on_frame(IpcConn *c, IpcType type, const void *body, size_t len) {
         Pool *p = container_of(c, Pool, conn);
         Message m;
+        p->last_heard = now_usec();
         if (type < IPC_HELLO)
                 return -EPROTO;
         int r = ipc_decode(type, body, len, &m);
@@ -449,7 +472,7 @@ static void pool_start(Pool *p) {
         }
         p->state = POOL_STARTING;
         p->generation++;
-        p->last_progress = p->last_job = now_usec();
+        p->last_progress = p->last_heard = p->last_job = now_usec();
         IpcSetup setup = {.device = ipc_str(c->device), .require = c->require, .threads = c->threads, .streams = c->streams,
                           .memory = c->memory, .memory_percent = c->memory_percent, .log_level = log_get_level()};
         ipc_send(&p->conn, IPC_SETUP, &setup);
@@ -503,6 +526,13 @@ static bool has_running(const Pool *p) {
         return false;
 }
 
+/* Jobs hold slots and no step is made; or the engine is to do something and is not heard of at all. */
+static bool is_stalled(const Pool *p, uint64_t now) {
+        uint64_t patience = p->daemon->config->limits.stall_timeout;
+        bool silent = now - p->last_heard > MAX(patience, (uint64_t)SILENCE_MIN_USEC);
+        return silent || ((has_running(p) || p->state != POOL_RUNNING) && now - p->last_progress > patience);
+}
+
 static void on_tick(EventSource *s, uint32_t revents _unused_) {
         Pool *p = container_of(s, Pool, tick);
         uint64_t now = now_usec();
@@ -515,12 +545,12 @@ static void on_tick(EventSource *s, uint32_t revents _unused_) {
         if (p->state == POOL_STOPPED)
                 return;
         if (!pool_is_wanted(p) && p->state == POOL_RUNNING)
-                p->last_progress = now;
-        if ((has_running(p) || p->state != POOL_RUNNING) && now - p->last_progress > p->daemon->config->limits.stall_timeout) {
+                p->last_progress = p->last_heard = now;
+        if (is_stalled(p, now)) {
                 pool_error(p, "the engine made no progress (limits.stall_timeout) and was ended");
                 log_warning("pool '%s': the engine makes no progress; ending it", p->name);
                 kill_engine(p);
-                p->last_progress = now;
+                p->last_progress = p->last_heard = now;
                 return;
         }
         if (p->state == POOL_RUNNING && !unload_expired(p, now) && !pool_is_wanted(p) && now - p->last_job >= p->config->idle_exit)
@@ -568,6 +598,7 @@ void pool_wait(Pool *p, ModelEntry *m, IpcType what, PoolWaiter *w) {
         w->model = m;
         w->what = what;
         w->sent = false;
+        w->deaths = 0;
         w->id = ++p->daemon->next_job;
         m->waiters++;
         list_append(&p->waiters, &w->node);

@@ -30,6 +30,7 @@ struct Pool {
         uint32_t generation; /* of engines; 0: none yet */
         uint32_t restarts;   /* engines that died on us */
         uint32_t failures;   /* in a row, before HELLO */
+        bool unable;         /* the last attempt to have an engine was given up */
         IpcConn conn;
         EventSource child, tick, restart;
         List jobs, waiters;     /* oldest first */
@@ -37,7 +38,7 @@ struct Pool {
         char *device, *note, *error; /* as the engine said; error: why the last one did not work */
         uint64_t memory;
         IpcStats stats;
-        uint64_t last_progress, last_job;
+        uint64_t last_progress, last_heard, last_job;
 };
 
 int pool_new(Daemon *d, const ConfigPool *config, Pool **ret);
@@ -62,6 +63,7 @@ struct PoolWaiter {
         ModelEntry *model;
         IpcType what; /* IPC_LOAD, IPC_UNLOAD, IPC_SHOW */
         uint64_t id;
+        uint32_t deaths; /* of engines that were at it */
         bool sent;
         /* Once. `error` NULL: done; `json` is the answer to IPC_SHOW. */
         void (*done)(PoolWaiter *w, IpcStr json, const char *error);

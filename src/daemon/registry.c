@@ -103,7 +103,7 @@ static int scan_directory(Registry *r, const char *path, struct timespec *ret_mt
 static void look_at_files(Registry *r) {
         list_foreach(m, &r->models, ModelEntry, node) {
                 struct stat st;
-                m->missing = stat(m->path, &st) < 0;
+                m->missing = !m->seen || stat(m->path, &st) < 0; /* not seen: no longer named, but still in use */
                 if (!m->missing) {
                         m->size = (uint64_t)st.st_size;
                         m->modified = st.st_mtime;
