@@ -1,6 +1,6 @@
 """Writes the trained model as one GGUF file that any reader of "llama" models can serve.
 
-    python3 export.py --run build/run --out zerollama-demo.gguf
+    python3 export.py --run build/run --out demo.gguf
 
 Matrices become Q8_0 (blocks of 32 int8 with one float16 scale), norms stay
 float32; the output matrix is the embedding, so there is no output.weight.

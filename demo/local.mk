@@ -1,5 +1,7 @@
-# What demo/ installs: the model alone. The scripts that made it are in the source archive.
-dist_pkgdata_DATA += demo/zerollama-demo.gguf
+# What demo/ installs: the model alone, among the models that come with the installation. The scripts that made it are in
+# the source archive.
+demodir = $(pkgdatadir)/models
+dist_demo_DATA = demo/demo.gguf
 EXTRA_DIST += \
 	demo/README.md demo/requirements.txt demo/expected.json \
 	demo/words.py demo/intents.py demo/stories.py demo/corpus.py \

@@ -1,8 +1,8 @@
 """Reads the shipped GGUF with nothing but numpy and says what it must answer.
 
-    python3 reference.py zerollama-demo.gguf --expected expected.json   # write the test vectors
-    python3 reference.py zerollama-demo.gguf --ask "Who are you?"       # try a question
-    python3 reference.py zerollama-demo.gguf --ask "Hello" --temperature 0.7
+    python3 reference.py demo.gguf --expected expected.json   # write the test vectors
+    python3 reference.py demo.gguf --ask "Who are you?"       # try a question
+    python3 reference.py demo.gguf --ask "Hello" --temperature 0.7
 
 This shares no code with training or export: its own GGUF reader, its own BPE,
 a float32 forward pass on the de-quantised weights.  The C tests compare with
