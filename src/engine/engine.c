@@ -164,8 +164,10 @@ static void show_free(Show *s) {
 
 static void run_show(Work *w) {
         Show *s = container_of(w, Show, work);
-        if (show_file(s->path, &s->json, &s->error) >= 0)
-                s->text = json_dumps(s->json, JSON_COMPACT);
+        if (show_file(s->path, &s->json, &s->error) < 0)
+                return;
+        s->error = ERROR_NULL; /* what optional keys were missing is no error */
+        s->text = json_dumps(s->json, JSON_COMPACT);
 }
 
 static void show_done(Work *w) {
