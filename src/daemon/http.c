@@ -241,6 +241,8 @@ const char *request_query(const Request *r, const char *name) {
 
 /* ---- receiving ---- */
 
+static const char too_large[] = "the request body is larger than the limit (limits.body_size)";
+
 static void reply_text(RequestImpl *q, unsigned status, const char *text) {
         char body[256];
         int n = snprintf(body, sizeof(body), "{\"error\":{\"message\":\"%s\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}\n", text);
@@ -248,9 +250,37 @@ static void reply_text(RequestImpl *q, unsigned status, const char *text) {
         request_reply(&q->r, status, "application/json", body, (size_t)n);
 }
 
-static bool check_length(RequestImpl *q) {
+/* Whether a body far beyond the limit is announced. One not so far is taken and thrown away, for a client that is
+ * sending already reads no answer before it is done; one that waits for leave is told at once. */
+static bool is_far_too_long(RequestImpl *q) {
         const char *s = request_header(&q->r, "Content-Length");
-        return !s || strtoull(s, NULL, 10) <= q->r.http->config->limits.body_size;
+        uint64_t limit = q->r.http->config->limits.body_size, n = s ? strtoull(s, NULL, 10) : 0;
+        q->refused = n > limit;
+        return n / DISCARD_FACTOR > limit || (q->refused && request_header(&q->r, "Expect"));
+}
+
+typedef struct Headers {
+        unsigned hosts, lengths, encodings;
+        bool malformed;
+} Headers;
+
+static enum MHD_Result look_at_header(void *cls, enum MHD_ValueKind kind _unused_, const char *name, const char *value) {
+        static const char token[] = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        Headers *h = cls;
+        h->malformed |= !*name || name[strspn(name, token)];
+        for (const char *c = value; c && *c; c++)
+                h->malformed |= ((unsigned char)*c < 0x20 && *c != '\t') || *c == 0x7f;
+        h->hosts += strcasecmp(name, "Host") == 0;
+        h->lengths += strcasecmp(name, "Content-Length") == 0;
+        h->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
+        return MHD_YES;
+}
+
+/* libmicrohttpd lets pass what a proxy before us may read otherwise than we do (RFC 9112, 5.1, 6.1 and 11.2). */
+static bool headers_are_sound(const RequestImpl *q) {
+        Headers h = {0};
+        MHD_get_connection_values(q->mhd, MHD_HEADER_KIND, look_at_header, &h);
+        return !h.malformed && h.hosts <= 1 && h.lengths + h.encodings <= 1;
 }
 
 /* libmicrohttpd calls this once before the headers are read: the request exists from its first line on. */
@@ -290,7 +320,7 @@ static void handle(RequestImpl *q, const char *method, const char *url) {
         q->r.path = url;
         q->state = HANDLED;
         if (q->refused)
-                reply_text(q, MHD_HTTP_CONTENT_TOO_LARGE, "the request body is larger than the limit (limits.body_size)");
+                reply_text(q, MHD_HTTP_CONTENT_TOO_LARGE, too_large);
         else
                 h->handler(&q->r, h->arg);
 }
@@ -302,10 +332,13 @@ static enum MHD_Result on_request(void *cls _unused_, struct MHD_Connection *mhd
                 return MHD_NO;
         if (!q->r.started) { /* headers are complete */
                 q->r.started = now_usec();
-                if (check_length(q))
-                        return MHD_YES;
                 q->r.method = method;
-                reply_text(q, MHD_HTTP_CONTENT_TOO_LARGE, "the request body is larger than the limit (limits.body_size)");
+                if (!headers_are_sound(q))
+                        reply_text(q, MHD_HTTP_BAD_REQUEST, "a header of the request is malformed or repeated");
+                else if (is_far_too_long(q))
+                        reply_text(q, MHD_HTTP_CONTENT_TOO_LARGE, too_large);
+                else
+                        return MHD_YES;
                 return queue_answer(q);
         }
         if (*size > 0)
