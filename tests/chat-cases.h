@@ -50,7 +50,9 @@ static inline bool same_outcome(const char *name, const char *source, int r, con
                 same = r == 0 || *e->text; /* Python's other errors: an answer of our own, or a message */
         if (!same)
                 print_error("%s: %s\n--- expected\n%s\n--- got (%d %s)\n%s\n", name, source,
-                            json_is_string(expected) ? json_string_value(expected) : raised ? raised : "an error", r, e->text,
-                            out->data ? out->data : "");
+                            json_is_string(expected) ? json_string_value(expected)
+                            : raised                 ? raised
+                                                     : "an error",
+                            r, e->text, out->data ? out->data : "");
         return same;
 }

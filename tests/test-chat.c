@@ -49,7 +49,8 @@ static json_t *expand(const json_t *outcome, const Buf *before, Buf *text) {
 }
 
 /* Renders one template with all contexts; the number of those that differ from Python's. */
-static size_t render_all(const char *name, const char *source, size_t len, const json_t *contexts, const json_t *outcomes) {
+static size_t render_all(const char *name, const char *source, size_t len, const json_t *contexts,
+                         const json_t *outcomes) {
         Buf before = BUF_NULL;
         ChatTemplate *t = NULL;
         Error e = ERROR_NULL;

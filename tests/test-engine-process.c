@@ -35,7 +35,6 @@ typedef struct Peer {
         pid_t pid;
         int fd;
         void *body; /* of the last message: what a Message points into */
-        uint32_t stats_seen;
 } Peer;
 
 static void start(Peer *p) {
@@ -88,7 +87,6 @@ static IpcType next(Peer *p, Message *ret) {
         p->body = malloc(head.len + 1);
         assert_true(read_all(p->fd, p->body, head.len));
         assert_int_equal(ipc_decode((IpcType)head.type, p->body, head.len, ret), 0);
-        p->stats_seen += head.type == IPC_STATS;
         return (IpcType)head.type;
 }
 
@@ -260,9 +258,9 @@ static void test_two_models(void **state) {
         wait_for(&p, IPC_FAIL, &m);
         assert_int_equal(m.fail.id, 50);
         assert_int_equal(m.fail.code, IPC_E_BUSY);
-        wait_finish(&p, 39, &m);
-        wait_for(&p, IPC_STATS, &m);
-        assert_int_equal(m.stats.running + m.stats.waiting, 0);
+        do
+                wait_for(&p, IPC_STATS, &m); /* at least when it falls idle */
+        while (m.stats.running + m.stats.waiting > 0);
         assert_true(m.stats.steps > 30 * 500);
         quit(&p);
 }
@@ -271,7 +269,8 @@ static void test_two_models(void **state) {
  * takes a multiple of the alignment, so that nothing else changes. */
 static void add_template(const char *from, const char *to, const char *template) {
         static const char key[] = "tokenizer.chat_template";
-        uint64_t n_kv, key_len = strlen(key), len = strlen(template), pad = -(key_len + len + 24) & 31, total = len + 4 + pad;
+        uint64_t n_kv, key_len = strlen(key), len = strlen(template), pad = -(key_len + len + 24) & 31,
+                       total = len + 4 + pad;
         uint32_t string_type = 8;
         char *data = malloc(4 << 20);
         FILE *in = fopen(from, "re"), *out = fopen(to, "we");
@@ -313,8 +312,9 @@ static void test_chat(void **state) {
         static const char chat[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"upon\"}]}";
         Peer p;
         Message m;
-        run_chat("{% for m in messages %}Once {{ m.content }}{% endfor %}{% if add_generation_prompt %} a time{% endif %}", chat,
-                 &m, &p, IPC_START);
+        run_chat("{% for m in messages %}Once {{ m.content }}{% endfor %}{% if add_generation_prompt %} a time{% endif "
+                 "%}",
+                 chat, &m, &p, IPC_START);
         assert_int_equal(m.start.prompt_tokens, 5); /* BOS and the four of "Once upon a time" */
         wait_for(&p, IPC_PIECE, &m);
         assert_int_equal(m.piece.ids.data[0], 432); /* "," as in the reference */
@@ -341,7 +341,8 @@ static void test_show(void **state) {
         set_up(&p, 1 << 28, &m);
         tell(&p, IPC_SHOW, &shows[0]);
         wait_for(&p, IPC_SHOWN, &m);
-        json_t *shown = json_loadb(m.shown.json.data, m.shown.json.len, 0, NULL), *info = json_object_get(shown, "model_info");
+        json_t *shown = json_loadb(m.shown.json.data, m.shown.json.len, 0, NULL),
+               *info = json_object_get(shown, "model_info");
         assert_int_equal(m.shown.id, 1);
         assert_string_equal(json_string_value(json_object_get(json_object_get(shown, "details"), "family")), "llama");
         assert_int_equal(json_integer_value(json_object_get(info, "llama.context_length")), 512);

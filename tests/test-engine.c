@@ -14,11 +14,11 @@
 
 /* ---- a client with a plan ---- */
 
-enum { JOBS_MAX = 256, ASIDE = 1000 /* ids of jobs that only keep others company */ };
+enum { JOBS_MAX = 256 };
 
 typedef struct Result {
         Buf text, ids, logprobs, top_ids, top_text, sent_after; /* sent_after: u64 bytes of text after each id */
-        uint32_t starts, ends, prompt_tokens, completion_tokens;
+        uint32_t starts, ends, prompt_tokens, completion_tokens, cached_tokens;
         IpcFinish finish;
         uint32_t code; /* of FAIL */
         char error[512];
@@ -44,8 +44,6 @@ typedef struct Client {
         Plan *plan;
         Result *results;
         size_t n_posted, n_ended;
-        bool idle_seen; /* STATS without jobs came after the last one ended */
-        IpcModelState state;
         IpcModelStats stats;
 } Client;
 
@@ -90,6 +88,7 @@ static void on_piece(Client *c, const IpcPiece *p) {
                 r->finish = (IpcFinish)p->finish;
                 r->prompt_tokens = p->prompt_tokens;
                 r->completion_tokens = p->completion_tokens;
+                r->cached_tokens = p->cached_tokens;
                 r->ends++;
                 ended(c);
         } else if ((int)p->id - 1 == c->plan->cancel && (int)(r->ids.len / 4) >= c->plan->cancel_after) {
@@ -274,8 +273,14 @@ static void test_reference(void **state) {
 /* ---- a job says the same whatever goes on around it ---- */
 
 static const char *const prompts[] = {
-        "Once upon a time", "", "The dog", "Lily and Tom went to the park. They saw a big tree and", "One day",
-        "She was so happy that she", "Tim had a red ball", "It was a sunny day. The little bird wanted to fly high in the sky, but",
+        "Once upon a time",
+        "",
+        "The dog",
+        "Lily and Tom went to the park. They saw a big tree and",
+        "One day",
+        "She was so happy that she",
+        "Tim had a red ball",
+        "It was a sunny day. The little bird wanted to fly high in the sky, but",
 };
 enum { N_PROMPTS = ARRAY_SIZE(prompts) };
 
@@ -293,11 +298,21 @@ static void test_neighbours(void **state) {
         IpcJob jobs[N_PROMPTS];
         Result alone[N_PROMPTS] = {0}, together[N_PROMPTS] = {0};
         make_jobs(jobs, 60);
-        Plan a = {.model = test_data(STORIES), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .one_by_one = true, .slots = 1};
+        Plan a = {.model = test_data(STORIES),
+                  .n = N_PROMPTS,
+                  .jobs = jobs,
+                  .cancel = -1,
+                  .one_by_one = true,
+                  .slots = 1};
         run(&a, alone);
         for (uint32_t batch = 5; batch <= 128; batch = batch * 4 - 3) {
-                Plan t = {.model = test_data(STORIES), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .slots = batch == 17 ? 3 : 8,
-                          .batch_tokens = batch, .threads = batch == 65 ? 3 : 1};
+                Plan t = {.model = test_data(STORIES),
+                          .n = N_PROMPTS,
+                          .jobs = jobs,
+                          .cancel = -1,
+                          .slots = batch == 17 ? 3 : 8,
+                          .batch_tokens = batch,
+                          .threads = batch == 65 ? 3 : 1};
                 run(&t, together);
                 for (size_t i = 0; i < N_PROMPTS; i++)
                         assert_same(&alone[i], &together[i]);
@@ -327,6 +342,32 @@ static void test_preemption(void **state) {
         results_deinit(tight, N_PROMPTS);
 }
 
+/* A prompt that a user had before is taken from the cache, and changes nothing; another user's is computed anew. */
+static void test_prefix_cache(void **state) {
+        skip_without(STORIES);
+        static const char first[] = "Once upon a time, there was a little girl named Lily. She loved to play outside "
+                                    "in the park. One day, she saw";
+        static const char longer[] = "Once upon a time, there was a little girl named Lily. She loved to play outside "
+                                     "in the park. One day, she saw a big";
+        IpcJob jobs[] = {ask(first, 40), ask(first, 40), ask(longer, 40), ask(first, 40)};
+        Result r[4] = {0}, alone = {0};
+        jobs[3].uid = 99;
+        Plan p = {.model = test_data(STORIES), .n = 4, .jobs = jobs, .cancel = -1, .one_by_one = true};
+        run(&p, r);
+        assert_int_equal(r[0].cached_tokens, 0);
+        assert_int_equal(r[1].cached_tokens, (r[1].prompt_tokens - 1) / 32 * 32);
+        assert_true(r[1].cached_tokens >= 32);
+        assert_true(r[2].cached_tokens >= r[1].cached_tokens);
+        assert_int_equal(r[3].cached_tokens, 0);
+        assert_same(&r[0], &r[1]);
+        assert_same(&r[0], &r[3]);
+        Plan q = {.model = test_data(STORIES), .n = 1, .jobs = &jobs[2], .cancel = -1};
+        run(&q, &alone);
+        assert_same(&alone, &r[2]);
+        result_deinit(&alone);
+        results_deinit(r, 4);
+}
+
 /* Posted again after any of its tokens, a job completes the text it had begun. */
 static void test_resume(void **state) {
         skip_without(STORIES);
@@ -353,7 +394,8 @@ static void test_resume(void **state) {
                         assert_int_equal(again[k].finish, first.finish);
                         assert_int_equal(again[k].completion_tokens, N);
                         assert_int_equal(n_ids(&again[k]), N - 1 - k);
-                        assert_string_equal(again[k].text.data ? again[k].text.data : "", first.text.data + jobs[k].text_sent);
+                        assert_string_equal(again[k].text.data ? again[k].text.data : "",
+                                            first.text.data + jobs[k].text_sent);
                         if (k + 1 < N)
                                 assert_memory_equal(again[k].ids.data, ids_of(&first) + k + 1, again[k].ids.len);
                 }
@@ -405,7 +447,8 @@ static void test_limits(void **state) {
         char longer[4096] = "";
         for (int i = 0; i < 200; i++)
                 strcat(longer, " and then she");
-        IpcJob jobs[] = {ask("Once", -1), ask("Once", 0), ask(longer, 5), ask(longer, 5), ask("Once", 3), ask("Once", 1000)};
+        IpcJob jobs[] = {ask("Once", -1), ask("Once", 0), ask(longer, 5),
+                         ask(longer, 5),  ask("Once", 3), ask("Once", 1000)};
         for (size_t i = 0; i < ARRAY_SIZE(jobs); i++)
                 jobs[i].ignore_eos = true;
         jobs[3].truncate = true;
@@ -513,10 +556,12 @@ static void test_no_memory(void **state) {
 int main(void) {
         log_init("test-engine");
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_reference), cmocka_unit_test(test_neighbours), cmocka_unit_test(test_preemption),
-                cmocka_unit_test(test_resume),    cmocka_unit_test(test_stop),       cmocka_unit_test(test_limits),
-                cmocka_unit_test(test_cancel),    cmocka_unit_test(test_bias),       cmocka_unit_test(test_refusals),
-                cmocka_unit_test(test_no_model),  cmocka_unit_test(test_no_memory),
+                cmocka_unit_test(test_reference),  cmocka_unit_test(test_neighbours),
+                cmocka_unit_test(test_preemption), cmocka_unit_test(test_prefix_cache),
+                cmocka_unit_test(test_resume),     cmocka_unit_test(test_stop),
+                cmocka_unit_test(test_limits),     cmocka_unit_test(test_cancel),
+                cmocka_unit_test(test_bias),       cmocka_unit_test(test_refusals),
+                cmocka_unit_test(test_no_model),   cmocka_unit_test(test_no_memory),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

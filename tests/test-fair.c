@@ -27,7 +27,9 @@ static void test_shares(void **state) {
         srand(3);
         for (uint32_t u = 0; u < USERS; u++)
                 for (int i = 0; i < 2; i++)
-                        assert_int_equal(fair_put(&f, &things[u][i].item, things[u][i].uid = u, weights[u], FAIR_INTERACTIVE), 0);
+                        assert_int_equal(
+                                fair_put(&f, &things[u][i].item, things[u][i].uid = u, weights[u], FAIR_INTERACTIVE),
+                                0);
         for (int round = 0; round < 20000; round++) {
                 FairItem *next = fair_next(&f);
                 Thing *t = container_of(next, Thing, item);
@@ -94,7 +96,8 @@ static void check_choice(const Fair *f, Thing *things) {
                         continue;
                 waiting++;
                 assert_non_null(next);
-                assert_false(fair_yields(next, &t->item) && !fair_yields(&t->item, next)); /* nobody has a better claim */
+                assert_false(fair_yields(next, &t->item) &&
+                             !fair_yields(&t->item, next)); /* nobody has a better claim */
                 Thing *n = container_of(next, Thing, item);
                 if (t->uid == n->uid && t->item.class == next->class)
                         assert_true(n->order <= t->order); /* a user's own come in order */
@@ -118,7 +121,9 @@ static void test_random(void **state) {
                         t->uid = (uint32_t)rand() % USERS;
                         t->order = order++;
                         t->where = 1;
-                        assert_int_equal(fair_put(&f, &t->item, t->uid, 1 + rand() % 3, rand() % 3 ? FAIR_INTERACTIVE : FAIR_BATCH), 0);
+                        assert_int_equal(fair_put(&f, &t->item, t->uid, 1 + rand() % 3,
+                                                  rand() % 3 ? FAIR_INTERACTIVE : FAIR_BATCH),
+                                         0);
                 } else if (what == 0) {
                         fair_remove(&f, &t->item);
                         t->where = 0;

@@ -1,6 +1,5 @@
 /* GGUF files: sound ones read back what was written, broken ones are refused with a message that says what is wrong,
  * and no cut or flipped bit of a real file does worse than that. */
-#define _GNU_SOURCE /* memfd_create() */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -94,19 +94,22 @@ static void test_messages(void **state) {
         expect_error("{{ nums | sort(revers=true) }}", -EINVAL, "reverse? case_sensitive? attribute?");
         expect_error("{{ '\\ud800' }}", -EINVAL, "no character");
         expect_error("\xff", -EINVAL, "UTF-8");
-        expect_error("before {{ raise_exception('Roles must alternate') }}", -EINVAL, "column 11: Roles must alternate");
+        expect_error("before {{ raise_exception('Roles must alternate') }}", -EINVAL,
+                     "column 11: Roles must alternate");
         expect_error("{% set nums.x = 1 %}", -EINVAL, "only a namespace");
         expect_error("{% for a, b in [nums + [3]] %}{% endfor %}", -EINVAL, "3 values cannot be unpacked into 2");
 }
 
 static void test_bounds(void **state) {
         char deep[4096];
-        expect_error("{% set r = range(99999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}", -E2BIG, "steps");
+        expect_error("{% set r = range(99999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}", -E2BIG,
+                     "steps");
         expect_error("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", -E2BIG, "deep");
         expect_error("{% set ns = namespace(x='a') %}{% for i in range(40) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
                      -E2BIG, "16 MiB");
         expect_error("{% set x = 'x' * 99999 %}{% for i in range(999) %}{{ x }}{% endfor %}", -E2BIG, "16 MiB");
-        expect_error("{% set x = 'y' * 9999999 %}{% for i in range(99) %}{% set z = x ~ i %}{% endfor %}", -E2BIG, "256 MiB");
+        expect_error("{% set x = 'y' * 9999999 %}{% for i in range(99) %}{% set z = x ~ i %}{% endfor %}", -E2BIG,
+                     "256 MiB");
         expect_error("{% set l = [] %}{% set _ = l.append(l) %}{{ l }}", -E2BIG, "deep");
         expect_error("{% set l = [] %}{% set _ = l.append(l) %}{{ l | tojson }}", -E2BIG, "deep");
         expect_error("{% set l = [0] * 9999999 %}", -E2BIG, "");
@@ -148,7 +151,8 @@ static void test_growing_text(void **state) {
 static void test_ranges(void **state) {
         static const char source[] = "{{ range(9223372036854775806, 9223372036854775807) }}"
                                      "{{ range(-9223372036854775807 - 1, 9223372036854775807, 9223372036854775807) }}"
-                                     "{{ range(3, 0, -9223372036854775807 - 1) }}{{ range(0, 3, 9223372036854775807) }}{{ range(2, 5, -1) }}";
+                                     "{{ range(3, 0, -9223372036854775807 - 1) }}{{ range(0, 3, 9223372036854775807) "
+                                     "}}{{ range(2, 5, -1) }}";
         _cleanup_buf_ Buf out = BUF_NULL;
         Error e;
         json_t *context = json_object();
@@ -161,7 +165,8 @@ static void test_ranges(void **state) {
 static void test_shared_lists(void **state) {
         static const char source[] =
                 "{% set a = [1, 2, 3, 4] %}{% set b = a[1:3] %}{% set c = a | list %}{% set d = a | list %}"
-                "{% set _ = [b.append(9), c.reverse(), a.append(5), d.pop(0), a.insert(0, 0), d.append(6), c.clear(), c.append(7)] %}"
+                "{% set _ = [b.append(9), c.reverse(), a.append(5), d.pop(0), a.insert(0, 0), d.append(6), c.clear(), "
+                "c.append(7)] %}"
                 "{{ a }}{{ b }}{{ c }}{{ d }}";
         _cleanup_buf_ Buf out = BUF_NULL;
         Error e;
@@ -173,8 +178,9 @@ static void test_shared_lists(void **state) {
 
 /* Text that was extended in place must not change what was read before. */
 static void test_shared_text(void **state) {
-        static const char source[] = "{% set a = 'x' + 'y' %}{% set b = a + '1' %}{% set c = a + '2' %}{% set d = b + '3' %}"
-                                     "{% set e = b + '4' %}{{ [a, b, c, d, e] | join(' ') }}";
+        static const char source[] =
+                "{% set a = 'x' + 'y' %}{% set b = a + '1' %}{% set c = a + '2' %}{% set d = b + '3' %}"
+                "{% set e = b + '4' %}{{ [a, b, c, d, e] | join(' ') }}";
         _cleanup_buf_ Buf out = BUF_NULL;
         Error e;
         json_t *context = json_object();
@@ -191,8 +197,10 @@ static uint32_t next_random(uint32_t *seed) {
 
 /* Changes a few places: a byte, a piece taken from elsewhere, a piece dropped. */
 static size_t mutate(char *text, size_t len, size_t cap, uint32_t *seed) {
-        static const char *const pieces[] = {"{{", "}}", "{%", "%}", "-", "[", "(", "|", "loop.", "'", "\\u", "9", "*", "not ",
-                                             "~", " in ", ".", ":", "{#", "raw", "\xc3", "\xf0\x9f\x99\x82", "if ", "for "};
+        static const char *const pieces[] = {
+                "{{",  "}}",  "{%",   "%}", "-",    "[", "(", "|",  "loop.", "'",    "\\u",
+                "9",   "*",   "not ", "~",  " in ", ".", ":", "{#", "raw",   "\xc3", "\xf0\x9f\x99\x82",
+                "if ", "for "};
         for (uint32_t n = next_random(seed) % 6 + 1; n > 0 && len > 8; n--) {
                 size_t at = next_random(seed) % len, from = next_random(seed) % len, k = next_random(seed) % 16;
                 const char *piece = pieces[next_random(seed) % (sizeof(pieces) / sizeof(*pieces))];
@@ -240,7 +248,8 @@ static void test_mutated(void **state) {
         json_object_set(context, "messages", messages);
         for (int i = 0; i < 10000; i++) {
                 char text[8192];
-                const json_t *s = json_array_get(json_array_get(snippets, next_random(&seed) % json_array_size(snippets)), 0);
+                const json_t *s =
+                        json_array_get(json_array_get(snippets, next_random(&seed) % json_array_size(snippets)), 0);
                 size_t len = json_string_length(s);
                 memcpy(text, json_string_value(s), len);
                 fuzz_one(text, mutate(text, len, sizeof(text), &seed), context);
@@ -250,8 +259,9 @@ static void test_mutated(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_snippets),     cmocka_unit_test(test_units),       cmocka_unit_test(test_messages),
-                cmocka_unit_test(test_bounds),       cmocka_unit_test(test_growing_text), cmocka_unit_test(test_shared_text),
+                cmocka_unit_test(test_snippets),     cmocka_unit_test(test_units),
+                cmocka_unit_test(test_messages),     cmocka_unit_test(test_bounds),
+                cmocka_unit_test(test_growing_text), cmocka_unit_test(test_shared_text),
                 cmocka_unit_test(test_shared_lists), cmocka_unit_test(test_ranges),
                 cmocka_unit_test(test_mutated),
         };

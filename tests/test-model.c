@@ -1,6 +1,5 @@
 /* Opening and loading models: what is read from a sound file, what is refused and how it is said, and that a damaged
  * file which still opens can be computed with. The files are those of tests/data, changed a little. */
-#define _GNU_SOURCE /* memfd_create(), memmem() */
 #include <fcntl.h>
 
 #include "unit.h"

@@ -16,7 +16,8 @@ size_t batch_size(uint32_t slots, uint32_t context, uint32_t max_rows) {
 static int make_buffer(Device *d, size_t n, size_t size, Buffer *ret, Error *e) {
         size_t bytes;
         if (!checked_mul(n, size, &bytes) || d->ops->buffer_new(d, bytes, ret) < 0)
-                return error_set(e, -ENOMEM, "not enough memory on %s for the tokens of a batch (%zu entries)", d->name, n);
+                return error_set(e, -ENOMEM, "not enough memory on %s for the tokens of a batch (%zu entries)", d->name,
+                                 n);
         return 0;
 }
 

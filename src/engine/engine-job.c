@@ -41,7 +41,7 @@ void engine_job_fail(Job *j, IpcFailCode code, const char *text) {
 
 static void on_started(Seq *q) {
         Job *j = container_of(q, Job, seq);
-        IpcStart start = {.id = j->ask.id, .prompt_tokens = q->n_prompt};
+        IpcStart start = {.id = j->ask.id, .prompt_tokens = q->n_prompt, .cached_tokens = q->n_cached};
         ipc_send(&j->model->engine->ipc, IPC_START, &start);
 }
 
@@ -58,6 +58,7 @@ static void send_piece(Job *j) {
                 piece.prefill_usec = span(q->started_usec, q->first_usec);
                 piece.decode_usec = span(q->first_usec, now_usec());
                 piece.prompt_tokens = q->n_prompt;
+                piece.cached_tokens = q->n_cached;
                 piece.completion_tokens = q->n_ids - q->n_prompt;
         }
         ipc_send(&j->model->engine->ipc, IPC_PIECE, &piece);

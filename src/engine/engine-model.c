@@ -80,7 +80,7 @@ void engine_model_wish(EngineModel *m, bool load) {
         m->unload = !load && m->phase != PHASE_UNLOADED;
         if (load && engine_model_is_ready(m))
                 engine_model_tell(m, IPC_MODEL_LOADED, NULL);
-        else if (!load && m->phase == PHASE_UNLOADED)
+        else if (!load && (m->phase == PHASE_UNLOADED || (m->phase == PHASE_CLOSING && m->failed)))
                 engine_model_tell(m, IPC_MODEL_UNLOADED, NULL);
         engine_settle_later(m->engine);
 }
@@ -217,6 +217,7 @@ static void settle_memory(EngineModel *m) {
                         return;
                 }
                 if (others > 0) {
+                        error_prefix(&m->error, "no memory now, other models are in use");
                         fail(m, IPC_E_BUSY, m->error.text);
                         return;
                 }

@@ -38,6 +38,7 @@ static void send_model_stats(Engine *e, const EngineModel *m, SchedLoad load, ui
                 .kv_pages = load.pages,
                 .prompt_tokens = m->counts.prompt_tokens,
                 .generation_tokens = m->counts.generation_tokens,
+                .cached_tokens = m->counts.cached_tokens,
         };
         ipc_send(&e->ipc, IPC_MODEL_STATS, &stats);
 }
@@ -86,7 +87,10 @@ static void settle_ticks(Engine *e) {
 static void on_settle(EventSource *s, uint32_t revents) {
         Engine *e = container_of(s, Engine, settle);
         if (!e->device) {
-                event_loop_exit(e->loop, 1);
+                if (ipc_conn_pending(&e->ipc) > 0)
+                        engine_settle_later(e); /* HELLO is still to leave */
+                else
+                        event_loop_exit(e->loop, 1);
                 return;
         }
         list_foreach(m, &e->models, EngineModel, node)
@@ -129,7 +133,7 @@ static int on_setup(Engine *e, const void *body, size_t len) {
         ipc_send(&e->ipc, IPC_HELLO, &hello);
         if (r < 0) {
                 log_error("%s", error.text);
-                engine_settle_later(e); /* ends us, once HELLO has left */
+                engine_settle_later(e); /* ends us */
                 return 0;
         }
         char memory[32];
@@ -160,8 +164,10 @@ static void show_free(Show *s) {
 
 static void run_show(Work *w) {
         Show *s = container_of(w, Show, work);
-        if (show_file(s->path, &s->json, &s->error) >= 0)
-                s->text = json_dumps(s->json, JSON_COMPACT);
+        if (show_file(s->path, &s->json, &s->error) < 0)
+                return;
+        s->error = ERROR_NULL; /* what optional keys were missing is no error */
+        s->text = json_dumps(s->json, JSON_COMPACT);
 }
 
 static void show_done(Work *w) {
@@ -267,7 +273,7 @@ int engine_new(EventLoop *l, int fd, Engine **ret) {
         list_init(&e->shows);
         int r = ipc_conn_init(&e->ipc, l, fd, on_message, on_gone);
         if (r >= 0)
-                r = event_add_defer(l, &e->settle, EVENT_PRIORITY_LOW, "settle", on_settle);
+                r = event_add_defer(l, &e->settle, EVENT_PRIORITY_NORMAL, "settle", on_settle);
         if (r >= 0)
                 r = event_add_timer(l, &e->tick, EVENT_PRIORITY_NORMAL, "tick", on_tick);
         if (r >= 0)

@@ -29,8 +29,9 @@ static int check_vocabulary(const Loaded *l, Error *e) {
         size_t n = tokenizer_n_tokens(l->tokenizer);
         uint32_t n_vocab = model_info(l->model)->n_vocab;
         if (n >= n_vocab)
-                return n == n_vocab ? 0 : error_set(e, -EINVAL, "%s: the vocabulary has %zu tokens, the weights are for %u",
-                                                    l->path, n, n_vocab);
+                return n == n_vocab ? 0
+                                    : error_set(e, -EINVAL, "%s: the vocabulary has %zu tokens, the weights are for %u",
+                                                l->path, n, n_vocab);
         return 0; /* padded weights: the surplus ids have no text */
 }
 
@@ -78,7 +79,8 @@ static int out_of_memory(const Loaded *l, size_t other, size_t page, size_t avai
         size_t kv = page * pages_for(l->spec.context);
         return error_set(e, -ENOMEM,
                          "model %s needs %s for its weights, %s for a context of %u tokens and %s of working memory; "
-                         "there is %s", l->name, format_size(weights, sizeof(weights), model_info(l->model)->weights_size),
+                         "there is %s",
+                         l->name, format_size(weights, sizeof(weights), model_info(l->model)->weights_size),
                          format_size(context, sizeof(context), kv), l->spec.context,
                          format_size(rest, sizeof(rest), other), format_size(have, sizeof(have), available));
 }

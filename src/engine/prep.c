@@ -104,7 +104,8 @@ static IpcFailCode prompt_from_chat(const PrepModel *m, const IpcJob *j, Ids *re
                 return IPC_E_INVALID;
         }
         if (!m->chat) {
-                error_set(e, -EINVAL, "model %s has no chat template; use /v1/completions or /api/generate with raw: true",
+                error_set(e, -EINVAL,
+                          "model %s has no chat template; use /v1/completions or /api/generate with raw: true",
                           m->name);
                 return IPC_E_INVALID;
         }

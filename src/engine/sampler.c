@@ -21,8 +21,9 @@ static int check_bias(const IpcJob *j, uint32_t n_vocab, Error *e) {
         for (uint32_t i = 0; i < j->bias.n; i++) {
                 int32_t id = j->bias_ids.data[i];
                 if (id < 0 || (uint32_t)id >= n_vocab)
-                        return error_set(e, -EINVAL, "logit_bias names token %d, but the model's vocabulary has %u tokens",
-                                         id, n_vocab);
+                        return error_set(e, -EINVAL,
+                                         "logit_bias names token %d, but the model's vocabulary has %u tokens", id,
+                                         n_vocab);
                 if (isnan(j->bias.data[i]) || j->bias.data[i] == INFINITY)
                         return error_set(e, -EINVAL, "the logit_bias of token %d is not a finite number", id);
         }

@@ -80,7 +80,7 @@ static void upload_bias(Sched *s, Seq *q) {
 
 static void upload_table(Sched *s, uint32_t slot) {
         int32_t *dev = (int32_t *)s->tables.data + (size_t)slot * s->kv.max_pages;
-        s->device->ops->upload(s->stream, dev, kv_table(&s->kv, slot), s->kv.used[slot] * sizeof(*dev));
+        s->device->ops->upload(s->stream, dev, kv_table(&s->kv, slot), s->kv.slots[slot].used * sizeof(*dev));
 }
 
 static void enter_slot(Sched *s, Seq *q, uint32_t slot) {
@@ -89,7 +89,7 @@ static void enter_slot(Sched *s, Seq *q, uint32_t slot) {
         list_append(&s->running, &q->node);
         s->n_running++;
         q->slot = (int32_t)slot;
-        q->enqueued = 0;
+        q->enqueued = kv_begin(&s->kv, slot, q->job->uid, q->ids, q->n_ids);
         q->length = q->n_ids;
         batch_put_tokens(&s->batch, s->stream, slot, q->ids, q->n_ids);
         if (q->params.n_bias > 0)
@@ -98,8 +98,10 @@ static void enter_slot(Sched *s, Seq *q, uint32_t slot) {
                 return;
         q->started = true;
         q->started_usec = now_usec();
-        fair_charge(&q->fair, q->n_prompt, 0);
+        q->n_cached = MIN(q->enqueued, q->n_prompt);
+        fair_charge(&q->fair, q->n_prompt - q->n_cached, 0);
         s->counts->prompt_tokens += q->n_prompt;
+        s->counts->cached_tokens += q->n_cached;
         s->handlers->started(q);
 }
 
@@ -182,7 +184,8 @@ static int launch(Sched *s, Step *step) {
         model_forward(s->model, s->workspace, s->stream, &rows, &s->arena, index, step->n, &logits);
         if (step->n > 0) {
                 SampleOut *out = s->batch.out.data;
-                ops->sample(s->stream, out, logits, step->n, model_info(s->model)->n_vocab, index, &rows, s->batch.params);
+                ops->sample(s->stream, out, logits, step->n, model_info(s->model)->n_vocab, index, &rows,
+                            s->batch.params);
                 ops->download(s->stream, step->out, out, step->n * sizeof(*out));
         }
         return ops->mark(s->stream, &step->ticket);
@@ -219,6 +222,7 @@ static void take_token(Sched *s, Seq *q, const SampleOut *out) {
                 q->first_usec = now_usec();
         fair_charge(&q->fair, 0, 1);
         s->counts->generation_tokens += q->n_ids - before;
+        kv_remember(&s->kv, (uint32_t)q->slot, q->ids, MIN(q->enqueued, q->n_ids));
         s->handlers->progress(q);
 }
 
@@ -280,7 +284,7 @@ int sched_start(Sched *s, EventLoop *l, const SchedHandlers *handlers, void *own
         s->counts = counts;
         int r = event_add_defer(l, &s->pump, EVENT_PRIORITY_NORMAL, "schedule", on_pump);
         if (r >= 0)
-                r = event_add_io(l, &s->done, s->device->ops->eventfd(s->stream), EPOLLIN, EVENT_PRIORITY_HIGH,
+                r = event_add_io(l, &s->done, s->device->ops->eventfd(s->stream), EPOLLIN, EVENT_PRIORITY_NORMAL,
                                  "step done", on_done);
         return r;
 }
@@ -314,14 +318,16 @@ static int new_buffer(Sched *s, const char *what, size_t n, size_t size, Buffer 
         size_t bytes;
         if (checked_mul(n, size, &bytes) && s->device->ops->buffer_new(s->device, bytes, ret) >= 0)
                 return 0;
-        return error_set(e, -ENOMEM, "not enough memory on %s for %s (%zu times %zu bytes)", s->device->name, what, n, size);
+        return error_set(e, -ENOMEM, "not enough memory on %s for %s (%zu times %zu bytes)", s->device->name, what, n,
+                         size);
 }
 
 static int new_arena(Sched *s, Error *e) {
         const SchedSpec *p = &s->spec;
         Dtype type = model_kv_type(s->model);
         size_t n_biases = (size_t)p->slots * SAMPLER_BIAS_MAX;
-        int r = new_buffer(s, "the KV cache", p->n_pages, model_kv_page_size(s->model, type, SCHED_PAGE_SIZE), &s->pages, e);
+        int r = new_buffer(s, "the KV cache", p->n_pages, model_kv_page_size(s->model, type, SCHED_PAGE_SIZE),
+                           &s->pages, e);
         if (r >= 0)
                 r = new_buffer(s, "block tables", (size_t)p->slots * max_pages(p), sizeof(int32_t), &s->tables, e);
         if (r >= 0)

@@ -30,7 +30,7 @@ enum { SCHED_PAGE_SIZE = 32 };
 
 /* Counted since the engine started: kept by the owner, who outlives the scheduler. */
 typedef struct SchedCounts {
-        uint64_t steps, rows, prompt_tokens, generation_tokens, preemptions;
+        uint64_t steps, rows, prompt_tokens, cached_tokens, generation_tokens, preemptions;
 } SchedCounts;
 
 /* Called on the loop; each may end its sequence, with sched_remove(). */

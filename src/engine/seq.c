@@ -151,8 +151,10 @@ void seq_piece(const Seq *s, IpcPiece *ret) {
                 .ids = {s->ids + s->n_sent, s->n_ids - s->n_sent},
                 .text = {s->text.data, (uint32_t)s->ready},
                 .finish = s->finish,
-                .logprobs = {(const float *)(const void *)s->logprobs.data, (uint32_t)(s->logprobs.len / sizeof(float))},
-                .top_ids = {(const int32_t *)(const void *)s->top_ids.data, (uint32_t)(s->top_ids.len / sizeof(int32_t))},
+                .logprobs = {(const float *)(const void *)s->logprobs.data,
+                             (uint32_t)(s->logprobs.len / sizeof(float))},
+                .top_ids = {(const int32_t *)(const void *)s->top_ids.data,
+                            (uint32_t)(s->top_ids.len / sizeof(int32_t))},
                 .top_text = ipc_strs(&s->top_lens, &s->top_bytes),
         };
 }

@@ -45,7 +45,9 @@ static json_t *json_of_value(GgufType type, const char *value) {
         if (type == GGUF_STRING)
                 v = string_of_bytes(value, strlen(value));
         else if (type != GGUF_ARRAY)
-                v = json_loads(value, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL * (type == GGUF_F32 || type == GGUF_F64), NULL);
+                v = json_loads(value,
+                               JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL * (type == GGUF_F32 || type == GGUF_F64),
+                               NULL);
         return v ? v : json_null();
 }
 
@@ -74,8 +76,8 @@ int show_file(const char *path, json_t **ret, Error *e) {
         gguf_get_string(model_gguf(m), "tokenizer.chat_template", &template, NULL); /* may be absent */
         json_t *info = json_object();
         gguf_each(model_gguf(m), put_key, info);
-        json_t *shown = json_pack("{s:o, s:o, s:o, s:s, s:o}", "details", show_details(model_info(m)), "model_info", info,
-                                  "template", string_of_bytes(template.data, template.len), "parameters", "",
+        json_t *shown = json_pack("{s:o, s:o, s:o, s:s, s:o}", "details", show_details(model_info(m)), "model_info",
+                                  info, "template", string_of_bytes(template.data, template.len), "parameters", "",
                                   "capabilities", capabilities(template));
         if (!shown)
                 return error_set(e, -ENOMEM, "not enough memory to show %s", path);

@@ -18,7 +18,8 @@ void chat_template_free(ChatTemplate *t);
 DEFINE_CLEANUP(ChatTemplate, chat_template_free)
 
 /* Renders `context`, an object as Hugging Face's apply_chat_template() passes it: messages, tools,
- * add_generation_prompt, bos_token, eos_token and any further variable. Appends to `out`.
+ * add_generation_prompt, bos_token, eos_token and any further variable; the number `now` (seconds since 1970) makes
+ * strftime_now() tell that time, in UTC, instead of the local time. Appends to `out`, on success only.
  * -EINVAL: the template raised an error or met something it cannot do; the message says what and where.
  * -E2BIG: a bound was reached. */
 int chat_template_render(const ChatTemplate *t, const json_t *context, Buf *out, Error *e);

@@ -2,9 +2,12 @@
  *
  * Scopes are a chain. The template's top level, each loop, each macro's call and each block that says so is one;
  * assignments go into the innermost, and end with it. A macro sees the scope that it was defined in, as it is when
- * the macro runs. (Jinja2 settles names when it compiles: there a name of the context that the top level assigns later
- * is already undefined inside of loops and macros before that.) Behind the scopes come the host's functions, then the context, then Jinja's own functions: data
- * cannot take the place of the host's functions. */
+ * the macro runs. Behind the scopes come the host's functions, then the context, then Jinja's own functions: data
+ * cannot take the place of the host's functions.
+ *
+ * Two things differ from Jinja2, which settles names when it compiles and filters loops as they run: there, a name of
+ * the context that the top level assigns later is undefined inside of loops and macros before that; and a loop's `if`
+ * is asked again after each pass, here before the first. */
 #include <errno.h>
 #include <string.h>
 
@@ -73,7 +76,8 @@ static void set_variable(Run *r, const String *name, Value v) {
 static void assign_attribute(Run *r, const Node *target, Value v) {
         Value object = eval(r, target->attr.object);
         if (object.kind != VALUE_NAMESPACE)
-                jinja_fail(r, -EINVAL, "only a namespace's attributes can be set, not those of a %s", jinja_kind(object));
+                jinja_fail(r, -EINVAL, "only a namespace's attributes can be set, not those of a %s",
+                           jinja_kind(object));
         jinja_set(r, object.dict, (Value){.kind = VALUE_STRING, .s = target->attr.name}, v);
 }
 
@@ -182,8 +186,8 @@ Value jinja_call_builtin(Run *r, const Builtin *b, Value self, const Args *a) {
         if (a->n > n)
                 jinja_fail(r, -EINVAL, "%s takes at most %zu arguments, not %zu", b->name, n, a->n);
         if (named != a->n_named)
-                jinja_fail(r, -EINVAL, "%s was given a named argument that it does not have; its arguments are: %s", b->name,
-                           *b->params ? b->params : "none");
+                jinja_fail(r, -EINVAL, "%s was given a named argument that it does not have; its arguments are: %s",
+                           b->name, *b->params ? b->params : "none");
         return b->call(r, self, &(Args){.v = v, .n = n});
 }
 

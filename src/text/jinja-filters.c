@@ -651,7 +651,8 @@ static Value test_divisibleby(Run *r, Value self, const Args *a) {
 
 static Value test_sameas(Run *r, Value self, const Args *a) {
         bool by_value = jinja_is_number(self) || self.kind == VALUE_STRING || self.kind == VALUE_NONE;
-        return jinja_bool(self.kind == a->v[0].kind && (by_value ? jinja_equal(r, self, a->v[0]) : self.list == a->v[0].list));
+        return jinja_bool(self.kind == a->v[0].kind &&
+                          (by_value ? jinja_equal(r, self, a->v[0]) : self.list == a->v[0].list));
 }
 
 static Value test_eq(Run *r, Value self, const Args *a) {

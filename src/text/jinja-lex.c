@@ -218,7 +218,8 @@ static uint32_t lex_code(Run *r, Lexer *l, size_t n, int base) {
         char digits[9] = {0};
         for (size_t i = 0; i < n && l->at < l->len; i++) {
                 char c = l->s[l->at];
-                if (!(c >= '0' && c <= '7') && (base == 8 || !((c >= '8' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'f'))))
+                if (!(c >= '0' && c <= '7') &&
+                    (base == 8 || !((c >= '8' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'f'))))
                         break;
                 digits[i] = c;
                 l->at++;
@@ -264,8 +265,8 @@ static Token lex_string(Run *r, Lexer *l) {
 }
 
 static Token lex_operator(Run *r, Lexer *l) {
-        static const char *const operators[] = {"**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "[", "]",
-                                                "(",  ")",  "{",  "}",  "<",  ">",  "=", ".", ":", "|", ",", ";"};
+        static const char *const operators[] = {"**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "[",
+                                                "]",  "(",  ")",  "{",  "}",  "<",  ">", "=", ".", ":", "|", ",", ";"};
         for (size_t i = 0; i < ARRAY_SIZE(operators); i++)
                 if (at_text(l, l->at, operators[i])) {
                         size_t begin = l->at, n = strlen(operators[i]);

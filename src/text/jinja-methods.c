@@ -639,7 +639,10 @@ static void put_percent_number(Run *r, Text *t, const PercentSpec *s, Value v) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
         if (whole)
-                snprintf(number, sizeof(number), format, v.kind == VALUE_FLOAT ? (long long)f : v.kind == VALUE_INT ? (long long)v.i : (long long)v.b);
+                snprintf(number, sizeof(number), format,
+                         v.kind == VALUE_FLOAT ? (long long)f
+                         : v.kind == VALUE_INT ? (long long)v.i
+                                               : (long long)v.b);
         else
                 snprintf(number, sizeof(number), format, f);
 #pragma GCC diagnostic pop

@@ -139,7 +139,8 @@ Value jinja_arithmetic(Run *r, Op op, Value a, Value b) {
                 return numbers(r, op, a, b);
         if (op == OP_ADD && a.kind == VALUE_STRING && b.kind == VALUE_STRING)
                 return add_strings(r, a, b);
-        if (op == OP_ADD && ((a.kind == VALUE_STRING && jinja_is_number(b)) || (jinja_is_number(a) && b.kind == VALUE_STRING)))
+        if (op == OP_ADD &&
+            ((a.kind == VALUE_STRING && jinja_is_number(b)) || (jinja_is_number(a) && b.kind == VALUE_STRING)))
                 return add_strings(r, jinja_str(r, a), jinja_str(r, b));
         if (op == OP_ADD && a.kind == b.kind && jinja_is_sequence(a))
                 return add_lists(r, a, b);
@@ -272,7 +273,8 @@ Value jinja_slice(Run *r, Value v, Value start, Value stop, Value step) {
         need_parts(r, v, NULL);
         if (v.kind != VALUE_STRING && !jinja_is_sequence(v))
                 return jinja_undefined(NULL);
-        int64_t n = (int64_t)jinja_length(r, v), by = step.kind == VALUE_NONE ? 1 : jinja_need_int(r, step, "a slice's step");
+        int64_t n = (int64_t)jinja_length(r, v);
+        int64_t by = step.kind == VALUE_NONE ? 1 : jinja_need_int(r, step, "a slice's step");
         if (by == 0)
                 jinja_fail(r, -EINVAL, "a slice's step cannot be zero");
         by = CLAMP(by, -n - 1, n + 1); /* further makes no difference */
@@ -280,5 +282,6 @@ Value jinja_slice(Run *r, Value v, Value start, Value stop, Value step) {
         int64_t from = slice_end(r, start, n, by < 0 ? high : low, low, high);
         int64_t to = slice_end(r, stop, n, by < 0 ? low : high, low, high);
         int64_t count = by > 0 ? (to - from + by - 1) / by : (from - to - by - 1) / -by;
-        return v.kind == VALUE_STRING ? slice_string(r, v.s, from, count, by, (size_t)n) : slice_list(r, v, from, count, by);
+        return v.kind == VALUE_STRING ? slice_string(r, v.s, from, count, by, (size_t)n)
+                                      : slice_list(r, v, from, count, by);
 }

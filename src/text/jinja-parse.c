@@ -75,13 +75,14 @@ static void unexpected(Parser *p, const char *expected) __attribute__((noreturn)
 static void unexpected(Parser *p, const char *expected) {
         const Token *t = &p->now;
         bool text = t->kind == TOKEN_NAME || t->kind == TOKEN_OPERATOR;
-        jinja_fail(p->r, -EINVAL, "expected %s, found %.*s", expected, text ? (int)MIN(t->value.s->len, (size_t)60) : 20,
-                   text                            ? t->value.s->data
-                   : t->kind == TOKEN_END          ? "the template's end"
-                   : t->kind == TOKEN_DATA         ? "text"
-                   : t->kind == TOKEN_BLOCK_END    ? "%}"
-                   : t->kind == TOKEN_VAR_END      ? "}}"
-                                                   : "a literal");
+        jinja_fail(p->r, -EINVAL, "expected %s, found %.*s", expected,
+                   text ? (int)MIN(t->value.s->len, (size_t)60) : 20,
+                   text                         ? t->value.s->data
+                   : t->kind == TOKEN_END       ? "the template's end"
+                   : t->kind == TOKEN_DATA      ? "text"
+                   : t->kind == TOKEN_BLOCK_END ? "%}"
+                   : t->kind == TOKEN_VAR_END   ? "}}"
+                                                : "a literal");
 }
 
 static void need_op(Parser *p, const char *op) {
@@ -433,7 +434,8 @@ static Node *parse_sum(Parser *p) {
 }
 
 static bool skip_comparison(Parser *p, Op *ret) {
-        static const Infix ops[] = {{"==", OP_EQ}, {"!=", OP_NE}, {"<", OP_LT}, {"<=", OP_LE}, {">", OP_GT}, {">=", OP_GE}, {0}};
+        static const Infix ops[] = {{"==", OP_EQ}, {"!=", OP_NE}, {"<", OP_LT}, {"<=", OP_LE},
+                                    {">", OP_GT},  {">=", OP_GE}, {0}};
         if (at_name(p, "in"))
                 *ret = OP_IN;
         else if (at_name(p, "not") && token_is(&p->ahead, TOKEN_NAME, "in")) {

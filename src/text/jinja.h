@@ -19,7 +19,7 @@ enum {
         JINJA_MAX_SOURCE = 4 << 20,   /* bytes of a template */
         JINJA_MAX_AST = 64 << 20,     /* bytes of memory it may compile to */
         JINJA_MAX_NESTING = 200,      /* of blocks, parentheses, operators that the parser recurses on */
-        JINJA_MAX_STEPS = 50000000,   /* nodes evaluated, items touched, 16-byte pieces of text scanned: a second or so */
+        JINJA_MAX_STEPS = 50000000,   /* nodes, items, 16-byte pieces of text looked at: a second or so */
         JINJA_MAX_DEPTH = 1000,       /* nested evaluations; a macro that calls itself reaches it */
         JINJA_MAX_TEXT = 16 << 20,    /* bytes of the output, and of any one string */
         JINJA_MAX_MEMORY = 256 << 20, /* bytes handed out during one render */

@@ -208,6 +208,7 @@ b' }}
 {% for a, b in [(1, 2), [3, 4]] %}{{ a }}{{ b }}{% endfor %} {% for a, (b, c) in [(1, (2, 3))] %}{{ a }}{{ b }}{{ c }}{% endfor %} {% for c in 'añb' %}{{ c }}.{% endfor %} {% for x in range(3) %}{% for y in range(x) %}{{ loop.index }}{{ y }} {% endfor %}{{ loop.index }}{% endfor %}
 {% for x in range(10) %}{% if x == 2 %}{% continue %}{% endif %}{% if x > 4 %}{% break %}{% endif %}{{ x }}{% endfor %} {% for x in [1, 2] %}{{ x }}{% break %}{% else %}no{% endfor %}
 {% set x = 1 %}{% for i in nums %}{% set x = i %}{{ x }}{% endfor %}{{ x }} {% if true %}{% set x = 5 %}{% endif %}{{ x }} {% for i in [1, 2] %}{{ y }}{% set y = i %}{{ y }}{% endfor %}|{{ y }}
+{% for i in [] %}{% else %}{% set w = 1 %}{{ w }}{% endfor %}{{ w }}|{% set w %}{% set v = 2 %}{{ v }}{% endset %}{{ w }}{{ v }}|{% generation %}{% set v = 3 %}{% endgeneration %}{{ v }}
 {% set ns = namespace(a=1, b=[]) %}{% for i in nums %}{% set ns.a = ns.a + i %}{% endfor %}{{ ns.a }} {% set ns.c = 'new' %}{{ ns.c }} {{ ns.missing }}| {% set a, b = 1, 2 %}{{ a }}{{ b }} {% set (p, q) = [3, 4] %}{{ p }}{{ q }} {% set one = 1, %}{{ one }}
 {% set block %} a {{ n }} {% endset %}[{{ block }}] {% set up | upper %}abc{% endset %}{{ up }} {% set deco | trim | replace('b', 'B') %} abc {% endset %}{{ deco }}|{% filter upper | trim %} x{{ n }}y {% endfilter %}|
 {% macro m(a, b='B', c=a) %}[{{ a }}{{ b }}{{ c }}]{% endmacro %}{{ m(1) }}{{ m(1, 2) }}{{ m(1, c=3) }}{{ m() }}{{ m(b=1, a=2) }}{{ m(*[1, 2, 3]) }}{{ m(**{'a': 'x'}) }}
