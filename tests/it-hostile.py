@@ -18,8 +18,8 @@ FD_SLACK = 3
 
 
 def statuses(answer):
-    """Of all answers in what a connection sent; error pages that libmicrohttpd makes itself do not count twice."""
-    return [int(s) for s in re.findall(rb"(?:^|\n|\})HTTP/1\.[01] (\d\d\d) ", answer)]
+    """Of all answers in what a connection sent. libmicrohttpd sends the head of some errors of its own twice."""
+    return [int(s) for s in re.findall(rb"HTTP/1\.[01] (\d\d\d) ", answer)]
 
 
 class HostileCase(Case):
@@ -167,22 +167,19 @@ class HttpTest(HostileCase):
         self.assertEqual(len(body), limit)
         self.assertStatus(self.d.post("/v1/completions", body), 404)
         self.assertStatus(self.d.post("/v1/completions", body + b" "), 413)
-        head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
-        for length in (4 * limit + 4, 10**12, 2**64 - 1, 2**64, 10**30):
-            self.assertEqual(statuses(self.send(head + b"Content-Length: %d\r\n\r\n" % length))[0], 413, length)
-        got = self.send(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (limit + 1))
-        self.assertEqual(statuses(got)[0], 413)
+        post, get = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n", b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
         chunk = b"%x\r\n" % 65536 + b"a" * 65536 + b"\r\n"
-        got = self.send(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 17 + b"0\r\n\r\n")
-        self.assertEqual(statuses(got)[0], 413)
-        self.assertIn(b"body_size", got)
-        endless = self.send(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 100)
-        self.assertIn(statuses(endless), ([], [413]))
-        for header in (b"X: " + b"a" * 20000, b"\r\n".join(b"X%d: y" % i for i in range(3000)), b"a" * 20000 + b": x"):
-            got = statuses(self.send(head + header + b"\r\n\r\n"))
-            self.assertIn(got, ([], [400], [413], [431]))
-        self.assertIn(statuses(self.send(b"GET /" + b"a" * 40000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")), ([], [414], [431]))
-        self.assertIn(statuses(self.send(b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * 8000)))[0], (404, 414))
+        chunked = post + b"Transfer-Encoding: chunked\r\n\r\n"
+        too_large, too_long = ([413],), ([], [400], [413], [414], [431])
+        cases = [(post + b"Content-Length: %d\r\n\r\n" % n, too_large) for n in (4 * limit + 4, 10**12, 2**64 - 1, 2**64, 10**30)]
+        cases += [(post + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (limit + 1), too_large),
+                  (chunked + chunk * 17 + b"0\r\n\r\n", too_large), (chunked + chunk * 100, ([], [413])),
+                  (post + b"X: " + b"a" * 20000 + b"\r\n\r\n", too_long), (post + b"a" * 20000 + b": x\r\n\r\n", too_long),
+                  (post + b"\r\n".join(b"X%d: y" % i for i in range(3000)) + b"\r\n\r\n", too_long),
+                  (get % (b"a" * 40000), too_long), (get % (b"a" * 8000), ([404], [414]))]
+        for (raw, allowed), got in zip(cases, in_parallel([lambda r=r: self.send(r) for r, _ in cases])):
+            with self.subTest(raw=raw[:100], end=raw[-20:]):
+                self.assertIn(statuses(got)[:1], allowed)
 
     def test_slow_requests(self):
         """A byte now and then does not keep a connection: limits.request_timeout is for the whole request."""
@@ -218,14 +215,14 @@ class HttpTest(HostileCase):
 
     def test_chunked(self):
         body = json.dumps({"model": STORIES, "prompt": PROMPT, "max_tokens": 20, "temperature": 0}).encode()
-        head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        post = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         for size in (1, 7, len(body)):
             chunks = b"".join(b"%x\r\n%s\r\n" % (len(body[i:i + size]), body[i:i + size]) for i in range(0, len(body), size))
             for end in (b"0\r\n\r\n", b"0\r\nX-Trailer: y\r\n\r\n"):
-                got = self.send(head + chunks + end)
+                got = self.send(post + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + end)
                 self.assertEqual(statuses(got), [200])
                 self.assertIn(json.dumps(self.text).encode(), got)
-        got = self.send(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        got = self.send(post + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", got), [b"100", b"200"])
 
     def test_half_closed(self):
@@ -246,8 +243,8 @@ class HttpTest(HostileCase):
                 raw[i:i + rnd.randint(0, 2)] = rnd.choice((rnd.randbytes(1), b"\r\n", b"\0", b":", b" ", b"\xff", b"99"))
             return bytes(raw)
         raws = [rnd.randbytes(rnd.randint(1, 3000)) for _ in range(100)] + [mutated() for _ in range(300)]
-        for i in range(0, len(raws), 100):
-            for raw, got in zip(raws[i:], in_parallel([lambda r=r: self.send(r) for r in raws[i:i + 100]])):
+        for i in range(0, len(raws), 200):
+            for raw, got in zip(raws[i:], in_parallel([lambda r=r: self.send(r) for r in raws[i:i + 200]])):
                 self.assertTrue(all(s < 500 or s == 505 for s in statuses(got)), (raw, got[:300]))
         figure(f"{len(raws)} random requests answered or closed")
 
