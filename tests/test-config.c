@@ -90,6 +90,7 @@ static void check_defaults(const Config *c) {
         assert_int_equal(l->connections_per_user, 4096);
         assert_int_equal(l->header_size, 32 * 1024);
         assert_int_equal(l->body_size, 16 * MIB);
+        assert_int_equal(l->memory_per_user, 512 * MIB);
         assert_int_equal(l->idle_timeout, 10 * MINUTE);
         assert_int_equal(l->request_timeout, 30 * SECOND);
         assert_int_equal(l->drain_timeout, 25 * SECOND);

@@ -36,7 +36,8 @@ static void answer_free(Answer *a) {
                 if (c->job)
                         job_cancel(TAKE(c->job));
                 buf_deinit(&c->text);
-                buf_deinit(&c->logprobs);
+                for (size_t k = 0; k < LOGPROB_LISTS; k++)
+                        buf_deinit(&c->logprobs[k]);
                 free(c->echo);
         }
         buf_deinit(&a->out);
@@ -85,6 +86,17 @@ static void write_out(Answer *a) {
         buf_clear(&a->out);
 }
 
+/* Memory ran out on the way: what was gathered is not whole. */
+static bool has_failed(const Answer *a) {
+        bool failed = a->out.failed;
+        for (uint32_t i = 0; i < a->n_choices; i++) {
+                failed |= a->choices[i].text.failed;
+                for (size_t k = 0; k < LOGPROB_LISTS; k++)
+                        failed |= a->choices[i].logprobs[k].failed;
+        }
+        return failed;
+}
+
 static void finish(Answer *a) {
         Request *r = a->r;
         if (a->stream) {
@@ -93,7 +105,10 @@ static void finish(Answer *a) {
                 request_end(r);
         } else {
                 a->dialect->result(a, &a->out);
-                request_reply(r, 200, "application/json", a->out.data, a->out.len);
+                if (has_failed(a))
+                        api_refuse(r, &(JobRefusal){503, "out_of_memory", "out of memory for the answer", 1000000});
+                else
+                        request_reply(r, 200, "application/json", a->out.data, a->out.len);
         }
         answer_free(a);
 }
@@ -168,10 +183,16 @@ static void on_failed(Job *j, unsigned status, const char *code, const char *tex
 
 static const JobEvents events = {.started = on_started, .piece = on_piece, .failed = on_failed};
 
-bool answer_post(Answer *a, uint32_t index, Spec *s) {
+bool answer_post(Answer *a, Spec *s, uint32_t first, uint32_t n) {
         JobRefusal why;
-        Choice *c = &a->choices[index];
-        if (job_submit(a->d, a->r->user, a->model, &s->job, &events, c, &c->job, &why) == 0)
+        uint64_t keep_alive = s->keep_alive_given ? s->keep_alive : a->model->config.keep_alive;
+        _cleanup_(job_spec_unrefp) JobSpec *spec = job_spec_new(a->d, a->r->user, a->model, &s->job, keep_alive, &why);
+        bool ok = spec != NULL;
+        for (uint32_t i = 0; ok && i < n; i++) {
+                Choice *c = &a->choices[first + i];
+                ok = job_submit(a->d, spec, s->job.seed ? s->job.seed + i : 0, &events, c, &c->job, &why) == 0;
+        }
+        if (ok)
                 return true;
         api_refuse(a->r, &why);
         answer_free(a);

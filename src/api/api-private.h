@@ -58,6 +58,7 @@ double arg_number(Args *a, const char *key, double min, double max, double other
 int64_t arg_int(Args *a, const char *key, int64_t min, int64_t max, int64_t otherwise);
 const char *arg_string(Args *a, const char *key, const char *otherwise);
 void arg_fail(Args *a, const char *key, const char *fmt, ...) _printf_(3, 4);
+void arg_no_memory(Args *a);
 /* Answers 400 when the field is there and is not what its absence means. */
 void arg_unsupported(Args *a, const char *key, const char *why);
 /* The model named by the request, or NULL after a 400 or 404 was sent. */
@@ -66,9 +67,10 @@ ModelEntry *arg_model(Args *a, Daemon *d);
 /* ---- what to generate ---- */
 
 typedef struct Spec { /* an IpcJob under construction and the memory it views */
-        IpcJob job;
+        IpcJob job;           /* seed 0: each job draws its own */
         Buf stop_lens, stop_bytes, bias_ids, bias;
-        bool seeded;
+        bool keep_alive_given; /* else the model's */
+        uint64_t keep_alive;
 } Spec;
 
 void spec_init(Spec *s);
@@ -84,8 +86,8 @@ void spec_read(Spec *s, Args *a, const SampleArg *rows);
 void spec_read_seed(Spec *s, Args *a);
 void spec_read_stop(Spec *s, Args *a);
 void spec_read_bias(Spec *s, Args *a);
-/* Checks and normalises a chat's messages: parts become text, arguments of tool calls objects. New reference or NULL
- * after an error was sent. */
+/* Checks a chat's messages and normalises them in place: parts become text, arguments of tool calls objects. New
+ * reference, or NULL after an error was sent. */
 json_t *arg_messages(Args *a, const char *key);
 
 /* ---- an answer: one request, one or more jobs, and a dialect that writes ---- */
@@ -100,15 +102,17 @@ typedef struct Dialect {
         void (*stream_end)(Answer *a, Buf *out);  /* after the last piece of the last choice */
         void (*result)(Answer *a, Buf *out);      /* the whole answer of a request that does not stream */
         void (*stream_error)(Answer *a, unsigned status, const char *code, const char *text, Buf *out);
-        /* The logprobs of a piece, appended to `c->logprobs` for result(). */
+        /* The logprobs of a piece, appended to `c->logprobs` for result(). What the lists hold is the dialect's. */
         void (*logprobs)(Choice *c, const IpcPiece *p);
 } Dialect;
+
+enum { LOGPROB_LISTS = 4 };
 
 struct Choice {
         Answer *answer;
         Job *job; /* NULL: done */
         uint32_t index;
-        Buf text, logprobs; /* gathered when the answer does not stream */
+        Buf text, logprobs[LOGPROB_LISTS]; /* gathered when the answer does not stream */
         IpcFinish finish;
         bool first_sent;
         uint32_t prompt_tokens, completion_tokens, cached_tokens;
@@ -135,8 +139,9 @@ struct Answer {
 
 /* For `n` choices; NULL after an error was sent. */
 Answer *answer_new(Api *a, ModelEntry *m, const Dialect *dialect, uint32_t n);
-/* Posts the job of a choice. False: the request was refused and answered, the Answer is gone. */
-bool answer_post(Answer *a, uint32_t index, Spec *s);
+/* Posts the jobs of choices first…first+n-1, which differ in their seeds, counted up from a given one so that they can be
+ * had again. False: the request was refused and answered, the Answer is gone. */
+bool answer_post(Answer *a, Spec *s, uint32_t first, uint32_t n);
 const char *finish_name(IpcFinish f); /* "stop", "length" */
 
 /* "2026-11-23T07:18:18.123456+00:00" */

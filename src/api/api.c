@@ -196,12 +196,17 @@ static void parse_run(Work *w) {
         p->body = parse(&p->text, &p->error);
 }
 
-static void parse_free(Parse *p) {
+static void parse_clear(Work *w) {
+        Parse *p = container_of(w, Parse, work);
         json_decref(p->body);
         buf_deinit(&p->text);
-        free(p);
 }
 
+static void parse_freed(Work *w) {
+        free(container_of(w, Parse, work));
+}
+
+/* Taking a large tree down is as much work as building it: back to the worker. */
 static void parse_done(Work *w) {
         Parse *p = container_of(w, Parse, work);
         if (p->api.r) { /* still somebody's */
@@ -210,7 +215,8 @@ static void parse_done(Work *w) {
                 p->api.body = p->body;
                 run(p->route, &p->api, p->body ? NULL : &p->error);
         }
-        parse_free(p);
+        *w = (Work){.run = parse_clear, .done = parse_freed};
+        work_submit(p->api.d->workers, w);
 }
 
 static void parse_gone(Request *r) {
@@ -224,15 +230,29 @@ static void parse_elsewhere(const Route *route, const Api *a) {
                 return;
         }
         *p = (Parse){.work = {.run = parse_run, .done = parse_done}, .api = *a, .route = route, .text = a->r->body};
-        a->r->body = BUF_NULL;
+        a->r->body = BUF_NULL; /* still charged, as long as the request is not answered */
         a->r->state = p;
         a->r->gone = parse_gone;
         work_submit(a->d->workers, &p->work);
 }
 
+/* A page in a browser may be led to this machine's loopback by a name of its own (DNS rebinding); who means us writes
+ * localhost or an address. With a key, or on a Unix socket, any name will do. */
+static bool host_is_right(const Request *r) {
+        const char *host = request_header(r, "Host");
+        if (!r->peer.tcp || r->key || !host)
+                return true;
+        size_t n = strcspn(host, ":");
+        return host[0] == '[' || (n == 9 && strncasecmp(host, "localhost", n) == 0) || strspn(host, "0123456789.") == n;
+}
+
 void api_handle(Request *r, void *arg) {
         Api a = {.d = arg, .r = r};
         json_error_t error;
+        if (!host_is_right(r)) {
+                api_error(r, 403, "forbidden", NULL, "without a key this address answers to localhost and numeric hosts only");
+                return;
+        }
         if (!key_is_right(r)) {
                 request_add_header(r, "WWW-Authenticate", "Bearer");
                 api_error(r, 401, "invalid_api_key", NULL, "this address asks for a key: send Authorization: Bearer KEY");
@@ -256,6 +276,7 @@ void api_handle(Request *r, void *arg) {
                 return;
         } else
                 a.body = parse(&r->body, &error);
+        request_drop_body(r);
         run(route, &a, a.body ? NULL : &error);
         json_decref(a.body);
 }

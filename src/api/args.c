@@ -23,6 +23,12 @@ void arg_fail(Args *a, const char *key, const char *fmt, ...) {
         api_error(a->r, 400, "invalid_value", param, "%s: %s", param, text);
 }
 
+void arg_no_memory(Args *a) {
+        if (!a->failed)
+                api_error(a->r, 503, "out_of_memory", NULL, "out of memory for this request");
+        a->failed = true;
+}
+
 json_t *arg_get(const Args *a, const char *key) {
         json_t *v = json_object_get(a->object, key);
         return json_is_null(v) ? NULL : v;
@@ -148,7 +154,6 @@ void spec_read_seed(Spec *s, Args *a) {
         int64_t seed = arg_int(a, "seed", INT64_MIN, INT64_MAX, -1);
         if (seed == -1) /* absent, or "any" as Ollama writes it */
                 return;
-        s->seeded = true;
         s->job.seed = seed ? (uint64_t)seed : 0x9e3779b97f4a7c15u; /* 0 means: draw one */
 }
 
@@ -241,54 +246,43 @@ static void parse_arguments(json_t *calls) {
         }
 }
 
-static json_t *message_of(Args *a, const char *key, size_t i, const json_t *v) {
+/* False after an error was sent. */
+static bool normalise_message(Args *a, const char *key, size_t i, json_t *m) {
         static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", "function"};
         char where[64];
         snprintf(where, sizeof(where), "%s[%zu]", key, i);
-        const char *role = json_string_value(json_object_get(v, "role"));
-        if (!json_is_object(v) || !role) {
+        const char *role = json_string_value(json_object_get(m, "role"));
+        if (!json_is_object(m) || !role) {
                 arg_fail(a, where, "must be an object with a role and a content");
-                return NULL;
+                return false;
         }
         bool known = false;
         for (size_t k = 0; k < ARRAY_SIZE(roles); k++)
                 known |= strcmp(role, roles[k]) == 0;
-        if (!known) {
+        if (!known)
                 arg_fail(a, where, "has the role '%.32s'; roles are system, developer, user, assistant and tool", role);
-                return NULL;
-        }
-        if (json_array_size(json_object_get(v, "images")) > 0) {
+        if (json_array_size(json_object_get(m, "images")) > 0)
                 arg_fail(a, where, "has images; only text is supported");
-                return NULL;
+        json_t *content = a->failed ? NULL : content_of(a, where, json_object_get(m, "content"));
+        if (!content || json_object_set_new(m, "content", content) < 0) {
+                arg_no_memory(a);
+                return false;
         }
-        json_t *content = content_of(a, where, json_object_get(v, "content"));
-        json_t *copy = content ? json_deep_copy(v) : NULL;
-        if (!copy) {
-                json_decref(content);
-                return NULL;
-        }
-        json_object_set_new(copy, "content", content);
         if (strcmp(role, "developer") == 0) /* OpenAI's newer word; templates know "system" */
-                json_object_set_new(copy, "role", json_string("system"));
-        parse_arguments(json_object_get(copy, "tool_calls"));
-        return copy;
+                json_object_set_new(m, "role", json_string("system"));
+        parse_arguments(json_object_get(m, "tool_calls"));
+        return true;
 }
 
 json_t *arg_messages(Args *a, const char *key) {
-        const json_t *v = arg_get(a, key), *it;
+        json_t *messages = arg_get(a, key), *it;
         size_t i;
-        if (!json_is_array(v) || json_array_size(v) == 0 || json_array_size(v) > MESSAGES_MAX) {
-                arg_fail(a, key, v ? "must be a list of at least one message" : "is missing");
+        if (!json_is_array(messages) || json_array_size(messages) == 0 || json_array_size(messages) > MESSAGES_MAX) {
+                arg_fail(a, key, messages ? "must be a list of at least one message" : "is missing");
                 return NULL;
         }
-        json_t *messages = json_array();
-        json_array_foreach(v, i, it) {
-                json_t *m = message_of(a, key, i, it);
-                if (!m) {
-                        json_decref(messages);
+        json_array_foreach(messages, i, it)
+                if (!normalise_message(a, key, i, it))
                         return NULL;
-                }
-                json_array_append_new(messages, m);
-        }
-        return messages;
+        return json_incref(messages);
 }

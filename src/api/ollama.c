@@ -92,7 +92,7 @@ static void result(Answer *a, Buf *out) {
         put_head(a, out);
         put_text(a, c->text.data, c->text.len, out);
         if (a->want_logprobs)
-                buf_printf(out, ",\"logprobs\":[%s]", c->logprobs.len ? c->logprobs.data : "");
+                buf_printf(out, ",\"logprobs\":[%s]", c->logprobs[0].len ? c->logprobs[0].data : "");
         put_done(c, out);
 }
 
@@ -102,32 +102,32 @@ static void stream_error(Answer *a, unsigned status, const char *code, const cha
 }
 
 static void logprobs(Choice *c, const IpcPiece *p) {
-        if (c->logprobs.len > 0)
-                buf_putc(&c->logprobs, ',');
-        put_logprobs(p, &c->logprobs);
+        if (c->logprobs[0].len > 0)
+                buf_putc(&c->logprobs[0], ',');
+        put_logprobs(p, &c->logprobs[0]);
 }
 
 static const Dialect dialect = {"application/x-ndjson", piece, stream_end, result, stream_error, logprobs};
 
 /* ---- keep_alive, loading and unloading ---- */
 
-/* A number of seconds or a duration; negative: for ever. False after an error was sent. */
-static bool read_keep_alive(Args *a, ModelEntry *m) {
+/* A number of seconds or a duration; negative: for ever. */
+static void read_keep_alive(Args *a, Spec *spec) {
         const json_t *v = arg_get(a, "keep_alive");
         const char *s = json_string_value(v);
         uint64_t usec;
         if (!v)
-                return true;
+                return;
         if (json_is_number(v))
                 usec = json_number_value(v) < 0 ? UINT64_MAX : (uint64_t)(MIN(json_number_value(v), 1e12) * 1e6);
         else if (s && s[0] == '-')
                 usec = UINT64_MAX;
         else if (!s || parse_duration(s, &usec) < 0) {
                 arg_fail(a, "keep_alive", "must be a duration such as \"10m\", or a number of seconds");
-                return false;
+                return;
         }
-        m->keep_alive = usec;
-        return true;
+        spec->keep_alive_given = true;
+        spec->keep_alive = usec;
 }
 
 typedef struct Loading {
@@ -164,19 +164,18 @@ static void loading_done(PoolWaiter *w, IpcStr json _unused_, const char *error)
 }
 
 /* An empty prompt asks for the model itself: loaded, or, with keep_alive 0, unloaded. */
-static void load_or_unload(Api *api, Args *a, ModelEntry *m, bool chat) {
-        const json_t *v = arg_get(a, "keep_alive");
-        if (!read_keep_alive(a, m))
+static void load_or_unload(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
+        read_keep_alive(a, s);
+        if (a->failed)
                 return;
-        bool unload = v && m->keep_alive == 0;
+        bool unload = s->keep_alive_given && s->keep_alive == 0;
         Loading *l = calloc(1, sizeof(*l));
         if (!l || !(l->model_name = strdup(arg_string(a, "model", "")))) {
                 free(l);
                 api_error(api->r, 503, "out_of_memory", NULL, "out of memory");
                 return;
         }
-        if (unload)
-                m->keep_alive = m->config.keep_alive; /* of the next load */
+        m->keep_alive = s->keep_alive_given && !unload ? s->keep_alive : m->config.keep_alive;
         l->waiter.done = loading_done;
         l->r = api->r;
         l->m = m;
@@ -190,7 +189,7 @@ static void load_or_unload(Api *api, Args *a, ModelEntry *m, bool chat) {
 /* ---- generate and chat ---- */
 
 static void read_options(Spec *s, Args *a) {
-        Args o = {.r = a->r, .object = arg_get(a, "options"), .prefix = "options."};
+        Args o = {.r = a->r, .object = arg_get(a, "options"), .prefix = "options.", .failed = a->failed};
         s->job.temperature = 0.8f; /* Ollama's defaults */
         s->job.top_k = 40;
         s->job.top_p = 0.9f;
@@ -232,15 +231,17 @@ static char *make_context(Args *a, json_t *messages) {
                 json_object_set_new(context, "enable_thinking", json_false());
         char *text = json_dumps(context, JSON_COMPACT);
         json_decref(context);
+        if (!text)
+                arg_no_memory(a);
         return text;
 }
 
-static char *generate_context(Args *a, const char *prompt) {
+static char *generate_context(Args *a, json_t *prompt) {
         const char *system = arg_string(a, "system", "");
         json_t *messages = json_array();
         if (*system)
                 json_array_append_new(messages, json_pack("{s:s,s:s}", "role", "system", "content", system));
-        json_array_append_new(messages, json_pack("{s:s,s:s}", "role", "user", "content", prompt));
+        json_array_append_new(messages, json_pack("{s:s,s:O}", "role", "user", "content", prompt));
         return make_context(a, messages);
 }
 
@@ -250,7 +251,8 @@ static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
         read_options(s, a);
         read_logprobs(s, a);
         read_unsupported(a);
-        if (a->failed || !read_keep_alive(a, m))
+        read_keep_alive(a, s);
+        if (a->failed)
                 return;
         Answer *answer = answer_new(api, m, &dialect, 1);
         if (!answer)
@@ -258,7 +260,7 @@ static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
         answer->chat = chat;
         answer->stream = stream;
         answer->want_logprobs = s->job.n_top >= 0;
-        answer_post(answer, 0, s);
+        answer_post(answer, s, 0, 1);
 }
 
 static void generate(Api *api) {
@@ -271,12 +273,13 @@ static void generate(Api *api) {
         if (!m || a.failed)
                 return;
         if (!*prompt) {
-                load_or_unload(api, &a, m, false);
+                load_or_unload(api, &a, &s, m, false);
                 return;
         }
-        _cleanup_free_ char *context = raw ? NULL : generate_context(&a, prompt);
+        json_t *text = arg_get(&a, "prompt"); /* may hold NUL, so not by its C string */
+        _cleanup_free_ char *context = raw ? NULL : generate_context(&a, text);
         s.job.kind = raw ? IPC_PROMPT_TEXT : IPC_PROMPT_PLAIN_CHAT;
-        s.job.prompt = ipc_str(raw ? prompt : context);
+        s.job.prompt = raw ? (IpcStr){prompt, (uint32_t)json_string_length(text)} : ipc_str(context);
         s.job.parse_special = raw; /* a raw prompt is a template's output, made by the client */
         run(api, &a, &s, m, false);
 }
@@ -289,7 +292,7 @@ static void chat(Api *api) {
         if (!m)
                 return;
         if (json_array_size(arg_get(&a, "messages")) == 0 && (!arg_get(&a, "messages") || json_is_array(arg_get(&a, "messages")))) {
-                load_or_unload(api, &a, m, true);
+                load_or_unload(api, &a, &s, m, true);
                 return;
         }
         json_t *messages = arg_messages(&a, "messages");

@@ -80,76 +80,46 @@ static void put_chat_logprobs(const IpcPiece *p, Buf *out) {
         }
 }
 
-/* Completions' older form: parallel lists, kept as four JSON lists while they grow. */
-typedef struct TextLogprobs {
-        Buf tokens, logprobs, top, offsets;
-} TextLogprobs;
+/* Completions' older form: four parallel lists, each growing as the inside of a JSON list. */
+enum { LIST_TOKENS, LIST_LOGPROBS, LIST_TOP, LIST_OFFSETS };
 
-static void text_logprobs_deinit(TextLogprobs *t) {
-        buf_deinit(&t->tokens);
-        buf_deinit(&t->logprobs);
-        buf_deinit(&t->top);
-        buf_deinit(&t->offsets);
-}
-
-static void text_logprobs_read(const IpcPiece *p, size_t at, TextLogprobs *t) {
+static void text_logprobs_read(const IpcPiece *p, size_t at, Buf lists[LOGPROB_LISTS]) {
         uint32_t per = p->ids.n ? p->logprobs.n / p->ids.n : 0, pos = 0, offset = 0;
         IpcStr text = {0};
         for (uint32_t i = 0; per > 0 && i < p->ids.n; i++) {
-                const char *comma = i ? "," : "";
+                const char *comma = lists[LIST_TOKENS].len > 0 ? "," : "";
                 ipc_strs_next(&p->top_text, &pos, &offset, &text);
-                buf_puts(&t->tokens, comma);
-                json_put_string(&t->tokens, text.data, text.len);
-                buf_printf(&t->logprobs, "%s%.9g", comma, (double)MAX(p->logprobs.data[i * per], -9999.0f));
-                buf_printf(&t->offsets, "%s%zu", comma, at);
+                buf_printf(&lists[LIST_LOGPROBS], "%s%.9g", comma, (double)MAX(p->logprobs.data[i * per], -9999.0f));
+                buf_printf(&lists[LIST_OFFSETS], "%s%zu", comma, at);
+                buf_printf(&lists[LIST_TOP], "%s{", comma);
+                buf_puts(&lists[LIST_TOKENS], comma);
+                json_put_string(&lists[LIST_TOKENS], text.data, text.len);
                 at += text.len;
-                buf_printf(&t->top, "%s{", comma);
                 for (uint32_t k = 1; k < per; k++) {
-                        buf_puts(&t->top, k > 1 ? "," : "");
+                        buf_puts(&lists[LIST_TOP], k > 1 ? "," : "");
                         ipc_strs_next(&p->top_text, &pos, &offset, &text);
-                        json_put_string(&t->top, text.data, text.len);
-                        buf_printf(&t->top, ":%.9g", (double)MAX(p->logprobs.data[i * per + k], -9999.0f));
+                        json_put_string(&lists[LIST_TOP], text.data, text.len);
+                        buf_printf(&lists[LIST_TOP], ":%.9g", (double)MAX(p->logprobs.data[i * per + k], -9999.0f));
                 }
-                buf_putc(&t->top, '}');
+                buf_putc(&lists[LIST_TOP], '}');
         }
 }
 
-static void put_text_logprobs(const TextLogprobs *t, Buf *out) {
-        const Buf *lists[] = {&t->tokens, &t->logprobs, &t->top, &t->offsets};
+static void put_text_logprobs(const Buf lists[LOGPROB_LISTS], Buf *out) {
         static const char *const names[] = {"tokens", "token_logprobs", "top_logprobs", "text_offset"};
-        for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-                buf_printf(out, "%c\"%s\":[%s]", i ? ',' : '{', names[i], lists[i]->len ? lists[i]->data : "");
+        for (size_t i = 0; i < LOGPROB_LISTS; i++)
+                buf_printf(out, "%c\"%s\":[%s]", i ? ',' : '{', names[i], lists[i].len ? lists[i].data : "");
         buf_putc(out, '}');
 }
 
 static void chat_logprobs(Choice *c, const IpcPiece *p) {
-        if (c->logprobs.len > 0)
-                buf_putc(&c->logprobs, ',');
-        put_chat_logprobs(p, &c->logprobs);
+        if (c->logprobs[0].len > 0)
+                buf_putc(&c->logprobs[0], ',');
+        put_chat_logprobs(p, &c->logprobs[0]);
 }
 
-/* What is gathered for a whole answer is the pieces' lists, one after another, separated so they can be merged. */
 static void completion_logprobs(Choice *c, const IpcPiece *p) {
-        _cleanup_(text_logprobs_deinit) TextLogprobs t = {0};
-        text_logprobs_read(p, c->text_len, &t);
-        _cleanup_buf_ Buf one = BUF_NULL;
-        put_text_logprobs(&t, &one);
-        json_t *all = c->logprobs.len ? json_loadb(c->logprobs.data, c->logprobs.len, 0, NULL) : json_object();
-        json_t *more = json_loadb(one.data, one.len, 0, NULL), *list;
-        const char *key;
-        json_object_foreach(more, key, list) {
-                json_t *have = json_object_get(all, key);
-                if (have)
-                        json_array_extend(have, list);
-                else
-                        json_object_set(all, key, list);
-        }
-        buf_clear(&c->logprobs);
-        char *text = json_dumps(all, JSON_COMPACT);
-        buf_puts(&c->logprobs, text ? text : "null");
-        free(text);
-        json_decref(all);
-        json_decref(more);
+        text_logprobs_read(p, c->text_len, c->logprobs);
 }
 
 static void chunk_begin(const Choice *c, Buf *out) {
@@ -198,9 +168,11 @@ static void completion_chunk(const Choice *c, const char *text, size_t len, cons
         json_put_string(out, text, len);
         buf_puts(out, ",\"logprobs\":");
         if (p->logprobs.n > 0) {
-                _cleanup_(text_logprobs_deinit) TextLogprobs t = {0};
-                text_logprobs_read(p, c->text_len, &t);
-                put_text_logprobs(&t, out);
+                Buf lists[LOGPROB_LISTS] = {0};
+                text_logprobs_read(p, c->text_len, lists);
+                put_text_logprobs(lists, out);
+                for (size_t i = 0; i < LOGPROB_LISTS; i++)
+                        buf_deinit(&lists[i]);
         } else
                 buf_puts(out, "null");
         chunk_end(c, (IpcFinish)p->finish, out);
@@ -236,7 +208,7 @@ static void chat_choice(const Choice *c, Buf *out) {
         json_put_string(out, c->text.data, c->text.len);
         buf_puts(out, ",\"refusal\":null},\"logprobs\":");
         if (c->answer->want_logprobs)
-                buf_printf(out, "{\"content\":[%s]}", c->logprobs.len ? c->logprobs.data : "");
+                buf_printf(out, "{\"content\":[%s]}", c->logprobs[0].len ? c->logprobs[0].data : "");
         else
                 buf_puts(out, "null");
 }
@@ -248,7 +220,11 @@ static void completion_choice(const Choice *c, Buf *out) {
         buf_put(&text, c->text.data, c->text.len);
         buf_puts(out, ",\"text\":");
         json_put_string(out, text.data, text.len);
-        buf_printf(out, ",\"logprobs\":%s", c->logprobs.len ? c->logprobs.data : "null");
+        buf_puts(out, ",\"logprobs\":");
+        if (c->answer->want_logprobs)
+                put_text_logprobs(c->logprobs, out);
+        else
+                buf_puts(out, "null");
 }
 
 static void result(Answer *a, Buf *out) {
@@ -307,18 +283,6 @@ static Answer *start_answer(Api *api, Args *a, const Spec *s, ModelEntry *m, boo
         return answer;
 }
 
-/* Posts `n` jobs of one prompt, starting at choice `first`. A seed given by the client is spread over them, so that they
- * differ and can be had again. */
-static bool post_n(Answer *answer, Spec *s, uint32_t first, uint32_t n) {
-        uint64_t seed = s->job.seed;
-        for (uint32_t i = 0; i < n; i++) {
-                s->job.seed = s->seeded ? seed + i : 0;
-                if (!answer_post(answer, first + i, s))
-                        return false;
-        }
-        return true;
-}
-
 static void read_response_format(Args *a) {
         const json_t *f = arg_get(a, "response_format");
         const char *type = json_string_value(json_object_get(f, "type"));
@@ -350,10 +314,12 @@ static char *chat_context(Args *a) {
                 return NULL;
         if (kwargs && !json_is_object(kwargs))
                 arg_fail(a, "chat_template_kwargs", "must be an object");
-        json_t *context = kwargs ? json_deep_copy(kwargs) : json_object();
+        json_t *context = kwargs && !a->failed ? json_deep_copy(kwargs) : json_object();
         json_object_set_new(context, "messages", messages);
         char *text = a->failed ? NULL : json_dumps(context, JSON_COMPACT);
         json_decref(context);
+        if (!text)
+                arg_no_memory(a);
         return text;
 }
 
@@ -375,7 +341,7 @@ static void chat_completions(Api *api) {
                 return;
         s.job.kind = IPC_PROMPT_CHAT;
         s.job.prompt = ipc_str(context);
-        post_n(answer, &s, 0, n);
+        answer_post(answer, &s, 0, n);
 }
 
 /* ---- completions: one prompt or many, text or token ids ---- */
@@ -427,6 +393,8 @@ static Prompt *read_prompts(Args *a, size_t *ret_n) {
                 return NULL;
         }
         Prompt *p = calloc(n, sizeof(*p));
+        if (!p)
+                arg_no_memory(a);
         for (size_t i = 0; p && i < n; i++)
                 if (!read_prompt(a, many ? json_array_get(v, i) : v, &p[i])) {
                         free_prompts(p, n);
@@ -444,7 +412,7 @@ static bool post_prompts(Answer *answer, Spec *s, const Prompt *prompts, size_t 
                 s->job.prompt_ids = (IpcInts){(const int32_t *)(const void *)p->ids.data, (uint32_t)(p->ids.len / 4)};
                 for (uint32_t k = 0; echo && k < n; k++)
                         answer->choices[i * n + k].echo = strndup(p->text.data, p->text.len);
-                if (!post_n(answer, s, i * n, n))
+                if (!answer_post(answer, s, i * n, n))
                         return false;
         }
         return true;

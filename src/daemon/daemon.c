@@ -14,6 +14,8 @@
 #include "util/log.h"
 #include "util/str.h"
 
+enum { WORKERS = 2 }; /* for a large body and whatever comes beside it */
+
 /* ---- the daemon's view of itself ---- */
 
 uint32_t daemon_running(const Daemon *d) {
@@ -41,30 +43,53 @@ const char *daemon_unready(const Daemon *d) {
 
 /* ---- configuration ---- */
 
-static bool same_listen(const Listener *l, const ConfigListen *c) {
-        _cleanup_free_ char *address = listen_address(c);
-        return address && strcmp(address, l->address) == 0;
+static const ConfigListen *config_of(const Config *c, const Listener *l) {
+        for (uint32_t i = 0; i < c->n_listen; i++) {
+                _cleanup_free_ char *address = listen_address(&c->listen[i]);
+                if (address && strcmp(address, l->address) == 0)
+                        return &c->listen[i];
+        }
+        return NULL;
 }
 
-/* Opens what is new, then closes what is no longer named; passed sockets stay. */
-static int apply_listeners(Daemon *d, const Config *c, Error *e) {
+/* Opens into `fresh` what the configuration names and is not open. */
+static int open_missing(Daemon *d, const Config *c, List *fresh, Error *e) {
         for (uint32_t i = 0; i < c->n_listen; i++) {
                 bool open = false;
                 list_foreach(l, &d->listeners, Listener, node)
-                        open |= same_listen(l, &c->listen[i]);
+                        open |= config_of(c, l) == &c->listen[i];
                 Listener *l;
                 int r = open ? 0 : listener_open(d->loop, &c->listen[i], http_accept, d->http, &l, e);
                 if (r < 0)
                         return r;
                 if (!open)
-                        list_append(&d->listeners, &l->node);
+                        list_append(fresh, &l->node);
         }
-        list_foreach(l, &d->listeners, Listener, node) {
-                bool named = l->passed;
-                for (uint32_t i = 0; i < c->n_listen; i++)
-                        named |= same_listen(l, &c->listen[i]);
-                if (!named)
+        return 0;
+}
+
+/* Sockets that were passed stand in for those of the configuration, whose entries then only tell their keys. */
+static int apply_listeners(Daemon *d, const Config *c, Error *e) {
+        List fresh;
+        list_init(&fresh);
+        bool passed = !list_is_empty(&d->listeners) && list_first(&d->listeners, Listener, node)->passed;
+        int r = passed ? 0 : open_missing(d, c, &fresh, e);
+        list_foreach(l, &d->listeners, Listener, node)
+                if (r >= 0 && (l->passed || config_of(c, l)))
+                        r = listener_prepare(l, config_of(c, l), e);
+        if (r < 0) {
+                list_foreach(l, &fresh, Listener, node)
                         listener_free(l);
+                return r;
+        }
+        list_foreach(l, &d->listeners, Listener, node)
+                if (l->passed || config_of(c, l))
+                        listener_commit(l, config_of(c, l));
+                else
+                        listener_free(l);
+        list_foreach(l, &fresh, Listener, node) {
+                list_remove(&l->node);
+                list_append(&d->listeners, &l->node);
         }
         return 0;
 }
@@ -72,8 +97,10 @@ static int apply_listeners(Daemon *d, const Config *c, Error *e) {
 static void give_pools(void *arg) {
         Daemon *d = arg;
         list_foreach(m, &d->registry.models, ModelEntry, node) {
-                Pool *p = m->config.pool ? pool_find(d, m->config.pool) : NULL;
+                Pool *p = m->config.pool ? pool_find(d, m->config.pool) : NULL, *old = m->pool;
                 m->pool = p ? p : list_first(&d->pools, Pool, node);
+                if (old && old != m->pool)
+                        pool_drop_model(old, m);
         }
 }
 
@@ -82,8 +109,28 @@ static bool same_pool(const ConfigPool *a, const ConfigPool *b) {
                a->streams == b->streams && a->memory == b->memory && a->memory_percent == b->memory_percent;
 }
 
-/* Pools by name: new ones are made, changed ones get a new engine, and those that are gone give their jobs away. */
-static int apply_pools(Daemon *d, const Config *c) {
+static int make_pools(Daemon *d, const Config *c, List *fresh) {
+        for (uint32_t i = 0; i < c->n_pools; i++) {
+                Pool *p;
+                if (pool_find(d, c->pools[i].name))
+                        continue;
+                if (pool_new(d, &c->pools[i], &p) < 0)
+                        return -ENOMEM;
+                list_append(fresh, &p->node);
+        }
+        return 0;
+}
+
+static Pool *find_in(List *l, const char *name) {
+        list_foreach(p, l, Pool, node)
+                if (strcmp(p->name, name) == 0)
+                        return p;
+        return NULL;
+}
+
+/* Pools by name: those that stay keep their engine unless their settings changed; those that are gone give their jobs
+ * to the pools their models have now. `fresh` are those that are new. */
+static void apply_pools(Daemon *d, const Config *c, List *fresh) {
         List old;
         list_init(&old);
         list_foreach(p, &d->pools, Pool, node) {
@@ -91,12 +138,9 @@ static int apply_pools(Daemon *d, const Config *c) {
                 list_append(&old, &p->node);
         }
         for (uint32_t i = 0; i < c->n_pools; i++) {
-                Pool *p = NULL;
-                list_foreach(it, &old, Pool, node)
-                        if (strcmp(it->name, c->pools[i].name) == 0)
-                                p = it;
-                if (!p && pool_new(d, &c->pools[i], &p) < 0)
-                        return -ENOMEM;
+                Pool *p = find_in(&old, c->pools[i].name);
+                if (!p)
+                        p = find_in(fresh, c->pools[i].name);
                 list_remove(&p->node);
                 list_append(&d->pools, &p->node);
                 if (same_pool(p->config, &c->pools[i]))
@@ -104,29 +148,33 @@ static int apply_pools(Daemon *d, const Config *c) {
                 else
                         pool_reconfigure(p, &c->pools[i]);
         }
-        int r = registry_configure(&d->registry, c);
+        if (registry_configure(&d->registry, c) < 0)
+                log_error("out of memory for the list of models; it is not complete");
         list_foreach(p, &d->pools, Pool, node)
                 pool_move_jobs(p);
         list_foreach(p, &old, Pool, node) {
                 pool_move_jobs(p);
-                pool_free(p);
+                pool_retire(p);
         }
-        return r;
 }
 
-/* Puts a configuration in force and takes it over. Listeners come first: only they can fail for an outside reason, and
- * then the old configuration stays. */
+/* Puts a configuration in force and takes it over. What can fail comes first; then the old configuration stays. */
 static int apply_config(Daemon *d, Config *c, Error *e) {
-        bool passed = !list_is_empty(&d->listeners) && list_first(&d->listeners, Listener, node)->passed;
+        List fresh;
+        list_init(&fresh);
         int r = http_configure(d->http, d->config ? d->config : c, e);
-        if (r >= 0 && !passed)
+        if (r >= 0 && (r = make_pools(d, c, &fresh)) < 0)
+                error_set(e, r, "out of memory");
+        if (r >= 0)
                 r = apply_listeners(d, c, e);
-        if (r < 0)
+        if (r < 0) {
+                list_foreach(p, &fresh, Pool, node)
+                        pool_free(p);
                 return r;
+        }
         http_configure(d->http, c, NULL);
+        apply_pools(d, c, &fresh);
         users_reconfigure(&d->users, c);
-        if (apply_pools(d, c) < 0)
-                return error_set(e, -ENOMEM, "out of memory");
         config_free(d->config);
         d->config = c;
         return 0;
@@ -155,7 +203,8 @@ static void reload_done(Work *w) {
         Daemon *d = r->d;
         if (r->config && !r->check && apply_config(d, r->config, &r->error) >= 0) {
                 r->config = NULL;
-                log_set_level(d->config->log_level);
+                if (!d->log_level_given)
+                        log_set_level(d->config->log_level);
                 log_info("configuration reloaded");
         }
         config_free(r->config);
@@ -214,9 +263,10 @@ int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *co
         *d = (Daemon){.loop = loop, .config_path = config_path, .started = now_usec()};
         list_init(&d->listeners);
         list_init(&d->pools);
+        list_init(&d->retired);
         users_init(&d->users);
         registry_init(&d->registry, give_pools, d);
-        int r = work_pool_new(loop, 1, &d->workers);
+        int r = work_pool_new(loop, WORKERS, &d->workers);
         if (r < 0)
                 error_set(e, r, "cannot start a worker: %s", strerror(-r));
         if (r >= 0)
@@ -235,6 +285,8 @@ void daemon_stop(Daemon *d) {
                 listener_free(l);
         http_free(d->http);
         list_foreach(p, &d->pools, Pool, node)
+                pool_free(p);
+        list_foreach(p, &d->retired, Pool, node)
                 pool_free(p);
         registry_deinit(&d->registry);
         users_deinit(&d->users);

@@ -12,7 +12,7 @@
 
 typedef struct Daemon {
         EventLoop *loop;
-        WorkPool *workers; /* for what waits: reading configuration files */
+        WorkPool *workers; /* for what waits or takes long: reading configurations, parsing large bodies */
         const char *config_path; /* NULL: the default place */
         Config *config;
         Registry registry;
@@ -20,7 +20,9 @@ typedef struct Daemon {
         Http *http;
         List listeners; /* Listener */
         List pools;     /* Pool, in the config's order */
+        List retired;   /* Pool: no longer in the config, its engine is ending */
         bool draining, reloading;
+        bool log_level_given; /* on the command line: a reload does not change it */
         uint64_t started;
         uint64_t next_job;
         struct {

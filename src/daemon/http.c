@@ -38,7 +38,7 @@ struct Http {
         List connections;
         uint32_t n_connections, n_requests;
         Connection *accepting; /* the one MHD_add_connection() is telling us about */
-        bool draining, full;
+        bool draining, full, closing;
 };
 
 struct Connection {
@@ -46,10 +46,10 @@ struct Connection {
         Http *http;
         User *user;
         Peer peer;
-        const char *key;
+        char *key; /* its listener's, which may go before it does */
         int fd;
         RequestImpl *request; /* the one being received or answered; NULL: idle */
-        uint64_t since;       /* since when it has been idle, or has been receiving this request */
+        uint64_t since;       /* since when it is idle or receiving; else when the client last took something */
 };
 
 typedef enum RequestState { RECEIVING, HANDLED, REPLY, STREAM, GONE } RequestState;
@@ -59,7 +59,8 @@ struct RequestImpl {
         RequestState state;
         struct MHD_Connection *mhd;
         EventSource watch; /* for the client's hang-up, while suspended */
-        bool suspended, queued, ended, refused;
+        bool suspended, queued, ended, refused, too_much_held;
+        size_t held; /* bytes of body and out, charged to the user */
         unsigned status;
         char content_type[64];
         Buf out;
@@ -94,6 +95,17 @@ static void on_kick(EventSource *s, uint32_t revents _unused_) {
         http_run(container_of(s, Http, kick));
 }
 
+/* ---- memory, charged to the user ---- */
+
+/* Brings the charge up to date. False: the user holds more than they may. */
+static bool account(RequestImpl *q) {
+        size_t now = q->r.body.len + q->out.len;
+        bool grows = now > q->held;
+        q->r.user->held += now - q->held;
+        q->held = now;
+        return !grows || q->r.user->held <= q->r.http->config->limits.memory_per_user;
+}
+
 /* ---- suspended connections ---- */
 
 static void request_gone(RequestImpl *q) {
@@ -113,6 +125,13 @@ static void resume(RequestImpl *q) {
         event_defer_set(&q->r.http->kick);
 }
 
+/* Nobody will read this answer: whoever makes it is told, and the connection closes. */
+static void request_abandon(RequestImpl *q) {
+        shutdown(q->r.connection->fd, SHUT_RDWR);
+        request_gone(q);
+        resume(q);
+}
+
 static void on_hangup(EventSource *s, uint32_t revents) {
         RequestImpl *q = container_of(s, RequestImpl, watch);
         char c;
@@ -125,8 +144,7 @@ static void on_hangup(EventSource *s, uint32_t revents) {
                         return;
         }
         event_remove(&q->watch);
-        request_gone(q);
-        resume(q);
+        request_abandon(q);
 }
 
 static void suspend(RequestImpl *q) {
@@ -143,8 +161,9 @@ static void suspend(RequestImpl *q) {
 
 static ssize_t on_pull(void *cls, uint64_t pos _unused_, char *buf, size_t max) {
         RequestImpl *q = cls;
-        if (q->state == GONE)
+        if (q->state == GONE || q->out.failed)
                 return MHD_CONTENT_READER_END_WITH_ERROR;
+        q->r.connection->since = now_usec();
         if (q->out.len == 0 && q->ended)
                 return MHD_CONTENT_READER_END_OF_STREAM;
         if (q->out.len == 0) {
@@ -154,11 +173,14 @@ static ssize_t on_pull(void *cls, uint64_t pos _unused_, char *buf, size_t max) 
         size_t n = MIN(max, q->out.len);
         memcpy(buf, q->out.data, n);
         buf_consume(&q->out, n);
+        account(q);
         return (ssize_t)n;
 }
 
 static enum MHD_Result queue_answer(RequestImpl *q) {
         struct MHD_Response *m;
+        if (q->out.failed) /* better no answer than a cut one */
+                return MHD_NO;
         if (q->state == STREAM)
                 m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_pull, q, NULL);
         else
@@ -171,7 +193,8 @@ static enum MHD_Result queue_answer(RequestImpl *q) {
         if (q->r.http->draining || q->refused)
                 MHD_add_response_header(m, "Connection", "close");
         if (q->state == REPLY)
-                buf_deinit(&q->out);
+                buf_deinit(&q->out); /* libmicrohttpd has its copy; it stays charged until the request is done */
+        q->r.connection->since = now_usec();
         enum MHD_Result r = MHD_queue_response(q->mhd, q->status, m);
         MHD_destroy_response(m);
         q->queued = true;
@@ -196,18 +219,20 @@ static void begin(RequestImpl *q, RequestState state, unsigned status, const cha
 
 void request_reply(Request *r, unsigned status, const char *content_type, const void *body, size_t len) {
         RequestImpl *q = impl_of(r);
-        if (q->state == GONE)
+        if (q->state != HANDLED && q->state != RECEIVING)
                 return;
         begin(q, REPLY, status, content_type);
         buf_put(&q->out, body, len);
+        account(q);
         resume(q);
 }
 
 void request_stream_begin(Request *r, unsigned status, const char *content_type) {
         RequestImpl *q = impl_of(r);
-        if (q->state == GONE)
+        if (q->state != HANDLED)
                 return;
         begin(q, STREAM, status, content_type);
+        q->r.connection->since = now_usec();
         resume(q);
 }
 
@@ -215,8 +240,12 @@ void request_write(Request *r, const void *data, size_t len) {
         RequestImpl *q = impl_of(r);
         if (q->state != STREAM)
                 return;
+        if (q->out.len == 0)
+                q->r.connection->since = now_usec();
         buf_put(&q->out, data, len);
         resume(q);
+        if (!account(q))
+                shutdown(q->r.connection->fd, SHUT_RDWR); /* does not read what it asks for: on_hangup() ends it */
 }
 
 void request_end(Request *r) {
@@ -227,8 +256,9 @@ void request_end(Request *r) {
         resume(q);
 }
 
-size_t request_pending(const Request *r) {
-        return impl_of(r)->out.len;
+void request_drop_body(Request *r) {
+        buf_deinit(&r->body);
+        account(impl_of(r));
 }
 
 const char *request_header(const Request *r, const char *name) {
@@ -242,6 +272,7 @@ const char *request_query(const Request *r, const char *name) {
 /* ---- receiving ---- */
 
 static const char too_large[] = "the request body is larger than the limit (limits.body_size)";
+static const char too_much_held[] = "this user's requests hold too much memory at once (limits.memory_per_user)";
 
 static void reply_text(RequestImpl *q, unsigned status, const char *text) {
         char body[256];
@@ -300,16 +331,25 @@ static void *on_uri(void *cls, const char *uri _unused_, struct MHD_Connection *
         return q;
 }
 
+/* Asked before the memory is taken. */
+static bool may_hold(const RequestImpl *q, size_t more) {
+        return q->r.user->held + more <= q->r.http->config->limits.memory_per_user;
+}
+
 static enum MHD_Result receive_body(RequestImpl *q, const char *data, size_t *size) {
         uint64_t limit = q->r.http->config->limits.body_size;
-        if (q->refused || q->r.body.len + *size > limit) {
+        bool too_long = q->r.body.len + *size > limit;
+        if (q->refused || too_long || !may_hold(q, *size)) {
+                q->too_much_held |= !q->refused && !too_long;
                 q->refused = true;
                 buf_deinit(&q->r.body);
+                account(q);
                 q->body_discarded += *size;
                 *size = 0;
                 return q->body_discarded > limit * DISCARD_FACTOR ? MHD_NO : MHD_YES;
         }
         buf_put(&q->r.body, data, *size);
+        account(q);
         *size = 0;
         return q->r.body.failed ? MHD_NO : MHD_YES;
 }
@@ -319,7 +359,9 @@ static void handle(RequestImpl *q, const char *method, const char *url) {
         q->r.method = method;
         q->r.path = url;
         q->state = HANDLED;
-        if (q->refused)
+        if (q->too_much_held)
+                reply_text(q, MHD_HTTP_TOO_MANY_REQUESTS, too_much_held);
+        else if (q->refused)
                 reply_text(q, MHD_HTTP_CONTENT_TOO_LARGE, too_large);
         else
                 h->handler(&q->r, h->arg);
@@ -328,7 +370,7 @@ static void handle(RequestImpl *q, const char *method, const char *url) {
 static enum MHD_Result on_request(void *cls _unused_, struct MHD_Connection *mhd _unused_, const char *url, const char *method,
                                   const char *version _unused_, const char *data, size_t *size, void **req_cls) {
         RequestImpl *q = *req_cls;
-        if (!q || q->state == GONE)
+        if (!q || q->state == GONE || q->r.http->closing)
                 return MHD_NO;
         if (!q->r.started) { /* headers are complete */
                 q->r.started = now_usec();
@@ -365,6 +407,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd _unused_, void **
         request_gone(q);
         q->r.connection->request = NULL;
         q->r.connection->since = now_usec();
+        q->r.user->held -= q->held;
         buf_deinit(&q->r.body);
         buf_deinit(&q->out);
         free(q);
@@ -385,6 +428,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
         list_remove(&c->node);
         c->user->connections--;
         h->n_connections--;
+        free(c->key);
         free(c);
         if (h->full) {
                 h->full = false;
@@ -405,18 +449,19 @@ static void refuse(int fd, const char *why) {
 bool http_accept(Listener *l, int fd, void *arg) {
         Http *h = arg;
         Connection *c = calloc(1, sizeof(*c));
-        if (!c || peer_of(fd, &c->peer) < 0 || !(c->user = users_get(h->users, &c->peer, h->config))) {
+        if (!c || peer_of(fd, &c->peer) < 0 || !(c->user = users_get(h->users, &c->peer, h->config)) ||
+            (l->key && !(c->key = strdup(l->key)))) {
                 free(c);
                 close(fd);
                 return true;
         }
         if (c->user->connections >= h->config->limits.connections_per_user) {
+                free(c->key);
                 free(c);
                 refuse(fd, "too many connections of this user (limits.connections_per_user)");
                 return true;
         }
         c->http = h;
-        c->key = l->key;
         c->since = now_usec();
         c->user->connections++;
         h->n_connections++;
@@ -428,6 +473,7 @@ bool http_accept(Listener *l, int fd, void *arg) {
                 list_remove(&c->node);
                 c->user->connections--;
                 h->n_connections--;
+                free(c->key);
                 free(c);
         }
         h->accepting = NULL;
@@ -441,7 +487,18 @@ bool http_accept(Listener *l, int fd, void *arg) {
 /* libmicrohttpd may miss an end that comes together with the last bytes of an unfinished request. */
 static bool has_ended(const Connection *c) {
         char byte;
-        return c->request && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+        return c->request && c->request->state == RECEIVING && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* How long a connection may stay as it is: idle; receiving; with something to take that the client does not take. While
+ * an answer is being made, as long as that lasts. */
+static uint64_t allowed(const Connection *c, const ConfigLimits *limits) {
+        const RequestImpl *q = c->request;
+        if (!q)
+                return limits->idle_timeout;
+        if (q->state == HANDLED || (q->state == STREAM && q->out.len == 0 && !q->ended))
+                return UINT64_MAX;
+        return q->state == REPLY ? limits->idle_timeout : limits->request_timeout;
 }
 
 static void on_sweep(EventSource *s, uint32_t revents _unused_) {
@@ -449,9 +506,7 @@ static void on_sweep(EventSource *s, uint32_t revents _unused_) {
         const ConfigLimits *limits = &h->config->limits;
         uint64_t now = now_usec();
         list_foreach(c, &h->connections, Connection, node) {
-                if (c->request && c->request->state != RECEIVING)
-                        continue;
-                if (has_ended(c) || now - c->since > (c->request ? limits->request_timeout : limits->idle_timeout))
+                if (has_ended(c) || now - c->since > allowed(c, limits))
                         shutdown(c->fd, SHUT_RDWR);
         }
         users_sweep(h->users);
@@ -487,7 +542,7 @@ int http_new(EventLoop *l, Users *users, HttpHandler handler, HttpRoom room, voi
         if (r >= 0)
                 r = event_add_defer(l, &h->kick, EVENT_PRIORITY_NORMAL, "http kick", on_kick);
         if (r >= 0)
-                r = event_add_timer(l, &h->sweep, EVENT_PRIORITY_LOW, "http sweep", on_sweep);
+                r = event_add_timer(l, &h->sweep, EVENT_PRIORITY_NORMAL, "http sweep", on_sweep);
         if (r < 0)
                 return error_set(e, r, "cannot set up HTTP: %s", strerror(-r));
         *ret = TAKE(h);
@@ -497,6 +552,7 @@ int http_new(EventLoop *l, Users *users, HttpHandler handler, HttpRoom room, voi
 void http_free(Http *h) {
         if (!h)
                 return;
+        h->closing = true;
         /* libmicrohttpd refuses to stop while a connection is suspended. */
         list_foreach(c, &h->connections, Connection, node) {
                 if (c->request) {

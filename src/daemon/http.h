@@ -64,5 +64,5 @@ void request_reply(Request *r, unsigned status, const char *content_type, const 
 void request_stream_begin(Request *r, unsigned status, const char *content_type);
 void request_write(Request *r, const void *data, size_t len);
 void request_end(Request *r);
-/* Bytes written and not yet taken by the client's connection. */
-size_t request_pending(const Request *r);
+/* The body is not needed any more: gives its memory back. */
+void request_drop_body(Request *r);

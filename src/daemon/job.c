@@ -13,7 +13,7 @@
 enum { FRAME_HEAD = 8, RETRY_MIN_USEC = 100000, RETRY_MAX_USEC = 60000000 };
 
 static void job_free(Job *j) {
-        buf_deinit(&j->frame);
+        job_spec_unref(j->spec);
         buf_deinit(&j->produced);
         free(j);
 }
@@ -56,36 +56,61 @@ static uint64_t draw_seed(void) {
         return seed ? seed : 1;
 }
 
-int job_submit(Daemon *d, User *u, ModelEntry *m, IpcJob *spec, const JobEvents *events, void *owner, Job **ret,
-               JobRefusal *ret_refusal) {
+static const JobRefusal no_memory = {503, "out_of_memory", "out of memory", RETRY_MIN_USEC * 10};
+
+JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, JobRefusal *ret_refusal) {
+        JobSpec *s = calloc(1, sizeof(*s));
+        *ret_refusal = no_memory;
+        job->model = ipc_str(m->name);
+        if (!s || ipc_encode(&s->frame, IPC_JOB, job) < 0) {
+                if (s)
+                        buf_deinit(&s->frame);
+                free(s);
+                return NULL;
+        }
+        s->refs = 1;
+        s->user = u;
+        s->model = m;
+        s->keep_alive = keep_alive;
+        u->held += s->frame.len;
+        if (u->held > d->config->limits.memory_per_user) {
+                *ret_refusal = (JobRefusal){429, "rate_limit_exceeded", "this user's requests hold too much memory at once",
+                                            expected_wait(m)};
+                job_spec_unref(s);
+                return NULL;
+        }
+        return s;
+}
+
+void job_spec_unref(JobSpec *s) {
+        if (!s || --s->refs > 0)
+                return;
+        s->user->held -= s->frame.len;
+        buf_deinit(&s->frame);
+        free(s);
+}
+
+int job_submit(Daemon *d, JobSpec *spec, uint64_t seed, const JobEvents *events, void *owner, Job **ret, JobRefusal *ret_refusal) {
+        User *u = spec->user;
+        ModelEntry *m = spec->model;
         if (!admit(u, m, ret_refusal)) {
                 d->jobs.refused++;
                 return -EBUSY;
         }
         Job *j = calloc(1, sizeof(*j));
-        if (!j)
-                goto no_memory;
-        *j = (Job){.id = ++d->next_job, .daemon = d, .model = m, .user = u, .events = events, .owner = owner,
-                   .submitted = now_usec(), .queue_timeout = m->config.queue_timeout};
-        spec->id = j->id;
-        spec->uid = u->uid;
-        spec->weight = (float)u->limits.weight;
-        spec->model = ipc_str(m->name);
-        if (!spec->seed)
-                spec->seed = draw_seed();
-        if (ipc_encode(&j->frame, IPC_JOB, spec) < 0) {
-                job_free(j);
-                goto no_memory;
+        if (!j) {
+                *ret_refusal = no_memory;
+                return -EBUSY;
         }
+        *j = (Job){.id = ++d->next_job, .daemon = d, .model = m, .user = u, .events = events, .owner = owner, .spec = spec,
+                   .seed = seed ? seed : draw_seed(), .submitted = now_usec(), .queue_timeout = m->config.queue_timeout};
+        spec->refs++;
         charge(j, 1);
         u->requests_total++;
         m->jobs_total++;
         pool_add_job(m->pool, j);
         *ret = j;
         return 0;
-no_memory:
-        *ret_refusal = (JobRefusal){503, "out_of_memory", "out of memory", RETRY_MIN_USEC * 10};
-        return -EBUSY;
 }
 
 /* The one place: every way a job can end leads here, and all it held is given back. */
@@ -98,6 +123,7 @@ static void job_end(Job *j, const char *how) {
         j->model->cached_tokens += j->cached_tokens;
         j->model->generation_tokens += produced;
         j->model->last_used = now;
+        j->model->keep_alive = j->spec->keep_alive;
         if (j->got_slot) {
                 double took = (double)(now - j->got_slot);
                 j->model->job_usec = j->model->job_usec > 0 ? 0.9 * j->model->job_usec + 0.1 * took : took;
@@ -157,8 +183,12 @@ void job_piece(Job *j, const IpcPiece *p) {
 
 void job_post(Job *j, IpcConn *c) {
         IpcJob spec;
-        if (ipc_decode(IPC_JOB, j->frame.data + FRAME_HEAD, j->frame.len - FRAME_HEAD, &spec) < 0)
+        if (ipc_decode(IPC_JOB, j->spec->frame.data + FRAME_HEAD, j->spec->frame.len - FRAME_HEAD, &spec) < 0)
                 return; /* cannot be: we encoded it */
+        spec.id = j->id;
+        spec.uid = j->user->uid;
+        spec.weight = (float)j->user->limits.weight;
+        spec.seed = j->seed;
         spec.produced = (IpcInts){(const int32_t *)(const void *)j->produced.data, (uint32_t)(j->produced.len / 4)};
         spec.text_sent = j->text_sent;
         ipc_send(c, IPC_JOB, &spec);

@@ -21,6 +21,15 @@ typedef struct JobEvents {
         void (*failed)(Job *j, unsigned status, const char *code, const char *text); /* status as in HTTP */
 } JobEvents;
 
+/* What is posted, encoded once and shared by the jobs of a request that differ only in their seed. Charged to its user. */
+typedef struct JobSpec {
+        uint32_t refs;
+        User *user;
+        ModelEntry *model;
+        uint64_t keep_alive; /* of the model, when a job of it has ended */
+        Buf frame;           /* IPC_JOB */
+} JobSpec;
+
 struct Job {
         ListNode node, by_id; /* in its pool */
         uint64_t id;
@@ -30,7 +39,8 @@ struct Job {
         User *user;
         const JobEvents *events;
         void *owner;
-        Buf frame;    /* IPC_JOB, without its head */
+        JobSpec *spec;
+        uint64_t seed;
         Buf produced; /* int32_t ids */
         uint64_t text_sent;
         uint64_t submitted, got_slot; /* now_usec(); 0: still waiting */
@@ -47,10 +57,14 @@ typedef struct JobRefusal {
         uint64_t retry_usec; /* for Retry-After; 0: none */
 } JobRefusal;
 
-/* Admits and posts a job. `spec` is copied; its id, uid, weight, model and seed (when 0) are filled in here. 0, or
- * -EBUSY with *ret_refusal filled. */
-int job_submit(Daemon *d, User *u, ModelEntry *m, IpcJob *spec, const JobEvents *events, void *owner, Job **ret,
-               JobRefusal *ret_refusal);
+/* Copies `job`, whose id, uid, weight, model and seed are filled in later. NULL with *ret_refusal filled when the user
+ * holds too much memory, or there is none. */
+JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, JobRefusal *ret_refusal);
+void job_spec_unref(JobSpec *s);
+DEFINE_CLEANUP(JobSpec, job_spec_unref)
+
+/* Admits and posts a job. seed 0: one is drawn. 0, or -EBUSY with *ret_refusal filled. */
+int job_submit(Daemon *d, JobSpec *spec, uint64_t seed, const JobEvents *events, void *owner, Job **ret, JobRefusal *ret_refusal);
 /* The client is gone, or has seen enough: no more events. */
 void job_cancel(Job *j);
 

@@ -56,8 +56,8 @@ void listener_resume(Listener *l) {
 static int listener_start(EventLoop *loop, Listener *l, ListenerAccept accept, void *arg) {
         l->accept = accept;
         l->arg = arg;
-        int r = event_add_io(loop, &l->source, l->fd, EPOLLIN, EVENT_PRIORITY_LOW, "listen", on_connection);
-        return r < 0 ? r : event_add_timer(loop, &l->retry, EVENT_PRIORITY_LOW, "listen retry", on_retry);
+        int r = event_add_io(loop, &l->source, l->fd, EPOLLIN, EVENT_PRIORITY_NORMAL, "listen", on_connection);
+        return r < 0 ? r : event_add_timer(loop, &l->retry, EVENT_PRIORITY_NORMAL, "listen retry", on_retry);
 }
 
 static Listener *listener_new(int fd) {
@@ -84,6 +84,7 @@ void listener_free(Listener *l) {
         free(l->unlink_path);
         free(l->address);
         free(l->key);
+        free(l->next_key);
         free(l);
 }
 
@@ -169,6 +170,20 @@ static int open_unix(Listener *l, const ConfigListen *c, Error *e) {
         return listen(l->fd, BACKLOG) < 0 ? error_set(e, -errno, "cannot listen on '%s': %s", c->unix_path, strerror(errno)) : 0;
 }
 
+typedef union Address {
+        struct sockaddr sa;
+        struct sockaddr_un un;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_storage ss;
+} Address;
+
+static bool is_loopback(const Address *a) {
+        if (a->sa.sa_family == AF_INET)
+                return ntohl(a->in.sin_addr.s_addr) >> 24 == 127;
+        return a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr);
+}
+
 static int open_tcp(Listener *l, const ConfigListen *c, Error *e) {
         char host[256], port[8];
         struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_PASSIVE}, *ai;
@@ -181,6 +196,7 @@ static int open_tcp(Listener *l, const ConfigListen *c, Error *e) {
                 return error_set(e, -EINVAL, "%s:%s is no address to listen on: %s", c->host, port, gai_strerror(r));
         int one = 1;
         l->tcp = true;
+        l->loopback = is_loopback((const Address *)(const void *)ai->ai_addr);
         l->fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (l->fd >= 0) {
                 setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -205,6 +221,22 @@ static int read_key(const char *path, char **ret, Error *e) {
         return *ret ? 0 : -ENOMEM;
 }
 
+int listener_prepare(Listener *l, const ConfigListen *c, Error *e) {
+        free(TAKE(l->next_key));
+        int r = c && c->key_file ? read_key(c->key_file, &l->next_key, e) : 0;
+        if (r >= 0 && l->tcp && !l->loopback && !l->next_key)
+                return error_set(e, -EACCES, "%s is open to the network; give its entry in listen a key_file", l->address);
+        return r;
+}
+
+void listener_commit(Listener *l, const ConfigListen *c) {
+        Error e = ERROR_NULL;
+        free(l->key);
+        l->key = TAKE(l->next_key);
+        if (c && c->unix_path && !l->passed && set_owner(c, &e) < 0)
+                log_warning("%s", e.text);
+}
+
 int listener_open(EventLoop *loop, const ConfigListen *c, ListenerAccept accept, void *arg, Listener **ret, Error *e) {
         _cleanup_(listener_freep) Listener *l = listener_new(-1);
         if (!l || !(l->address = listen_address(c)))
@@ -220,17 +252,14 @@ int listener_open(EventLoop *loop, const ConfigListen *c, ListenerAccept accept,
         return 0;
 }
 
-static char *address_of(int fd, bool *ret_tcp) {
-        union {
-                struct sockaddr sa;
-                struct sockaddr_un un;
-                struct sockaddr_storage ss;
-        } a = {0};
+static char *address_of(int fd, bool *ret_tcp, bool *ret_loopback) {
+        Address a = {0};
         socklen_t len = sizeof(a);
         char host[NI_MAXHOST], port[NI_MAXSERV], *s = NULL;
         if (getsockname(fd, &a.sa, &len) < 0)
                 return NULL;
         *ret_tcp = a.sa.sa_family != AF_UNIX;
+        *ret_loopback = is_loopback(&a);
         if (!*ret_tcp)
                 return strdup(a.un.sun_path[0] ? a.un.sun_path : "(abstract socket)");
         if (getnameinfo(&a.sa, len, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
@@ -246,7 +275,7 @@ int listener_adopt(EventLoop *loop, int fd, ListenerAccept accept, void *arg, Li
         socklen_t len = sizeof(listening);
         if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || !listening)
                 return error_set(e, -ENOTSOCK, "descriptor %d, passed by the service manager, is not a listening socket", fd);
-        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || !(l->address = address_of(fd, &l->tcp)))
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || !(l->address = address_of(fd, &l->tcp, &l->loopback)))
                 return error_set(e, -EINVAL, "cannot use descriptor %d, passed by the service manager", fd);
         l->passed = true;
         int r = listener_start(loop, l, accept, arg);

@@ -22,8 +22,9 @@ struct Listener {
         int fd;
         char *address;    /* as people write it */
         char *unlink_path; /* our own socket file, removed at the end */
-        bool tcp, passed, paused;
+        bool tcp, loopback, passed, paused;
         char *key;        /* bearer key asked from TCP callers; NULL: none */
+        char *next_key;   /* between listener_prepare() and listener_commit() */
         ListenerAccept accept;
         void *arg;
 };
@@ -32,6 +33,10 @@ struct Listener {
 int listener_open(EventLoop *loop, const ConfigListen *c, ListenerAccept accept, void *arg, Listener **ret, Error *e);
 /* Takes over a listening socket that was passed. */
 int listener_adopt(EventLoop *loop, int fd, ListenerAccept accept, void *arg, Listener **ret, Error *e);
+/* A reload, for a socket that stays open: reads the key `c` asks for (NULL: none), so that what can fail fails before
+ * anything is changed; then commits it, with owner and mode of a socket file of our own. */
+int listener_prepare(Listener *l, const ConfigListen *c, Error *e);
+void listener_commit(Listener *l, const ConfigListen *c);
 void listener_free(Listener *l);
 DEFINE_CLEANUP(Listener, listener_free)
 void listener_pause(Listener *l);

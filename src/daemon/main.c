@@ -19,7 +19,7 @@
 #include "util/log.h"
 #include "util/str.h"
 
-enum { STATUS_USEC = 1000000, STATUS_IDLE_USEC = 5000000, DRAIN_CHECK_USEC = 20000 };
+enum { LARGE_ALLOCATION = 256 * 1024, STATUS_USEC = 1000000, STATUS_IDLE_USEC = 5000000, DRAIN_CHECK_USEC = 20000 };
 
 typedef struct Main {
         Daemon d;
@@ -100,7 +100,7 @@ static int add_sources(Main *m, EventLoop *l) {
         if (r >= 0)
                 r = event_add_timer(l, &m->drain, EVENT_PRIORITY_NORMAL, "drain", on_drain);
         if (r >= 0)
-                r = event_add_timer(l, &m->status, EVENT_PRIORITY_LOW, "status", on_status);
+                r = event_add_timer(l, &m->status, EVENT_PRIORITY_NORMAL, "status", on_status);
         if (r >= 0)
                 r = event_add_timer(l, &m->watchdog, EVENT_PRIORITY_HIGH, "watchdog", on_watchdog);
         return r;
@@ -133,6 +133,7 @@ static int run(const Options *o, Config *config) {
         if (r < 0)
                 log_error("%s", e.text);
         else {
+                m->d.log_level_given = o->log_level != NULL;
                 started(m);
                 r = event_loop_run(loop);
         }
@@ -244,6 +245,8 @@ int main(int argc, char **argv) {
                 log_level_from_string(o.log_level, &level);
         log_set_level(level);
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGCHLD, SIG_DFL); /* ignored by who started us, the ends of engines would have no status */
+        mallopt(M_MMAP_THRESHOLD, LARGE_ALLOCATION); /* large bodies go back to the system when they are freed */
         raise_fd_limit();
         return run(&o, config);
 }

@@ -210,8 +210,12 @@ static void describe_end(Pool *p, int status) {
 
 static void on_child(EventSource *s, uint32_t revents) {
         Pool *p = container_of(s, Pool, child);
+        p->pid = 0; /* reaped: the number may be somebody else's any time */
+        ipc_conn_drain(&p->conn); /* its last words, which may say why */
         describe_end(p, (int)revents);
         engine_ended(p);
+        if (p->retired)
+                pool_free(p);
 }
 
 static void kill_engine(Pool *p) {
@@ -535,8 +539,8 @@ static bool is_stalled(const Pool *p, uint64_t now) {
 
 static void on_tick(EventSource *s, uint32_t revents _unused_) {
         Pool *p = container_of(s, Pool, tick);
-        uint64_t now = now_usec();
-        expire_waiting(p, now);
+        expire_waiting(p, now_usec());
+        uint64_t now = now_usec(); /* after it: jobs that end set last_job */
         if (p->state == POOL_STOPPED && !pool_is_wanted(p))
                 return;
         event_timer_set(&p->tick, TICK_USEC);
@@ -582,7 +586,43 @@ void pool_send(Pool *p, IpcType type, const void *message) {
                 ipc_send(&p->conn, type, message);
 }
 
+void pool_drop_model(Pool *p, ModelEntry *m) {
+        if (m->announced == p->generation)
+                pool_send(p, IPC_UNLOAD, &(IpcName){ipc_str(m->name)});
+        m->announced = 0;
+        m->phase = IPC_MODEL_UNLOADED;
+        m->weights = m->kv = 0;
+        m->stats = (IpcModelStats){0};
+}
+
+void pool_retire(Pool *p) {
+        list_remove(&p->node);
+        list_append(&p->daemon->retired, &p->node);
+        p->retired = true;
+        p->state = POOL_STOPPING;
+        if (p->pid > 0)
+                kill_engine(p);
+        else
+                pool_free(p);
+}
+
+static void move_waiters(Pool *p) {
+        list_foreach(w, &p->waiters, PoolWaiter, node) {
+                Pool *to = w->model->pool;
+                if (to == p)
+                        continue;
+                list_remove(&w->node);
+                list_append(&to->waiters, &w->node);
+                w->sent = false;
+                if (to->state == POOL_RUNNING)
+                        send_waiter(to, w);
+                else
+                        pool_want(to);
+        }
+}
+
 void pool_move_jobs(Pool *p) {
+        move_waiters(p);
         list_foreach(j, &p->jobs, Job, node) {
                 if (j->model->pool == p)
                         continue;
@@ -656,7 +696,7 @@ int pool_new(Daemon *d, const ConfigPool *config, Pool **ret) {
         for (size_t i = 0; i < POOL_BUCKETS; i++)
                 list_init(&p->by_id[i]);
         p->name = strdup(config->name);
-        int r = p->name ? event_add_timer(d->loop, &p->tick, EVENT_PRIORITY_LOW, "pool tick", on_tick) : -ENOMEM;
+        int r = p->name ? event_add_timer(d->loop, &p->tick, EVENT_PRIORITY_NORMAL, "pool tick", on_tick) : -ENOMEM;
         if (r >= 0)
                 r = event_add_timer(d->loop, &p->restart, EVENT_PRIORITY_NORMAL, "pool start", on_restart);
         if (r < 0)

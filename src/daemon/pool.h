@@ -33,6 +33,7 @@ struct Pool {
         bool unable;         /* the last attempt to have an engine was given up */
         IpcConn conn;
         EventSource child, tick, restart;
+        bool retired;           /* by a reload */
         List jobs, waiters;     /* oldest first */
         List by_id[POOL_BUCKETS]; /* the jobs again, hashed by id */
         char *device, *note, *error; /* as the engine said; error: why the last one did not work */
@@ -42,7 +43,9 @@ struct Pool {
 };
 
 int pool_new(Daemon *d, const ConfigPool *config, Pool **ret);
-void pool_free(Pool *p); /* kills its engine */
+void pool_free(Pool *p); /* kills its engine, and waits for its end */
+/* It is no longer in the config and its jobs have moved: freed when its engine has ended. */
+void pool_retire(Pool *p);
 DEFINE_CLEANUP(Pool, pool_free)
 Pool *pool_find(Daemon *d, const char *name);
 const char *pool_state_name(const Pool *p);
@@ -52,7 +55,9 @@ void pool_reconfigure(Pool *p, const ConfigPool *config);
 void pool_add_job(Pool *p, Job *j);
 void pool_remove_job(Pool *p, Job *j);
 void pool_send(Pool *p, IpcType type, const void *message);
-/* Hands the jobs of models that a reload gave to other pools over to those; their streams go on. */
+/* A reload gave the model to another pool: its engine here lets go of it. */
+void pool_drop_model(Pool *p, ModelEntry *m);
+/* Hands the jobs and waiters of models that are other pools' now over to those; their streams go on. */
 void pool_move_jobs(Pool *p);
 
 /* Waiting for something an engine does: a model loaded or unloaded, or a file shown. Embedded in its owner; done() may

@@ -85,6 +85,14 @@ static char *join(const char *dir, const char *file) {
         return asprintf(&s, "%s/%s", dir, file) < 0 ? NULL : s;
 }
 
+/* Hidden files are none of ours, and a control character in a name would forge lines of logs and status texts. */
+static bool is_plain(const char *name) {
+        for (const char *c = name; *c; c++)
+                if ((unsigned char)*c < 0x20 || *c == 0x7f)
+                        return false;
+        return name[0] != '.';
+}
+
 static int scan_directory(Registry *r, const char *path, struct timespec *ret_mtime) {
         struct stat st;
         *ret_mtime = stat(path, &st) == 0 ? st.st_mtim : (struct timespec){0};
@@ -92,7 +100,7 @@ static int scan_directory(Registry *r, const char *path, struct timespec *ret_mt
         int result = 0;
         for (struct dirent *e; d && result == 0 && (e = readdir(d));) {
                 size_t n = strlen(e->d_name);
-                if (n > sizeof(suffix) - 1 && e->d_name[0] != '.' && strcmp(e->d_name + n - (sizeof(suffix) - 1), suffix) == 0)
+                if (n > sizeof(suffix) - 1 && is_plain(e->d_name) && strcmp(e->d_name + n - (sizeof(suffix) - 1), suffix) == 0)
                         result = put(r, e->d_name, n - (sizeof(suffix) - 1), join(path, e->d_name), NULL);
         }
         if (d)

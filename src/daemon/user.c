@@ -47,6 +47,7 @@ User *users_get(Users *us, const Peer *p, const Config *config) {
         ConfigUser limits = config_user(config, p->uid, p->gids, p->n_gids);
         list_foreach(u, &us->list, User, node)
                 if (u->uid == p->uid) {
+                        u->peer = *p;
                         user_set_limits(u, limits);
                         return u;
                 }
@@ -54,6 +55,7 @@ User *users_get(Users *us, const Peer *p, const Config *config) {
         if (!u)
                 return NULL;
         u->uid = p->uid;
+        u->peer = *p;
         u->refilled = now_usec();
         user_set_limits(u, limits);
         list_append(&us->list, &u->node);
@@ -62,7 +64,7 @@ User *users_get(Users *us, const Peer *p, const Config *config) {
 
 void users_reconfigure(Users *us, const Config *config) {
         list_foreach(u, &us->list, User, node)
-                user_set_limits(u, config_user(config, u->uid, NULL, 0));
+                user_set_limits(u, config_user(config, u->uid, u->peer.gids, u->peer.n_gids));
 }
 
 static void refill(User *u) {
@@ -75,7 +77,7 @@ static void refill(User *u) {
 void users_sweep(Users *us) {
         list_foreach(u, &us->list, User, node) {
                 refill(u);
-                if (u->connections || u->running || u->waiting || u->tokens < (double)u->limits.tokens_per_minute)
+                if (u->connections || u->running || u->waiting || u->held || u->tokens < (double)u->limits.tokens_per_minute)
                         continue;
                 list_remove(&u->node);
                 free(u);

@@ -29,8 +29,10 @@ int peer_of(int fd, Peer *ret);
 typedef struct User {
         ListNode node;
         uid_t uid;
+        Peer peer;         /* as of the last connection: groups decide limits */
         ConfigUser limits; /* in force: weight, jobs, queue, tokens_per_minute */
         uint32_t connections, running, waiting;
+        uint64_t held; /* bytes of memory: bodies received, jobs' prompts, answers not yet taken */
         /* The token bucket of tokens_per_minute: what may still be spent, as of `refilled`; may go below zero, because
          * what a job costs is known only when it ran. */
         double tokens;
@@ -46,7 +48,7 @@ void users_init(Users *us);
 void users_deinit(Users *us);
 /* The user of a peer, made when new. NULL: no memory. */
 User *users_get(Users *us, const Peer *p, const Config *config);
-/* After a reload: looks every user's limits up again (by uid alone; groups come with the next connection). */
+/* After a reload: looks every user's limits up again. */
 void users_reconfigure(Users *us, const Config *config);
 /* Forgets those who hold nothing. */
 void users_sweep(Users *us);

@@ -1,7 +1,7 @@
 /* The event loop on libev, for systems without libsystemd. `impl` is an Impl that embeds the watcher.
  *
  * libev removes a pending event with its watcher, so removing any source from any callback is safe, and its Impl is
- * freed at once. Priorities map onto libev's -2…2, where higher runs first. A deferred call is a timer of zero: it comes
+ * freed at once. In libev's priorities higher runs first. A deferred call is a timer of zero: it comes
  * in the next iteration, whatever else is going on. (An event fed by hand runs in this one, so a call that defers
  * itself again would never let the loop go on; an idle watcher would wait for a quiet moment.) */
 #include <errno.h>
@@ -58,7 +58,7 @@ void event_loop_exit(EventLoop *l, int code) {
 }
 
 static int ev_priority_of(int priority) {
-        return priority < 0 ? 1 : priority > 0 ? -1 : 0;
+        return priority < 0 ? 1 : 0;
 }
 
 static Impl *source_new(EventLoop *l, EventSource *s, EventType type, const char *name, EventHandler h) {

@@ -46,7 +46,8 @@ static int add_wrapped(EventLoop *l, EventSource *s, EventType type, int fd, con
                 return -ENOMEM;
         }
         w->outer = s;
-        int r = event_add_io(l, &w->io, fd, EPOLLIN, EVENT_PRIORITY_HIGH, name, inner);
+        int priority = type == EVENT_SIGNAL ? EVENT_PRIORITY_HIGH : EVENT_PRIORITY_NORMAL;
+        int r = event_add_io(l, &w->io, fd, EPOLLIN, priority, name, inner);
         if (r < 0) {
                 free(w);
                 close(fd);
@@ -77,9 +78,10 @@ int event_add_signal(EventLoop *l, EventSource *s, int signo, const char *name, 
 
 static void on_pidfd(EventSource *io, uint32_t revents _unused_) {
         EventSource *s = container_of(io, Wrapped, io)->outer;
-        siginfo_t info = {0};
-        if (waitid((idtype_t)P_PIDFD, (id_t)s->fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
-                return;
+        siginfo_t info = {.si_code = CLD_EXITED};
+        int r = waitid((idtype_t)P_PIDFD, (id_t)s->fd, &info, WEXITED | WNOHANG);
+        if (r < 0 ? errno == EINTR : info.si_pid == 0)
+                return; /* any other error (somebody else reaped it) still means that it has ended */
         EventHandler h = s->handler;
         uint32_t status = info.si_code == CLD_EXITED ? (uint32_t)info.si_status << 8 : (uint32_t)info.si_status;
         event_remove(s);

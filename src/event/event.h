@@ -5,7 +5,10 @@
  * run on the thread that runs the loop and must not block; the loop times each one and keeps the longest.
  *
  * A source is added by event_add_*(), is removed by event_remove() (safe on EVENT_SOURCE_NULL, on removed ones, and
- * from inside its own callback), and must not move in memory in between. Priorities: lower runs first. */
+ * from inside its own callback), and must not move in memory in between.
+ *
+ * There are two priorities. HIGH is for what is rare and must not wait (signals, the watchdog). Everything else is
+ * NORMAL, where the loops take turns: a source of lower priority would never run while a busy one is ready. */
 #pragma once
 
 #include <signal.h>
@@ -24,7 +27,7 @@ typedef void (*EventHandler)(EventSource *s, uint32_t revents);
 
 typedef enum EventType { EVENT_NONE, EVENT_IO, EVENT_TIMER, EVENT_DEFER, EVENT_SIGNAL, EVENT_CHILD } EventType;
 
-enum { EVENT_PRIORITY_HIGH = -10, EVENT_PRIORITY_NORMAL = 0, EVENT_PRIORITY_LOW = 10 };
+enum { EVENT_PRIORITY_HIGH = -10, EVENT_PRIORITY_NORMAL = 0 };
 
 struct EventSource {
         EventLoop *loop;

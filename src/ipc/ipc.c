@@ -311,6 +311,16 @@ static void on_io(EventSource *s, uint32_t revents) {
                 conn_close(c, r == -ECONNRESET ? 0 : r);
 }
 
+void ipc_conn_drain(IpcConn *c) {
+        size_t frames;
+        int r = 0;
+        do {
+                frames = c->frames_in;
+                if (!c->closed && (r = receive(c)) < 0)
+                        conn_close(c, r == -ECONNRESET ? 0 : r);
+        } while (!c->closed && (c->frames_in > frames));
+}
+
 static void on_flush(EventSource *s, uint32_t revents _unused_) {
         IpcConn *c = container_of(s, IpcConn, flush);
         int r = flush(c);
