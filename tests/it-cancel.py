@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Clients that leave: every job is cancelled at once, everything it held is given back, and the sums are right."""
+
 import json
 import socket
 import struct
@@ -7,8 +8,10 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-from harness import (CHAT, PATIENCE, PROMPT, SANITIZED, STORIES, Case, chunk_text, figure, frozen, in_parallel,  # noqa: E402
-                     main, recv_all, wait_until)
+from harness import (  # noqa: E402
+    CHAT, PATIENCE, PROMPT, SANITIZED, STORIES, Case, chunk_text, figure, frozen, in_parallel,
+    main, recv_all, wait_until,
+)
 
 SLOTS = 16
 LONG = {"model": STORIES, "max_tokens": 480, "ignore_eos": True, "temperature": 0}
@@ -64,8 +67,14 @@ class CancelTest(Case):
     def baseline(self):
         self.d.wait_idle()
         engine = self.d.engine_pid()
-        return {"fds": self.d.fds(), "rss": self.d.rss(), "engine fds": self.d.fds(engine), "engine rss": self.d.rss(engine),
-                "out": self.d.outcomes(), "admitted": self.d.admitted()}
+        return {
+            "fds": self.d.fds(),
+            "rss": self.d.rss(),
+            "engine fds": self.d.fds(engine),
+            "engine rss": self.d.rss(engine),
+            "out": self.d.outcomes(),
+            "admitted": self.d.admitted(),
+        }
 
     def check_back(self, before, cancelled, completed=0):
         after = self.baseline()
@@ -83,7 +92,7 @@ class CancelTest(Case):
         return after
 
     def test_200_clients_leave(self):
-        """Most of them in mid-stream, the others before their stream begins, waiting for a slot, or for a whole answer."""
+        """Most of them in mid-stream, the others before it begins, waiting for a slot, or for a whole answer."""
         before, n = self.baseline(), 0
         ways = ("close", "reset", "half")
         for turn in range(8):
@@ -92,20 +101,27 @@ class CancelTest(Case):
                 self.assertIn(b"200 OK", s.recv(1000))
             with frozen(self.d.engine_pid()):
                 running = self.d.status()["jobs"]["running"]
-                waiting = [self.ask(tcp=i % 2) for i in range(3)] + [self.ask(tcp=i % 2, stream=False) for i in range(3)]
+                waiting = [self.ask(tcp=i % 2) for i in range(3)] + [
+                    self.ask(tcp=i % 2, stream=False) for i in range(3)
+                ]
                 waiting += [self.ask("/api/generate", tcp=i % 2, raw=True) for i in range(2)]
                 waiting += [self.ask("/v1/chat/completions", model=CHAT, messages=[{"role": "user", "content": "x"}])]
                 wait_until(lambda: self.d.status()["jobs"]["waiting"] == len(waiting), "those that wait")
                 self.assertEqual(running, SLOTS)
                 for i, s in enumerate(streams + waiting):
                     self.leave(s, ways[(i + turn) % 3])
-                wait_until(lambda: self.d.status()["jobs"]["running"] + self.d.status()["jobs"]["waiting"] == 0, "all to be cancelled")
+                wait_until(
+                    lambda: self.d.status()["jobs"]["running"] + self.d.status()["jobs"]["waiting"] == 0,
+                    "all to be cancelled",
+                )
             for s in streams + waiting:
                 s.close()
             n += len(streams) + len(waiting)
         after = self.check_back(before, n)
-        figure(f"{n} clients left, {n} jobs cancelled; daemon {before['rss']} -> {after['rss']} KiB, {before['fds']} -> {after['fds']} fds; "
-               f"engine {before['engine rss']} -> {after['engine rss']} KiB, {before['engine fds']} -> {after['engine fds']} fds")
+        figure(
+            f"{n} clients left, {n} jobs cancelled; before and after: "
+            + ", ".join(f"{k} {before[k]} {after[k]}" for k in ("fds", "rss", "engine fds", "engine rss"))
+        )
 
     def test_neighbours_do_not_notice(self):
         stream = self.d.stream("/v1/completions", {**LONG, "prompt": PROMPT})
@@ -129,7 +145,10 @@ class CancelTest(Case):
             self.assertGreater(self.d.status()["jobs"]["running"], 0)
             jobs = self.d.status()["jobs"]["running"] + self.d.status()["jobs"]["waiting"]
             s.close()
-            wait_until(lambda: self.d.status()["jobs"]["running"] + self.d.status()["jobs"]["waiting"] == 0, "all to be cancelled")
+            wait_until(
+                lambda: self.d.status()["jobs"]["running"] + self.d.status()["jobs"]["waiting"] == 0,
+                "all to be cancelled",
+            )
         self.check_back(before, jobs, 6 - jobs)
 
     def test_unfinished_requests(self):
@@ -138,7 +157,7 @@ class CancelTest(Case):
         whole = raw_request("/v1/completions", {**LONG, "prompt": PROMPT})
         for i in range(60):
             s = self.connect(i % 2)
-            s.sendall(whole[:1 + i * (len(whole) - 2) // 59])
+            s.sendall(whole[: 1 + i * (len(whole) - 2) // 59])
             self.leave(s, ("close", "reset")[i // 2 % 2])
         self.check_back(before, 0)
 
@@ -155,7 +174,9 @@ class CancelTest(Case):
         """It gets all of its answer, however late, and nobody waits for it."""
         before = self.baseline()
         fields = {"n": 4, "logprobs": 20, "temperature": 1, "seed": 3}
-        expected = [c["text"] for c in self.d.post("/v1/completions", {**LONG, "prompt": PROMPT, **fields}).json()["choices"]]
+        expected = [
+            c["text"] for c in self.d.post("/v1/completions", {**LONG, "prompt": PROMPT, **fields}).json()["choices"]
+        ]
         slow = [self.ask(tcp=i % 2, **fields) for i in range(2)]
         began = time.monotonic()
         self.assertEqual(self.d.complete(**LONG), self.expected)
@@ -175,7 +196,10 @@ class CancelTest(Case):
                             got[c["index"]] += c["text"]
             s.close()
             self.assertEqual(got, expected)
-        figure(f"slow readers: {size // 1024} KiB each, kept by the daemon meanwhile ({held} KiB resident); a neighbour took {took:.1f} s")
+        figure(
+            f"slow readers: {size // 1024} KiB each, kept by the daemon meanwhile ({held} KiB resident); "
+            f"a neighbour took {took:.1f} s"
+        )
         self.check_back(before, 0, 4 + 1 + 8)
 
     def unchunk(self, line, lines):

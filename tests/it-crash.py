@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Engines die, hang or cannot start: no stream is lost, none is changed, and nobody waits for ever."""
+
 import contextlib
 import os
 import signal
@@ -10,16 +11,28 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from harness import (BUILD, PROMPT, SLOW, STORIES, Case, chunk_text, figure, frozen, in_parallel, main,  # noqa: E402
-                     wait_until)
+from harness import (  # noqa: E402
+    BUILD, PROMPT, SLOW, STORIES, Case, chunk_text, figure, frozen, in_parallel, main,
+    wait_until,
+)
 
 CLIENTS, KILLS = 20, 20
 NAMES = ("Tom", "Lily", "Ben", "Sue", "Max")
 
 
 def bodies(**fields):
-    return [{"model": STORIES, "prompt": f"{PROMPT}, {NAMES[i % 5]} had {i} ", "max_tokens": 300, "ignore_eos": True, **fields}
-            for i in range(CLIENTS)]
+    return [
+        {
+            "model": STORIES,
+            "prompt": f"{PROMPT}, {NAMES[i % 5]} had {i} ",
+            "max_tokens": 300,
+            "ignore_eos": True,
+            **fields,
+        }
+        for i in range(CLIENTS)
+    ]
+
+
 # Says it is ready, and dies as soon as it is to load (3), run a job (5) or show a file (7).
 MORTAL_ENGINE = """import os, select, struct
 open("COUNT", "a").write("x\\n")
@@ -82,7 +95,10 @@ class CrashTest(Case):
         n = in_parallel([killer] + [lambda b=b, e=e: client(b, e) for b, e in zip(bodies(**sampling), undisturbed)])
         restarted = d.metrics()["zerollama_job_restarts_total"] - before
         self.assertGreater(restarted, KILLS)
-        figure(f"{sampling}: {n[0]} engines killed, {sum(n[1:])} streams complete and identical, {restarted:.0f} jobs posted again")
+        figure(
+            f"{sampling}: {n[0]} engines killed, {sum(n[1:])} streams complete and identical, "
+            f"{restarted:.0f} jobs posted again"
+        )
         return sum(n[1:])
 
     def test_killed_20_times(self):
@@ -126,8 +142,10 @@ class CrashTest(Case):
         self.assertEqual(text, expected)
         self.assertNotEqual(d.engine_pid(), hung)
         stream.close()
-        figure(f"stall_timeout {max(1, SLOW):.0f} s: the stream went on in a new engine and ended after "
-               f"{time.monotonic() - began:.1f} s")
+        figure(
+            f"stall_timeout {max(1, SLOW):.0f} s: the stream went on in a new engine and ended after "
+            f"{time.monotonic() - began:.1f} s"
+        )
 
     def test_hung_while_loading(self):
         """An engine that stops before it runs any job is found out too."""
@@ -173,7 +191,9 @@ class CrashTest(Case):
         directory = self.engine_program("echo x >>COUNT; exit 3\n")
         d = self.start(env={"ZEROLLAMA_LIBEXEC": directory})
         began = time.monotonic()
-        answers = in_parallel([lambda: d.post("/v1/completions", {"model": STORIES, "prompt": PROMPT}) for _ in range(5)])
+        answers = in_parallel(
+            [lambda: d.post("/v1/completions", {"model": STORIES, "prompt": PROMPT}) for _ in range(5)]
+        )
         took = time.monotonic() - began
         for a in answers:
             self.assertStatus(a, 503)
@@ -187,9 +207,11 @@ class CrashTest(Case):
         self.assertEqual(self.count(directory), n, "engines are started with nothing to do")
 
     def test_engine_that_speaks_nonsense(self):
-        for text in ("echo x >>COUNT; head -c 100000 /dev/zero >&3; sleep 1000\n",
-                     "echo x >>COUNT; head -c 100000 /dev/urandom >&3; sleep 1000\n",
-                     "echo x >>COUNT; printf '\\377\\377\\377\\377\\040\\0\\0\\0' >&3; sleep 1000\n"):
+        for text in (
+            "echo x >>COUNT; head -c 100000 /dev/zero >&3; sleep 1000\n",
+            "echo x >>COUNT; head -c 100000 /dev/urandom >&3; sleep 1000\n",
+            "echo x >>COUNT; printf '\\377\\377\\377\\377\\040\\0\\0\\0' >&3; sleep 1000\n",
+        ):
             directory = self.engine_program(text)
             d = self.start(env={"ZEROLLAMA_LIBEXEC": directory})
             self.assertStatus(d.post("/v1/completions", {"model": STORIES, "prompt": PROMPT}), 503)
@@ -202,7 +224,11 @@ class CrashTest(Case):
         hello = struct.pack("<IHH", len(hello), 32, 0) + hello
         directory = self.engine_program(MORTAL_ENGINE % hello, sys.executable)
         d = self.start({"limits": {"restarts": 2}}, env={"ZEROLLAMA_LIBEXEC": directory})
-        for path, body in (("/v1/completions", {"prompt": PROMPT}), ("/api/generate", {"prompt": ""}), ("/api/show", {})):
+        for path, body in (
+            ("/v1/completions", {"prompt": PROMPT}),
+            ("/api/generate", {"prompt": ""}),
+            ("/api/show", {}),
+        ):
             before = self.count(directory) if os.path.exists(os.path.join(directory, "count")) else 0
             a = d.post(path, {"model": STORIES, **body})
             self.assertIn(a.status, (500, 503))
