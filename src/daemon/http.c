@@ -438,10 +438,12 @@ bool http_accept(Listener *l, int fd, void *arg) {
         return !h->full;
 }
 
-/* libmicrohttpd may miss an end that comes together with the last bytes of an unfinished request. */
-static bool has_ended(const Connection *c) {
+/* libmicrohttpd may miss an end that comes together with the last bytes of an unfinished request, or, on a new connection,
+ * of an unfinished first line. */
+static bool has_ended(const Connection *c, uint64_t now) {
         char byte;
-        return c->request && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+        bool in_doubt = c->request || now - c->since < 3 * SWEEP_USEC;
+        return in_doubt && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 static void on_sweep(EventSource *s, uint32_t revents _unused_) {
@@ -451,7 +453,7 @@ static void on_sweep(EventSource *s, uint32_t revents _unused_) {
         list_foreach(c, &h->connections, Connection, node) {
                 if (c->request && c->request->state != RECEIVING)
                         continue;
-                if (has_ended(c) || now - c->since > (c->request ? limits->request_timeout : limits->idle_timeout))
+                if (has_ended(c, now) || now - c->since > (c->request ? limits->request_timeout : limits->idle_timeout))
                         shutdown(c->fd, SHUT_RDWR);
         }
         users_sweep(h->users);
