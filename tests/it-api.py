@@ -795,7 +795,7 @@ class TcpTest(Case):
         with tempfile.NamedTemporaryFile("w", suffix=".key") as f:
             f.write("secret-1\n")
             f.flush()
-            d = self.start(
+            self.start(
                 {"listen": [{"tcp": f"127.0.0.1:{open_port}"}, {"tcp": f"127.0.0.1:{port}", "key_file": f.name}]}
             )
             self.assertStatus(self.tcp(open_port), 200)

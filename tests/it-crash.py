@@ -25,7 +25,7 @@ def bodies(**fields):
         {
             "model": STORIES,
             "prompt": f"{PROMPT}, {NAMES[i % 5]} had {i} ",
-            "max_tokens": 300,
+            "max_tokens": 200,
             "ignore_eos": True,
             **fields,
         }
@@ -60,7 +60,7 @@ def runs(pid):
 
 
 class CrashTest(Case):
-    def crash(self, d, sampling):
+    def crash(self, d, sampling, kills):
         """Kills the engine while CLIENTS stream, again and again; every text must be the one of an undisturbed run."""
         undisturbed = in_parallel([lambda b=b: d.stream("/v1/completions", b).text() for b in bodies(**sampling)])
         self.assertGreater(len(set(undisturbed)), CLIENTS // 2)
@@ -77,7 +77,7 @@ class CrashTest(Case):
         def killer():
             killed, last = 0, 0
             try:
-                while killed < KILLS:
+                while killed < kills:
                     s = d.status()
                     pool = s["pools"][0]
                     if pool["state"] != "running" or pool["pid"] == last or not s["jobs"]["running"]:
@@ -94,7 +94,7 @@ class CrashTest(Case):
 
         n = in_parallel([killer] + [lambda b=b, e=e: client(b, e) for b, e in zip(bodies(**sampling), undisturbed)])
         restarted = d.metrics()["zerollama_job_restarts_total"] - before
-        self.assertGreater(restarted, KILLS)
+        self.assertGreater(restarted, kills)
         figure(
             f"{sampling}: {n[0]} engines killed, {sum(n[1:])} streams complete and identical, "
             f"{restarted:.0f} jobs posted again"
@@ -103,13 +103,13 @@ class CrashTest(Case):
 
     def test_killed_20_times(self):
         d = self.start({"limits": {"restarts": 100}})
-        for sampling in ({"temperature": 0}, {"temperature": 0.8, "seed": 42}):
-            self.crash(d, sampling)
+        self.crash(d, {"temperature": 0}, KILLS)
+        self.crash(d, {"temperature": 0.8, "seed": 42}, KILLS // 2)
         out = d.outcomes()
         self.assertEqual((out["failed"], out["cancelled"], out["refused"]), (0, 0, 0))
         self.assertEqual(out["completed"], d.admitted())
         d.wait_idle()
-        self.assertEqual(d.metrics()['zerollama_engine_deaths_total{pool="default"}'], 2 * KILLS)
+        self.assertEqual(d.metrics()['zerollama_engine_deaths_total{pool="default"}'], KILLS + KILLS // 2)
 
     def test_repeated_deaths_are_counted_per_job(self):
         """limits.restarts deaths are survived; one more fails the job, in the stream where it has begun."""
@@ -119,8 +119,9 @@ class CrashTest(Case):
         next(chunks)
         for _ in range(3):
             wait_until(lambda: d.status()["jobs"]["running"] == 1, "the job to run again")
-            os.kill(d.engine_pid(), signal.SIGKILL)
-            wait_until(lambda: d.status()["pools"][0]["state"] != "running", "the engine's end")
+            engine = d.engine_pid()
+            os.kill(engine, signal.SIGKILL)
+            wait_until(lambda e=engine: d.engine_pid() != e, "the engine's end")
         last = list(chunks)[-1]
         self.assertIn("error", last)
         self.assertEqual(last["error"]["code"], "engine_died")
