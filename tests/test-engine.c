@@ -216,14 +216,28 @@ static void assert_same(const Result *a, const Result *b) {
         assert_string_equal(a->text.data, b->text.data);
 }
 
+/* Any model does where it is only about being the same; the demo model comes with the source. */
+static const char *any_model(void) {
+        static char demo[4096];
+        const char *dir = getenv("top_srcdir");
+        snprintf(demo, sizeof(demo), "%s/demo/demo.gguf", dir ? dir : ".");
+        return test_data(STORIES) ? test_data(STORIES) : demo;
+}
+
 /* ---- against the references ---- */
 
-enum { FEW_IDS = 60 };
+/* The difference of the two best logits of a step. */
+static double margin_of(const json_t *top) {
+        return json_number_value(json_array_get(json_array_get(top, 0), 1)) -
+               json_number_value(json_array_get(json_array_get(top, 1), 1));
+}
 
-/* Greedy ids equal the reference's up to the first step whose margin is within reach of rounding. */
-static void check_case(const char *model, const json_t *want) {
+/* Greedy ids and the distance to the runners-up are the reference's, up to the first step whose margin is within reach
+ * of the rounding `error`. Returns how many could be compared. */
+static size_t check_case(const char *model, const json_t *want, double error) {
         json_t *ids = json_object_get(want, "generated_ids"), *steps = json_object_get(want, "steps");
         IpcJob job = ask(json_string_value(json_object_get(want, "prompt")), (int32_t)json_array_size(ids));
+        job.parse_special = true;
         job.n_top = 2;
         Result r = {0};
         Plan p = {.model = model, .n = 1, .jobs = &job, .cancel = -1};
@@ -231,22 +245,21 @@ static void check_case(const char *model, const json_t *want) {
         size_t i = 0;
         assert_int_equal(r.prompt_tokens, json_array_size(json_object_get(want, "prompt_ids")));
         for (; i < n_ids(&r); i++) {
-                json_t *step = json_array_get(steps, i);
-                if (json_number_value(json_object_get(step, "margin")) < 0.05)
+                json_t *top = json_object_get(json_array_get(steps, i), "top5");
+                double margin = top ? margin_of(top) : json_number_value(json_object_get(want, "min_margin"));
+                if (margin < error)
                         break;
                 assert_int_equal(ids_of(&r)[i], json_integer_value(json_array_get(ids, i)));
-                json_t *top = json_object_get(step, "top5");
-                double want_gap = json_number_value(json_array_get(json_array_get(top, 0), 1)) -
-                                  json_number_value(json_array_get(json_array_get(top, 1), 1));
-                const float *lp = (const float *)(const void *)r.logprobs.data + 3 * i;
+                if (!top) /* the file records the first steps alone */
+                        continue;
+                const float *logprobs = (const float *)(const void *)r.logprobs.data + 3 * i;
                 const int32_t *top_ids = (const int32_t *)(const void *)r.top_ids.data + 3 * i;
                 assert_int_equal(top_ids[0], ids_of(&r)[i]);
                 assert_int_equal(top_ids[1], ids_of(&r)[i]);
-                assert_int_equal(top_ids[2], json_integer_value(json_array_get(json_array_get(top, 1), 0)));
-                assert_true(fabs((double)(lp[1] - lp[2]) - want_gap) < 0.05);
+                assert_true(fabs((double)(logprobs[1] - logprobs[2]) - margin) < error);
         }
-        assert_true(i >= MIN((size_t)FEW_IDS, n_ids(&r)));
         result_deinit(&r);
+        return i;
 }
 
 static void check_model(const char *model) {
@@ -258,7 +271,7 @@ static void check_model(const char *model) {
         size_t i;
         assert_non_null(cases);
         json_array_foreach(cases, i, want)
-                check_case(test_data(gguf), want);
+                assert_true(check_case(test_data(gguf), want, 0.05) >= 60);
         json_decref(cases);
 }
 
@@ -268,6 +281,21 @@ static void test_reference(void **state) {
         check_model("babyllama105-f16");
         check_model("babyllama105-q8_0");
         check_model("babyllama105-q4_0");
+}
+
+/* The model that comes with the source, and its own references: chats, which end by themselves. */
+static void test_demo(void **state) {
+        char gguf[4096], expected[4096];
+        const char *dir = getenv("top_srcdir");
+        snprintf(gguf, sizeof(gguf), "%s/demo/demo.gguf", dir ? dir : ".");
+        snprintf(expected, sizeof(expected), "%s/demo/expected.json", dir ? dir : ".");
+        json_t *cases = json_load_file(expected, 0, NULL), *want;
+        size_t i, compared = 0;
+        assert_non_null(cases);
+        json_array_foreach(cases, i, want)
+                compared += check_case(gguf, want, 0.1);
+        assert_true(compared >= 150);
+        json_decref(cases);
 }
 
 /* ---- a job says the same whatever goes on around it ---- */
@@ -290,15 +318,15 @@ static void make_jobs(IpcJob jobs[static N_PROMPTS], int32_t max_tokens) {
                 jobs[i].uid = (uint32_t)(i % 3);
                 jobs[i].seed = i;
                 jobs[i].temperature = i % 2 ? 0.8f : 0; /* greedy and drawn ones */
+                jobs[i].ignore_eos = true;
         }
 }
 
 static void test_neighbours(void **state) {
-        skip_without(STORIES);
         IpcJob jobs[N_PROMPTS];
         Result alone[N_PROMPTS] = {0}, together[N_PROMPTS] = {0};
         make_jobs(jobs, 60);
-        Plan a = {.model = test_data(STORIES),
+        Plan a = {.model = any_model(),
                   .n = N_PROMPTS,
                   .jobs = jobs,
                   .cancel = -1,
@@ -306,7 +334,7 @@ static void test_neighbours(void **state) {
                   .slots = 1};
         run(&a, alone);
         for (uint32_t batch = 5; batch <= 128; batch = batch * 4 - 3) {
-                Plan t = {.model = test_data(STORIES),
+                Plan t = {.model = any_model(),
                           .n = N_PROMPTS,
                           .jobs = jobs,
                           .cancel = -1,
@@ -323,11 +351,10 @@ static void test_neighbours(void **state) {
 
 /* With memory for hardly more than one context, sequences push each other out. */
 static void test_preemption(void **state) {
-        skip_without(STORIES);
         IpcJob jobs[N_PROMPTS];
         Result free_run[N_PROMPTS] = {0}, tight[N_PROMPTS] = {0};
         make_jobs(jobs, 150);
-        Plan a = {.model = test_data(STORIES), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .slots = 8, .context = 256};
+        Plan a = {.model = any_model(), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .slots = 8, .context = 256};
         run(&a, free_run);
         assert_int_equal(a.pages, 8 * 8);
         assert_int_equal(a.preemptions, 0);
@@ -344,15 +371,13 @@ static void test_preemption(void **state) {
 
 /* A prompt that a user had before is taken from the cache, and changes nothing; another user's is computed anew. */
 static void test_prefix_cache(void **state) {
-        skip_without(STORIES);
-        static const char first[] = "Once upon a time, there was a little girl named Lily. She loved to play outside "
-                                    "in the park. One day, she saw";
-        static const char longer[] = "Once upon a time, there was a little girl named Lily. She loved to play outside "
-                                     "in the park. One day, she saw a big";
+#define BEGINNING "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. " \
+                  "One day, she saw a big dog. The dog wanted to play with Lily, but Lily was scared of it, and so she"
+        static const char first[] = BEGINNING, longer[] = BEGINNING " ran home";
         IpcJob jobs[] = {ask(first, 40), ask(first, 40), ask(longer, 40), ask(first, 40)};
         Result r[4] = {0}, alone = {0};
         jobs[3].uid = 99;
-        Plan p = {.model = test_data(STORIES), .n = 4, .jobs = jobs, .cancel = -1, .one_by_one = true};
+        Plan p = {.model = any_model(), .n = 4, .jobs = jobs, .cancel = -1, .one_by_one = true};
         run(&p, r);
         assert_int_equal(r[0].cached_tokens, 0);
         assert_int_equal(r[1].cached_tokens, (r[1].prompt_tokens - 1) / 32 * 32);
@@ -361,7 +386,7 @@ static void test_prefix_cache(void **state) {
         assert_int_equal(r[3].cached_tokens, 0);
         assert_same(&r[0], &r[1]);
         assert_same(&r[0], &r[3]);
-        Plan q = {.model = test_data(STORIES), .n = 1, .jobs = &jobs[2], .cancel = -1};
+        Plan q = {.model = any_model(), .n = 1, .jobs = &jobs[2], .cancel = -1};
         run(&q, &alone);
         assert_same(&alone, &r[2]);
         result_deinit(&alone);
@@ -370,7 +395,6 @@ static void test_prefix_cache(void **state) {
 
 /* Posted again after any of its tokens, a job completes the text it had begun. */
 static void test_resume(void **state) {
-        skip_without(STORIES);
         enum { N = 80 };
         static IpcJob jobs[N];
         static Result again[N];
@@ -379,8 +403,9 @@ static void test_resume(void **state) {
                 IpcJob job = ask("Once upon a time", N);
                 job.temperature = drawn ? 1 : 0;
                 job.seed = 5;
+                job.ignore_eos = true;
                 IpcJob stop = job;
-                Plan a = {.model = test_data(STORIES), .n = 1, .jobs = &stop, .cancel = -1};
+                Plan a = {.model = any_model(), .n = 1, .jobs = &stop, .cancel = -1};
                 run(&a, &first);
                 assert_int_equal(n_ids(&first), N);
                 for (uint32_t k = 0; k < N; k++) {
@@ -388,7 +413,7 @@ static void test_resume(void **state) {
                         jobs[k].produced = (IpcInts){ids_of(&first), k + 1};
                         memcpy(&jobs[k].text_sent, first.sent_after.data + k * sizeof(uint64_t), sizeof(uint64_t));
                 }
-                Plan b = {.model = test_data(STORIES), .n = N, .jobs = jobs, .cancel = -1};
+                Plan b = {.model = any_model(), .n = N, .jobs = jobs, .cancel = -1};
                 run(&b, again);
                 for (uint32_t k = 0; k < N; k++) {
                         assert_int_equal(again[k].finish, first.finish);
@@ -414,20 +439,19 @@ static IpcStrs one_stop(Buf *lens, Buf *bytes, const char *s, size_t n) {
 
 /* Any part of the text as a stop string, wherever token borders fall, cuts the text before its first occurrence. */
 static void test_stop(void **state) {
-        skip_without(STORIES);
         enum { N = 120 };
         static IpcJob jobs[N];
         static Result r[N];
         static Buf lens[N], bytes[N];
         Result whole = {0};
         IpcJob job = ask("Once upon a time", 60);
-        Plan a = {.model = test_data(STORIES), .n = 1, .jobs = &job, .cancel = -1};
+        Plan a = {.model = any_model(), .n = 1, .jobs = &job, .cancel = -1};
         run(&a, &whole);
         for (size_t i = 0; i < N; i++) {
                 jobs[i] = job;
                 jobs[i].stop = one_stop(&lens[i], &bytes[i], whole.text.data + i, 1 + i % 11);
         }
-        Plan b = {.model = test_data(STORIES), .n = N, .jobs = jobs, .cancel = -1};
+        Plan b = {.model = any_model(), .n = N, .jobs = jobs, .cancel = -1};
         run(&b, r);
         for (size_t i = 0; i < N; i++) {
                 const char *at = memmem(whole.text.data, whole.text.len, whole.text.data + i, 1 + i % 11);
@@ -470,11 +494,10 @@ static void test_limits(void **state) {
 }
 
 static void test_cancel(void **state) {
-        skip_without(STORIES);
         IpcJob jobs[N_PROMPTS];
         Result all[N_PROMPTS] = {0}, rest[N_PROMPTS] = {0};
         make_jobs(jobs, 40);
-        Plan a = {.model = test_data(STORIES), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .slots = 2};
+        Plan a = {.model = any_model(), .n = N_PROMPTS, .jobs = jobs, .cancel = -1, .slots = 2};
         run(&a, all);
         Plan b = a;
         b.cancel = 1;
@@ -556,7 +579,8 @@ static void test_no_memory(void **state) {
 int main(void) {
         log_init("test-engine");
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_reference),  cmocka_unit_test(test_neighbours),
+                cmocka_unit_test(test_reference),  cmocka_unit_test(test_demo),
+                cmocka_unit_test(test_neighbours),
                 cmocka_unit_test(test_preemption), cmocka_unit_test(test_prefix_cache),
                 cmocka_unit_test(test_resume),     cmocka_unit_test(test_stop),
                 cmocka_unit_test(test_limits),     cmocka_unit_test(test_cancel),
