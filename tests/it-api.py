@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Every route of both dialects: shapes, counts, fields and their bounds, errors, keep_alive, keys on TCP, metrics."""
+
 import datetime
 import http.client
 import json
@@ -11,14 +12,20 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
-from harness import (BABY, CHAT, PATIENCE, PROMPT, STORIES, Answer, Case, chunk_text, data, figure, frozen,  # noqa: E402
-                     have_data, in_parallel, main, wait_until)
+from harness import (  # noqa: E402
+    BABY, CHAT, PATIENCE, PROMPT, STORIES, Answer, Case, chunk_text, data, figure, frozen,
+    have_data, in_parallel, main, wait_until,
+)
 
 GREEDY = {"temperature": 0}
 MESSAGES = [{"role": "user", "content": PROMPT}]
-CONFIG = {"models": [{"name": "org/alias-test", "aliases": ["gpt-4o"], "path": STORIES + ".gguf"},
-                     {"name": "short", "path": STORIES + ".gguf", "context": 64},
-                     {"name": "lazy", "path": BABY + ".gguf", "keep_alive": "1s"}]}
+CONFIG = {
+    "models": [
+        {"name": "org/alias-test", "aliases": ["gpt-4o"], "path": STORIES + ".gguf"},
+        {"name": "short", "path": STORIES + ".gguf", "context": 64},
+        {"name": "lazy", "path": BABY + ".gguf", "keep_alive": "1s"},
+    ]
+}
 
 
 def same_shape(expected, got, path="$"):
@@ -26,7 +33,11 @@ def same_shape(expected, got, path="$"):
     if isinstance(expected, dict):
         if not isinstance(got, dict):
             return [f"{path} is {type(got).__name__}"]
-        return [e for k, v in expected.items() for e in ([f"{path}.{k} is missing"] if k not in got else same_shape(v, got[k], f"{path}.{k}"))]
+        return [
+            e
+            for k, v in expected.items()
+            for e in ([f"{path}.{k} is missing"] if k not in got else same_shape(v, got[k], f"{path}.{k}"))
+        ]
     if isinstance(expected, list):
         if not isinstance(got, list):
             return [f"{path} is {type(got).__name__}"]
@@ -39,13 +50,24 @@ class ApiCase(Case):
     CONFIG = CONFIG
 
     def completions(self, **fields):
-        return self.assertStatus(self.d.post("/v1/completions", {"model": STORIES, "prompt": PROMPT, **GREEDY, **fields}), 200).json()
+        return self.assertStatus(
+            self.d.post("/v1/completions", {"model": STORIES, "prompt": PROMPT, **GREEDY, **fields}), 200
+        ).json()
 
     def chat(self, **fields):
-        return self.assertStatus(self.d.post("/v1/chat/completions", {"model": CHAT, "messages": MESSAGES, **GREEDY, **fields}), 200).json()
+        return self.assertStatus(
+            self.d.post("/v1/chat/completions", {"model": CHAT, "messages": MESSAGES, **GREEDY, **fields}), 200
+        ).json()
 
     def generate(self, **fields):
-        body = {"model": STORIES, "prompt": PROMPT, "raw": True, "stream": False, "options": {"num_predict": 12, **GREEDY}, **fields}
+        body = {
+            "model": STORIES,
+            "prompt": PROMPT,
+            "raw": True,
+            "stream": False,
+            "options": {"num_predict": 12, **GREEDY},
+            **fields,
+        }
         return self.assertStatus(self.d.post("/api/generate", body), 200).json()
 
     def chunks(self, path, **body):
@@ -83,13 +105,19 @@ class OpenaiTest(ApiCase):
         self.assertEqual(got["choices"][0]["finish_reason"], "length")
         self.assertLess(abs(got["created"] - time.time()), PATIENCE)
         self.assertEqual(self.completions()["usage"]["completion_tokens"], 16, "OpenAI's default")
-        stream, chunks = self.chunks("/v1/completions", prompt=PROMPT, max_tokens=9, stream_options={"include_usage": True}, **GREEDY)
+        stream, chunks = self.chunks(
+            "/v1/completions", prompt=PROMPT, max_tokens=9, stream_options={"include_usage": True}, **GREEDY
+        )
         self.assertEqual(stream.type, "text/event-stream")
         self.assertEqual("".join(map(chunk_text, chunks)), got["choices"][0]["text"])
-        self.assertEqual(chunks[-1]["usage"], {**got["usage"], "prompt_tokens_details": chunks[-1]["usage"]["prompt_tokens_details"]})
+        self.assertEqual(
+            chunks[-1]["usage"], {**got["usage"], "prompt_tokens_details": chunks[-1]["usage"]["prompt_tokens_details"]}
+        )
         self.assertEqual(chunks[-1]["choices"], [])
         self.assertTrue(all(c["usage"] is None for c in chunks[:-1]))
-        self.assertEqual([c["choices"][0]["finish_reason"] for c in chunks[:-1] if c["choices"][0]["finish_reason"]], ["length"])
+        self.assertEqual(
+            [c["choices"][0]["finish_reason"] for c in chunks[:-1] if c["choices"][0]["finish_reason"]], ["length"]
+        )
         self.assertEqual(len({c["id"] for c in chunks}), 1)
         _, chunks = self.chunks("/v1/completions", prompt=PROMPT, max_tokens=3, **GREEDY)
         self.assertTrue(all("usage" not in c for c in chunks))
@@ -99,14 +127,20 @@ class OpenaiTest(ApiCase):
         message = got["choices"][0]["message"]
         self.assertEqual((got["object"], message["role"]), ("chat.completion", "assistant"))
         self.assertTrue(message["content"])
-        _, chunks = self.chunks("/v1/chat/completions", messages=MESSAGES, max_tokens=9, stream_options={"include_usage": True}, **GREEDY)
+        _, chunks = self.chunks(
+            "/v1/chat/completions", messages=MESSAGES, max_tokens=9, stream_options={"include_usage": True}, **GREEDY
+        )
         self.assertEqual(chunks[0]["choices"][0]["delta"]["role"], "assistant")
         self.assertEqual("".join(map(chunk_text, chunks)), message["content"])
         self.assertEqual(chunks[-1]["usage"]["completion_tokens"], 9)
         self.assertEqual(chunks[-2]["choices"][0]["finish_reason"], "length")
         # The template of this copy writes each message and a space: the same as a completion of that text.
-        self.assertEqual(message["content"], self.completions(model=STORIES, prompt=PROMPT + " ", max_tokens=9)["choices"][0]["text"])
-        parts = [{"role": "user", "content": [{"type": "text", "text": "Once upon "}, {"type": "text", "text": "a time"}]}]
+        self.assertEqual(
+            message["content"], self.completions(model=STORIES, prompt=PROMPT + " ", max_tokens=9)["choices"][0]["text"]
+        )
+        parts = [
+            {"role": "user", "content": [{"type": "text", "text": "Once upon "}, {"type": "text", "text": "a time"}]}
+        ]
         self.assertEqual(self.chat(messages=parts, max_tokens=9)["choices"][0]["message"], message)
         self.assertEqual(self.chat(max_completion_tokens=4)["usage"]["completion_tokens"], 4)
         a = self.assertStatus(self.d.post("/v1/chat/completions", {"model": BABY, "messages": MESSAGES}), 400)
@@ -114,16 +148,27 @@ class OpenaiTest(ApiCase):
 
     def test_wire_fixtures(self):
         """Every key that public fixtures of this API show is there, with its type."""
+
         def fixture(name):
             with open(data("api", "wire_fixtures", name), encoding="utf-8") as f:
                 return json.load(f)
+
         if not have_data("api", "wire_fixtures"):
             self.skipTest("no fixtures")
-        _, chunks = self.chunks("/v1/chat/completions", messages=MESSAGES, max_tokens=5, stream_options={"include_usage": True}, **GREEDY)
+        _, chunks = self.chunks(
+            "/v1/chat/completions", messages=MESSAGES, max_tokens=5, stream_options={"include_usage": True}, **GREEDY
+        )
         logprobs = self.chat(max_tokens=5, logprobs=True, top_logprobs=2)
-        pairs = (("completion_resp.json", self.completions(max_tokens=5)), ("chat_resp_logprobs.json", logprobs),
-                 ("chat_chunk_stream.json", chunks[0]), ("chat_chunk_final_usage.json", chunks[-1]),
-                 ("error_envelope.json", self.d.post("/v1/chat/completions", {"model": "no-such-model", "messages": MESSAGES}).json()))
+        pairs = (
+            ("completion_resp.json", self.completions(max_tokens=5)),
+            ("chat_resp_logprobs.json", logprobs),
+            ("chat_chunk_stream.json", chunks[0]),
+            ("chat_chunk_final_usage.json", chunks[-1]),
+            (
+                "error_envelope.json",
+                self.d.post("/v1/chat/completions", {"model": "no-such-model", "messages": MESSAGES}).json(),
+            ),
+        )
         for name, got in pairs:
             with self.subTest(name):
                 self.assertEqual(same_shape(fixture(name), got), [])
@@ -142,11 +187,13 @@ class OpenaiTest(ApiCase):
         lp = got["logprobs"]
         self.assertEqual("".join(lp["tokens"]), got["text"])
         self.assertEqual([len(lp[k]) for k in ("tokens", "token_logprobs", "top_logprobs", "text_offset")], [8] * 4)
-        for token, logprob, top, offset in zip(lp["tokens"], lp["token_logprobs"], lp["top_logprobs"], lp["text_offset"]):
+        for token, logprob, top, offset in zip(
+            lp["tokens"], lp["token_logprobs"], lp["top_logprobs"], lp["text_offset"]
+        ):
             self.assertEqual(len(top), 3)
             self.assertLessEqual(logprob, 0)
             self.assertEqual(max(top.values()), logprob, "greedy takes the best")
-            self.assertEqual(got["text"][offset:offset + len(token)], token)
+            self.assertEqual(got["text"][offset : offset + len(token)], token)
         self.assertEqual(self.completions(max_tokens=3, logprobs=0)["choices"][0]["logprobs"]["top_logprobs"], [{}] * 3)
         content = self.chat(max_tokens=8, logprobs=True, top_logprobs=2)["choices"][0]["logprobs"]["content"]
         self.assertEqual(len(content), 8)
@@ -165,10 +212,14 @@ class OpenaiTest(ApiCase):
         self.assertEqual([c["index"] for c in got["choices"]], [0, 1, 2, 3])
         self.assertEqual(len(set(texts)), 4)
         self.assertEqual(got["usage"]["completion_tokens"], 48)
-        self.assertEqual([c["text"] for c in self.completions(n=4, temperature=1, seed=5, max_tokens=12)["choices"]], texts)
+        self.assertEqual(
+            [c["text"] for c in self.completions(n=4, temperature=1, seed=5, max_tokens=12)["choices"]], texts
+        )
         _, chunks = self.chunks("/v1/completions", prompt=PROMPT, n=4, temperature=1, seed=5, max_tokens=12)
         for i in range(4):
-            self.assertEqual("".join(c["choices"][0]["text"] for c in chunks if c["choices"][0]["index"] == i), texts[i])
+            self.assertEqual(
+                "".join(c["choices"][0]["text"] for c in chunks if c["choices"][0]["index"] == i), texts[i]
+            )
         self.assertEqual(len({c["text"] for c in self.completions(n=3)["choices"]}), 1, "greedy choices are alike")
 
     def test_prompts(self):
@@ -179,7 +230,9 @@ class OpenaiTest(ApiCase):
         self.assertEqual([c["text"] for c in got["choices"]], [one[0], one[0], one[1], one[1]])
         ids = [1, 403, 407, 261, 378]
         self.assertEqual(self.completions(prompt=ids, max_tokens=8)["choices"][0]["text"], one[0])
-        self.assertEqual([c["text"] for c in self.completions(prompt=[ids, ids[:3]], max_tokens=8)["choices"]][0], one[0])
+        self.assertEqual(
+            [c["text"] for c in self.completions(prompt=[ids, ids[:3]], max_tokens=8)["choices"]][0], one[0]
+        )
         echo = self.completions(prompt=[PROMPT, "The dog"], max_tokens=8, echo=True)
         self.assertEqual([c["text"] for c in echo["choices"]], [PROMPT + one[0], "The dog" + one[1]])
         _, chunks = self.chunks("/v1/completions", prompt=PROMPT, max_tokens=8, echo=True, **GREEDY)
@@ -190,7 +243,7 @@ class OpenaiTest(ApiCase):
         for stop in ("Lily", ["girl", "Lily"], ["e g"], ["She", "nothing of this"], [". She loved"], "\n"):
             strings = [stop] if isinstance(stop, str) else stop
             ends = [whole.index(s) for s in strings if s in whole]
-            expected = whole[:min(ends)] if ends else whole
+            expected = whole[: min(ends)] if ends else whole
             with self.subTest(stop=stop):
                 got = self.completions(max_tokens=60, stop=stop)["choices"][0]
                 self.assertEqual((got["text"], got["finish_reason"]), (expected, "stop" if ends else "length"))
@@ -200,6 +253,7 @@ class OpenaiTest(ApiCase):
     def test_seeds(self):
         def text(seed):
             return self.completions(temperature=1, seed=seed, max_tokens=24)["choices"][0]["text"]
+
         texts = [text(s) for s in (0, 1, 2, 3, -1, -7, 2**62)]
         self.assertEqual([text(s) for s in (0, 1, 2, 3)], texts[:4])
         self.assertEqual(len(set(texts)), len(texts))
@@ -222,12 +276,16 @@ class OpenaiTest(ApiCase):
         self.assertNotEqual(self.completions(max_tokens=120, repeat_penalty=1.5), self.completions(max_tokens=120))
 
     def test_context_limit(self):
-        """512 tokens: too long a prompt is refused with the numbers, never cut; an answer ends where the context does."""
+        """512 tokens: too long a prompt is refused with the numbers, never cut; an answer ends with the context."""
         for fields in ({}, {"stream": True}):
-            a = self.assertStatus(self.d.post("/v1/completions", {"model": STORIES, "prompt": "a cat " * 600, **fields}), 400)
+            a = self.assertStatus(
+                self.d.post("/v1/completions", {"model": STORIES, "prompt": "a cat " * 600, **fields}), 400
+            )
             self.assertEqual(a.json()["error"]["code"], "context_length_exceeded")
             self.assertIn("512", a.error)
-        a = self.assertStatus(self.d.post("/api/generate", {"model": STORIES, "prompt": "a cat " * 600, "raw": True}), 400)
+        a = self.assertStatus(
+            self.d.post("/api/generate", {"model": STORIES, "prompt": "a cat " * 600, "raw": True}), 400
+        )
         self.assertIn("512", a.error)
         self.assertIsInstance(a.json()["error"], str)
         got = self.completions(max_tokens=10000, ignore_eos=True)
@@ -249,30 +307,69 @@ class OpenaiTest(ApiCase):
         self.assertStatus(self.d.post("/v1/completions", {"model": STORIES, "prompt": "", "max_tokens": 3}), 200)
         got = self.completions(logit_bias={"2": 100})
         self.assertEqual((got["choices"][0]["text"], got["choices"][0]["finish_reason"]), ("", "stop"))
-        self.assertEqual(self.completions(logit_bias={"2": 100}, ignore_eos=True, max_tokens=4)["usage"]["completion_tokens"], 4)
+        self.assertEqual(
+            self.completions(logit_bias={"2": 100}, ignore_eos=True, max_tokens=4)["usage"]["completion_tokens"], 4
+        )
 
     # field, values that are refused; the last column is what is fine
-    BOUNDS = (("temperature", (-0.1, 101, "1", [], True), (0, 2, 0.5)),
-              ("top_p", (-0.1, 1.1, "x"), (0, 1)), ("min_p", (-1, 2), (0, 1)), ("top_k", (-1, 1.5, "3", 2**31), (0, 40, 40.0)),
-              ("presence_penalty", (-2.1, 2.1, {}), (-2, 2)), ("frequency_penalty", (-2.1, 2.1), (-2, 2)),
-              ("repeat_penalty", (0, 101), (1.1,)), ("repetition_penalty", (0,), (1.1,)),
-              ("max_tokens", (0, -1, 2**31, "7", 1.5), (1, None)), ("max_completion_tokens", (0, -5), (3,)),
-              ("seed", ("7", 1.5, 1e30), (0, -1, 7, None)), ("stop", (7, [7], {}, ["a"] * 17, [None]), ("", "a", ["a"] * 16, None)),
-              ("n", (0, 33, "1", 1.5), (1, 2)), ("stream", ("yes", 1, []), (False, None)),
-              ("logit_bias", ([], "x", {"a": 1}, {"-1": 1}, {"1": "x"}, {"1": 101}, {"99999999999": 1}), ({}, {"1": -100})),
-              ("stream_options", (), ({"include_usage": True}, None)), ("user", (), ("somebody",)),
-              ("priority", ("high", 1), ("batch", "interactive")), ("ignore_eos", (1, "true"), (True, False)),
-              ("grammar", ("root ::= 'a'",), (None, "")))
-    OF_COMPLETIONS = (("prompt", (7, {}, None, [1, "a"], [-1], [None], [[1], "a", 7], ["a"] * 257), ("", [], [5], [[5], [6]])),
-                      ("logprobs", (-1, 21, True, "1"), (0, 20)), ("best_of", (2, 0), (1,)), ("echo", (1, "x"), (True,)),
-                      ("suffix", ("end",), ("", None)))
-    OF_CHAT = (("messages", (None, [], {}, "hi", [7], [{}], [{"role": "user", "content": 7}], [{"role": "pope", "content": "x"}],
-                             [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
-                             [{"content": "x"}]), ()),
-               ("logprobs", (1, "true"), (True, False)), ("tools", ([{"type": "function"}],), ([], None)),
-               ("response_format", ({"type": "json_object"}, {"type": "json_schema", "json_schema": {}}, "text", {}), ({"type": "text"}, None)),
-               ("functions", ([{"name": "f"}],), ([],)), ("chat_template_kwargs", (7, "x"), ({"enable_thinking": False},)),
-               ("modalities", (["audio"],), (None,)), ("audio", ({"voice": "x"},), (None,)))
+    BOUNDS = (
+        ("temperature", (-0.1, 101, "1", [], True), (0, 2, 0.5)),
+        ("top_p", (-0.1, 1.1, "x"), (0, 1)),
+        ("min_p", (-1, 2), (0, 1)),
+        ("top_k", (-1, 1.5, "3", 2**31), (0, 40, 40.0)),
+        ("presence_penalty", (-2.1, 2.1, {}), (-2, 2)),
+        ("frequency_penalty", (-2.1, 2.1), (-2, 2)),
+        ("repeat_penalty", (0, 101), (1.1,)),
+        ("repetition_penalty", (0,), (1.1,)),
+        ("max_tokens", (0, -1, 2**31, "7", 1.5), (1, None)),
+        ("max_completion_tokens", (0, -5), (3,)),
+        ("seed", ("7", 1.5, 1e30), (0, -1, 7, None)),
+        ("stop", (7, [7], {}, ["a"] * 17, [None]), ("", "a", ["a"] * 16, None)),
+        ("n", (0, 33, "1", 1.5), (1, 2)),
+        ("stream", ("yes", 1, []), (False, None)),
+        ("logit_bias", ([], "x", {"a": 1}, {"-1": 1}, {"1": "x"}, {"1": 101}, {"99999999999": 1}), ({}, {"1": -100})),
+        ("stream_options", (), ({"include_usage": True}, None)),
+        ("user", (), ("somebody",)),
+        ("priority", ("high", 1), ("batch", "interactive")),
+        ("ignore_eos", (1, "true"), (True, False)),
+        ("grammar", ("root ::= 'a'",), (None, "")),
+    )
+    OF_COMPLETIONS = (
+        ("prompt", (7, {}, None, [1, "a"], [-1], [None], [[1], "a", 7], ["a"] * 257), ("", [], [5], [[5], [6]])),
+        ("logprobs", (-1, 21, True, "1"), (0, 20)),
+        ("best_of", (2, 0), (1,)),
+        ("echo", (1, "x"), (True,)),
+        ("suffix", ("end",), ("", None)),
+    )
+    OF_CHAT = (
+        (
+            "messages",
+            (
+                None,
+                [],
+                {},
+                "hi",
+                [7],
+                [{}],
+                [{"role": "user", "content": 7}],
+                [{"role": "pope", "content": "x"}],
+                [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
+                [{"content": "x"}],
+            ),
+            (),
+        ),
+        ("logprobs", (1, "true"), (True, False)),
+        ("tools", ([{"type": "function"}],), ([], None)),
+        (
+            "response_format",
+            ({"type": "json_object"}, {"type": "json_schema", "json_schema": {}}, "text", {}),
+            ({"type": "text"}, None),
+        ),
+        ("functions", ([{"name": "f"}],), ([],)),
+        ("chat_template_kwargs", (7, "x"), ({"enable_thinking": False},)),
+        ("modalities", (["audio"],), (None,)),
+        ("audio", ({"voice": "x"},), (None,)),
+    )
 
     def check_bounds(self, path, base, rows):
         n = 0
@@ -291,15 +388,27 @@ class OpenaiTest(ApiCase):
         figure(f"{path}: {n} values of {len(rows)} fields")
 
     def test_bounds(self):
-        self.check_bounds("/v1/completions", {"model": STORIES, "prompt": "x", "max_tokens": 1}, self.BOUNDS + self.OF_COMPLETIONS)
-        self.check_bounds("/v1/chat/completions", {"model": CHAT, "messages": MESSAGES, "max_tokens": 1}, self.BOUNDS + self.OF_CHAT)
+        self.check_bounds(
+            "/v1/completions", {"model": STORIES, "prompt": "x", "max_tokens": 1}, self.BOUNDS + self.OF_COMPLETIONS
+        )
+        self.check_bounds(
+            "/v1/chat/completions", {"model": CHAT, "messages": MESSAGES, "max_tokens": 1}, self.BOUNDS + self.OF_CHAT
+        )
 
     def test_more_errors(self):
-        for body, param in (({"model": STORIES, "messages": MESSAGES, "top_logprobs": 3}, "top_logprobs"),
-                            ({"messages": MESSAGES}, "model"), ({"model": 7, "messages": MESSAGES}, "model")):
+        for body, param in (
+            ({"model": STORIES, "messages": MESSAGES, "top_logprobs": 3}, "top_logprobs"),
+            ({"messages": MESSAGES}, "model"),
+            ({"model": 7, "messages": MESSAGES}, "model"),
+        ):
             self.assertEqual(self.assertStatus(self.d.post("/v1/chat/completions", body), 400).param, param)
         self.assertStatus(self.d.post("/v1/completions", {"model": STORIES, "prompt": [5], "echo": True}), 400)
-        self.assertStatus(self.d.post("/v1/completions", {"model": STORIES, "prompt": "x", "unknown_field": {"a": [1]}, "max_tokens": 1}), 200)
+        self.assertStatus(
+            self.d.post(
+                "/v1/completions", {"model": STORIES, "prompt": "x", "unknown_field": {"a": [1]}, "max_tokens": 1}
+            ),
+            200,
+        )
         a = self.assertStatus(self.d.post("/v1/completions", {"model": "storys260K-f32", "prompt": "x"}), 404)
         self.assertIn(STORIES, a.error)
         self.assertEqual((a.param, a.json()["error"]["code"]), ("model", "model_not_found"))
@@ -327,12 +436,16 @@ class OllamaTest(ApiCase):
         self.assertEqual("".join(c["response"] for c in chunks), got["response"])
         self.assertTrue(all(c["done"] is False for c in chunks[:-1]))
         self.check_done(chunks[-1], 12)
-        a = self.d.post("/api/generate", {"model": STORIES, "prompt": PROMPT, "raw": True, "options": {"num_predict": 3}})
+        a = self.d.post(
+            "/api/generate", {"model": STORIES, "prompt": PROMPT, "raw": True, "options": {"num_predict": 3}}
+        )
         self.assertGreater(a.body.count(b"\n"), 1, "a stream is the default")
         self.assertEqual(self.generate(options={"num_predict": 12, "stop": ["girl"], **GREEDY})["done_reason"], "stop")
         seeded = {"num_predict": 12, "seed": 4}
         self.assertEqual(self.generate(options=seeded)["response"], self.generate(options=seeded)["response"])
-        self.assertTrue(self.generate(raw=False, model=BABY)["response"], "a model without a template takes the prompt as it is")
+        self.assertTrue(
+            self.generate(raw=False, model=BABY)["response"], "a model without a template takes the prompt as it is"
+        )
 
     def test_chat(self):
         body = {"model": CHAT, "messages": MESSAGES, "options": {"num_predict": 7, **GREEDY}}
@@ -342,8 +455,16 @@ class OllamaTest(ApiCase):
         _, chunks = self.chunks("/api/chat", messages=MESSAGES, options={"num_predict": 7, **GREEDY})
         self.assertEqual("".join(c["message"]["content"] for c in chunks), got["message"]["content"])
         openai = self.chat(max_tokens=7)["choices"][0]["message"]["content"]
-        self.assertEqual(openai, self.assertStatus(self.d.post("/api/chat", {**body, "stream": False, "options": {
-            "num_predict": 7, "temperature": 0, "repeat_penalty": 1}}), 200).json()["message"]["content"])
+        self.assertEqual(
+            openai,
+            self.assertStatus(
+                self.d.post(
+                    "/api/chat",
+                    {**body, "stream": False, "options": {"num_predict": 7, "temperature": 0, "repeat_penalty": 1}},
+                ),
+                200,
+            ).json()["message"]["content"],
+        )
 
     def test_logprobs(self):
         got = self.generate(logprobs=True, top_logprobs=2)
@@ -381,6 +502,7 @@ class OllamaTest(ApiCase):
 
         def ask(path="/api/generate", **body):
             return self.assertStatus(self.d.post(path, {"model": BABY, "stream": False, **body}), 200).json()
+
         self.assertEqual(ask()["done_reason"], "load")
         self.assertIn(BABY + ":latest", loaded())
         self.assertEqual(ask(prompt="", keep_alive=0)["done_reason"], "unload")
@@ -392,7 +514,10 @@ class OllamaTest(ApiCase):
 
         def left():
             m = next(m for m in self.d.get("/api/ps").json()["models"] if m["name"].startswith(BABY))
-            return (datetime.datetime.fromisoformat(m["expires_at"]) - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+            return (
+                datetime.datetime.fromisoformat(m["expires_at"]) - datetime.datetime.now(datetime.timezone.utc)
+            ).total_seconds()
+
         self.assertLess(abs(left() - 5400), PATIENCE)
         ask(prompt="", keep_alive=-1)
         self.assertGreater(left(), 365 * 86400)
@@ -403,7 +528,10 @@ class OllamaTest(ApiCase):
 
     def test_keep_alive_of_the_config(self):
         self.d.complete(model="lazy", max_tokens=1)
-        wait_until(lambda: "lazy:latest" not in [m["name"] for m in self.d.get("/api/ps").json()["models"]], "the model to be unloaded")
+        wait_until(
+            lambda: "lazy:latest" not in [m["name"] for m in self.d.get("/api/ps").json()["models"]],
+            "the model to be unloaded",
+        )
 
     def test_ps(self):
         self.d.complete(max_tokens=1)
@@ -412,19 +540,51 @@ class OllamaTest(ApiCase):
             self.assertIn(key, m)
         self.assertEqual((m["context_length"], m["size_vram"]), (512, 0))
 
-    OPTIONS = (("temperature", (-1, "1"), (0, 2)), ("top_k", (-1, "x"), (0, 40)), ("top_p", (2,), (0.5,)), ("num_predict", ("1", -3), (1, -1, -2)),
-               ("seed", ("1",), (1, -1)), ("stop", (1, [1]), ("a", ["a", "b"])), ("repeat_penalty", (0,), (1.1,)),
-               ("repeat_last_n", (-2,), (64, -1, 0)), ("min_p", (2,), (0.1,)), ("mirostat", (1, 2), (0,)), ("typical_p", (0.5,), (1,)),
-               ("num_ctx", (), (2048,)), ("num_gpu", (), (99,)), ("unknown", (), ("x",)))
-    FIELDS = (("stream", ("yes", 1), ()), ("raw", ("yes",), (True,)), ("options", ([], "x", 7), ({}, None)), ("format", ("json", {"type": "object"}), ("", None)),
-              ("images", (["x"],), ([],)), ("suffix", ("x",), ("",)), ("template", ("x",), ("",)), ("context", ([1, 2],), ([],)),
-              ("think", (True, "high"), (False,)), ("truncate", ("x",), (True, False)), ("prompt", (7, ["x"]), ()), ("system", (7,), ("Be brief.",)))
+    OPTIONS = (
+        ("temperature", (-1, "1"), (0, 2)),
+        ("top_k", (-1, "x"), (0, 40)),
+        ("top_p", (2,), (0.5,)),
+        ("num_predict", ("1", -3), (1, -1, -2)),
+        ("seed", ("1",), (1, -1)),
+        ("stop", (1, [1]), ("a", ["a", "b"])),
+        ("repeat_penalty", (0,), (1.1,)),
+        ("repeat_last_n", (-2,), (64, -1, 0)),
+        ("min_p", (2,), (0.1,)),
+        ("mirostat", (1, 2), (0,)),
+        ("typical_p", (0.5,), (1,)),
+        ("num_ctx", (), (2048,)),
+        ("num_gpu", (), (99,)),
+        ("unknown", (), ("x",)),
+    )
+    FIELDS = (
+        ("stream", ("yes", 1), ()),
+        ("raw", ("yes",), (True,)),
+        ("options", ([], "x", 7), ({}, None)),
+        ("format", ("json", {"type": "object"}), ("", None)),
+        ("images", (["x"],), ([],)),
+        ("suffix", ("x",), ("",)),
+        ("template", ("x",), ("",)),
+        ("context", ([1, 2],), ([],)),
+        ("think", (True, "high"), (False,)),
+        ("truncate", ("x",), (True, False)),
+        ("prompt", (7, ["x"]), ()),
+        ("system", (7,), ("Be brief.",)),
+    )
 
     def test_bounds(self):
         base = {"model": CHAT, "prompt": "x", "stream": False, "options": {"num_predict": 1}}
-        rows = [(f"options.{k}", {"options": {"num_predict": 1, k: v}}, 400) for k, wrong, _ in self.OPTIONS for v in wrong]
-        rows += [(f"options.{k}", {"options": {"num_predict": 1, k: v}}, 200) for k, _, right in self.OPTIONS for v in right if v not in (-1, -2) or k != "num_predict"]
-        rows += [(k, {k: v}, 400) for k, wrong, _ in self.FIELDS for v in wrong] + [(k, {k: v}, 200) for k, _, right in self.FIELDS for v in right]
+        rows = [
+            (f"options.{k}", {"options": {"num_predict": 1, k: v}}, 400) for k, wrong, _ in self.OPTIONS for v in wrong
+        ]
+        rows += [
+            (f"options.{k}", {"options": {"num_predict": 1, k: v}}, 200)
+            for k, _, right in self.OPTIONS
+            for v in right
+            if v not in (-1, -2) or k != "num_predict"
+        ]
+        rows += [(k, {k: v}, 400) for k, wrong, _ in self.FIELDS for v in wrong] + [
+            (k, {k: v}, 200) for k, _, right in self.FIELDS for v in right
+        ]
         for name, change, status in rows:
             with self.subTest(change=change):
                 a = self.assertStatus(self.d.post("/api/generate", {**base, **change}), status)
@@ -432,21 +592,42 @@ class OllamaTest(ApiCase):
                     self.assertIsInstance(a.json()["error"], str)
                     self.assertIn(name, a.error)
         figure(f"/api/generate: {len(rows)} values of {len(self.OPTIONS) + len(self.FIELDS)} fields")
-        for change in ({"messages": [{"role": "user", "content": "x", "images": ["x"]}]}, {"messages": "x"}, {"messages": [7]},
-                       {"messages": MESSAGES, "tools": [{"type": "function"}]}, {"messages": MESSAGES, "format": "json"}):
+        for change in (
+            {"messages": [{"role": "user", "content": "x", "images": ["x"]}]},
+            {"messages": "x"},
+            {"messages": [7]},
+            {"messages": MESSAGES, "tools": [{"type": "function"}]},
+            {"messages": MESSAGES, "format": "json"},
+        ):
             self.assertStatus(self.d.post("/api/chat", {"model": CHAT, "stream": False, **change}), 400)
         a = self.assertStatus(self.d.post("/api/chat", {"model": "nothing", "messages": MESSAGES}), 404)
         self.assertIsInstance(a.json()["error"], str)
 
     def test_not_here(self):
-        for method, path in (("POST", "/api/pull"), ("POST", "/api/push"), ("POST", "/api/create"), ("POST", "/api/copy"), ("DELETE", "/api/delete")):
+        for method, path in (
+            ("POST", "/api/pull"),
+            ("POST", "/api/push"),
+            ("POST", "/api/create"),
+            ("POST", "/api/copy"),
+            ("DELETE", "/api/delete"),
+        ):
             a = self.assertStatus(self.d.request(method, path, '{"model": "x"}'), 501)
             self.assertIn("models_path", a.error)
 
 
 class DaemonTest(ApiCase):
     def test_health_and_head(self):
-        for path in ("/", "/health", "/ready", "/metrics", "/v1/models", "/api/tags", "/api/ps", "/api/version", "/zerollama/status"):
+        for path in (
+            "/",
+            "/health",
+            "/ready",
+            "/metrics",
+            "/v1/models",
+            "/api/tags",
+            "/api/ps",
+            "/api/version",
+            "/zerollama/status",
+        ):
             get = self.assertStatus(self.d.get(path), 200)
             head = self.assertStatus(self.d.request("HEAD", path), 200)
             self.assertEqual((head.body, head.headers["Content-Type"]), (b"", get.headers["Content-Type"]))
@@ -458,8 +639,14 @@ class DaemonTest(ApiCase):
         for path in ("/nothing", "/v1", "/v1/", "/v1/models/", "/api/tags/x", "/../health", "//health", "/HEALTH"):
             a = self.assertStatus(self.d.get(path), 404)
             self.assertIsInstance(a.json()["error"], str if path.startswith("/api/") else dict)
-        for method, path, allow in (("GET", "/v1/completions", "POST"), ("POST", "/v1/models", "GET"), ("PUT", "/api/chat", "POST"),
-                                    ("DELETE", "/health", "GET"), ("GET", "/api/delete", "DELETE"), ("OPTIONS", "/api/tags", "GET")):
+        for method, path, allow in (
+            ("GET", "/v1/completions", "POST"),
+            ("POST", "/v1/models", "GET"),
+            ("PUT", "/api/chat", "POST"),
+            ("DELETE", "/health", "GET"),
+            ("GET", "/api/delete", "DELETE"),
+            ("OPTIONS", "/api/tags", "GET"),
+        ):
             a = self.assertStatus(self.d.request(method, path), 405)
             self.assertIn(allow, a.headers["Allow"])
 
@@ -472,14 +659,22 @@ class DaemonTest(ApiCase):
         self.assertStatus(self.d.post("/v1/completions", json.dumps(big)[:-1]), 400)
 
     def test_hosts_and_keys_do_not_matter_on_the_socket(self):
-        for headers in ({"Host": "example.org"}, {"Host": "[::1]:80"}, {"Authorization": "Bearer anything"}, {"Origin": "http://x"}):
+        for headers in (
+            {"Host": "example.org"},
+            {"Host": "[::1]:80"},
+            {"Authorization": "Bearer anything"},
+            {"Origin": "http://x"},
+        ):
             self.assertStatus(self.d.get("/v1/models", headers=headers), 200)
 
     def test_metrics(self):
         self.d.complete(max_tokens=20)
         a = self.assertStatus(self.d.get("/metrics"), 200)
         self.assertTrue(a.headers["Content-Type"].startswith("text/plain; version=0.0.4"))
-        sample = re.compile(r'^([a-zA-Z_:][\w:]*)(\{(?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*"(?:,(?!\})|(?=\})))*\})? (-?[\d.]+(?:e[+-]?\d+)?|\+Inf|NaN)$')
+        sample = re.compile(
+            r'^([a-zA-Z_:][\w:]*)(\{(?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*"(?:,(?!\})|(?=\})))*\})?'
+            r" (-?[\d.]+(?:e[+-]?\d+)?|\+Inf|NaN)$"
+        )
         types, helps, seen, n = {}, set(), set(), 0
         for line in a.text.splitlines():
             if line.startswith("# TYPE "):
@@ -501,7 +696,12 @@ class DaemonTest(ApiCase):
         self.assertEqual(set(types), helps)
         m = self.d.metrics()
         label = f'model="{STORIES}"'
-        for name in ("time_to_first_token_seconds", "inter_token_latency_seconds", "request_queue_time_seconds", "e2e_request_latency_seconds"):
+        for name in (
+            "time_to_first_token_seconds",
+            "inter_token_latency_seconds",
+            "request_queue_time_seconds",
+            "e2e_request_latency_seconds",
+        ):
             buckets = [(k, v) for k, v in m.items() if k.startswith(f"zerollama_{name}_bucket{{") and label in k]
             self.assertGreater(len(buckets), 5)
             self.assertEqual([v for _, v in buckets], sorted(v for _, v in buckets))
@@ -510,7 +710,12 @@ class DaemonTest(ApiCase):
         before = self.d.metrics()
         self.d.complete(max_tokens=20, ignore_eos=True)
         after = self.d.metrics()
-        for name, by in (("generation_tokens_total", 20), ("prompt_tokens_total", 5), ("requests_total", 1), ("e2e_request_latency_seconds_count", 1)):
+        for name, by in (
+            ("generation_tokens_total", 20),
+            ("prompt_tokens_total", 5),
+            ("requests_total", 1),
+            ("e2e_request_latency_seconds_count", 1),
+        ):
             key = f"zerollama_{name}{{{label}}}"
             self.assertEqual(after[key] - before[key], by, name)
         figure(f"{n} samples of {len(types)} metrics are well formed")
@@ -527,9 +732,15 @@ class LimitTest(Case):
     """Queues and quotas answer at once."""
 
     def test_queue_and_user_limits(self):
-        d = self.start({"models": [{"name": "narrow", "path": STORIES + ".gguf", "slots": 1, "queue": 2, "queue_timeout": "2s"},
-                                   {"name": "wide", "path": STORIES + ".gguf"}],
-                        "user_defaults": {"jobs": 6}})
+        d = self.start(
+            {
+                "models": [
+                    {"name": "narrow", "path": STORIES + ".gguf", "slots": 1, "queue": 2, "queue_timeout": "2s"},
+                    {"name": "wide", "path": STORIES + ".gguf"},
+                ],
+                "user_defaults": {"jobs": 6},
+            }
+        )
         body = {"model": "narrow", "prompt": PROMPT, "max_tokens": 400, "ignore_eos": True, **GREEDY}
         d.complete(model="narrow", max_tokens=1)
         with frozen(d.engine_pid()):
@@ -584,10 +795,21 @@ class TcpTest(Case):
         with tempfile.NamedTemporaryFile("w", suffix=".key") as f:
             f.write("secret-1\n")
             f.flush()
-            d = self.start({"listen": [{"tcp": f"127.0.0.1:{open_port}"}, {"tcp": f"127.0.0.1:{port}", "key_file": f.name}]})
+            self.start(
+                {"listen": [{"tcp": f"127.0.0.1:{open_port}"}, {"tcp": f"127.0.0.1:{port}", "key_file": f.name}]}
+            )
             self.assertStatus(self.tcp(open_port), 200)
             self.assertStatus(self.tcp(open_port, key="Bearer x"), 200)
-            for key in (None, "Bearer", "Bearer ", "Bearer secret-", "Bearer secret-11", "Bearer secret-2", "secret-1", "Basic secret-1"):
+            for key in (
+                None,
+                "Bearer",
+                "Bearer ",
+                "Bearer secret-",
+                "Bearer secret-11",
+                "Bearer secret-2",
+                "secret-1",
+                "Basic secret-1",
+            ):
                 for path in ("/v1/models", "/api/tags", "/metrics", "/zerollama/status", "/nothing"):
                     a = self.assertStatus(self.tcp(port, path=path, key=key), 401)
                     self.assertEqual(a.headers["WWW-Authenticate"], "Bearer")
@@ -603,4 +825,4 @@ class TcpTest(Case):
 
 
 if __name__ == "__main__":
-    main()
+    main(needs_data=True)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What is broken, too large, too slow or too much is refused in time, and the daemon serves on as if nothing had been."""
+"""What is broken, too large, too slow or too much is refused in time, and the daemon serves on as before."""
+
 import contextlib
 import json
 import os
@@ -11,8 +12,10 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-from harness import (BABY, CHAT, PATIENCE, PROMPT, SLOW, STORIES, Case, data, figure, have_data, in_parallel,  # noqa: E402
-                     main, recv_all, wait_until)
+from harness import (  # noqa: E402
+    BABY, CHAT, PATIENCE, PROMPT, SLOW, STORIES, Case, data, figure, have_data, in_parallel,
+    main, model_file, recv_all, wait_until,
+)
 
 FD_SLACK = 3
 
@@ -66,7 +69,12 @@ class JsonTest(HostileCase):
         # jansson takes no NUL in a key; no body at all is taken for {}, as some of our own routes need none.
         known = {"y_object_escaped_null_in_key.json", "n_structure_no_data.json"}
         count = {"y": 0, "n": 0, "i": 0}
-        files = sorted((name, os.path.join(d, name)) for d, _, names in os.walk(directory) for name in names if re.match("[yni]_.*json$", name))
+        files = sorted(
+            (name, os.path.join(d, name))
+            for d, _, names in os.walk(directory)
+            for name in names
+            if re.match("[yni]_.*json$", name)
+        )
         connection = self.d.connect()
         for name, path in files:
             with open(path, "rb") as f:
@@ -85,38 +93,81 @@ class JsonTest(HostileCase):
                         self.assertIn("model", message)
             count[name[0]] += 1
         connection.close()
-        figure(f"JSONTestSuite: {count['n']} n_ refused, {count['y']} y_ and {count['i']} i_ answered, over one connection")
+        figure(
+            f"JSONTestSuite: {count['n']} n_ refused, {count['y']} y_ and {count['i']} i_ answered, over one connection"
+        )
         self.assertGreater(count["n"], 100)
 
     def test_depth_and_size(self):
-        for body in (b"[" * 100000, b'{"a":' * 100000, b'{"model":"x","messages":' + b"[" * 5000 + b"]" * 5000 + b"}",
-                     b'{"prompt":"' + b"\\u0000" * 1000 + b'"}', b'{"model":"' + b"a" * 500000 + b'"}', b"9" * 500000,
-                     b'{"max_tokens":1e999,"model":"x"}', b'{"model":"\xff\xfe"}', b'{"model":"a\\u0000b"}', b'{"a":1,"a":2}'):
+        for body in (
+            b"[" * 100000,
+            b'{"a":' * 100000,
+            b'{"model":"x","messages":' + b"[" * 5000 + b"]" * 5000 + b"}",
+            b'{"prompt":"' + b"\\u0000" * 1000 + b'"}',
+            b'{"model":"' + b"a" * 500000 + b'"}',
+            b"9" * 500000,
+            b'{"max_tokens":1e999,"model":"x"}',
+            b'{"model":"\xff\xfe"}',
+            b'{"model":"a\\u0000b"}',
+            b'{"a":1,"a":2}',
+        ):
             for path in ("/v1/completions", "/v1/chat/completions", "/api/generate", "/api/show"):
                 self.assertIn(self.d.post(path, body).status, (400, 404))
 
     def test_hostile_values(self):
         """Of the right type, and unpleasant."""
         base = {"model": STORIES, "max_tokens": 2, "prompt": PROMPT}
-        for fields in ({"prompt": "\0\1\2"}, {"prompt": "\ufffe\U0010ffff\u202e"}, {"prompt": "a" * 400}, {"stop": ["\0"]}, {"stop": "x" * 100000},
-                       {"seed": -2**63}, {"seed": 2**63 - 1}, {"temperature": 1e-30}, {"temperature": 100, "top_k": 2**31 - 1}, {"top_p": 1e-38},
-                       {"min_p": 1}, {"logit_bias": {str(i): 100 for i in range(512)}}, {"logit_bias": {str(i): -100 for i in range(512)}},
-                       {"logit_bias": {"2147483647": 5}}, {"user": "x" * 10000}, {"frequency_penalty": -2, "presence_penalty": -2},
-                       {"logprobs": 20, "n": 32}, {"prompt": [""] * 256, "max_tokens": 1}, {"prompt": " " * 20}, {"prompt": "\n" * 400}):
+        for fields in (
+            {"prompt": "\0\1\2"},
+            {"prompt": "\ufffe\U0010ffff\u202e"},
+            {"prompt": "a" * 400},
+            {"stop": ["\0"]},
+            {"stop": "x" * 100000},
+            {"seed": -(2**63)},
+            {"seed": 2**63 - 1},
+            {"temperature": 1e-30},
+            {"temperature": 100, "top_k": 2**31 - 1},
+            {"top_p": 1e-38},
+            {"min_p": 1},
+            {"logit_bias": {str(i): 100 for i in range(512)}},
+            {"logit_bias": {str(i): -100 for i in range(512)}},
+            {"logit_bias": {"2147483647": 5}},
+            {"user": "x" * 10000},
+            {"frequency_penalty": -2, "presence_penalty": -2},
+            {"logprobs": 20, "n": 32},
+            {"prompt": [""] * 256, "max_tokens": 1},
+            {"prompt": " " * 20},
+            {"prompt": "\n" * 400},
+        ):
             a = self.d.post("/v1/completions", {**base, **fields})
             with self.subTest(fields=str(fields)[:80]):
                 self.assertIn(a.status, (200, 400))
         chat = {"model": CHAT, "max_tokens": 2}
-        for messages in ([{"role": "user", "content": ""}], [{"role": "user", "content": None}], [{"role": "assistant", "content": "x", "tool_calls": [{}]}],
-                         [{"role": "user", "content": "{{ 7 * 7 }}{% for %}"}], [{"role": "tool", "content": "x", "tool_calls": "no"}],
-                         [{"role": "user", "content": "x"}] * 200, [{"role": "assistant", "content": "x", "tool_calls": [{"function": {"arguments": "[[["}}]}]):
+        for messages in (
+            [{"role": "user", "content": ""}],
+            [{"role": "user", "content": None}],
+            [{"role": "assistant", "content": "x", "tool_calls": [{}]}],
+            [{"role": "user", "content": "{{ 7 * 7 }}{% for %}"}],
+            [{"role": "tool", "content": "x", "tool_calls": "no"}],
+            [{"role": "user", "content": "x"}] * 200,
+            [{"role": "assistant", "content": "x", "tool_calls": [{"function": {"arguments": "[[["}}]}],
+        ):
             self.assertIn(self.d.post("/v1/chat/completions", {**chat, "messages": messages}).status, (200, 400))
 
 
 class HttpTest(HostileCase):
     # What libmicrohttpd lets pass: it ends names and values at a NUL, and is lenient about line ends and folding.
-    LENIENT = {"RFC9112-5.1-OBS-FOLD", "RFC9112-5-EMPTY-HEADER-NAME", "MAL-NUL-IN-URL", "MAL-NUL-IN-HEADER-VALUE", "MAL-URL-OVERLONG-UTF8", "COMP-HOST-WITH-USERINFO",
-               "COMP-HOST-WITH-PATH", "COMP-HOST-EMPTY-VALUE", "SMUG-MULTIPLE-HOST-COMMA"}
+    LENIENT = {
+        "RFC9112-5.1-OBS-FOLD",
+        "RFC9112-5-EMPTY-HEADER-NAME",
+        "MAL-NUL-IN-URL",
+        "MAL-NUL-IN-HEADER-VALUE",
+        "MAL-URL-OVERLONG-UTF8",
+        "COMP-HOST-WITH-USERINFO",
+        "COMP-HOST-WITH-PATH",
+        "COMP-HOST-EMPTY-VALUE",
+        "SMUG-MULTIPLE-HOST-COMMA",
+    }
 
     def test_http11probe(self):
         if not have_data("http", "http11probe", "cases.json"):
@@ -130,6 +181,7 @@ class HttpTest(HostileCase):
                 return case["rawRequest"].encode()
             with open(path, "rb") as f:
                 return f.read()
+
         answers = in_parallel([lambda c=c: self.send(raw(c)) for c in cases])
         refused = lenient = 0
         for case, answer in zip(cases, answers):
@@ -143,7 +195,10 @@ class HttpTest(HostileCase):
                 else:
                     self.assertTrue(first == 0 or first >= 400, answer[:300])
                     refused += 1
-        figure(f"http11probe: {len(cases)} requests answered or closed in time, {refused} malformed ones refused, {lenient} let pass by the library")
+        figure(
+            f"http11probe: {len(cases)} requests answered or closed in time, {refused} malformed ones refused, "
+            f"{lenient} let pass by the library"
+        )
 
     def test_llhttp(self):
         if not have_data("http", "llhttp", "index.json"):
@@ -154,6 +209,7 @@ class HttpTest(HostileCase):
         def raw(case):
             with open(data("http", "llhttp", case["file"]), "rb") as f:
                 return f.read()
+
         answers = in_parallel([lambda c=c: self.send(raw(c)) for c in cases])
         for case, answer in zip(cases, answers):
             with self.subTest(case["file"], title=case["title"]):
@@ -167,23 +223,31 @@ class HttpTest(HostileCase):
         self.assertEqual(len(body), limit)
         self.assertStatus(self.d.post("/v1/completions", body), 404)
         self.assertStatus(self.d.post("/v1/completions", body + b" "), 413)
-        post, get = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n", b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
+        post, get = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n", b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
         chunk = b"%x\r\n" % 65536 + b"a" * 65536 + b"\r\n"
         chunked = post + b"Transfer-Encoding: chunked\r\n\r\n"
         too_large, too_long = ([413],), ([], [400], [413], [414], [431])
-        cases = [(post + b"Content-Length: %d\r\n\r\n" % n, too_large) for n in (4 * limit + 4, 10**12, 2**64 - 1, 2**64, 10**30)]
-        cases += [(post + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (limit + 1), too_large),
-                  (chunked + chunk * 17 + b"0\r\n\r\n", too_large), (chunked + chunk * 100, ([], [413])),
-                  (post + b"X: " + b"a" * 20000 + b"\r\n\r\n", too_long), (post + b"a" * 20000 + b": x\r\n\r\n", too_long),
-                  (post + b"\r\n".join(b"X%d: y" % i for i in range(3000)) + b"\r\n\r\n", too_long),
-                  (get % (b"a" * 40000), too_long), (get % (b"a" * 8000), ([404], [414]))]
+        cases = [
+            (post + b"Content-Length: %d\r\n\r\n" % n, too_large)
+            for n in (4 * limit + 4, 10**12, 2**64 - 1, 2**64, 10**30)
+        ]
+        cases += [
+            (post + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (limit + 1), too_large),
+            (chunked + chunk * 17 + b"0\r\n\r\n", too_large),
+            (chunked + chunk * 100, ([], [413])),
+            (post + b"X: " + b"a" * 20000 + b"\r\n\r\n", too_long),
+            (post + b"a" * 20000 + b": x\r\n\r\n", too_long),
+            (post + b"\r\n".join(b"X%d: y" % i for i in range(3000)) + b"\r\n\r\n", too_long),
+            (get % (b"a" * 40000), too_long),
+            (get % (b"a" * 8000), ([404], [414])),
+        ]
         for (raw, allowed), got in zip(cases, in_parallel([lambda r=r: self.send(r) for r, _ in cases])):
             with self.subTest(raw=raw[:100], end=raw[-20:]):
                 self.assertIn(statuses(got)[:1], allowed)
 
     def test_slow_requests(self):
         """A byte now and then does not keep a connection: limits.request_timeout is for the whole request."""
-        raw = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\n\r\n" + b" " * 60
+        raw = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60\r\n\r\n" + b" " * 60
 
         def slow(start):
             began = time.monotonic()
@@ -192,32 +256,35 @@ class HttpTest(HostileCase):
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     for i in range(start, len(raw)):
                         time.sleep(0.2)
-                        s.sendall(raw[i:i + 1])
+                        s.sendall(raw[i : i + 1])
                     raise AssertionError("all of it was taken")
             return time.monotonic() - began
+
         took = in_parallel([lambda i=i: slow(i) for i in (0, 1, 10, 40, 63, 64, 70)])
         figure(f"request_timeout 1 s: slow senders were cut off after {min(took):.1f} to {max(took):.1f} s")
         self.assertLess(max(took), 6 * SLOW)
         self.assertEqual(self.send(b""), b"", "idle_timeout")
 
     def test_pipelined(self):
-        one = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+        one = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
         body = json.dumps({"model": STORIES, "prompt": PROMPT, "max_tokens": 20, "temperature": 0}).encode()
-        post = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        post = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         got = self.send(one * 20 + post + one + post + one)
         self.assertEqual(statuses(got), [200] * 24)
         self.assertEqual(got.count(json.dumps(self.text).encode()), 2)
         with self.open() as s:  # a byte at a time
             for i in range(len(post)):
-                s.sendall(post[i:i + 1])
+                s.sendall(post[i : i + 1])
             got, _ = recv_all(s, PATIENCE)
         self.assertEqual(statuses(got), [200])
 
     def test_chunked(self):
         body = json.dumps({"model": STORIES, "prompt": PROMPT, "max_tokens": 20, "temperature": 0}).encode()
-        post = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        post = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         for size in (1, 7, len(body)):
-            chunks = b"".join(b"%x\r\n%s\r\n" % (len(body[i:i + size]), body[i:i + size]) for i in range(0, len(body), size))
+            chunks = b"".join(
+                b"%x\r\n%s\r\n" % (len(body[i : i + size]), body[i : i + size]) for i in range(0, len(body), size)
+            )
             for end in (b"0\r\n\r\n", b"0\r\nX-Trailer: y\r\n\r\n"):
                 got = self.send(post + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + end)
                 self.assertEqual(statuses(got), [200])
@@ -226,7 +293,11 @@ class HttpTest(HostileCase):
         self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", got), [b"100", b"200"])
 
     def test_half_closed(self):
-        for raw in (b"", b"GET /health HTTP/1.1\r\n", b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345"):
+        for raw in (
+            b"",
+            b"GET /health HTTP/1.1\r\n",
+            b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345",
+        ):
             with self.open() as s:
                 s.sendall(raw)
                 s.shutdown(socket.SHUT_WR)
@@ -234,17 +305,23 @@ class HttpTest(HostileCase):
 
     def test_random_bytes(self):
         rnd = random.Random(5)
-        seeds = [b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"]
+        seeds = [
+            b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
+        ]
 
         def mutated():
             raw = bytearray(rnd.choice(seeds) * rnd.randint(1, 3))
             for _ in range(rnd.randint(1, 12)):
                 i = rnd.randrange(len(raw))
-                raw[i:i + rnd.randint(0, 2)] = rnd.choice((rnd.randbytes(1), b"\r\n", b"\0", b":", b" ", b"\xff", b"99"))
+                raw[i : i + rnd.randint(0, 2)] = rnd.choice(
+                    (rnd.randbytes(1), b"\r\n", b"\0", b":", b" ", b"\xff", b"99")
+                )
             return bytes(raw)
+
         raws = [rnd.randbytes(rnd.randint(1, 3000)) for _ in range(100)] + [mutated() for _ in range(300)]
         for i in range(0, len(raws), 200):
-            for raw, got in zip(raws[i:], in_parallel([lambda r=r: self.send(r) for r in raws[i:i + 200]])):
+            for raw, got in zip(raws[i:], in_parallel([lambda r=r: self.send(r) for r in raws[i : i + 200]])):
                 self.assertTrue(all(s < 500 or s == 505 for s in statuses(got)), (raw, got[:300]))
         figure(f"{len(raws)} random requests answered or closed")
 
@@ -264,9 +341,11 @@ class ConnectionTest(Case):
         self.assertIn(b"Retry-After: 1", refusal)
         self.assertIn(b"connections_per_user", refusal)
         held.pop().close()
+
         def has_room():
             with contextlib.suppress(OSError):
                 return d.get("/health").status == 200
+
         wait_until(has_room, "room for another")
         self.assertStatus(d.get("/health", connection=held[0]), 200)
         for c in held:
@@ -303,10 +382,10 @@ class ConnectionTest(Case):
 
 
 class ModelTest(Case):
-    """Broken files in models_path: the request for one is told which and why; the engine and the other models serve on."""
+    """Broken files in models_path: a request for one is told which and why; engine and other models serve on."""
 
     def broken(self):
-        with open(data("models", BABY + ".gguf"), "rb") as f:
+        with open(model_file(BABY), "rb") as f:
             good = f.read()
         rnd = random.Random(3)
         header = bytearray(good)
@@ -315,11 +394,12 @@ class ModelTest(Case):
             copy = bytearray(good)
             struct.pack_into(fmt, copy, offset, *values)
             return bytes(copy)
+
         yield "empty", b""
         yield "short", good[:3]
         yield "header-only", good[:24]
         yield "cut-in-keys", good[:500]
-        yield "cut-in-half", good[:len(good) // 2]
+        yield "cut-in-half", good[: len(good) // 2]
         yield "cut-by-one", good[:-1]
         yield "other-magic", b"GGML" + good[4:]
         yield "text", b"This is no model.\n" * 100
@@ -366,7 +446,7 @@ class ModelTest(Case):
         d = self.start(models=(STORIES,))
         self.assertStatus(d.post("/v1/completions", {"model": "new", "prompt": "x"}), 404)
         path = os.path.join(d.models, "new.gguf")
-        os.symlink(data("models", BABY + ".gguf"), path)
+        os.symlink(model_file(BABY), path)
         self.assertTrue(d.complete(model="new", max_tokens=3))
         os.unlink(path)
         self.assertNotIn("new", [m["id"] for m in d.get("/v1/models").json()["data"]])

@@ -484,10 +484,12 @@ bool http_accept(Listener *l, int fd, void *arg) {
         return !h->full;
 }
 
-/* libmicrohttpd may miss an end that comes together with the last bytes of an unfinished request. */
-static bool has_ended(const Connection *c) {
+/* libmicrohttpd may miss an end that comes together with the last bytes of an unfinished request, or, on a new connection,
+ * of an unfinished first line. */
+static bool has_ended(const Connection *c, uint64_t now) {
         char byte;
-        return c->request && c->request->state == RECEIVING && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+        bool in_doubt = c->request ? c->request->state == RECEIVING : now - c->since < 3 * SWEEP_USEC;
+        return in_doubt && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 /* How long a connection may stay as it is: idle; receiving; with something to take that the client does not take. While
@@ -506,7 +508,7 @@ static void on_sweep(EventSource *s, uint32_t revents _unused_) {
         const ConfigLimits *limits = &h->config->limits;
         uint64_t now = now_usec();
         list_foreach(c, &h->connections, Connection, node) {
-                if (has_ended(c) || now - c->since > allowed(c, limits))
+                if (has_ended(c, now) || now - c->since > allowed(c, limits))
                         shutdown(c->fd, SHUT_RDWR);
         }
         users_sweep(h->users);
