@@ -14,7 +14,10 @@
 #include "util/log.h"
 #include "util/str.h"
 
-enum { WORKERS = 2 }; /* for a large body and whatever comes beside it */
+enum {
+        WORKERS = 2,            /* for a large body and whatever comes beside it */
+        UNABLE_USEC = 10000000, /* so long /ready says no after an engine was given up: then somebody must try */
+};
 
 /* ---- the daemon's view of itself ---- */
 
@@ -36,7 +39,7 @@ const char *daemon_unready(const Daemon *d) {
         if (d->draining)
                 return "draining";
         list_foreach(p, &d->pools, Pool, node)
-                if (p->unable && p->error)
+                if (p->unable && p->error && now_usec() - p->unable < UNABLE_USEC)
                         return p->error;
         return NULL;
 }

@@ -185,7 +185,7 @@ static void engine_ended(Pool *p) {
         }
         requeue_waiters(p, died);
         if (died && p->failures > START_FAILURES_MAX) {
-                p->unable = true;
+                p->unable = now_usec();
                 p->failures = 0;
                 fail_all(p, p->error ? p->error : "the engine cannot be started");
         }
@@ -284,12 +284,12 @@ static int on_hello(Pool *p, const IpcHello *h) {
                 set_text(&p->error, h->error.data, h->error.len);
                 log_error("pool '%s': %s", p->name, p->error);
                 p->state = POOL_STOPPING; /* it exits by itself, and another would say the same */
-                p->unable = true;
+                p->unable = now_usec();
                 fail_all(p, p->error);
                 return 0;
         }
         p->state = POOL_RUNNING;
-        p->unable = false;
+        p->unable = 0;
         p->failures = 0;
         p->memory = h->memory;
         set_text(&p->device, h->device.data, h->device.len);

@@ -30,7 +30,7 @@ struct Pool {
         uint32_t generation; /* of engines; 0: none yet */
         uint32_t restarts;   /* engines that died on us */
         uint32_t failures;   /* in a row, before HELLO */
-        bool unable;         /* the last attempt to have an engine was given up */
+        uint64_t unable;     /* now_usec() when the last attempt to have an engine was given up; 0: it was not */
         IpcConn conn;
         EventSource child, tick, restart;
         bool retired;           /* by a reload */
