@@ -213,6 +213,7 @@ static char *read_line(Chat *c, bool *ret_interrupted) {
         sigaddset(&block, SIGINT);
         sigprocmask(SIG_BLOCK, &block, &c->signals);
         interrupted = 0;
+        el_set(c->edit, EL_PREP_TERM, 1); /* before the prompt: a Ctrl-D typed on seeing it would else be the terminal's */
         const char *line = el_gets(c->edit, &n);
         sigprocmask(SIG_SETMASK, &c->signals, NULL);
         *ret_interrupted = interrupted;
