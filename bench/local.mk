@@ -1,4 +1,6 @@
 # Programs that measure. They are built, so that they keep up with the code, but never run by the tests.
-noinst_PROGRAMS += bench/cpu-ops
+noinst_PROGRAMS += bench/cpu-ops bench/decode
 bench_cpu_ops_SOURCES = bench/cpu-ops.c
 bench_cpu_ops_LDADD = libzl-device.la libzl-util.la
+bench_decode_SOURCES = bench/decode.c
+bench_decode_LDADD = libzl-model.la libzl-device.la libzl-util.la

@@ -1,4 +1,4 @@
-/* What a stream promises: order, marks, copies at record time, threads that meet after every operation, independence
+/* What a stream promises: order, marks, copies at record time, parts done once each and all before the next operation, independence
  * of other streams, an end that waits, and failures that stay. Operations of the tests' own hold it up where wanted. */
 #include "cpu.h"
 #include "device/cpu/cpu.h"
@@ -15,14 +15,18 @@ static bool readable(int fd, int timeout_ms) {
 }
 
 /* An operation that does not end before its semaphore is posted. */
-static void hold_run(const void *args, const CpuThread *t) {
+static void hold_run(const void *args, const CpuPart *part) {
         sem_t *sem = *(sem_t *const *)args;
-        if (t->index == 0)
+        if (part->index == part->n - 1)
                 sem_wait(sem);
 }
 
+static uint64_t much_work(const void *args) {
+        return UINT64_MAX;
+}
+
 static void hold(Rig *r, sem_t *sem) {
-        stream_record(r->stream, hold_run, &sem, sizeof(sem));
+        stream_record(r->stream, hold_run, much_work, &sem, sizeof(sem));
 }
 
 static void marks(Rig *r) {
@@ -104,50 +108,72 @@ static void test_copies(void **state) {
         on_every_rig(copies);
 }
 
-/* Every thread notes the number of the operation it is in; none may be in one that another has not reached. */
+/* Operations of different work, so in different numbers of parts: each part must be done once, and none before all of
+ * the operation before. */
+enum { PARTS_MAX = 16, STEPS = 3000 };
+
 typedef struct Step {
-        int *at;
+        struct Tally *tally;
+        uint64_t work;
         int number;
-        atomic_int *wrong;
 } Step;
 
-static void step_run(const void *args, const CpuThread *t) {
+typedef struct Tally {
+        atomic_int done[STEPS + 1][PARTS_MAX]; /* how often */
+        atomic_uint parts[STEPS + 1];          /* of each operation */
+        atomic_int wrong;
+} Tally;
+
+static uint64_t step_work(const void *args) {
+        return ((const Step *)args)->work;
+}
+
+static void step_run(const void *args, const CpuPart *part) {
         const Step *s = args;
-        for (unsigned i = 0; i < t->n_threads; i++)
-                if (s->at[(s->number + 1) % 2 * 16 + i] != s->number - 1)
-                        atomic_fetch_add(s->wrong, 1);
-        s->at[s->number % 2 * 16 + t->index] = s->number;
+        Tally *t = s->tally;
+        bool right = part->index < part->n && part->n <= PARTS_MAX;
+        for (unsigned i = 0; i < t->parts[s->number - 1]; i++)
+                right = right && t->done[s->number - 1][i] == 1;
+        t->wrong += !right;
+        t->parts[s->number] = part->n;
+        t->done[s->number][part->index % PARTS_MAX]++;
 }
 
 static void together(Rig *r) {
-        int at[32] = {0};
-        atomic_int wrong = 0;
-        for (int i = 1; i <= 3000; i++) {
-                stream_record(r->stream, step_run, &(Step){at, i, &wrong}, sizeof(Step));
+        Tally *t = calloc(1, sizeof(*t));
+        unsigned most = 0;
+        for (int i = 1; i <= STEPS; i++) {
+                uint64_t work = i % 7 == 0 ? UINT64_MAX : random_bits() % (1 << 20);
+                stream_record(r->stream, step_run, step_work, &(Step){t, work, i}, sizeof(Step));
                 if (i % 100 == 0)
                         rig_run(r);
         }
-        assert_int_equal(wrong, 0);
-        for (unsigned i = 0; i < r->threads; i++)
-                assert_int_equal(at[i], 3000);
+        assert_int_equal(t->wrong, 0);
+        for (int i = 1; i <= STEPS; i++) {
+                for (unsigned k = 0; k < PARTS_MAX; k++)
+                        assert_int_equal(t->done[i][k], k < t->parts[i]);
+                most = MAX(most, t->parts[i]);
+        }
+        assert_true(r->threads == 1 ? most == 1 : most > r->threads);
+        free(t);
 }
 
 static void test_together(void **state) {
         on_every_rig(together);
 }
 
-static void scratch_run(const void *args, const CpuThread *t) {
+static void scratch_run(const void *args, const CpuPart *part) {
         size_t n = *(const size_t *)args;
-        memset(t->scratch, (int)t->index + 1, n);
+        memset(part->scratch, (int)part->index + 1, n);
         for (size_t i = 0; i < n; i++)
-                if (t->scratch[i] != (char)(t->index + 1))
+                if (part->scratch[i] != (char)(part->index + 1))
                         abort();
 }
 
 static void scratch(Rig *r) {
         for (size_t n = 1; n < 100000; n = n * 3 + 1) {
-                *(size_t *)stream_op(r->stream, scratch_run, sizeof(n), n) = n;
-                *(size_t *)stream_op(r->stream, scratch_run, sizeof(n), n / 2) = n / 2;
+                *(size_t *)stream_op(r->stream, scratch_run, much_work, sizeof(n), n) = n;
+                *(size_t *)stream_op(r->stream, scratch_run, much_work, sizeof(n), n / 2) = n / 2;
                 rig_run(r);
         }
 }

@@ -1,6 +1,6 @@
 /* Attention over the paged KV cache.
  *
- * A row and a KV head make one piece of work, which no other row or thread has a part in. Its positions are taken in
+ * A row and a KV head make one piece of work, which no other row or KV head has a part in. Its positions are taken in
  * chunks of CHUNK, cut at multiples of CHUNK of the position itself, with the running maximum and sum of the online
  * softmax (Milakov and Gimelshein 2018):
  *
@@ -32,25 +32,30 @@ static size_t kv_offset(const KvLayer *kv, int32_t slot, uint32_t position) {
         return ((size_t)page * kv->page_size + position % kv->page_size) * kv_width(kv);
 }
 
-static void store_row(const KvLayer *kv, void *cache, size_t at, const float *x, const CpuThread *t) {
+static void store_row(const KvLayer *kv, void *cache, size_t at, const float *x, const CpuPart *part) {
         if (kv->type == DTYPE_F16)
-                t->kernels->to_f16(x, (uint16_t *)cache + at, kv_width(kv));
+                part->kernels->to_f16(x, (uint16_t *)cache + at, kv_width(kv));
         else
                 memcpy((float *)cache + at, x, kv_width(kv) * sizeof(float));
 }
 
-static void kv_store_run(const void *args, const CpuThread *t) {
+static void kv_store_run(const void *args, const CpuPart *part) {
         const KvStore *a = args;
-        CpuShare mine = cpu_share(t, a->rows.n, 1);
+        CpuShare mine = cpu_share(part, a->rows.n, 1);
         for (size_t i = mine.begin; i < mine.end; i++) {
                 size_t at = kv_offset(&a->kv, a->rows.slot[i], (uint32_t)a->rows.position[i]);
-                store_row(&a->kv, a->kv.k, at, a->k + i * kv_width(&a->kv), t);
-                store_row(&a->kv, a->kv.v, at, a->v + i * kv_width(&a->kv), t);
+                store_row(&a->kv, a->kv.k, at, a->k + i * kv_width(&a->kv), part);
+                store_row(&a->kv, a->kv.v, at, a->v + i * kv_width(&a->kv), part);
         }
 }
 
+static uint64_t kv_store_work(const void *args) {
+        const KvStore *a = args;
+        return a->rows.n * kv_width(&a->kv) * 4;
+}
+
 void cpu_kv_store(Stream *s, const KvLayer *kv, const Rows *rows, const float *k, const float *v) {
-        stream_record(s, kv_store_run, &(KvStore){*kv, *rows, k, v}, sizeof(KvStore));
+        stream_record(s, kv_store_run, kv_store_work, &(KvStore){*kv, *rows, k, v}, sizeof(KvStore));
 }
 
 typedef struct Attention {
@@ -158,10 +163,15 @@ static void group_run(Group *g, uint32_t begin, uint32_t end) {
                 g->kernels->scale(g->out + h * dim, dim, 1 / g->sum[h]);
 }
 
-static void kv_head_run(const Attention *a, uint32_t row, uint32_t kv_head, const CpuThread *t) {
+/* The first position that a row sees whose own is end - 1. */
+static uint32_t first_seen(const Attention *a, uint32_t end) {
+        return a->window > 0 && end > a->window ? end - a->window : 0;
+}
+
+static void kv_head_run(const Attention *a, uint32_t row, uint32_t kv_head, const CpuPart *part) {
         uint32_t end = (uint32_t)a->rows.position[row] + 1, per_kv = a->n_heads / a->kv.n_kv_heads;
-        uint32_t begin = a->window > 0 && end > a->window ? end - a->window : 0;
-        Group g = {.a = a, .kernels = t->kernels, .slot = a->rows.slot[row], .kv_head = kv_head};
+        uint32_t begin = first_seen(a, end);
+        Group g = {.a = a, .kernels = part->kernels, .slot = a->rows.slot[row], .kv_head = kv_head};
         for (uint32_t h = 0; h < per_kv; h += GROUP) {
                 size_t at = ((size_t)row * a->n_heads + (size_t)kv_head * per_kv + h) * a->kv.head_dim;
                 g.n = MIN(per_kv - h, (uint32_t)GROUP);
@@ -171,17 +181,28 @@ static void kv_head_run(const Attention *a, uint32_t row, uint32_t kv_head, cons
         }
 }
 
-/* Later rows of a prompt see more: dealing the pieces out in turn gives every thread some of each. */
-static void attention_run(const void *args, const CpuThread *t) {
+/* Later rows of a prompt see more: dealing the pieces out in turn gives every part some of each. */
+static void attention_run(const void *args, const CpuPart *part) {
         const Attention *a = args;
         size_t n = (size_t)a->rows.n * a->kv.n_kv_heads;
-        for (size_t i = t->index; i < n; i += t->n_threads)
-                kv_head_run(a, (uint32_t)(i / a->kv.n_kv_heads), (uint32_t)(i % a->kv.n_kv_heads), t);
+        for (size_t i = part->index; i < n; i += part->n)
+                kv_head_run(a, (uint32_t)(i / a->kv.n_kv_heads), (uint32_t)(i % a->kv.n_kv_heads), part);
+}
+
+/* Two products and an exponential for each position that a head sees. */
+static uint64_t attention_work(const void *args) {
+        const Attention *a = args;
+        uint64_t seen = 0;
+        for (uint32_t i = 0; i < a->rows.n; i++) {
+                uint32_t end = (uint32_t)a->rows.position[i] + 1;
+                seen += end - first_seen(a, end);
+        }
+        return a->rows.n * a->kv.n_kv_heads > 1 ? seen * a->n_heads * (2 * a->kv.head_dim + 16) : 0;
 }
 
 void cpu_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
                    uint32_t window, float scale) {
-        stream_record(s, attention_run,
+        stream_record(s, attention_run, attention_work,
                       &(Attention){.out = out,
                                    .q = q,
                                    .kv = *kv,

@@ -1,8 +1,10 @@
 /* What the files of the CPU device share: how an operation is recorded and run, and the operations themselves.
  *
- * An operation is a function and a copy of its arguments. Every thread of the stream's group calls the function with
- * the same arguments and its own CpuThread; the function does that thread's share of the output, chosen by its
- * index alone, and touches nothing else. When all have returned, the next operation runs. */
+ * An operation is a function and a copy of its arguments. It is done in parts: the function is called once for every
+ * part, with the same arguments and a CpuPart, by whichever thread of the stream's group is free. It makes a share
+ * of the output, chosen by the part's index alone, and touches nothing else. How many parts there are depends on the
+ * work and on the threads, so it must not change a bit of the result. When all parts are done, the next operation
+ * runs. */
 #pragma once
 
 #include "device/cpu/kernels.h"
@@ -12,20 +14,29 @@
  * the second-level cache. */
 enum { PANEL_ROWS = 32, PANEL_COLS = CPU_DOT_BLOCK };
 
-typedef struct CpuThread {
-        unsigned index, n_threads;
+typedef struct CpuPart {
+        unsigned index, n; /* this part, of how many */
         const CpuKernels *kernels;
-        float *panel;  /* [PANEL_ROWS, PANEL_COLS], this thread's own */
-        char *scratch; /* what stream_op() was asked for, this thread's own */
-} CpuThread;
+        float *panel;  /* [PANEL_ROWS, PANEL_COLS], the thread's own */
+        char *scratch; /* what stream_op() was asked for, the thread's own; holds nothing from part to part */
+} CpuPart;
 
-typedef void CpuRun(const void *args, const CpuThread *t);
+typedef void CpuRun(const void *args, const CpuPart *part);
+
+/* What an operation has to do that more than one thread can do, in multiply-adds of a matrix product or what takes as
+ * long. Asked when its turn has come: positions are known then. */
+typedef uint64_t CpuWork(const void *args);
 
 /* Appends an operation with room for `size` bytes of arguments, to be filled by the caller. `scratch` bytes per thread
  * are at hand when it runs. NULL without memory: then the stream has failed. */
-void *stream_op(Stream *s, CpuRun *run, size_t size, size_t scratch);
+void *stream_op(Stream *s, CpuRun *run, CpuWork *work, size_t size, size_t scratch);
 /* Appends an operation with a copy of its arguments. */
-void stream_record(Stream *s, CpuRun *run, const void *args, size_t size);
+void stream_record(Stream *s, CpuRun *run, CpuWork *work, const void *args, size_t size);
+
+/* What an operation has left in the batch for later ones of its kind: its arguments, which live until the batch has
+ * been executed. Forgotten at the mark and at an upload, which may change what it was made of. NULL: nothing. */
+const void *stream_kept(const Stream *s);
+void stream_keep(Stream *s, const void *args);
 
 int cpu_stream_new(unsigned threads, const CpuKernels *kernels, Stream **ret, Error *e);
 void cpu_stream_free(Stream *s);
@@ -51,14 +62,14 @@ void cpu_gather(Stream *s, float *out, const float *x, const int32_t *index, uin
 void cpu_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
                 const Rows *rows, const SampleParams *params);
 
-/* This thread's part [begin, end) of n items, in whole multiples of `align` but for the last. */
+/* This part's share [begin, end) of n items, in whole multiples of `align` but for the last. */
 typedef struct CpuShare {
         size_t begin, end;
 } CpuShare;
 
-static inline CpuShare cpu_share(const CpuThread *t, size_t n, size_t align) {
-        size_t units = n / align + (n % align != 0), each = units / t->n_threads, more = units % t->n_threads;
-        size_t begin = t->index * each + MIN(t->index, more), end = begin + each + (t->index < more);
+static inline CpuShare cpu_share(const CpuPart *part, size_t n, size_t align) {
+        size_t units = n / align + (n % align != 0), each = units / part->n, more = units % part->n;
+        size_t begin = part->index * each + MIN(part->index, more), end = begin + each + (part->index < more);
         return (CpuShare){MIN(begin * align, n), MIN(end * align, n)};
 }
 

@@ -1,4 +1,4 @@
-/* Matrix products of weights in any format with float32 activations. Each thread makes its own output features: it
+/* Matrix products of weights in any format with float32 activations. Each part makes its own output features: it
  * reads its own rows of the weights, once.
  *
  * One row (decoding): weights go from memory through registers, de-quantised on the way.
@@ -24,9 +24,9 @@ static void start_values(const Matmul *a, CpuShare mine) {
                 }
 }
 
-static void by_registers(const Matmul *a, CpuShare mine, const CpuThread *t) {
+static void by_registers(const Matmul *a, CpuShare mine, const CpuPart *part) {
         size_t stride = dtype_row_size(a->w.type, a->w.cols);
-        t->kernels->dots(&(CpuDots){
+        part->kernels->dots(&(CpuDots){
                 .type = a->w.type,
                 .w = (const char *)a->w.data + mine.begin * stride,
                 .w_stride = stride,
@@ -41,15 +41,15 @@ static void by_registers(const Matmul *a, CpuShare mine, const CpuThread *t) {
 }
 
 /* The panel of n weight rows from `row` on, columns from `col` on. */
-static void by_panel(const Matmul *a, size_t row, size_t n, size_t col, const CpuThread *t) {
+static void by_panel(const Matmul *a, size_t row, size_t n, size_t col, const CpuPart *part) {
         size_t stride = dtype_row_size(a->w.type, a->w.cols);
         size_t cols = MIN(a->w.cols - col, (size_t)PANEL_COLS);
         const char *w = (const char *)a->w.data + row * stride + dtype_row_size(a->w.type, col);
         for (size_t r = 0; r < n; r++)
-                t->kernels->dequantise(a->w.type, w + r * stride, t->panel + r * PANEL_COLS, cols);
-        t->kernels->dots(&(CpuDots){
+                part->kernels->dequantise(a->w.type, w + r * stride, part->panel + r * PANEL_COLS, cols);
+        part->kernels->dots(&(CpuDots){
                 .type = DTYPE_F32,
-                .w = t->panel,
+                .w = part->panel,
                 .w_stride = PANEL_COLS * sizeof(float),
                 .n_w = (uint32_t)n,
                 .x = a->x + col,
@@ -61,22 +61,27 @@ static void by_panel(const Matmul *a, size_t row, size_t n, size_t col, const Cp
         });
 }
 
-static void matmul_run(const void *args, const CpuThread *t) {
+static void matmul_run(const void *args, const CpuPart *part) {
         const Matmul *a = args;
-        CpuShare mine = cpu_share(t, a->w.rows, 4);
+        CpuShare mine = cpu_share(part, a->w.rows, 4);
         start_values(a, mine);
         if (a->n_rows == 1) {
-                by_registers(a, mine, t);
+                by_registers(a, mine, part);
                 return;
         }
         for (size_t row = mine.begin; row < mine.end; row += PANEL_ROWS)
                 for (size_t col = 0; col < a->w.cols; col += PANEL_COLS)
-                        by_panel(a, row, MIN(mine.end - row, (size_t)PANEL_ROWS), col, t);
+                        by_panel(a, row, MIN(mine.end - row, (size_t)PANEL_ROWS), col, part);
+}
+
+static uint64_t matmul_work(const void *args) {
+        const Matmul *a = args;
+        return (uint64_t)a->w.rows * a->w.cols * a->n_rows;
 }
 
 void cpu_matmul(Stream *s, float *out, const Matrix *w, const float *x, uint32_t n_rows, const float *bias,
                 bool accumulate) {
-        stream_record(s, matmul_run,
+        stream_record(s, matmul_run, matmul_work,
                       &(Matmul){.out = out, .w = *w, .x = x, .bias = bias, .n_rows = n_rows, .accumulate = accumulate},
                       sizeof(Matmul));
 }

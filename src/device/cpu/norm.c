@@ -8,14 +8,20 @@ typedef struct Rmsnorm {
         float eps;
 } Rmsnorm;
 
-static void rmsnorm_run(const void *args, const CpuThread *t) {
+static void rmsnorm_run(const void *args, const CpuPart *part) {
         const Rmsnorm *a = args;
-        CpuShare mine = cpu_share(t, a->n_rows, 1);
+        CpuShare mine = cpu_share(part, a->n_rows, 1);
         for (size_t i = mine.begin; i < mine.end; i++)
-                t->kernels->rmsnorm(a->out + i * a->n_cols, a->x + i * a->n_cols, a->weight, a->n_cols, a->eps);
+                part->kernels->rmsnorm(a->out + i * a->n_cols, a->x + i * a->n_cols, a->weight, a->n_cols, a->eps);
+}
+
+static uint64_t rmsnorm_work(const void *args) {
+        const Rmsnorm *a = args;
+        return (uint64_t)a->n_rows * a->n_cols * 4;
 }
 
 void cpu_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
                  float eps) {
-        stream_record(s, rmsnorm_run, &(Rmsnorm){out, x, weight, n_rows, n_cols, eps}, sizeof(Rmsnorm));
+        stream_record(s, rmsnorm_run, rmsnorm_work, &(Rmsnorm){out, x, weight, n_rows, n_cols, eps},
+                      sizeof(Rmsnorm));
 }

@@ -302,20 +302,20 @@ static size_t scratch_size(uint32_t n_vocab) {
         return (size_t)n_vocab * (sizeof(Candidate) + sizeof(uint32_t) + sizeof(float));
 }
 
-static void sample_row(const Sample *a, uint32_t i, const CpuThread *t) {
+static void sample_row(const Sample *a, uint32_t i, const CpuPart *part) {
         uint32_t row = (uint32_t)a->index[i];
         float *logits = a->logits + (size_t)i * a->n_vocab;
         int32_t *token = cpu_token(&a->rows, row);
         Draw d = {
                 .params = &a->params[i],
-                .kernels = t->kernels,
+                .kernels = part->kernels,
                 .n_vocab = a->n_vocab,
                 .position = a->rows.position[row],
                 .tokens = token - a->rows.position[row],
                 .logits = logits,
-                .candidates = (Candidate *)t->scratch,
-                .counts = (uint32_t *)(t->scratch + a->n_vocab * sizeof(Candidate)),
-                .work = (float *)(t->scratch + a->n_vocab * (sizeof(Candidate) + sizeof(uint32_t))),
+                .candidates = (Candidate *)part->scratch,
+                .counts = (uint32_t *)(part->scratch + a->n_vocab * sizeof(Candidate)),
+                .work = (float *)(part->scratch + a->n_vocab * (sizeof(Candidate) + sizeof(uint32_t))),
         };
         for (uint32_t j = 0; j < a->n_vocab; j++)
                 logits[j] = tame(logits[j]);
@@ -329,15 +329,22 @@ static void sample_row(const Sample *a, uint32_t i, const CpuThread *t) {
                 token[1] = out->id;
 }
 
-static void sample_run(const void *args, const CpuThread *t) {
+static void sample_run(const void *args, const CpuPart *part) {
         const Sample *a = args;
-        for (uint32_t i = t->index; i < a->n; i += t->n_threads)
-                sample_row(a, i, t);
+        for (uint32_t i = part->index; i < a->n; i += part->n)
+                sample_row(a, i, part);
+}
+
+/* A row is done by one thread. */
+static uint64_t sample_work(const void *args) {
+        const Sample *a = args;
+        return a->n > 1 ? (uint64_t)a->n * a->n_vocab * 32 : 0;
 }
 
 void cpu_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
                 const Rows *rows, const SampleParams *params) {
-        Sample *a = stream_op(s, sample_run, sizeof(Sample) + n * sizeof(SampleParams), scratch_size(n_vocab));
+        Sample *a = stream_op(s, sample_run, sample_work, sizeof(Sample) + n * sizeof(SampleParams),
+                              scratch_size(n_vocab));
         if (!a)
                 return;
         *a = (Sample){.out = out, .logits = logits, .n = n, .n_vocab = n_vocab, .index = index, .rows = *rows};

@@ -4,21 +4,28 @@
  * mark() closes the batch, gives it the next ticket and queues it for the leader; the mutex around the queue is held
  * for a few pointer moves only, so the caller never waits on compute.
  *
- * Executing. The group is one leader and threads-1 helpers. The leader takes batches off the queue; all walk through
- * its operations together, each doing its share of each, with a barrier after every one:
+ * Executing. The group is one leader and threads-1 helpers. The leader takes batches off the queue and goes through
+ * their operations. One with less work than SHARE_WORK twice it does alone: nobody else hears of it. Others it shares:
  *
- *      leader:   pop · barrier · op · barrier · op · barrier · finish · pop …
- *      helper:         barrier · op · barrier · op · barrier ·          barrier (sleeps here without work)
+ *      leader:   publish · claim a part, do it · claim … · none left · wait until all claimed parts are complete
+ *      helper:             claim a part, do it, complete it · claim … · none left · spin · sleep
  *
- * `current` is written by the leader before the first barrier and read by helpers after it; the leader writes it
- * again only after the last barrier of a batch that has at least one operation, so it needs no lock. An empty batch is
- * finished by the leader alone. A helper reads op->next before the barrier that lets the leader recycle the batch.
+ * There are more parts than threads, so who is late does fewer. The leader waits for parts, never for threads: a helper
+ * that sleeps, or that the kernel has put aside for another program, costs nothing unless it holds a part.
  *
- * The barrier counts arrivals; the last to arrive starts the next phase. The others spin on `phase` for some
- * microseconds, because most operations are short, and then sleep in the kernel on it: an idle stream uses no CPU.
- * Memory ordering: `arrived` is incremented with acquire-release and `phase` stored after it and loaded with acquire,
- * so everything written before a barrier is seen after it by all. `phase` and `sleepers` are sequentially
- * consistent: either the last to arrive sees the sleeper and wakes it, or the sleeper sees the new phase.
+ * `claims` is the state of the shared operation: the index of the next part in the upper half, their number in the
+ * lower. Parts are claimed by compare-and-swap. All are claimed when the halves are equal, and only then, with all
+ * complete, does the leader write `op`, `batch` and `completed` and publish again. So a helper reads them between
+ * claiming and completing a part, and it does not matter if `claims` was of an earlier operation when it looked: the
+ * swap succeeds only if the present one has that very part to give away. ENDED sends the helpers home.
+ *
+ * Memory ordering: `claims` is stored with release and swapped with acquire, so that a claimant sees the arguments and
+ * all earlier results; `completed` is incremented with release and read with acquire, so that the leader sees what the
+ * helpers made, and through its next publication they see each other's.
+ *
+ * Helpers without parts spin for some microseconds, because the next shared operation of a step is near, then sleep
+ * in the kernel on `claims`: an idle stream uses no CPU. `claims` and `sleepers` are sequentially consistent there:
+ * either the leader sees the sleeper and wakes it, or the sleeper sees the new claims.
  *
  * Finishing. The leader stores the batch's ticket in `done` and then writes the eventfd. poll() clears the eventfd
  * and then loads `done`, so a mark that it misses makes the eventfd readable again.
@@ -29,6 +36,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -41,9 +49,13 @@
 
 enum {
         CHUNK_SIZE = 64 * 1024,
-        SPINS = 1000, /* some ten microseconds */
+        SPINS = 1000,           /* some ten microseconds */
+        SHARE_WORK = 64 * 1024, /* the least work of a part: some microseconds, much more than claiming it costs */
+        PARTS_EACH = 4,         /* the most parts for each thread */
         ALIGN = 64,
 };
+
+static const unsigned ENDED = UINT_MAX;
 
 typedef struct Chunk {
         struct Chunk *next;
@@ -54,6 +66,7 @@ typedef struct Chunk {
 typedef struct Op {
         struct Op *next;
         CpuRun *run;
+        CpuWork *work;
         _Alignas(16) char args[];
 } Op;
 
@@ -67,12 +80,6 @@ typedef struct Batch {
         uint64_t ticket;
 } Batch;
 
-typedef struct Barrier {
-        _Alignas(ALIGN) atomic_uint arrived;
-        _Alignas(ALIGN) atomic_uint phase;
-        atomic_uint sleepers;
-} Barrier;
-
 typedef struct Member {
         Stream *stream;
         pthread_t thread;
@@ -82,6 +89,7 @@ typedef struct Member {
 struct Stream {
         /* The caller's. */
         Batch *open;
+        const void *kept; /* see stream_kept() */
         uint64_t last_ticket;
         int error;
 
@@ -95,12 +103,15 @@ struct Stream {
         bool stopping;
 
         /* The group's. */
-        Barrier barrier;
-        const Batch *current; /* NULL: the end */
         const CpuKernels *kernels;
         float *panels; /* one for each thread */
         unsigned n_threads;
-        Member members[];
+        const Batch *batch; /* of `op` */
+        const Op *op;       /* the shared one */
+        _Alignas(ALIGN) atomic_uint claims;
+        atomic_uint sleepers;
+        _Alignas(ALIGN) atomic_uint completed; /* parts, by helpers */
+        _Alignas(ALIGN) Member members[];
 };
 
 /* ---- the group ---- */
@@ -113,63 +124,102 @@ static void spin_pause(void) {
 #endif
 }
 
-static void phase_wait(Barrier *b, unsigned phase) {
-        for (int i = 0; i < SPINS; i++) {
-                if (atomic_load_explicit(&b->phase, memory_order_acquire) != phase)
-                        return;
+static bool any_left(unsigned claims) {
+        return claims >> 16 < (claims & 0xffff);
+}
+
+/* False when there is nothing to claim. */
+static bool claim(Stream *s, CpuPart *part) {
+        unsigned claims = atomic_load_explicit(&s->claims, memory_order_relaxed);
+        do {
+                if (!any_left(claims))
+                        return false;
+        } while (!atomic_compare_exchange_weak_explicit(&s->claims, &claims, claims + (1 << 16), memory_order_acquire,
+                                                        memory_order_relaxed));
+        part->index = claims >> 16;
+        part->n = claims & 0xffff;
+        return true;
+}
+
+static CpuPart member_part(const Member *m) {
+        const Stream *s = m->stream;
+        return (CpuPart){.n = 1,
+                         .kernels = s->kernels,
+                         .panel = s->panels + (size_t)m->index * PANEL_ROWS * PANEL_COLS};
+}
+
+static char *member_scratch(const Member *m, const Batch *b) {
+        return b->scratch ? b->scratch + m->index * b->scratch_size : NULL;
+}
+
+/* Until there is something to claim; false at the end. */
+static bool parts_wait(Stream *s) {
+        unsigned claims = atomic_load_explicit(&s->claims, memory_order_relaxed);
+        for (int i = 0; i < SPINS && claims != ENDED && !any_left(claims); i++) {
                 spin_pause();
+                claims = atomic_load_explicit(&s->claims, memory_order_relaxed);
         }
-        atomic_fetch_add(&b->sleepers, 1);
-        while (atomic_load(&b->phase) == phase)
-                syscall(SYS_futex, &b->phase, FUTEX_WAIT_PRIVATE, phase, NULL, NULL, 0);
-        atomic_fetch_sub(&b->sleepers, 1);
-}
-
-static void barrier_wait(Barrier *b, unsigned n_threads) {
-        if (n_threads == 1)
-                return;
-        unsigned phase = atomic_load_explicit(&b->phase, memory_order_relaxed);
-        if (atomic_fetch_add_explicit(&b->arrived, 1, memory_order_acq_rel) < n_threads - 1) {
-                phase_wait(b, phase);
-                return;
+        if (claims != ENDED && !any_left(claims)) {
+                atomic_fetch_add(&s->sleepers, 1);
+                while ((claims = atomic_load(&s->claims)) != ENDED && !any_left(claims))
+                        syscall(SYS_futex, &s->claims, FUTEX_WAIT_PRIVATE, claims, NULL, NULL, 0);
+                atomic_fetch_sub(&s->sleepers, 1);
         }
-        atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
-        atomic_store(&b->phase, phase + 1);
-        if (atomic_load(&b->sleepers) > 0)
-                syscall(SYS_futex, &b->phase, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-}
-
-static void batch_run(const Batch *b, const Member *m) {
-        Stream *s = m->stream;
-        CpuThread self = {
-                .index = m->index,
-                .n_threads = s->n_threads,
-                .kernels = s->kernels,
-                .panel = s->panels + (size_t)m->index * PANEL_ROWS * PANEL_COLS,
-                .scratch = b->scratch ? b->scratch + m->index * b->scratch_size : NULL,
-        };
-        for (const Op *op = b->first, *next; op; op = next) {
-                next = op->next;
-                op->run(op->args, &self);
-                barrier_wait(&s->barrier, s->n_threads);
-        }
-}
-
-/* stream_start() holds the lock until it is settled how many threads there are. */
-static void wait_for_start(Stream *s) {
-        pthread_mutex_lock(&s->lock);
-        pthread_mutex_unlock(&s->lock);
+        return claims != ENDED;
 }
 
 static void *helper_main(void *arg) {
         Member *m = arg;
         Stream *s = m->stream;
-        wait_for_start(s);
-        for (;;) {
-                barrier_wait(&s->barrier, s->n_threads);
-                if (!s->current)
-                        return NULL;
-                batch_run(s->current, m);
+        CpuPart part = member_part(m);
+        while (parts_wait(s))
+                while (claim(s, &part)) {
+                        part.scratch = member_scratch(m, s->batch);
+                        s->op->run(s->op->args, &part);
+                        atomic_fetch_add_explicit(&s->completed, 1, memory_order_release);
+                }
+        return NULL;
+}
+
+static void publish(Stream *s, unsigned claims, unsigned helpers) {
+        atomic_store(&s->claims, claims);
+        if (atomic_load(&s->sleepers) > 0)
+                syscall(SYS_futex, &s->claims, FUTEX_WAKE_PRIVATE, helpers, NULL, NULL, 0);
+}
+
+static void completed_wait(Stream *s, unsigned n) {
+        for (int i = 0; atomic_load_explicit(&s->completed, memory_order_acquire) < n; i++)
+                if (i < SPINS)
+                        spin_pause();
+                else
+                        sched_yield();
+}
+
+static void op_share(Stream *s, const Op *op, unsigned n, CpuPart *part) {
+        unsigned by_others = n;
+        s->op = op;
+        atomic_store_explicit(&s->completed, 0, memory_order_relaxed);
+        publish(s, n, n - 1);
+        for (; claim(s, part); by_others--)
+                op->run(op->args, part);
+        completed_wait(s, by_others);
+}
+
+static unsigned op_parts(const Op *op, unsigned n_threads) {
+        return n_threads == 1 ? 1 : (unsigned)CLAMP(op->work(op->args) / SHARE_WORK, 1u, n_threads * PARTS_EACH);
+}
+
+static void batch_run(Stream *s, const Batch *b) {
+        CpuPart alone = member_part(&s->members[0]);
+        alone.scratch = member_scratch(&s->members[0], b);
+        CpuPart shared = alone;
+        s->batch = b;
+        for (const Op *op = b->first; op; op = op->next) {
+                unsigned n = op_parts(op, s->n_threads);
+                if (n == 1)
+                        op->run(op->args, &alone);
+                else
+                        op_share(s, op, n, &shared);
         }
 }
 
@@ -228,20 +278,13 @@ static void batch_finish(Stream *s, Batch *b) {
 }
 
 static void *leader_main(void *arg) {
-        Member *m = arg;
-        Stream *s = m->stream;
-        wait_for_start(s);
-        for (;;) {
-                Batch *b = queue_pop(s);
-                if (!b || b->first) {
-                        s->current = b;
-                        barrier_wait(&s->barrier, s->n_threads);
-                }
-                if (!b)
-                        return NULL;
-                batch_run(b, m);
+        Stream *s = ((Member *)arg)->stream;
+        for (Batch *b; (b = queue_pop(s));) {
+                batch_run(s, b);
                 batch_finish(s, b);
         }
+        publish(s, ENDED, INT_MAX);
+        return NULL;
 }
 
 /* ---- making and ending ---- */
@@ -256,7 +299,8 @@ static int thread_start(Member *m) {
         return 0;
 }
 
-/* Starts the group; on failure n_threads is the number that did start, so that stream_stop() ends those. Signals are
+/* Starts the group, holding the lock until it is settled how many there are: the leader takes it before it works. On
+ * failure n_threads is the number that did start, so that stream_stop() ends those. Signals are
  * for the loop's thread: ours block them all. */
 static int stream_start(Stream *s, unsigned threads) {
         sigset_t all, before;
@@ -398,7 +442,7 @@ static bool batch_need_scratch(Batch *b, size_t size, unsigned n_threads) {
         return true;
 }
 
-void *stream_op(Stream *s, CpuRun *run, size_t size, size_t scratch) {
+void *stream_op(Stream *s, CpuRun *run, CpuWork *work, size_t size, size_t scratch) {
         size_t total;
         Batch *b = s->error < 0 ? NULL : stream_batch(s);
         if (!b)
@@ -408,15 +452,24 @@ void *stream_op(Stream *s, CpuRun *run, size_t size, size_t scratch) {
                 return stream_fail(s);
         op->next = NULL;
         op->run = run;
+        op->work = work;
         *b->tail = op;
         b->tail = &op->next;
         return op->args;
 }
 
-void stream_record(Stream *s, CpuRun *run, const void *args, size_t size) {
-        void *p = stream_op(s, run, size, 0);
+void stream_record(Stream *s, CpuRun *run, CpuWork *work, const void *args, size_t size) {
+        void *p = stream_op(s, run, work, size, 0);
         if (p)
                 memcpy(p, args, size);
+}
+
+const void *stream_kept(const Stream *s) {
+        return s->kept;
+}
+
+void stream_keep(Stream *s, const void *p) {
+        s->kept = p;
 }
 
 /* ---- copies ---- */
@@ -428,21 +481,26 @@ typedef struct Copy {
         char bytes[];
 } Copy;
 
-static void copy_run(const void *args, const CpuThread *t) {
+static void copy_run(const void *args, const CpuPart *part) {
         const Copy *c = args;
-        CpuShare mine = cpu_share(t, c->n, 64 * 1024);
+        CpuShare mine = cpu_share(part, c->n, 64 * 1024);
         if (mine.begin < mine.end)
                 memcpy((char *)c->to + mine.begin, (const char *)(c->from ? c->from : c->bytes) + mine.begin,
                        mine.end - mine.begin);
 }
 
+static uint64_t copy_work(const void *args) {
+        return ((const Copy *)args)->n;
+}
+
 void cpu_upload(Stream *s, void *dev, const void *host, size_t n) {
         size_t total;
+        s->kept = NULL;
         if (!checked_add(n, sizeof(Copy), &total)) {
                 stream_fail(s);
                 return;
         }
-        Copy *c = stream_op(s, copy_run, total, 0);
+        Copy *c = stream_op(s, copy_run, copy_work, total, 0);
         if (!c)
                 return;
         *c = (Copy){.to = dev, .n = n};
@@ -451,7 +509,7 @@ void cpu_upload(Stream *s, void *dev, const void *host, size_t n) {
 }
 
 void cpu_download(Stream *s, void *host, const void *dev, size_t n) {
-        stream_record(s, copy_run, &(Copy){.to = host, .from = dev, .n = n}, sizeof(Copy));
+        stream_record(s, copy_run, copy_work, &(Copy){.to = host, .from = dev, .n = n}, sizeof(Copy));
 }
 
 /* ---- marks ---- */
@@ -465,6 +523,7 @@ int cpu_mark(Stream *s, uint64_t *ret_ticket) {
         if (!b)
                 return s->error;
         s->open = NULL;
+        s->kept = NULL;
         *ret_ticket = b->ticket = ++s->last_ticket;
         pthread_mutex_lock(&s->lock);
         *s->queue_tail = b;
