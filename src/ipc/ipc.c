@@ -85,7 +85,7 @@ static const Layout empty_layout = {sizeof(IpcEmpty), {{F_END, 0}}};
 
 static const Layout *const layouts[] = {
         [IPC_SETUP] = &setup_layout, [IPC_MODEL] = &model_layout, [IPC_LOAD] = &name_layout, [IPC_UNLOAD] = &name_layout, [IPC_JOB] = &job_layout,
-        [IPC_CANCEL] = &id_layout, [IPC_SHOW] = &show_layout, [IPC_QUIT] = &empty_layout, [IPC_HELLO] = &hello_layout,
+        [IPC_CANCEL] = &id_layout, [IPC_SHOW] = &show_layout, [IPC_QUIT] = &empty_layout, [IPC_PAUSE] = &id_layout, [IPC_RESUME] = &id_layout, [IPC_HELLO] = &hello_layout,
         [IPC_MODEL_STATE] = &model_state_layout, [IPC_START] = &start_layout, [IPC_PIECE] = &piece_layout, [IPC_FAIL] = &fail_layout,
         [IPC_SHOWN] = &shown_layout, [IPC_STATS] = &stats_layout, [IPC_MODEL_STATS] = &model_stats_layout,
 };

@@ -16,9 +16,12 @@
  *   JOB     post, or re-post, a job           PIECE     tokens and text of a job; the last one says why it ended
  *   CANCEL  a job                             FAIL      a job ended with an error
  *   SHOW    a model's metadata                SHOWN     the answer to SHOW
- *   QUIT    finish running jobs? no: exit     STATS     every second, and when the engine falls idle
+ *   PAUSE, RESUME  a job whose client does    STATS     every second, and when the engine falls idle
+ *           not take what it was sent
+ *   QUIT    exit now; no jobs are left
  *
  * A job's life: JOB -> (START PIECE* PIECE(finish) | FAIL). After CANCEL the engine sends nothing more of the job.
+ * A paused job keeps its slot and pages and gets no rows; pieces of steps in flight may still come.
  * A daemon whose engine died posts each job again to the next one with `produced` holding the tokens it got so far
  * and `text_sent` the bytes of text; the engine replays them without sending them again. */
 #pragma once
@@ -33,7 +36,7 @@
 enum { IPC_VERSION = 1, IPC_FRAME_MAX = 256 * 1024 * 1024 };
 
 typedef enum IpcType {
-        IPC_SETUP = 1, IPC_MODEL, IPC_LOAD, IPC_UNLOAD, IPC_JOB, IPC_CANCEL, IPC_SHOW, IPC_QUIT,
+        IPC_SETUP = 1, IPC_MODEL, IPC_LOAD, IPC_UNLOAD, IPC_JOB, IPC_CANCEL, IPC_SHOW, IPC_QUIT, IPC_PAUSE, IPC_RESUME,
         IPC_HELLO = 32, IPC_MODEL_STATE, IPC_START, IPC_PIECE, IPC_FAIL, IPC_SHOWN, IPC_STATS, IPC_MODEL_STATS,
 } IpcType;
 
@@ -68,9 +71,14 @@ typedef struct IpcSetup {
         uint32_t log_level;
 } IpcSetup;
 
+/* Models that need no file: `delay` holds a slot for the time its prompt says ("100ms") and answers one token; `null`
+ * produces its max_tokens at full speed without computing. For measuring everything but the model. */
+#define IPC_PATH_DELAY "builtin:delay"
+#define IPC_PATH_NULL "builtin:null"
+
 typedef struct IpcModel {
         IpcStr name; /* key of the model in all further messages */
-        IpcStr path; /* absolute */
+        IpcStr path; /* absolute, or one of the load-test models: IPC_PATH_DELAY, IPC_PATH_NULL */
         uint32_t slots, context /* 0: trained */, batch_tokens;
 } IpcModel;
 
@@ -113,7 +121,7 @@ typedef struct IpcJob {
         uint64_t text_sent;
 } IpcJob;
 
-typedef struct IpcId { /* CANCEL */
+typedef struct IpcId { /* CANCEL, PAUSE, RESUME */
         uint64_t id;
 } IpcId;
 
