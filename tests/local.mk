@@ -15,6 +15,7 @@ include tests/client.mk
 include tests/integration.mk
 endif
 # Where tests find real data; those that need it skip, visibly, when it is absent.
+EXTRA_DIST += tests/unit.h
 AM_TESTS_ENVIRONMENT = \
 	ZEROLLAMA_TEST_DATA='$(abs_top_srcdir)/../shared/data'; export ZEROLLAMA_TEST_DATA; \
 	top_srcdir='$(abs_top_srcdir)'; export top_srcdir; \
