@@ -215,7 +215,8 @@ class CliTest(unittest.TestCase):
 
     def test_version(self):
         self.assertRegex(self.run_cli("version").stdout, r"^zerollama \d+\.\d+\.\d+\nzerollamad 9\.8\.7\n$")
-        self.assertEqual(json.loads(self.run_cli("--version", "--json").stdout)["daemon"], "9.8.7")
+        self.assertEqual(json.loads(self.run_cli("version", "--json").stdout)["daemon"], "9.8.7")
+        self.assertRegex(self.run_cli("--version").stdout, r"^zerollama \d+\.\d+\.\d+\n$")  # asks nobody
 
     def test_help(self):
         for command in self.commands():

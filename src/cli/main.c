@@ -32,7 +32,7 @@ const Option common_options[] = {
 };
 
 static const Option leading_options[] = {
-        {OPTION_FLAG, 'v', "version", NULL, &want_version, .help = "the same as the command version"},
+        {OPTION_FLAG, 'v', "version", NULL, &want_version, .help = "print the version of this command"},
         {OPTION_END},
 };
 
@@ -102,8 +102,10 @@ static int dispatch(char **argv) {
         int n = options_parse((const Option *const[]){common_options, leading_options, NULL}, argv, true);
         if (n < 0)
                 return EXIT_USAGE;
-        if (want_version)
-                return run_command(&cmd_version, argv);
+        if (want_version) {
+                printf("zerollama %s\n", zl_library_version());
+                return EXIT_OK;
+        }
         if (n == 0) {
                 print_overview(want_help ? stdout : stderr);
                 return want_help ? EXIT_OK : EXIT_USAGE;
