@@ -5,7 +5,7 @@
  * for a few pointer moves only, so the caller never waits on compute.
  *
  * Executing. The group is one leader and threads-1 helpers. The leader takes batches off the queue and goes through
- * their operations. One with less work than SHARE_WORK twice it does alone: nobody else hears of it. Others it shares:
+ * their operations. One without work for two parts it does alone: nobody else hears of it. Others it shares:
  *
  *      leader:   publish · claim a part, do it · claim … · none left · wait until all claimed parts are complete
  *      helper:             claim a part, do it, complete it · claim … · none left · spin · sleep
@@ -49,9 +49,9 @@
 
 enum {
         CHUNK_SIZE = 64 * 1024,
-        SPINS = 1000,           /* some ten microseconds */
-        SHARE_WORK = 64 * 1024, /* the least work of a part: some microseconds, much more than claiming it costs */
-        PARTS_EACH = 4,         /* the most parts for each thread */
+        SPINS = 1000,          /* some ten microseconds */
+        PART_WORK = 64 * 1024, /* some microseconds: much more than claiming a part costs */
+        PARTS_EACH = 4,        /* the most parts for each thread */
         ALIGN = 64,
 };
 
@@ -106,6 +106,7 @@ struct Stream {
         const CpuKernels *kernels;
         float *panels; /* one for each thread */
         unsigned n_threads;
+        uint64_t part_work; /* the least work of a part */
         const Batch *batch; /* of `op` */
         const Op *op;       /* the shared one */
         _Alignas(ALIGN) atomic_uint claims;
@@ -205,8 +206,10 @@ static void op_share(Stream *s, const Op *op, unsigned n, CpuPart *part) {
         completed_wait(s, by_others);
 }
 
-static unsigned op_parts(const Op *op, unsigned n_threads) {
-        return n_threads == 1 ? 1 : (unsigned)CLAMP(op->work(op->args) / SHARE_WORK, 1u, n_threads * PARTS_EACH);
+static unsigned op_parts(const Stream *s, const Op *op) {
+        if (s->n_threads == 1)
+                return 1;
+        return (unsigned)CLAMP(op->work(op->args) / s->part_work, 1u, s->n_threads * PARTS_EACH);
 }
 
 static void batch_run(Stream *s, const Batch *b) {
@@ -215,7 +218,7 @@ static void batch_run(Stream *s, const Batch *b) {
         CpuPart shared = alone;
         s->batch = b;
         for (const Op *op = b->first; op; op = op->next) {
-                unsigned n = op_parts(op, s->n_threads);
+                unsigned n = op_parts(s, op);
                 if (n == 1)
                         op->run(op->args, &alone);
                 else
@@ -356,6 +359,7 @@ int cpu_stream_new(unsigned threads, const CpuKernels *kernels, Stream **ret, Er
                 return error_set(e, -ENOMEM, "out of memory for a stream of %u threads", threads);
         memset(s, 0, sizeof(Stream) + threads * sizeof(Member));
         s->kernels = kernels;
+        s->part_work = PART_WORK;
         s->queue_tail = &s->queue;
         pthread_mutex_init(&s->lock, NULL);
         pthread_cond_init(&s->queued, NULL);
@@ -373,6 +377,10 @@ int cpu_stream_new(unsigned threads, const CpuKernels *kernels, Stream **ret, Er
                                  strerror(-r));
         *ret = TAKE(s);
         return 0;
+}
+
+void cpu_stream_set_part_work(Stream *s, uint64_t work) {
+        s->part_work = work;
 }
 
 /* ---- recording ---- */
