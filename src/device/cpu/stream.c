@@ -10,22 +10,23 @@
  *      leader:   publish · claim a part, do it · claim … · none left · wait until all claimed parts are complete
  *      helper:             claim a part, do it, complete it · claim … · none left · spin · sleep
  *
- * There are more parts than threads, so who is late does fewer. The leader waits for parts, never for threads: a helper
- * that sleeps, or that the kernel has put aside for another program, costs nothing unless it holds a part.
+ * There are more parts than threads, so who is late does fewer. The leader waits for parts, never for threads: a
+ * helper that sleeps, or that the kernel has put aside for another program, costs nothing unless it holds a part.
  *
  * `claims` is the state of the shared operation: the index of the next part in the upper half, their number in the
- * lower. Parts are claimed by compare-and-swap. All are claimed when the halves are equal, and only then, with all
- * complete, does the leader write `op`, `batch` and `completed` and publish again. So a helper reads them between
- * claiming and completing a part, and it does not matter if `claims` was of an earlier operation when it looked: the
- * swap succeeds only if the present one has that very part to give away. ENDED sends the helpers home.
+ * lower; all are claimed when the halves are equal. Parts are claimed by compare-and-swap. Only when all are claimed
+ * and complete does the leader write `op`, `batch` and `completed` and publish again; helpers read them only between
+ * claiming and completing a part. A helper that looked at `claims` during an earlier operation does no harm: its swap
+ * succeeds only if the present one has that very part to give away. ENDED, with equal halves, sends helpers home.
  *
- * Memory ordering: `claims` is stored with release and swapped with acquire, so that a claimant sees the arguments and
- * all earlier results; `completed` is incremented with release and read with acquire, so that the leader sees what the
- * helpers made, and through its next publication they see each other's.
+ * Memory ordering: `claims` is stored with release and swapped with acquire, so that a claimant sees the arguments
+ * and all earlier results; `completed` is incremented with release and read with acquire, so that the leader sees
+ * what the helpers made, and through its next publication they see each other's.
  *
  * Helpers without parts spin for some microseconds, because the next shared operation of a step is near, then sleep
- * in the kernel on `claims`: an idle stream uses no CPU. `claims` and `sleepers` are sequentially consistent there:
- * either the leader sees the sleeper and wakes it, or the sleeper sees the new claims.
+ * in the kernel on `claims`: an idle stream uses no CPU. Around the sleep `claims` and `sleepers` are sequentially
+ * consistent: either the leader sees the sleeper and wakes it, or the sleeper sees the new claims. Whoever spins also
+ * yields now and then: it may be on the very processor that the thread it waits for is in want of.
  *
  * Finishing. The leader stores the batch's ticket in `done` and then writes the eventfd. poll() clears the eventfd
  * and then loads `done`, so a mark that it misses makes the eventfd readable again.
@@ -49,7 +50,8 @@
 
 enum {
         CHUNK_SIZE = 64 * 1024,
-        SPINS = 1000,          /* some ten microseconds */
+        SPINS = 1000,          /* some ten microseconds, before sleeping */
+        YIELD_EVERY = 20,      /* so many spins, a microsecond or less */
         PART_WORK = 64 * 1024, /* some microseconds: much more than claiming a part costs */
         PARTS_EACH = 4,        /* the most parts for each thread */
         ALIGN = 64,
@@ -117,7 +119,12 @@ struct Stream {
 
 /* ---- the group ---- */
 
-static void spin_pause(void) {
+/* Waits for a moment, the i-th in a row. */
+static void spin(unsigned i) {
+        if (i % YIELD_EVERY == YIELD_EVERY - 1) {
+                sched_yield();
+                return;
+        }
 #ifdef __x86_64__
         __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -156,8 +163,8 @@ static char *member_scratch(const Member *m, const Batch *b) {
 /* Until there is something to claim; false at the end. */
 static bool parts_wait(Stream *s) {
         unsigned claims = atomic_load_explicit(&s->claims, memory_order_relaxed);
-        for (int i = 0; i < SPINS && claims != ENDED && !any_left(claims); i++) {
-                spin_pause();
+        for (unsigned i = 0; i < SPINS && claims != ENDED && !any_left(claims); i++) {
+                spin(i);
                 claims = atomic_load_explicit(&s->claims, memory_order_relaxed);
         }
         if (claims != ENDED && !any_left(claims)) {
@@ -189,11 +196,8 @@ static void publish(Stream *s, unsigned claims, unsigned helpers) {
 }
 
 static void completed_wait(Stream *s, unsigned n) {
-        for (int i = 0; atomic_load_explicit(&s->completed, memory_order_acquire) < n; i++)
-                if (i < SPINS)
-                        spin_pause();
-                else
-                        sched_yield();
+        for (unsigned i = 0; atomic_load_explicit(&s->completed, memory_order_acquire) < n; i++)
+                spin(i);
 }
 
 static void op_share(Stream *s, const Op *op, unsigned n, CpuPart *part) {
