@@ -4,7 +4,8 @@
  *
  * "prefill" is PROMPT positions of one sequence in one step. "decode" is what the engine does: every step samples one
  * token of each sequence, greedily, and the next step is enqueued before its predecessor's result is read. Each figure
- * is the best of RUNS, so that what else the machine does counts less; the mean shows how much that is. */
+ * is the best of at least RUNS, for a second or longer, so that what else the machine does counts less; the mean
+ * shows how much that is. */
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 
 #include "model/model.h"
 
-enum { PROMPT = 128, STEPS = 128, CONTEXT = PROMPT + STEPS, PAGE = 16, RUNS = 5, BATCH_MAX = 64 };
+enum { PROMPT = 128, STEPS = 128, CONTEXT = PROMPT + STEPS, PAGE = 16, RUNS = 3, BATCH_MAX = 64 };
 
 typedef struct Bench {
         Device *device;
@@ -46,7 +47,7 @@ static void *buffer(Device *d, size_t size) {
 
 /* Enqueues a step: n positions of every one of n_slots sequences from `first` on, the last of which is sampled. */
 static uint64_t step(Bench *b, uint32_t n_slots, uint32_t first, uint32_t n) {
-        static const SampleParams greedy[BATCH_MAX];
+        SampleParams greedy[BATCH_MAX];
         static int32_t arrays[3 * (BATCH_MAX + PROMPT)];
         const DeviceOps *ops = b->device->ops;
         uint32_t n_rows = n_slots * n;
@@ -56,8 +57,10 @@ static uint64_t step(Bench *b, uint32_t n_slots, uint32_t first, uint32_t n) {
                 arrays[i] = (int32_t)(i / n);
                 arrays[n_rows + i] = (int32_t)(first + i % n);
         }
-        for (uint32_t i = 0; i < n_slots; i++)
+        for (uint32_t i = 0; i < n_slots; i++) {
+                greedy[i] = (SampleParams){.n_top = -1};
                 arrays[2 * n_rows + i] = (int32_t)(i * n + n - 1);
+        }
         Rows rows = {n_rows, b->arrays, b->arrays + n_rows, b->tokens, CONTEXT};
         const int32_t *index = b->arrays + 2 * n_rows;
         ops->upload(b->stream, b->arrays, arrays, (2 * n_rows + n_slots) * sizeof(*arrays));
@@ -87,13 +90,14 @@ static double decode(Bench *b) {
 }
 
 static void measure(Bench *b, const char *what, double (*run)(Bench *b)) {
-        double best = 0, sum = 0;
-        for (int i = 0; i < RUNS; i++) {
+        double best = 0, sum = 0, start = seconds();
+        int n = 0;
+        for (; n < RUNS || seconds() - start < 1; n++) {
                 double rate = run(b);
                 best = MAX(best, rate);
                 sum += rate;
         }
-        printf("  %s %8.0f tok/s (mean %8.0f)", what, best, sum / RUNS);
+        printf("  %s %8.1f tok/s (mean %8.1f)", what, best, sum / n);
 }
 
 static void make_sequences(Bench *b) {

@@ -1,5 +1,5 @@
 /* Matrix products of every format against sums in double precision, and the promise that a row's result does not
- * depend on the other rows or the threads. */
+ * depend on the other rows, the threads or the parts. */
 #include "cpu.h"
 
 static const Dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0};
@@ -72,7 +72,7 @@ static void multiply(Rig *r, const Matrix *m, const float *x, uint32_t n, float 
         rig_run(r);
 }
 
-/* All rows at once, by one thread, is what every other way has to equal. */
+/* All rows at once, by one thread, is what every other way has to equal; n rows are done in n parts, up to the most. */
 static void invariant(Rig *r) {
         float *x = random_floats(N * COLS), *all = poisoned_floats(N * ROWS), *some = poisoned_floats(N * ROWS);
         Rig one;
@@ -80,6 +80,7 @@ static void invariant(Rig *r) {
         for (size_t t = 0; t < N_TYPES; t++) {
                 Matrix m = {random_rows(types[t], ROWS, COLS), types[t], ROWS, COLS};
                 multiply(&one, &m, x, N, all);
+                cpu_stream_set_part_work(r->stream, ROWS * COLS);
                 for (uint32_t n = 1; n <= N; n++) {
                         multiply(r, &m, x + (N - n) * COLS, n, some);
                         assert_memory_equal(some, all + (N - n) * ROWS, n * ROWS * sizeof(float));

@@ -113,6 +113,38 @@ static void test_rope(void **state) {
         on_every_rig(rope);
 }
 
+/* Operations in one batch on the same rows, whose positions are replaced between them. */
+static void rope_again(Rig *r) {
+        enum { N = 2, DIM = 8, STEPS = 4 };
+        static const Rope kinds[2] = {{ROPE_NORMAL, DIM, 10000, 1, NULL}, {ROPE_NEOX, DIM, 500000, 0.5f, NULL}};
+        int32_t slot[N] = {0}, position[N];
+        float in[STEPS][2][N * DIM], out[STEPS][2][N * DIM];
+        Rows rows = {N, slot, position, NULL, 0};
+        for (int i = 0; i < STEPS; i++) {
+                int32_t next[N] = {5 * i, 100 - i};
+                r->ops->upload(r->stream, position, next, sizeof(next));
+                for (int k = 0; k < 2; k++) {
+                        for (int j = 0; j < N * DIM; j++)
+                                out[i][k][j] = in[i][k][j] = random_float();
+                        r->ops->rope(r->stream, out[i][k], &rows, 1, DIM, &kinds[i % 3 == 0 ? k : 0]);
+                }
+        }
+        rig_run(r);
+        for (int i = 0; i < STEPS; i++) {
+                int32_t alone[N] = {5 * i, 100 - i};
+                for (int k = 0; k < 2; k++) {
+                        r->ops->rope(r->stream, in[i][k], &(Rows){N, slot, alone, NULL, 0}, 1, DIM,
+                                     &kinds[i % 3 == 0 ? k : 0]);
+                        rig_run(r);
+                        assert_memory_equal(in[i][k], out[i][k], sizeof(in[i][k]));
+                }
+        }
+}
+
+static void test_rope_again(void **state) {
+        on_every_rig(rope_again);
+}
+
 static void check_swiglu(Rig *r, size_t n, float reach) {
         float *gate = random_floats(n), *up = random_floats(n), *out = poisoned_floats(n);
         for (size_t i = 0; i < n; i++)
@@ -164,6 +196,7 @@ int main(void) {
                 cmocka_unit_test(test_embed),   cmocka_unit_test(test_embed_bad_token),
                 cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rope),
                 cmocka_unit_test(test_swiglu),  cmocka_unit_test(test_gather),
+                cmocka_unit_test(test_rope_again),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

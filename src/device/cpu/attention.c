@@ -92,7 +92,7 @@ static const void *kv_at(const Group *g, const void *cache, uint32_t position) {
 
 static void chunk_scores(Group *g, uint32_t begin, uint32_t end) {
         const KvLayer *kv = &g->a->kv;
-        memset(g->scores, 0, sizeof(g->scores));
+        memset(g->scores, 0, g->n * sizeof(g->scores[0]));
         for (uint32_t p = begin, n; p < end; p += n) {
                 n = page_run(kv, p, end);
                 g->kernels->dots(&(CpuDots){
@@ -171,7 +171,11 @@ static uint32_t first_seen(const Attention *a, uint32_t end) {
 static void kv_head_run(const Attention *a, uint32_t row, uint32_t kv_head, const CpuPart *part) {
         uint32_t end = (uint32_t)a->rows.position[row] + 1, per_kv = a->n_heads / a->kv.n_kv_heads;
         uint32_t begin = first_seen(a, end);
-        Group g = {.a = a, .kernels = part->kernels, .slot = a->rows.slot[row], .kv_head = kv_head};
+        Group g; /* the scores are not worth clearing */
+        g.a = a;
+        g.kernels = part->kernels;
+        g.slot = a->rows.slot[row];
+        g.kv_head = kv_head;
         for (uint32_t h = 0; h < per_kv; h += GROUP) {
                 size_t at = ((size_t)row * a->n_heads + (size_t)kv_head * per_kv + h) * a->kv.head_dim;
                 g.n = MIN(per_kv - h, (uint32_t)GROUP);

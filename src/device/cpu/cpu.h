@@ -40,6 +40,8 @@ void stream_keep(Stream *s, const void *args);
 
 int cpu_stream_new(unsigned threads, const CpuKernels *kernels, Stream **ret, Error *e);
 void cpu_stream_free(Stream *s);
+/* The least work that makes a part of its own, 1 or more: tests have small operations done in many parts. */
+void cpu_stream_set_part_work(Stream *s, uint64_t work);
 int cpu_eventfd(Stream *s);
 int cpu_mark(Stream *s, uint64_t *ret_ticket);
 int cpu_poll(Stream *s, uint64_t *ret_ticket);

@@ -5,6 +5,8 @@
  * More rows (prompts, batches): a panel of PANEL_ROWS x PANEL_COLS weights is de-quantised into the cache and used
  * for all rows, panel after panel along the rows of the weights. A panel is as wide as the blocks in which dot
  * products are summed, so both ways give the same bits. */
+#include <string.h>
+
 #include "device/cpu/cpu.h"
 
 typedef struct Matmul {
@@ -17,11 +19,14 @@ typedef struct Matmul {
 } Matmul;
 
 static void start_values(const Matmul *a, CpuShare mine) {
-        for (uint32_t i = 0; i < a->n_rows; i++)
-                for (size_t r = mine.begin; r < mine.end; r++) {
-                        float *out = &a->out[(size_t)i * a->w.rows + r];
-                        *out = (a->accumulate ? *out : 0) + (a->bias ? a->bias[r] : 0);
-                }
+        size_t n = mine.end - mine.begin;
+        for (uint32_t i = 0; i < a->n_rows; i++) {
+                float *out = a->out + (size_t)i * a->w.rows + mine.begin;
+                if (!a->accumulate)
+                        memset(out, 0, n * sizeof(*out));
+                for (size_t r = 0; a->bias && r < n; r++)
+                        out[r] += a->bias[mine.begin + r];
+        }
 }
 
 static void by_registers(const Matmul *a, CpuShare mine, const CpuPart *part) {

@@ -5,27 +5,28 @@
  * for a few pointer moves only, so the caller never waits on compute.
  *
  * Executing. The group is one leader and threads-1 helpers. The leader takes batches off the queue and goes through
- * their operations. One with less work than SHARE_WORK twice it does alone: nobody else hears of it. Others it shares:
+ * their operations. One without work for two parts it does alone: nobody else hears of it. Others it shares:
  *
  *      leader:   publish · claim a part, do it · claim … · none left · wait until all claimed parts are complete
  *      helper:             claim a part, do it, complete it · claim … · none left · spin · sleep
  *
- * There are more parts than threads, so who is late does fewer. The leader waits for parts, never for threads: a helper
- * that sleeps, or that the kernel has put aside for another program, costs nothing unless it holds a part.
+ * There are more parts than threads, so who is late does fewer. The leader waits for parts, never for threads: a
+ * helper that sleeps, or that the kernel has put aside for another program, costs nothing unless it holds a part.
  *
  * `claims` is the state of the shared operation: the index of the next part in the upper half, their number in the
- * lower. Parts are claimed by compare-and-swap. All are claimed when the halves are equal, and only then, with all
- * complete, does the leader write `op`, `batch` and `completed` and publish again. So a helper reads them between
- * claiming and completing a part, and it does not matter if `claims` was of an earlier operation when it looked: the
- * swap succeeds only if the present one has that very part to give away. ENDED sends the helpers home.
+ * lower; all are claimed when the halves are equal. Parts are claimed by compare-and-swap. Only when all are claimed
+ * and complete does the leader write `op`, `batch` and `completed` and publish again; helpers read them only between
+ * claiming and completing a part. A helper that looked at `claims` during an earlier operation does no harm: its swap
+ * succeeds only if the present one has that very part to give away. ENDED, with equal halves, sends helpers home.
  *
- * Memory ordering: `claims` is stored with release and swapped with acquire, so that a claimant sees the arguments and
- * all earlier results; `completed` is incremented with release and read with acquire, so that the leader sees what the
- * helpers made, and through its next publication they see each other's.
+ * Memory ordering: `claims` is stored with release and swapped with acquire, so that a claimant sees the arguments
+ * and all earlier results; `completed` is incremented with release and read with acquire, so that the leader sees
+ * what the helpers made, and through its next publication they see each other's.
  *
  * Helpers without parts spin for some microseconds, because the next shared operation of a step is near, then sleep
- * in the kernel on `claims`: an idle stream uses no CPU. `claims` and `sleepers` are sequentially consistent there:
- * either the leader sees the sleeper and wakes it, or the sleeper sees the new claims.
+ * in the kernel on `claims`: an idle stream uses no CPU. Around the sleep `claims` and `sleepers` are sequentially
+ * consistent: either the leader sees the sleeper and wakes it, or the sleeper sees the new claims. Whoever spins also
+ * yields now and then: it may be on the very processor that the thread it waits for is in want of.
  *
  * Finishing. The leader stores the batch's ticket in `done` and then writes the eventfd. poll() clears the eventfd
  * and then loads `done`, so a mark that it misses makes the eventfd readable again.
@@ -49,9 +50,10 @@
 
 enum {
         CHUNK_SIZE = 64 * 1024,
-        SPINS = 1000,           /* some ten microseconds */
-        SHARE_WORK = 64 * 1024, /* the least work of a part: some microseconds, much more than claiming it costs */
-        PARTS_EACH = 4,         /* the most parts for each thread */
+        SPINS = 1000,          /* some ten microseconds, before sleeping */
+        YIELD_EVERY = 20,      /* so many spins, a microsecond or less */
+        PART_WORK = 64 * 1024, /* some microseconds: much more than claiming a part costs */
+        PARTS_EACH = 4,        /* the most parts for each thread */
         ALIGN = 64,
 };
 
@@ -106,6 +108,7 @@ struct Stream {
         const CpuKernels *kernels;
         float *panels; /* one for each thread */
         unsigned n_threads;
+        uint64_t part_work; /* the least work of a part */
         const Batch *batch; /* of `op` */
         const Op *op;       /* the shared one */
         _Alignas(ALIGN) atomic_uint claims;
@@ -116,7 +119,12 @@ struct Stream {
 
 /* ---- the group ---- */
 
-static void spin_pause(void) {
+/* Waits for a moment, the i-th in a row. */
+static void spin(unsigned i) {
+        if (i % YIELD_EVERY == YIELD_EVERY - 1) {
+                sched_yield();
+                return;
+        }
 #ifdef __x86_64__
         __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -155,8 +163,8 @@ static char *member_scratch(const Member *m, const Batch *b) {
 /* Until there is something to claim; false at the end. */
 static bool parts_wait(Stream *s) {
         unsigned claims = atomic_load_explicit(&s->claims, memory_order_relaxed);
-        for (int i = 0; i < SPINS && claims != ENDED && !any_left(claims); i++) {
-                spin_pause();
+        for (unsigned i = 0; i < SPINS && claims != ENDED && !any_left(claims); i++) {
+                spin(i);
                 claims = atomic_load_explicit(&s->claims, memory_order_relaxed);
         }
         if (claims != ENDED && !any_left(claims)) {
@@ -188,11 +196,8 @@ static void publish(Stream *s, unsigned claims, unsigned helpers) {
 }
 
 static void completed_wait(Stream *s, unsigned n) {
-        for (int i = 0; atomic_load_explicit(&s->completed, memory_order_acquire) < n; i++)
-                if (i < SPINS)
-                        spin_pause();
-                else
-                        sched_yield();
+        for (unsigned i = 0; atomic_load_explicit(&s->completed, memory_order_acquire) < n; i++)
+                spin(i);
 }
 
 static void op_share(Stream *s, const Op *op, unsigned n, CpuPart *part) {
@@ -205,8 +210,10 @@ static void op_share(Stream *s, const Op *op, unsigned n, CpuPart *part) {
         completed_wait(s, by_others);
 }
 
-static unsigned op_parts(const Op *op, unsigned n_threads) {
-        return n_threads == 1 ? 1 : (unsigned)CLAMP(op->work(op->args) / SHARE_WORK, 1u, n_threads * PARTS_EACH);
+static unsigned op_parts(const Stream *s, const Op *op) {
+        if (s->n_threads == 1)
+                return 1;
+        return (unsigned)CLAMP(op->work(op->args) / s->part_work, 1u, s->n_threads * PARTS_EACH);
 }
 
 static void batch_run(Stream *s, const Batch *b) {
@@ -215,7 +222,7 @@ static void batch_run(Stream *s, const Batch *b) {
         CpuPart shared = alone;
         s->batch = b;
         for (const Op *op = b->first; op; op = op->next) {
-                unsigned n = op_parts(op, s->n_threads);
+                unsigned n = op_parts(s, op);
                 if (n == 1)
                         op->run(op->args, &alone);
                 else
@@ -356,6 +363,7 @@ int cpu_stream_new(unsigned threads, const CpuKernels *kernels, Stream **ret, Er
                 return error_set(e, -ENOMEM, "out of memory for a stream of %u threads", threads);
         memset(s, 0, sizeof(Stream) + threads * sizeof(Member));
         s->kernels = kernels;
+        s->part_work = PART_WORK;
         s->queue_tail = &s->queue;
         pthread_mutex_init(&s->lock, NULL);
         pthread_cond_init(&s->queued, NULL);
@@ -373,6 +381,10 @@ int cpu_stream_new(unsigned threads, const CpuKernels *kernels, Stream **ret, Er
                                  strerror(-r));
         *ret = TAKE(s);
         return 0;
+}
+
+void cpu_stream_set_part_work(Stream *s, uint64_t work) {
+        s->part_work = work;
 }
 
 /* ---- recording ---- */
