@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Every option of zerollamad is in zerollamad(8), and every route of the API in zerollama-api(7), and nothing else is."""
+"""Every option of zerollamad and of zerollama-engine is in its page in section 8, every route of the API is in
+zerollama-api(7), and nothing else is."""
 import os
 import re
 import subprocess
@@ -23,11 +24,19 @@ def compare(what, code, page):
     return code == page and len(code) > 0
 
 
-def options():
-    text = subprocess.run([os.path.join(BUILD, "zerollamad"), "--help"], check=True, capture_output=True, text=True).stdout
-    code = set(re.findall(r"^ +(?:-\w, )?--([\w-]+)", text, re.M))
+def help_options(program):
+    text = subprocess.run([os.path.join(BUILD, program), "--help"], check=True, capture_output=True, text=True).stdout
+    return set(re.findall(r"^ +(?:-\w, )?--([\w-]+)", text, re.M))
+
+
+def daemon_options():
     listed = read("man", "zerollamad.8").split(".Sh OPTIONS")[1].split(".Sh SIGNALS")[0]
-    return code, set(re.findall(r"Fl -([\w-]+)", listed))
+    return help_options("zerollamad"), set(re.findall(r"Fl -([\w-]+)", listed))
+
+
+def engine_options():
+    page = read("man", "zerollama-engine.8").replace("\\-", "-")
+    return help_options("zerollama-engine"), set(re.findall(r"--([\w-]+)", page))
 
 
 def routes():
@@ -37,5 +46,5 @@ def routes():
     return code, {route.strip() for line in items for route in line[len(".It Cm "):].split(" , ")}
 
 
-results = [compare("option", *options()), compare("route", *routes())]
+results = [compare("option", *daemon_options()), compare("option", *engine_options()), compare("route", *routes())]
 sys.exit(0 if all(results) else 1)
