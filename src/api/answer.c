@@ -49,6 +49,19 @@ static void on_gone(Request *r) {
         answer_free(r->state);
 }
 
+static void pause_jobs(Answer *a, bool pause) {
+        a->paused = pause;
+        for (uint32_t i = 0; i < a->n_choices; i++)
+                if (a->choices[i].job)
+                        job_pause(a->choices[i].job, pause);
+}
+
+static void on_drained(Request *r) {
+        Answer *a = r->state;
+        if (a->paused)
+                pause_jobs(a, false);
+}
+
 Answer *answer_new(Api *api, ModelEntry *m, const Dialect *dialect, uint32_t n) {
         Answer *a = calloc(1, sizeof(*a) + n * sizeof(a->choices[0]));
         const char *name = json_string_value(json_object_get(api->body, "model"));
@@ -70,6 +83,7 @@ Answer *answer_new(Api *api, ModelEntry *m, const Dialect *dialect, uint32_t n) 
         }
         a->r->state = a;
         a->r->gone = on_gone;
+        a->r->drained = on_drained;
         return a;
 }
 
@@ -81,9 +95,12 @@ static void stream_begin(Answer *a) {
         request_stream_begin(a->r, 200, a->dialect->stream_type);
 }
 
+/* A client that reads slowly holds its own jobs back. */
 static void write_out(Answer *a) {
         request_write(a->r, a->out.data, a->out.len);
         buf_clear(&a->out);
+        if (!a->paused && request_pending(a->r) > REQUEST_PENDING_HIGH)
+                pause_jobs(a, true);
 }
 
 /* Memory ran out on the way: what was gathered is not whole. */

@@ -131,7 +131,7 @@ struct Answer {
         char id[40];
         int64_t created;  /* seconds since the epoch */
         uint64_t began;   /* now_usec() */
-        bool stream, begun, chat, include_usage, want_logprobs;
+        bool stream, begun, paused, chat, include_usage, want_logprobs;
         uint32_t n_choices, n_done;
         Buf out; /* scratch */
         Choice choices[];

@@ -333,7 +333,7 @@ static void tags(Api *a) {
         json_t *list = json_array();
         registry_refresh(&a->d->registry);
         list_foreach(m, &a->d->registry.models, ModelEntry, node) {
-                if (m->missing)
+                if (m->missing || m->hidden)
                         continue;
                 json_t *o = json_object();
                 set_common(o, m);

@@ -456,7 +456,7 @@ static void models(Api *a) {
         json_t *list = json_array();
         registry_refresh(&a->d->registry);
         list_foreach(m, &a->d->registry.models, ModelEntry, node)
-                if (!m->missing)
+                if (!m->missing && !m->hidden)
                         json_array_append_new(list, model_object(m));
         api_reply(a->r, 200, json_pack("{s:s,s:o}", "object", "list", "data", list));
 }

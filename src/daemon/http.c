@@ -174,6 +174,8 @@ static ssize_t on_pull(void *cls, uint64_t pos _unused_, char *buf, size_t max) 
         memcpy(buf, q->out.data, n);
         buf_consume(&q->out, n);
         account(q);
+        if (q->r.drained && !q->ended && q->out.len <= REQUEST_PENDING_LOW && q->out.len + n > REQUEST_PENDING_LOW)
+                q->r.drained(&q->r);
         return (ssize_t)n;
 }
 
@@ -254,6 +256,10 @@ void request_end(Request *r) {
                 return;
         q->ended = true;
         resume(q);
+}
+
+size_t request_pending(const Request *r) {
+        return impl_of(r)->out.len;
 }
 
 void request_drop_body(Request *r) {
@@ -500,7 +506,7 @@ static uint64_t allowed(const Connection *c, const ConfigLimits *limits) {
                 return limits->idle_timeout;
         if (q->state == HANDLED || (q->state == STREAM && q->out.len == 0 && !q->ended))
                 return UINT64_MAX;
-        return q->state == REPLY ? limits->idle_timeout : limits->request_timeout;
+        return q->state == REPLY || q->state == STREAM ? limits->idle_timeout : limits->request_timeout;
 }
 
 static void on_sweep(EventSource *s, uint32_t revents _unused_) {

@@ -38,6 +38,7 @@ struct Request {
         const char *key;       /* bearer key its listener asks for, or NULL */
         uint64_t started;      /* now_usec() when the headers were complete */
         void (*gone)(Request *r);
+        void (*drained)(Request *r); /* of a stream: the client has taken most of what was written. May be NULL */
         void *state;           /* the handler's */
 };
 
@@ -64,5 +65,9 @@ void request_reply(Request *r, unsigned status, const char *content_type, const 
 void request_stream_begin(Request *r, unsigned status, const char *content_type);
 void request_write(Request *r, const void *data, size_t len);
 void request_end(Request *r);
+/* Bytes written that the client has not taken. A writer should stop above REQUEST_PENDING_HIGH and go on when
+ * drained() says so; what a client does not take counts against its user's memory. */
+enum { REQUEST_PENDING_HIGH = 256 * 1024, REQUEST_PENDING_LOW = 64 * 1024 };
+size_t request_pending(const Request *r);
 /* The body is not needed any more: gives its memory back. */
 void request_drop_body(Request *r);

@@ -146,6 +146,15 @@ void job_cancel(Job *j) {
         job_end(j, "cancelled");
 }
 
+void job_pause(Job *j, bool pause) {
+        if (j->paused == pause)
+                return;
+        j->paused = pause;
+        j->pool->n_paused += pause ? 1u : -1u;
+        if (j->posted)
+                pool_send(j->pool, pause ? IPC_PAUSE : IPC_RESUME, &(IpcId){j->id});
+}
+
 void job_fail(Job *j, unsigned status, const char *code, const char *text) {
         const JobEvents *events = j->events;
         j->daemon->jobs.failed++;
@@ -192,6 +201,8 @@ void job_post(Job *j, IpcConn *c) {
         spec.produced = (IpcInts){(const int32_t *)(const void *)j->produced.data, (uint32_t)(j->produced.len / 4)};
         spec.text_sent = j->text_sent;
         ipc_send(c, IPC_JOB, &spec);
+        if (j->paused)
+                ipc_send(c, IPC_PAUSE, &(IpcId){j->id});
         j->posted = true;
 }
 

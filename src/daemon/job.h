@@ -48,6 +48,7 @@ struct Job {
         uint32_t prompt_tokens, cached_tokens;
         uint32_t restarts;
         bool posted; /* the running engine knows it */
+        bool paused;
 };
 
 /* Why a job was not admitted: for the answer to the client. */
@@ -67,6 +68,9 @@ DEFINE_CLEANUP(JobSpec, job_spec_unref)
 int job_submit(Daemon *d, JobSpec *spec, uint64_t seed, const JobEvents *events, void *owner, Job **ret, JobRefusal *ret_refusal);
 /* The client is gone, or has seen enough: no more events. */
 void job_cancel(Job *j);
+
+/* Its client does not take what it was sent: no more of it until resumed. It keeps its slot. */
+void job_pause(Job *j, bool pause);
 
 /* For pool.c: what the engine said of it, and re-posting. */
 void job_started(Job *j, const IpcStart *s);

@@ -523,11 +523,12 @@ static bool unload_expired(Pool *p, uint64_t now) {
         return any_loaded;
 }
 
+/* Whether steps are to be expected: some job has a slot and a client that takes its text. */
 static bool has_running(const Pool *p) {
+        uint32_t running = 0;
         list_foreach(m, &p->daemon->registry.models, ModelEntry, node)
-                if (m->pool == p && m->running > 0)
-                        return true;
-        return false;
+                running += m->pool == p ? m->running : 0;
+        return running > p->n_paused;
 }
 
 /* Jobs hold slots and no step is made; or the engine is to do something and is not heard of at all. */
@@ -567,6 +568,7 @@ void pool_add_job(Pool *p, Job *j) {
         j->pool = p;
         list_append(&p->jobs, &j->node);
         list_append(&p->by_id[j->id % POOL_BUCKETS], &j->by_id);
+        p->n_paused += j->paused;
         if (p->state == POOL_RUNNING)
                 send_job(p, j);
         else
@@ -576,6 +578,7 @@ void pool_add_job(Pool *p, Job *j) {
 void pool_remove_job(Pool *p, Job *j) {
         list_remove(&j->node);
         list_remove(&j->by_id);
+        p->n_paused -= j->paused;
         p->last_job = now_usec();
         if (j->model->phase == IPC_MODEL_LOADED)
                 touch_model(p, j->model);

@@ -33,6 +33,7 @@ struct Pool {
         uint64_t unable;     /* now_usec() when the last attempt to have an engine was given up; 0: it was not */
         IpcConn conn;
         EventSource child, tick, restart;
+        uint32_t n_paused;      /* of the jobs */
         bool retired;           /* by a reload */
         List jobs, waiters;     /* oldest first */
         List by_id[POOL_BUCKETS]; /* the jobs again, hashed by id */

@@ -50,6 +50,10 @@ static ModelEntry *entry_new(Registry *r, const char *name, size_t len) {
         return m;
 }
 
+static bool is_builtin(const char *path) {
+        return strcmp(path, IPC_PATH_DELAY) == 0 || strcmp(path, IPC_PATH_NULL) == 0;
+}
+
 /* Adds or updates one model; takes `path` over. */
 static int put(Registry *r, const char *name, size_t len, char *path, const ConfigModel *named) {
         ModelEntry *m = path ? find_exact(r, name, len) : NULL;
@@ -69,6 +73,8 @@ static int put(Registry *r, const char *name, size_t len, char *path, const Conf
         free(m->path);
         m->path = path;
         m->named = named;
+        m->builtin = is_builtin(path);
+        m->hidden = m->builtin && !named;
         m->config = named ? *named : r->config->model_defaults;
         m->seen = true;
         if (fresh) {
@@ -80,7 +86,7 @@ static int put(Registry *r, const char *name, size_t len, char *path, const Conf
 
 static char *join(const char *dir, const char *file) {
         char *s;
-        if (file[0] == '/')
+        if (file[0] == '/' || is_builtin(file))
                 return strdup(file);
         return asprintf(&s, "%s/%s", dir, file) < 0 ? NULL : s;
 }
@@ -111,8 +117,8 @@ static int scan_directory(Registry *r, const char *path, struct timespec *ret_mt
 static void look_at_files(Registry *r) {
         list_foreach(m, &r->models, ModelEntry, node) {
                 struct stat st;
-                m->missing = !m->seen || stat(m->path, &st) < 0; /* not seen: no longer named, but still in use */
-                if (!m->missing) {
+                m->missing = !m->seen || (!m->builtin && stat(m->path, &st) < 0); /* not seen: no longer named, still in use */
+                if (!m->missing && !m->builtin) {
                         m->size = (uint64_t)st.st_size;
                         m->modified = st.st_mtime;
                 }
@@ -131,6 +137,10 @@ static int scan(Registry *r) {
                 result = scan_directory(r, r->config->models_path, &r->scanned[0]);
         if (result == 0)
                 result = scan_directory(r, system_models, &r->scanned[1]);
+        if (result == 0)
+                result = put(r, "delay", 5, strdup(IPC_PATH_DELAY), NULL);
+        if (result == 0)
+                result = put(r, "null", 4, strdup(IPC_PATH_NULL), NULL);
         list_foreach(m, &r->models, ModelEntry, node) {
                 if (m->seen)
                         continue;

@@ -26,6 +26,8 @@ typedef struct ModelEntry {
         uint64_t size;
         time_t modified;
         bool missing;           /* the file is not there (any more) */
+        bool builtin;           /* needs no file: a load-test model */
+        bool hidden;            /* builtin and not named in the config: to be had, but not listed */
         bool seen;              /* by the scan in progress */
         Pool *pool;
 
