@@ -10,6 +10,8 @@
 typedef struct EngineModel EngineModel;
 typedef struct Job Job;
 
+enum { ENGINE_JOB_BUCKETS = 4096 };
+
 struct Engine {
         EventLoop *loop;
         IpcConn ipc;
@@ -17,6 +19,7 @@ struct Engine {
         WorkPool *workers;
         size_t budget; /* bytes of the device's memory that models may take */
         List models, jobs, shows;
+        List jobs_by_id[ENGINE_JOB_BUCKETS]; /* of those ids that leave the same rest */
         EventSource settle; /* engine_settle(): after what happened, what now? */
         EventSource tick;   /* every second while there is something to do */
         bool ticking;
@@ -50,19 +53,20 @@ struct EngineModel {
         List pending;    /* jobs that wait for it to be loaded */
         uint32_t n_jobs; /* jobs that use it */
         uint64_t last_used;
-        SchedCounts counts;
+        RunCounts counts;
 };
 
 typedef enum JobState { JOB_PENDING, JOB_PREPARING, JOB_SCHEDULED } JobState;
 
 struct Job {
-        ListNode node;    /* of the engine */
+        ListNode node, by_id; /* of the engine */
         ListNode pending; /* of its model */
         EngineModel *model;
         void *frame; /* the message it came in: `ask` points into it */
         IpcJob ask;
         JobState state;
         bool cancelled; /* while a worker has it */
+        bool paused;    /* from PAUSE to RESUME; the runner is told when it has it */
         Seq seq;
         Work work;
         IpcFailCode code; /* of the work */
@@ -84,10 +88,15 @@ static inline bool engine_model_is_ready(const EngineModel *m) {
         return m->phase == PHASE_LOADED && !m->stale && !m->unload;
 }
 
+static inline RunLoad engine_model_load(const EngineModel *m) { /* it is loaded */
+        return m->loaded->runner->ops->load(m->loaded->runner);
+}
+
 /* engine-job.c */
 int engine_job_post(Engine *e, const void *body, size_t len);
 void engine_job_cancel(Engine *e, uint64_t id);
+void engine_job_pause(Engine *e, uint64_t id, bool paused);
 void engine_job_start(Job *j); /* its model is ready */
 void engine_job_fail(Job *j, IpcFailCode code, const char *text);
 void engine_job_free(Job *j);
-extern const SchedHandlers engine_job_handlers;
+extern const RunHandlers engine_job_handlers;

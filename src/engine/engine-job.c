@@ -10,21 +10,28 @@
 #include "util/log.h"
 #include "util/str.h"
 
+enum { CLOGGED_BYTES = 4 * 1024 * 1024 }; /* of messages the daemon has not taken */
+
 void engine_job_free(Job *j) {
         seq_deinit(&j->seq);
         free(j->frame);
         free(j);
 }
 
+static Runner *runner_of(const Job *j) {
+        return j->model->loaded->runner;
+}
+
 static void job_end(Job *j) {
         EngineModel *m = j->model;
         if (j->state == JOB_SCHEDULED)
-                sched_remove(m->loaded->sched, &j->seq);
+                runner_of(j)->ops->remove(runner_of(j), &j->seq);
         if (j->state != JOB_PENDING) {
                 m->n_jobs--;
                 m->last_used = now_usec();
         }
         list_remove(&j->pending);
+        list_remove(&j->by_id);
         list_remove(&j->node);
         Engine *e = m->engine;
         engine_job_free(j);
@@ -88,13 +95,21 @@ static void on_device_failed(void *owner, int error) {
         event_loop_exit(e->loop, 1);
 }
 
-const SchedHandlers engine_job_handlers = {on_started, on_progress, on_device_failed};
+static bool is_clogged(void *owner) {
+        const Engine *e = owner;
+        return ipc_conn_pending(&e->ipc) > CLOGGED_BYTES;
+}
+
+const RunHandlers engine_job_handlers = {on_started, on_progress, on_device_failed, is_clogged};
 
 /* ---- preparing ---- */
 
 static void run_prep(Work *w) {
         Job *j = container_of(w, Job, work);
+        const Runner *r = runner_of(j);
         j->code = prep(&j->model->loaded->prep, &j->ask, &j->seq, &j->dropped, &j->error);
+        if (!j->code && r->ops->check)
+                j->code = r->ops->check(r, &j->seq, &j->error);
 }
 
 static void prep_done(Work *w) {
@@ -115,15 +130,19 @@ static void prep_done(Work *w) {
                 job_finish(j);
                 return;
         }
-        if (sched_add(j->model->loaded->sched, &j->seq) < 0) {
+        Runner *r = runner_of(j);
+        if (r->ops->add(r, &j->seq) < 0) {
                 engine_job_fail(j, IPC_E_INTERNAL, "not enough memory to queue the job");
                 return;
         }
         j->state = JOB_SCHEDULED;
+        r->ops->pause(r, &j->seq, j->paused);
 }
 
 void engine_job_start(Job *j) {
         uint64_t queued = j->seq.queued_usec;
+        if (j->ask.max_tokens < 0)
+                j->ask.max_tokens = j->model->loaded->max_tokens;
         list_remove(&j->pending);
         seq_init(&j->seq, &j->ask, j->model->loaded->tokenizer);
         j->seq.queued_usec = queued;
@@ -135,8 +154,12 @@ void engine_job_start(Job *j) {
 
 /* ---- coming and going ---- */
 
+static List *bucket_of(Engine *e, uint64_t id) {
+        return &e->jobs_by_id[id % ENGINE_JOB_BUCKETS];
+}
+
 static Job *find_job(Engine *e, uint64_t id) {
-        list_foreach(j, &e->jobs, Job, node)
+        list_foreach(j, bucket_of(e, id), Job, by_id)
                 if (j->ask.id == id && !j->cancelled)
                         return j;
         return NULL;
@@ -160,9 +183,11 @@ static int new_job(EngineModel *m, const void *body, size_t len, Job **ret) {
         j->frame = frame;
         j->model = m;
         list_init(&j->pending);
+        int r = ipc_decode(IPC_JOB, frame, len, &j->ask); /* it did before */
         list_append(&m->engine->jobs, &j->node);
+        list_append(bucket_of(m->engine, j->ask.id), &j->by_id);
         *ret = j;
-        return ipc_decode(IPC_JOB, frame, len, &j->ask); /* it did before */
+        return r;
 }
 
 int engine_job_post(Engine *e, const void *body, size_t len) {
@@ -196,4 +221,13 @@ void engine_job_cancel(Engine *e, uint64_t id) {
                 j->cancelled = true; /* prep_done() ends it */
         else
                 job_end(j);
+}
+
+void engine_job_pause(Engine *e, uint64_t id, bool paused) {
+        Job *j = find_job(e, id);
+        if (!j) /* it has ended meanwhile */
+                return;
+        j->paused = paused;
+        if (j->state == JOB_SCHEDULED)
+                runner_of(j)->ops->pause(runner_of(j), &j->seq, paused);
 }

@@ -109,12 +109,17 @@ static void close_done(Work *w) {
         engine_settle_later(m->engine);
 }
 
+static void stop_runner(EngineModel *m) {
+        Runner *r = m->loaded ? m->loaded->runner : NULL;
+        if (r)
+                r->ops->stop(r);
+}
+
 static void start_close(EngineModel *m, bool failed) {
         if (m->phase == PHASE_LOADED && !failed)
                 log_info("unloading model %s", m->name);
         m->failed = failed;
-        if (m->loaded && m->loaded->sched)
-                sched_stop(m->loaded->sched);
+        stop_runner(m);
         start_work(m, PHASE_CLOSING, run_close, close_done);
 }
 
@@ -144,7 +149,7 @@ static void load_done(Work *w) {
         Loaded *l = m->loaded;
         int r = m->result;
         if (r >= 0) {
-                r = sched_start(l->sched, m->engine->loop, &engine_job_handlers, m->engine, &m->counts);
+                r = runner_start(l->runner, m->engine->loop, &engine_job_handlers, m->engine, &m->counts);
                 if (r < 0)
                         error_set(&m->error, r, "the event loop takes no more sources");
         }
@@ -271,8 +276,7 @@ void engine_model_settle(EngineModel *m) {
 }
 
 void engine_model_free(EngineModel *m) {
-        if (m->loaded && m->loaded->sched)
-                sched_stop(m->loaded->sched);
+        stop_runner(m);
         loaded_free(m->loaded);
         free(m->name);
         free(m->path);

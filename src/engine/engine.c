@@ -29,7 +29,7 @@ static uint32_t count_jobs(const Engine *e, const EngineModel *m) {
         return n;
 }
 
-static void send_model_stats(Engine *e, const EngineModel *m, SchedLoad load, uint32_t waiting) {
+static void send_model_stats(Engine *e, const EngineModel *m, RunLoad load, uint32_t waiting) {
         IpcModelStats stats = {
                 .name = ipc_str(m->name),
                 .running = load.running,
@@ -46,7 +46,7 @@ static void send_model_stats(Engine *e, const EngineModel *m, SchedLoad load, ui
 static void send_stats(Engine *e) {
         IpcStats stats = {.longest_usec = event_loop_longest(e->loop, NULL)};
         list_foreach(m, &e->models, EngineModel, node) {
-                SchedLoad load = m->phase == PHASE_LOADED ? sched_load(m->loaded->sched) : (SchedLoad){0};
+                RunLoad load = m->phase == PHASE_LOADED ? engine_model_load(m) : (RunLoad){0};
                 uint32_t waiting = count_jobs(e, m) - load.running;
                 stats.steps += m->counts.steps;
                 stats.rows += m->counts.rows;
@@ -217,12 +217,17 @@ static int on_wish(Engine *e, bool load, const void *body, size_t len) {
         return 0;
 }
 
-static int on_cancel(Engine *e, const void *body, size_t len) {
+/* CANCEL, PAUSE and RESUME. */
+static int on_job_id(Engine *e, IpcType type, const void *body, size_t len) {
         IpcId ask;
-        int r = ipc_decode(IPC_CANCEL, body, len, &ask);
-        if (r >= 0)
+        int r = ipc_decode(type, body, len, &ask);
+        if (r < 0)
+                return r;
+        if (type == IPC_CANCEL)
                 engine_job_cancel(e, ask.id);
-        return r;
+        else
+                engine_job_pause(e, ask.id, type == IPC_PAUSE);
+        return 0;
 }
 
 static int on_message(IpcConn *c, IpcType type, const void *body, size_t len) {
@@ -240,7 +245,9 @@ static int on_message(IpcConn *c, IpcType type, const void *body, size_t len) {
         case IPC_JOB:
                 return engine_job_post(e, body, len);
         case IPC_CANCEL:
-                return on_cancel(e, body, len);
+        case IPC_PAUSE:
+        case IPC_RESUME:
+                return on_job_id(e, type, body, len);
         case IPC_SHOW:
                 return on_show(e, body, len);
         case IPC_QUIT:
@@ -271,6 +278,8 @@ int engine_new(EventLoop *l, int fd, Engine **ret) {
         list_init(&e->models);
         list_init(&e->jobs);
         list_init(&e->shows);
+        for (size_t i = 0; i < ENGINE_JOB_BUCKETS; i++)
+                list_init(&e->jobs_by_id[i]);
         int r = ipc_conn_init(&e->ipc, l, fd, on_message, on_gone);
         if (r >= 0)
                 r = event_add_defer(l, &e->settle, EVENT_PRIORITY_NORMAL, "settle", on_settle);

@@ -14,6 +14,7 @@ struct FairUser {
         uint32_t uid;
         double weight, service;
         uint32_t n_active; /* items, waiting or running */
+        uint32_t n_paused;
         List waiting[FAIR_CLASSES];
 };
 
@@ -48,7 +49,7 @@ static void forget_absent(Fair *f) {
         bool active = any_active(f);
         double least = least_service(f);
         list_foreach(u, &f->users, FairUser, node)
-                if (u->n_active == 0 && (!active || u->service <= least)) {
+                if (u->n_active + u->n_paused == 0 && (!active || u->service <= least)) {
                         list_remove(&u->node);
                         free(u);
                 }
@@ -68,14 +69,19 @@ static FairUser *find_or_add(Fair *f, uint32_t uid) {
         return u;
 }
 
+/* One more item: who comes back is lifted. */
+static void activate(Fair *f, FairUser *u) {
+        if (u->n_active == 0)
+                u->service = fmax(u->service, least_service(f));
+        u->n_active++;
+}
+
 int fair_put(Fair *f, FairItem *item, uint32_t uid, double weight, FairClass class) {
         FairUser *u = find_or_add(f, uid);
         if (!u)
                 return -ENOMEM;
-        if (u->n_active == 0)
-                u->service = fmax(u->service, least_service(f));
+        activate(f, u);
         u->weight = weight > 0 && isfinite(weight) ? weight : 1;
-        u->n_active++;
         *item = (FairItem){.user = u, .class = class};
         list_append(&u->waiting[class], &item->node);
         f->n_waiting++;
@@ -104,12 +110,30 @@ void fair_put_back(Fair *f, FairItem *item) {
         f->n_waiting++;
 }
 
+void fair_pause(Fair *f, FairItem *item) {
+        if (list_is_linked(&item->node))
+                fair_take(f, item);
+        item->paused = true;
+        item->user->n_active--;
+        item->user->n_paused++;
+        forget_absent(f);
+}
+
+void fair_resume(Fair *f, FairItem *item) {
+        activate(f, item->user);
+        item->user->n_paused--;
+        item->paused = false;
+}
+
 void fair_remove(Fair *f, FairItem *item) {
         if (!item->user)
                 return;
         if (list_is_linked(&item->node))
                 fair_take(f, item);
-        item->user->n_active--;
+        if (item->paused)
+                item->user->n_paused--;
+        else
+                item->user->n_active--;
         item->user = NULL;
         forget_absent(f);
 }

@@ -7,7 +7,8 @@
  * credit. Interactive items of any user go before batch items.
  *
  * An item is active from fair_put() to fair_remove(): first waiting, after fair_take() running, and after
- * fair_put_back() waiting again, in front of its user's others. Items are embedded in their owners. */
+ * fair_put_back() waiting again, in front of its user's others. From fair_pause() to fair_resume(), which leaves it as
+ * if it ran, it is not active: its user may be away. Items are embedded in their owners. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,8 +22,9 @@ typedef struct FairUser FairUser;
 
 typedef struct FairItem {
         ListNode node; /* linked while waiting */
-        FairUser *user; /* NULL when not active */
+        FairUser *user; /* NULL when it is not in */
         FairClass class;
+        bool paused;
 } FairItem;
 
 typedef struct Fair {
@@ -40,7 +42,9 @@ int fair_put(Fair *f, FairItem *item, uint32_t uid, double weight, FairClass cla
 FairItem *fair_next(const Fair *f);
 void fair_take(Fair *f, FairItem *item);
 void fair_put_back(Fair *f, FairItem *item);
-/* The item is done, waiting or running. */
+void fair_pause(Fair *f, FairItem *item); /* waiting or running */
+void fair_resume(Fair *f, FairItem *item);
+/* The item is done, waiting, running or paused. */
 void fair_remove(Fair *f, FairItem *item);
 
 void fair_charge(FairItem *item, uint32_t prompt_tokens, uint32_t output_tokens);

@@ -9,7 +9,7 @@
 #include "util/str.h"
 
 enum {
-        SLOTS_DEFAULT = 4, SLOTS_MAX = 1024,
+        SLOTS_DEFAULT = 4, SLOTS_MAX = 4096,
         BATCH_DEFAULT = 512, BATCH_MAX = 16384,
         CONTEXT_USEFUL = 128, /* with less, better say so than load */
 };
@@ -35,8 +35,8 @@ static int check_vocabulary(const Loaded *l, Error *e) {
         return 0; /* padded weights: the surplus ids have no text */
 }
 
-static int dump_details(Loaded *l, Error *e) {
-        json_t *details = show_details(model_info(l->model));
+/* `details` is taken over. */
+static int dump_details(Loaded *l, json_t *details, Error *e) {
         l->details = details ? json_dumps(details, JSON_COMPACT) : NULL;
         json_decref(details);
         return l->details ? 0 : error_set(e, -ENOMEM, "not enough memory to open %s", l->path);
@@ -46,6 +46,8 @@ int loaded_new(const LoadedSpec *spec, Loaded **ret) {
         _cleanup_(loaded_freep) Loaded *l = calloc(1, sizeof(*l));
         if (!l || !(l->name = strdup(spec->name)) || !(l->path = strdup(spec->path)))
                 return -ENOMEM;
+        l->test = loadtest_of_path(l->path);
+        l->max_tokens = l->test ? LOADTEST_TOKENS_DEFAULT : -1;
         l->spec = (SchedSpec){
                 .slots = spec->slots ? MIN(spec->slots, (uint32_t)SLOTS_MAX) : SLOTS_DEFAULT,
                 .context = spec->context,
@@ -55,17 +57,31 @@ int loaded_new(const LoadedSpec *spec, Loaded **ret) {
         return 0;
 }
 
-int loaded_open(Loaded *l, Error *e) {
+static int open_test(Loaded *l, Error *e) {
+        int r = loadtest_tokenizer_new(&l->tokenizer, e);
+        if (r >= 0)
+                r = loadtest_template_new(&l->chat, e);
+        if (r >= 0)
+                r = dump_details(l, loadtest_details(), e);
+        return r;
+}
+
+static int open_model(Loaded *l, Error *e) {
         int r = model_open(l->path, &l->model, e);
         if (r >= 0)
                 r = open_text(l, e);
         if (r >= 0)
                 r = check_vocabulary(l, e);
         if (r >= 0)
-                r = dump_details(l, e);
+                r = dump_details(l, show_details(model_info(l->model)), e);
+        return r;
+}
+
+int loaded_open(Loaded *l, Error *e) {
+        int r = l->test ? open_test(l, e) : open_model(l, e);
         if (r < 0)
                 return r;
-        uint32_t trained = model_info(l->model)->context_length;
+        uint32_t trained = l->test ? LOADTEST_CONTEXT : model_info(l->model)->context_length;
         l->spec.context = l->spec.context ? MIN(l->spec.context, trained) : trained;
         return 0;
 }
@@ -86,6 +102,8 @@ static int out_of_memory(const Loaded *l, size_t other, size_t page, size_t avai
 }
 
 int loaded_plan(Loaded *l, size_t available, bool shrink, Error *e) {
+        if (l->test)
+                return 0;
         size_t weights = model_info(l->model)->weights_size, other = sched_size(l->model, &l->spec), fixed;
         size_t page = model_kv_page_size(l->model, model_kv_type(l->model), SCHED_PAGE_SIZE);
         uint32_t context = l->spec.context, useful = MIN(context, (uint32_t)CONTEXT_USEFUL);
@@ -108,16 +126,20 @@ static bool on_progress(float done, void *arg) {
         return true;
 }
 
-int loaded_load(Loaded *l, Device *d, Error *e) {
+static int load_model(Loaded *l, Device *d, Error *e) {
         int r = model_load(l->model, d, on_progress, l, e);
-        if (r >= 0)
-                r = sched_new(d, l->model, &l->spec, &l->sched, e);
+        return r < 0 ? r : sched_new(d, l->model, &l->spec, &l->runner, e);
+}
+
+int loaded_load(Loaded *l, Device *d, Error *e) {
+        int r = l->test ? loadtest_new(l->test, l->spec.slots, &l->runner, e) : load_model(l, d, e);
         if (r < 0)
                 return r;
         l->prep = (PrepModel){
                 .name = l->name, .tokenizer = l->tokenizer, .chat = l->chat,
                 .chat_error = l->chat_error.code == -ENOENT || l->chat_error.code == 0 ? NULL : l->chat_error.text,
-                .n_vocab = model_info(l->model)->n_vocab, .context = l->spec.context,
+                .n_vocab = l->test ? (uint32_t)tokenizer_n_tokens(l->tokenizer) : model_info(l->model)->n_vocab,
+                .context = l->spec.context,
         };
         return 0;
 }
@@ -125,7 +147,8 @@ int loaded_load(Loaded *l, Device *d, Error *e) {
 void loaded_free(Loaded *l) {
         if (!l)
                 return;
-        sched_free(l->sched);
+        if (l->runner)
+                l->runner->ops->free(l->runner);
         if (l->model)
                 model_free(l->model);
         if (l->tokenizer)

@@ -1,14 +1,16 @@
-/* A model on its way into memory and in use: file, text side, weights, KV cache, scheduler.
+/* A model on its way into memory and in use: file, text side, weights, KV cache, and who runs its sequences. A
+ * load-test model has neither file nor weights nor cache.
  *
  *   loaded_new()   loop: keeps what was asked for
  *   loaded_open()  worker: reads and checks the file, its vocabulary and its template
  *   loaded_plan()  loop: decides what it will take of the memory there is
  *   loaded_load()  worker: weights to the device, KV arena, scheduler
- *   loaded_free()  worker, after sched_stop() */
+ *   loaded_free()  worker, after the runner was stopped */
 #pragma once
 
 #include <stdatomic.h>
 
+#include "engine/loadtest.h"
 #include "engine/prep.h"
 #include "engine/sched.h"
 #include "model/model.h"
@@ -20,6 +22,7 @@ typedef struct LoadedSpec { /* what was asked for */
 
 typedef struct Loaded {
         char *name, *path;
+        LoadTest test; /* NONE: a model file */
         SchedSpec spec; /* wished for, and after loaded_plan() in force */
         Model *model;
         Tokenizer *tokenizer;
@@ -28,7 +31,8 @@ typedef struct Loaded {
         char *details; /* JSON object */
         PrepModel prep;
         size_t weights, kv, other; /* bytes it takes on the device, known after loaded_plan() */
-        Sched *sched;
+        Runner *runner; /* NULL before loaded_load() */
+        int32_t max_tokens; /* where a job does not say; -1: until the context is full */
         _Atomic uint32_t progress; /* per mille of loaded_load() */
 } Loaded;
 

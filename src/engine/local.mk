@@ -8,7 +8,9 @@ libzl_engine_la_SOURCES = \
 	src/engine/seq.h src/engine/seq.c \
 	src/engine/prep.h src/engine/prep.c \
 	src/engine/batch.h src/engine/batch.c \
+	src/engine/runner.h \
 	src/engine/sched.h src/engine/sched.c \
+	src/engine/loadtest.h src/engine/loadtest.c \
 	src/engine/show.h src/engine/show.c \
 	src/engine/loaded.h src/engine/loaded.c \
 	src/engine/engine.h src/engine/engine-internal.h \

@@ -23,7 +23,8 @@ typedef struct Step {
         SampleOut *out; /* [slots] */
 } Step;
 
-struct Sched {
+typedef struct Sched {
+        Runner runner;
         Device *device;
         Model *model;
         Stream *stream;
@@ -41,11 +42,12 @@ struct Sched {
         uint32_t n_running;
         Seq **slots;
 
-        const SchedHandlers *handlers;
-        void *owner;
-        SchedCounts *counts;
         EventSource done, pump;
-};
+} Sched;
+
+static Sched *sched_of(const Runner *r) {
+        return container_of(r, Sched, runner);
+}
 
 /* ---- planning a step ---- */
 
@@ -63,8 +65,9 @@ static void leave_slot(Sched *s, Seq *q) {
 
 static void preempt(Sched *s, Seq *q) {
         leave_slot(s, q);
-        fair_put_back(&s->fair, &q->fair);
-        s->counts->preemptions++;
+        if (!q->paused)
+                fair_put_back(&s->fair, &q->fair);
+        s->runner.counts->preemptions++;
 }
 
 static void upload_bias(Sched *s, Seq *q) {
@@ -100,27 +103,49 @@ static void enter_slot(Sched *s, Seq *q, uint32_t slot) {
         q->started_usec = now_usec();
         q->n_cached = MIN(q->enqueued, q->n_prompt);
         fair_charge(&q->fair, q->n_prompt - q->n_cached, 0);
-        s->counts->prompt_tokens += q->n_prompt;
-        s->counts->cached_tokens += q->n_cached;
-        s->handlers->started(q);
+        s->runner.counts->prompt_tokens += q->n_prompt;
+        s->runner.counts->cached_tokens += q->n_cached;
+        s->runner.handlers->started(q);
 }
 
-/* Slots go to those whose turn it is while there are pages for all they bring, and one for each who runs already, so
- * that a newcomer does not push anybody out at once. */
+/* Who runs and has the least claim to: a paused one, or the one whose user had most. */
+static Seq *least_entitled(Sched *s) {
+        Seq *least = list_first(&s->running, Seq, node);
+        list_foreach(q, &s->running, Seq, node)
+                if (q->paused > least->paused || (q->paused == least->paused && !fair_yields(&least->fair, &q->fair)))
+                        least = q;
+        return least;
+}
+
+/* Whether the next one in the queue may have a slot: there must be pages for all it brings, and one for each who runs
+ * already, so that a newcomer does not push anybody out at once. */
+static bool has_room(const Sched *s) {
+        const Seq *q = container_of(fair_next(&s->fair), Seq, fair);
+        return s->n_running == 0 ||
+               (s->n_running < s->spec.slots && kv_pages(&s->kv, q->n_ids) + s->n_running <= s->kv.n_free);
+}
+
+static uint32_t free_slot(const Sched *s) {
+        uint32_t slot = 0;
+        while (s->slots[slot])
+                slot++;
+        return slot;
+}
+
 static void admit(Sched *s) {
-        for (uint32_t slot = 0; slot < s->spec.slots && s->fair.n_waiting > 0; slot++) {
-                if (s->slots[slot])
-                        continue;
-                Seq *q = container_of(fair_next(&s->fair), Seq, fair);
-                if (s->n_running > 0 && kv_pages(&s->kv, q->n_ids) + s->n_running > s->kv.n_free)
+        while (s->fair.n_waiting > 0) {
+                if (has_room(s))
+                        enter_slot(s, container_of(fair_next(&s->fair), Seq, fair), free_slot(s));
+                else if (least_entitled(s)->paused)
+                        preempt(s, least_entitled(s));
+                else
                         return;
-                enter_slot(s, q, slot);
         }
 }
 
 /* Whether it has rows to compute; those of its last token are not needed. */
 static bool wants_rows(const Seq *q) {
-        return q->length < q->limit;
+        return !q->paused && q->length < q->limit;
 }
 
 static Seq *find_short_of_pages(Sched *s) {
@@ -128,14 +153,6 @@ static Seq *find_short_of_pages(Sched *s) {
                 if (wants_rows(q) && kv_missing(&s->kv, (uint32_t)q->slot, q->length) > 0)
                         return q;
         return NULL;
-}
-
-static Seq *least_entitled(Sched *s) {
-        Seq *least = list_first(&s->running, Seq, node);
-        list_foreach(q, &s->running, Seq, node)
-                if (!fair_yields(&least->fair, &q->fair))
-                        least = q;
-        return least;
 }
 
 static void reserve_pages(Sched *s) {
@@ -201,10 +218,10 @@ static bool enqueue_step(Sched *s) {
                 return false;
         int r = launch(s, step);
         if (r < 0) {
-                s->handlers->failed(s->owner, r);
+                s->runner.handlers->failed(s->runner.owner, r);
                 return false;
         }
-        s->counts->rows += s->batch.n_rows;
+        s->runner.counts->rows += s->batch.n_rows;
         s->n_flight++;
         return true;
 }
@@ -221,9 +238,9 @@ static void take_token(Sched *s, Seq *q, const SampleOut *out) {
         if (q->first_usec == 0)
                 q->first_usec = now_usec();
         fair_charge(&q->fair, 0, 1);
-        s->counts->generation_tokens += q->n_ids - before;
+        s->runner.counts->generation_tokens += q->n_ids - before;
         kv_remember(&s->kv, (uint32_t)q->slot, q->ids, MIN(q->enqueued, q->n_ids));
-        s->handlers->progress(q);
+        s->runner.handlers->progress(q);
 }
 
 static void finish_step(Sched *s, Step *step) {
@@ -236,7 +253,7 @@ static void finish_step(Sched *s, Step *step) {
         step->n = 0;
         s->oldest = (s->oldest + 1) % IN_FLIGHT;
         s->n_flight--;
-        s->counts->steps++;
+        s->runner.counts->steps++;
 }
 
 static void on_done(EventSource *source, uint32_t revents) {
@@ -244,7 +261,7 @@ static void on_done(EventSource *source, uint32_t revents) {
         uint64_t reached;
         int r = s->device->ops->poll(s->stream, &reached);
         if (r < 0) {
-                s->handlers->failed(s->owner, r);
+                s->runner.handlers->failed(s->runner.owner, r);
                 return;
         }
         while (s->n_flight > 0 && s->steps[s->oldest].ticket <= reached)
@@ -254,23 +271,39 @@ static void on_done(EventSource *source, uint32_t revents) {
 
 /* ---- coming and going ---- */
 
-int sched_add(Sched *s, Seq *q) {
-        FairClass class = q->job->priority > 0 ? FAIR_BATCH : FAIR_INTERACTIVE;
-        int r = fair_put(&s->fair, &q->fair, q->job->uid, (double)q->job->weight, class);
-        if (r >= 0)
+static int sched_add(Runner *r, Seq *q) {
+        Sched *s = sched_of(r);
+        int error = fair_put(&s->fair, &q->fair, q->job->uid, (double)q->job->weight, seq_class(q));
+        if (error >= 0)
                 event_defer_set(&s->pump);
-        return r;
+        return error;
 }
 
-void sched_remove(Sched *s, Seq *q) {
+static void sched_remove(Runner *r, Seq *q) {
+        Sched *s = sched_of(r);
         if (q->slot >= 0)
                 leave_slot(s, q);
         fair_remove(&s->fair, &q->fair);
         event_defer_set(&s->pump); /* who waited for its place may go on */
 }
 
-SchedLoad sched_load(const Sched *s) {
-        return (SchedLoad){
+static void sched_pause(Runner *r, Seq *q, bool paused) {
+        Sched *s = sched_of(r);
+        if (q->paused == paused)
+                return;
+        q->paused = paused;
+        if (paused)
+                fair_pause(&s->fair, &q->fair);
+        else
+                fair_resume(&s->fair, &q->fair);
+        if (!paused && q->slot < 0)
+                fair_put_back(&s->fair, &q->fair);
+        event_defer_set(&s->pump);
+}
+
+static RunLoad sched_load(const Runner *r) {
+        const Sched *s = sched_of(r);
+        return (RunLoad){
                 .running = s->n_running,
                 .waiting = s->fair.n_waiting,
                 .pages_used = s->kv.n_pages - s->kv.n_free,
@@ -278,18 +311,17 @@ SchedLoad sched_load(const Sched *s) {
         };
 }
 
-int sched_start(Sched *s, EventLoop *l, const SchedHandlers *handlers, void *owner, SchedCounts *counts) {
-        s->handlers = handlers;
-        s->owner = owner;
-        s->counts = counts;
-        int r = event_add_defer(l, &s->pump, EVENT_PRIORITY_NORMAL, "schedule", on_pump);
-        if (r >= 0)
-                r = event_add_io(l, &s->done, s->device->ops->eventfd(s->stream), EPOLLIN, EVENT_PRIORITY_NORMAL,
-                                 "step done", on_done);
-        return r;
+static int sched_start(Runner *r, EventLoop *l) {
+        Sched *s = sched_of(r);
+        int error = event_add_defer(l, &s->pump, EVENT_PRIORITY_NORMAL, "schedule", on_pump);
+        if (error >= 0)
+                error = event_add_io(l, &s->done, s->device->ops->eventfd(s->stream), EPOLLIN, EVENT_PRIORITY_NORMAL,
+                                     "step done", on_done);
+        return error;
 }
 
-void sched_stop(Sched *s) {
+static void sched_stop(Runner *r) {
+        Sched *s = sched_of(r);
         event_remove(&s->done);
         event_remove(&s->pump);
 }
@@ -353,39 +385,13 @@ static int new_host_state(Sched *s, Error *e) {
         return ok ? 0 : error_set(e, -ENOMEM, "not enough memory to schedule %u sequences", slots);
 }
 
-int sched_new(Device *d, Model *m, const SchedSpec *spec, Sched **ret, Error *e) {
-        _cleanup_(sched_freep) Sched *s = calloc(1, sizeof(*s));
-        if (!s)
-                return error_set(e, -ENOMEM, "not enough memory for a scheduler");
-        s->device = d;
-        s->model = m;
-        s->spec = *spec;
-        s->done = s->pump = EVENT_SOURCE_NULL;
-        list_init(&s->running);
-        fair_init(&s->fair);
-        int r = new_host_state(s, e);
-        if (r >= 0)
-                r = new_arena(s, e);
-        if (r >= 0)
-                r = batch_init(&s->batch, d, spec->slots, spec->context, max_rows(spec), e);
-        if (r >= 0)
-                r = workspace_new(m, d, max_rows(spec), spec->slots, &s->workspace, e);
-        if (r >= 0)
-                r = d->ops->stream_new(d, &s->stream, e);
-        if (r < 0)
-                return r;
-        *ret = TAKE(s);
-        return 0;
-}
-
 static void free_buffer(Device *d, Buffer *b) {
         if (b->data)
                 d->ops->buffer_free(d, b);
 }
 
-void sched_free(Sched *s) {
-        if (!s)
-                return;
+static void sched_free(Runner *r) {
+        Sched *s = sched_of(r);
         if (s->stream)
                 s->device->ops->stream_free(s->stream); /* first: it may still write to the rest */
         if (s->workspace)
@@ -403,4 +409,35 @@ void sched_free(Sched *s) {
         kv_deinit(&s->kv);
         fair_deinit(&s->fair);
         free(s);
+}
+
+int sched_new(Device *d, Model *m, const SchedSpec *spec, Runner **ret, Error *e) {
+        static const RunnerOps ops = {
+                .start = sched_start, .stop = sched_stop, .add = sched_add, .remove = sched_remove,
+                .pause = sched_pause, .load = sched_load, .free = sched_free,
+        };
+        Sched *s = calloc(1, sizeof(*s));
+        if (!s)
+                return error_set(e, -ENOMEM, "not enough memory for a scheduler");
+        s->runner.ops = &ops;
+        s->device = d;
+        s->model = m;
+        s->spec = *spec;
+        s->done = s->pump = EVENT_SOURCE_NULL;
+        list_init(&s->running);
+        fair_init(&s->fair);
+        int r = new_host_state(s, e);
+        if (r >= 0)
+                r = new_arena(s, e);
+        if (r >= 0)
+                r = batch_init(&s->batch, d, spec->slots, spec->context, max_rows(spec), e);
+        if (r >= 0)
+                r = workspace_new(m, d, max_rows(spec), spec->slots, &s->workspace, e);
+        if (r >= 0)
+                r = d->ops->stream_new(d, &s->stream, e);
+        if (r < 0)
+                sched_free(&s->runner);
+        else
+                *ret = &s->runner;
+        return r;
 }

@@ -64,10 +64,14 @@ static void put_token_text(Seq *s, int32_t id) {
 
 /* ---- tokens ---- */
 
+void seq_end(Seq *s) {
+        put_text(s, NULL, 0, true);
+        s->finish = IPC_FINISH_STOP;
+}
+
 static void accept(Seq *s, int32_t id) {
         if (tokenizer_is_eog(s->tokenizer, id) && !s->job->ignore_eos) {
-                put_text(s, NULL, 0, true);
-                s->finish = IPC_FINISH_STOP;
+                seq_end(s);
                 return;
         }
         s->ids[s->n_ids++] = id;

@@ -35,7 +35,7 @@ typedef struct Seq {
         uint32_t n_sent; /* ids of this index and up are news */
         Buf logprobs, top_ids, top_lens, top_bytes; /* of the news, when asked for */
 
-        /* The scheduler's: see sched.c. */
+        /* The runner's: see sched.c. */
         SampleParams params;
         FairItem fair;
         ListNode node;
@@ -43,7 +43,8 @@ typedef struct Seq {
         uint32_t enqueued; /* positions whose rows were enqueued since it has this slot */
         uint32_t length;   /* tokens it will have when all that is enqueued is done */
         uint32_t n_cached; /* tokens of the prompt that were in the cache */
-        bool started;
+        bool started, paused;
+        uint64_t due_usec; /* a load test's: see loadtest.c */
         uint64_t queued_usec, started_usec, first_usec;
 } Seq;
 
@@ -57,8 +58,14 @@ int seq_set_prompt(Seq *s, int32_t *ids, size_t n, uint32_t context, size_t *ret
 /* The model's next token. */
 void seq_accept(Seq *s, const SampleOut *out);
 
+/* The model ended it. */
+void seq_end(Seq *s);
+
 /* What is new since seq_sent(), as views that live until the sequence changes. */
 void seq_piece(const Seq *s, IpcPiece *ret);
 void seq_sent(Seq *s);
+static inline FairClass seq_class(const Seq *s) {
+        return s->job->priority > 0 ? FAIR_BATCH : FAIR_INTERACTIVE;
+}
 /* Memory ran out on the way: what it holds is not whole. */
 bool seq_failed(const Seq *s);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/loadtest.h"
 #include "engine/show.h"
 #include "engine/vocab.h"
 #include "util/buf.h"
@@ -64,7 +65,7 @@ static json_t *capabilities(GgufString template) {
         return tools ? json_pack("[s, s]", "completion", "tools") : json_pack("[s]", "completion");
 }
 
-int show_file(const char *path, json_t **ret, Error *e) {
+static int show_model(const char *path, json_t **ret, Error *e) {
         _cleanup_(model_freep) Model *m = NULL;
         _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
         GgufString template = {"", 0};
@@ -79,6 +80,19 @@ int show_file(const char *path, json_t **ret, Error *e) {
         json_t *shown = json_pack("{s:o, s:o, s:o, s:s, s:o}", "details", show_details(model_info(m)), "model_info",
                                   info, "template", string_of_bytes(template.data, template.len), "parameters", "",
                                   "capabilities", capabilities(template));
+        *ret = shown;
+        return 0;
+}
+
+int show_file(const char *path, json_t **ret, Error *e) {
+        json_t *shown = NULL;
+        int r = 0;
+        if (loadtest_of_path(path))
+                shown = loadtest_show();
+        else
+                r = show_model(path, &shown, e);
+        if (r < 0)
+                return r;
         if (!shown)
                 return error_set(e, -ENOMEM, "not enough memory to show %s", path);
         *ret = shown;

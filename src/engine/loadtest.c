@@ -1,0 +1,321 @@
+/* The load-test models; see loadtest.h.
+ *
+ * The running sequences are the first n_running of `running`, and each one's slot is its place there. For the delay
+ * model they are a binary heap by due_usec, with one timer for its top, so that thousands of slots cost a logarithm
+ * each. For the null model they are in no order, and `turn` goes round. One callback serves a bounded number of them:
+ * the loop has others to serve.
+ *
+ * A paused sequence of the null model leaves its slot at once: there is nothing in it to lose. One of the delay model
+ * goes on: it has one token to say, and the time runs. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/loadtest.h"
+#include "util/str.h"
+
+enum { AT_ONCE = 512, CLOGGED_USEC = 1000, DURATION_LENGTH_MAX = 64 };
+
+/* The vocabulary: a token for each byte, one for the space, which SentencePiece needs as a character, what the models
+ * say, and the two that begin and end a text. */
+enum { TOKEN_SPACE = 256, TOKEN_OK, TOKEN_A, TOKEN_BOS, TOKEN_EOS, N_TOKENS };
+
+typedef struct LoadTestRunner {
+        Runner runner;
+        LoadTest what;
+        uint32_t slots;
+        Fair fair;
+        Seq **running; /* [slots] */
+        uint32_t n_running, turn;
+        EventSource pump, timer;
+} LoadTestRunner;
+
+static LoadTestRunner *runner_of(const Runner *r) {
+        return container_of(r, LoadTestRunner, runner);
+}
+
+LoadTest loadtest_of_path(const char *path) {
+        if (strcmp(path, IPC_PATH_DELAY) == 0)
+                return LOADTEST_DELAY;
+        return strcmp(path, IPC_PATH_NULL) == 0 ? LOADTEST_NULL : LOADTEST_NONE;
+}
+
+/* ---- what it looks like ---- */
+
+int loadtest_tokenizer_new(Tokenizer **ret, Error *e) {
+        static const float scores[N_TOKENS];
+        char names[256][8];
+        TokenText tokens[N_TOKENS] = {
+                [TOKEN_SPACE] = {" ", 1}, [TOKEN_OK] = {"ok", 2}, [TOKEN_A] = {"a ", 2},
+                [TOKEN_BOS] = {"<s>", 3}, [TOKEN_EOS] = {"</s>", 4},
+        };
+        /* Unused ones are said, but never read. */
+        int32_t types[N_TOKENS] = {
+                [TOKEN_SPACE] = TOKEN_NORMAL, [TOKEN_OK] = TOKEN_UNUSED, [TOKEN_A] = TOKEN_UNUSED,
+                [TOKEN_BOS] = TOKEN_CONTROL, [TOKEN_EOS] = TOKEN_CONTROL,
+        };
+        for (uint32_t i = 0; i < 256; i++) {
+                tokens[i] = (TokenText){names[i], (size_t)snprintf(names[i], sizeof(names[i]), "<0x%02X>", i)};
+                types[i] = TOKEN_BYTE;
+        }
+        TokenizerSpec spec = {
+                .kind = TOKENIZER_SPM, .n_tokens = N_TOKENS, .tokens = tokens, .scores = scores, .types = types,
+                .bos = TOKEN_BOS, .eos = TOKEN_EOS, .eot = -1, .unk = -1,
+        };
+        return tokenizer_new(&spec, ret, e);
+}
+
+int loadtest_template_new(ChatTemplate **ret, Error *e) {
+        static const char source[] = "{{ messages[-1]['content'] }}";
+        return chat_template_new(source, strlen(source), e, ret);
+}
+
+json_t *loadtest_details(void) {
+        return json_pack("{s:s, s:s, s:[s], s:s, s:s, s:s}", "format", "builtin", "family", "load-test", "families",
+                         "load-test", "parameter_size", "0", "quantization_level", "none", "parent_model", "");
+}
+
+json_t *loadtest_show(void) {
+        return json_pack("{s:o, s:{s:s, s:i}, s:s, s:s, s:[s]}", "details", loadtest_details(), "model_info",
+                         "general.architecture", "load-test", "load-test.context_length", LOADTEST_CONTEXT, "template",
+                         "", "parameters", "", "capabilities", "completion");
+}
+
+/* ---- the heap ---- */
+
+static void put_at(LoadTestRunner *t, uint32_t i, Seq *q) {
+        t->running[i] = q;
+        q->slot = (int32_t)i;
+}
+
+/* Finds the place of `q` from the hole `i` on, where nobody is. */
+static void sift(LoadTestRunner *t, uint32_t i, Seq *q) {
+        for (uint32_t up; i > 0 && q->due_usec < t->running[up = (i - 1) / 2]->due_usec; i = up)
+                put_at(t, i, t->running[up]);
+        for (uint32_t down; (down = 2 * i + 1) < t->n_running; i = down) {
+                if (down + 1 < t->n_running && t->running[down + 1]->due_usec < t->running[down]->due_usec)
+                        down++;
+                if (q->due_usec <= t->running[down]->due_usec)
+                        break;
+                put_at(t, i, t->running[down]);
+        }
+        put_at(t, i, q);
+}
+
+static void leave_slot(LoadTestRunner *t, Seq *q) {
+        uint32_t hole = (uint32_t)q->slot;
+        Seq *last = t->running[--t->n_running];
+        q->slot = -1;
+        if (last == q)
+                return;
+        if (t->what == LOADTEST_DELAY)
+                sift(t, hole, last);
+        else
+                put_at(t, hole, last);
+}
+
+/* ---- running ---- */
+
+static void enter_slot(LoadTestRunner *t, Seq *q) {
+        RunCounts *counts = t->runner.counts;
+        fair_take(&t->fair, &q->fair);
+        uint64_t now = now_usec(), delay = q->due_usec;
+        put_at(t, t->n_running++, q);
+        if (t->what == LOADTEST_DELAY) {
+                q->due_usec = delay > UINT64_MAX - now ? UINT64_MAX : now + delay;
+                sift(t, t->n_running - 1, q);
+        }
+        if (q->started)
+                return;
+        q->started = true;
+        q->started_usec = now;
+        fair_charge(&q->fair, q->n_prompt, 0);
+        counts->prompt_tokens += q->n_prompt;
+        t->runner.handlers->started(q);
+}
+
+static void admit(LoadTestRunner *t) {
+        while (t->n_running < t->slots && t->fair.n_waiting > 0)
+                enter_slot(t, container_of(fair_next(&t->fair), Seq, fair));
+}
+
+static void say(LoadTestRunner *t, Seq *q, int32_t id) {
+        SampleOut out = {.id = id};
+        memset(out.top_ids, -1, sizeof(out.top_ids));
+        seq_accept(q, &out);
+        if (q->first_usec == 0)
+                q->first_usec = now_usec();
+        fair_charge(&q->fair, 0, 1);
+        t->runner.counts->generation_tokens++;
+        t->runner.counts->rows++;
+}
+
+static void set_timer(LoadTestRunner *t) {
+        uint64_t due = t->n_running > 0 ? t->running[0]->due_usec : UINT64_MAX, now = now_usec();
+        event_timer_set(&t->timer, due == UINT64_MAX ? due : due > now ? due - now : 0);
+}
+
+static void serve_due(LoadTestRunner *t) {
+        uint64_t now = now_usec();
+        for (uint32_t n = 0; n < AT_ONCE && t->n_running > 0 && t->running[0]->due_usec <= now; n++) {
+                Seq *q = t->running[0];
+                if (q->n_ids == q->n_prompt)
+                        say(t, q, TOKEN_OK);
+                seq_end(q);
+                t->runner.handlers->progress(q);
+        }
+}
+
+/* Who ends gives its place to the last one. */
+static void serve_in_turn(LoadTestRunner *t) {
+        for (uint32_t n = MIN(t->n_running, (uint32_t)AT_ONCE); n > 0 && t->n_running > 0; n--) {
+                if (t->turn >= t->n_running)
+                        t->turn = 0;
+                Seq *q = t->running[t->turn];
+                say(t, q, TOKEN_A);
+                t->turn += q->finish == IPC_FINISH_NONE;
+                t->runner.handlers->progress(q);
+        }
+}
+
+static bool is_clogged(const LoadTestRunner *t) {
+        const RunHandlers *h = t->runner.handlers;
+        return h->clogged && h->clogged(t->runner.owner);
+}
+
+static void go_on(LoadTestRunner *t) {
+        admit(t);
+        if (t->what == LOADTEST_DELAY)
+                set_timer(t);
+        else if (t->n_running > 0 && is_clogged(t))
+                event_timer_set(&t->timer, CLOGGED_USEC);
+        else if (t->n_running > 0)
+                event_defer_set(&t->pump);
+}
+
+static void serve(LoadTestRunner *t) {
+        if (t->what == LOADTEST_DELAY)
+                serve_due(t);
+        else if (!is_clogged(t))
+                serve_in_turn(t);
+        t->runner.counts->steps++;
+        go_on(t);
+}
+
+static void on_pump(EventSource *s, uint32_t revents) {
+        serve(container_of(s, LoadTestRunner, pump));
+}
+
+static void on_timer(EventSource *s, uint32_t revents) {
+        serve(container_of(s, LoadTestRunner, timer));
+}
+
+/* ---- coming and going ---- */
+
+/* What the delay model is to wait for, as text. */
+static IpcFailCode read_duration(const Seq *q, char text[static DURATION_LENGTH_MAX], Error *e) {
+        _cleanup_buf_ Buf prompt = BUF_NULL;
+        if (tokenizer_decode(q->tokenizer, q->ids, q->n_prompt, false, false, &prompt) < 0 || prompt.failed) {
+                error_set(e, -ENOMEM, "not enough memory to read the prompt");
+                return IPC_E_INTERNAL;
+        }
+        size_t len = MIN(prompt.len, (size_t)DURATION_LENGTH_MAX - 1);
+        memcpy(text, len > 0 ? prompt.data : "", len);
+        while (len > 0 && strchr(" \t\r\n", text[len - 1]))
+                len--;
+        text[len] = 0;
+        return 0;
+}
+
+static IpcFailCode loadtest_check(const Runner *r, Seq *q, Error *e) {
+        char text[DURATION_LENGTH_MAX];
+        if (runner_of(r)->what != LOADTEST_DELAY)
+                return 0;
+        IpcFailCode code = read_duration(q, text, e);
+        if (code)
+                return code;
+        if (!text[0] || parse_duration(text, &q->due_usec) < 0) {
+                error_set(e, -EINVAL, "the prompt of the delay model must be the time to wait, such as \"100ms\"%s%.40s%s",
+                          text[0] ? ", not \"" : "; it is empty", text, text[0] ? "\"" : "");
+                return IPC_E_INVALID;
+        }
+        q->limit = MAX(q->limit, q->n_ids + 2); /* it ends by itself, whatever max_tokens is */
+        return 0;
+}
+
+static int loadtest_start(Runner *r, EventLoop *l) {
+        LoadTestRunner *t = runner_of(r);
+        int error = event_add_defer(l, &t->pump, EVENT_PRIORITY_NORMAL, "load test", on_pump);
+        return error < 0 ? error : event_add_timer(l, &t->timer, EVENT_PRIORITY_NORMAL, "load test timer", on_timer);
+}
+
+static void loadtest_stop(Runner *r) {
+        LoadTestRunner *t = runner_of(r);
+        event_remove(&t->pump);
+        event_remove(&t->timer);
+}
+
+static int loadtest_add(Runner *r, Seq *q) {
+        LoadTestRunner *t = runner_of(r);
+        int error = fair_put(&t->fair, &q->fair, q->job->uid, (double)q->job->weight, seq_class(q));
+        if (error >= 0)
+                event_defer_set(&t->pump);
+        return error;
+}
+
+static void loadtest_remove(Runner *r, Seq *q) {
+        LoadTestRunner *t = runner_of(r);
+        if (q->slot >= 0)
+                leave_slot(t, q);
+        fair_remove(&t->fair, &q->fair);
+        if (t->fair.n_waiting > 0)
+                event_defer_set(&t->pump);
+}
+
+static void loadtest_pause(Runner *r, Seq *q, bool paused) {
+        LoadTestRunner *t = runner_of(r);
+        if (t->what == LOADTEST_DELAY || q->paused == paused)
+                return;
+        q->paused = paused;
+        if (paused) {
+                if (q->slot >= 0)
+                        leave_slot(t, q);
+                fair_pause(&t->fair, &q->fair);
+        } else {
+                fair_resume(&t->fair, &q->fair);
+                fair_put_back(&t->fair, &q->fair);
+        }
+        event_defer_set(&t->pump);
+}
+
+static RunLoad loadtest_load(const Runner *r) {
+        const LoadTestRunner *t = runner_of(r);
+        return (RunLoad){.running = t->n_running, .waiting = t->fair.n_waiting};
+}
+
+static void loadtest_free(Runner *r) {
+        LoadTestRunner *t = runner_of(r);
+        fair_deinit(&t->fair);
+        free(t->running);
+        free(t);
+}
+
+int loadtest_new(LoadTest what, uint32_t slots, Runner **ret, Error *e) {
+        static const RunnerOps ops = {
+                .check = loadtest_check, .start = loadtest_start, .stop = loadtest_stop, .add = loadtest_add,
+                .remove = loadtest_remove, .pause = loadtest_pause, .load = loadtest_load, .free = loadtest_free,
+        };
+        LoadTestRunner *t = calloc(1, sizeof(*t));
+        if (!t || !(t->running = calloc(slots, sizeof(Seq *)))) {
+                free(t);
+                return error_set(e, -ENOMEM, "not enough memory for %u slots", slots);
+        }
+        t->runner.ops = &ops;
+        t->what = what;
+        t->slots = slots;
+        t->pump = t->timer = EVENT_SOURCE_NULL;
+        fair_init(&t->fair);
+        *ret = &t->runner;
+        return 0;
+}
