@@ -97,6 +97,12 @@ Progress *progress_new(ZlClient *client, const char *model);
 void progress_clear(Progress *p);
 void progress_free(Progress *p);
 
+/* bar.c: one line on a terminal that says how far something is */
+bool bar_is_due(void); /* there is a terminal, and the last bar was drawn long enough ago */
+/* `fraction` NAN: not known, only the text. */
+void bar_show(double fraction, const char *fmt, ...) _printf_(2, 3);
+void bar_clear(void);
+
 /* model.c */
 bool model_is(const char *name, const char *wanted); /* "demo" is "demo:latest" */
 /* The model to use when none was named, to be freed; NULL: said why. */
