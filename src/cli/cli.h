@@ -43,7 +43,7 @@ typedef struct Command {
         const char *arguments;   /* "MODEL [PROMPT…]"; "" for none */
         const char *summary;     /* one line */
         const char *description; /* more, or NULL */
-        const Option *options, *more_options; /* either may be NULL; every command has common_options as well */
+        const Option *options[4]; /* tables, NULL-terminated; every command has common_options as well */
         int min_args, max_args;  /* max -1: any number */
         bool offline;            /* works without a daemon: `client` is NULL */
         /* Returns the exit code. `args` is NULL-terminated. */
@@ -111,8 +111,9 @@ char *default_model(ZlClient *client, int *ret_exit);
 int complain_model(ZlClient *client, const char *model, const ZlError *e);
 
 /* answer.c: one request for text, shown as it comes */
-extern ZlRequest asked;                /* what the options below say */
-extern const Option answer_options[];
+extern ZlRequest asked;                /* what the options of requests say */
+extern const Option request_options[]; /* how an answer is made */
+extern const Option answer_options[];  /* how it is shown */
 /* With NULL messages a completion of `prompt`. `ret_text` (may be NULL) gets the answer, also a cancelled one. */
 int answer(ZlClient *client, const ZlRequest *request, Buf *ret_text);
 /* The words joined; a word "-", and no word at all, is what stdin holds. NULL: cannot be read. */

@@ -437,7 +437,7 @@ const Command cmd_bench = {
                 "Each stage keeps a number of clients busy, or sends requests at a fixed rate, and prints one row: how "
                 "many requests per second were answered, how long they took (from when they were due), when the first "
                 "text came, and how many tokens per second came in all.",
-        .options = options,
+        .options = {options},
         .min_args = 1,
         .max_args = 1,
         .run = run,
