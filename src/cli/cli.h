@@ -77,7 +77,8 @@ typedef struct Table Table;
 Table *table_new(const char *align);
 void table_add(Table *t, const char *const *cells);
 /* The first row is the header. Frees the table. */
-void table_print(Table *t);
+void table_write(Table *t, FILE *f);
+void table_print(Table *t); /* to stdout */
 const char *style_bold(FILE *f); /* "" where there is no colour */
 const char *style_dim(FILE *f);
 const char *style_off(FILE *f);

@@ -8,7 +8,7 @@ zerollama_SOURCES = \
 	src/cli/http-answer.c src/cli/load.c src/cli/load-summary.c src/cli/plot.c src/cli/results.c \
 	src/cli/cmd-run.c src/cli/cmd-generate.c \
 	src/cli/cmd-list.c src/cli/cmd-ps.c src/cli/cmd-show.c \
-	src/cli/cmd-load.c src/cli/cmd-status.c src/cli/cmd-ctl.c src/cli/cmd-bench.c src/cli/cmd-map.c \
+	src/cli/cmd-load.c src/cli/cmd-status.c src/cli/cmd-ctl.c src/cli/cmd-top.c src/cli/cmd-map.c src/cli/cmd-bench.c \
 	src/cli/cmd-version.c src/cli/cmd-help.c
 zerollama_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(EDIT_CFLAGS)
 zerollama_LDFLAGS = $(AM_LDFLAGS) -Wl,--as-needed

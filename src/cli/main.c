@@ -14,7 +14,7 @@
 
 const Command *const commands[] = {
         &cmd_run, &cmd_generate, &cmd_list, &cmd_ps, &cmd_show, &cmd_load, &cmd_unload,
-        &cmd_status, &cmd_map, &cmd_bench, &cmd_ctl, &cmd_version, &cmd_help, NULL,
+        &cmd_status, &cmd_top, &cmd_map, &cmd_bench, &cmd_ctl, &cmd_version, &cmd_help, NULL,
 };
 
 bool want_json;
