@@ -68,11 +68,15 @@ static int snapshot_take(ZlClient *client, Snapshot *ret, ZlError *e) {
         return r;
 }
 
-/* The value of a metric of one model; NAN: there is none. */
+/* The value of a metric of one model, which is listed as "name:latest"; NAN: there is none. */
 static double metric(const char *text, const char *name, const char *model) {
         _cleanup_buf_ Buf key = BUF_NULL;
+        size_t n = strlen(model);
+        const char *tag = strrchr(model, ':');
+        if (tag && strcmp(tag, ":latest") == 0)
+                n = (size_t)(tag - model);
         buf_printf(&key, "\n%s{model=\"", name);
-        for (const char *p = model; *p; p++) {
+        for (const char *p = model; p < model + n; p++) {
                 if (*p == '"' || *p == '\\')
                         buf_putc(&key, '\\');
                 if (*p != '\n')
@@ -141,7 +145,9 @@ static json_t *view_users(const Snapshot *old, const Snapshot *new, double secon
 static json_t *view_new(const Snapshot *old, const Snapshot *new, bool local) {
         static const char *const kept[] = {"version", "uptime_seconds", "connections", "pools", "jobs"};
         double seconds = old->usec ? (double)(new->usec - old->usec) / 1e6 : 0;
-        json_t *view = json_pack("{s:f}", "time", (double)time(NULL));
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        json_t *view = json_pack("{s:f}", "time", (double)now.tv_sec + (double)(now.tv_nsec / 1000) / 1e6);
         for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
                 if (json_object_get(new->status, kept[i]))
                         json_object_set(view, kept[i], json_object_get(new->status, kept[i]));
