@@ -321,8 +321,9 @@ static void put_clipped(const char *line, size_t n, int columns) {
 }
 
 static void draw(const char *text, const char *note, bool paused) {
-        struct winsize size = {.ws_row = 24, .ws_col = 80};
-        ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+        struct winsize size;
+        if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_row == 0 || size.ws_col == 0)
+                size = (struct winsize){.ws_row = 24, .ws_col = 80};
         bool header = false;
         fputs("\033[H", stdout);
         for (int row = 1; *text && row < size.ws_row; row++) {
