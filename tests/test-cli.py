@@ -288,6 +288,8 @@ class CliTest(unittest.TestCase):
             for address in (host, "http://" + host, f"http://{host}/"):
                 self.assertIn("tiny", self.run_cli("list", "--socket", address, env=key).stdout)
                 self.assertEqual(tcp.headers[-1]["Authorization"], "Bearer sesame")
+            self.run_cli("bench", "tiny", "-r", "1", "--max-clients", "1", "--socket", host, env=key)
+            self.assertEqual((tcp.headers[-1]["Authorization"], tcp.headers[-1]["Host"]), ("Bearer sesame", host))
             self.run_cli("list", env={"ZEROLLAMA_HOST": host})
             self.assertIsNone(tcp.headers[-1]["Authorization"])
             self.run_cli("list", env=key)
@@ -622,20 +624,23 @@ class CliTest(unittest.TestCase):
             else:
                 self.echo(handler, request)
         self.daemon.answers["/api/generate"] = slow
-        out = os.path.join(self.dir.name, "out.jsonl")
-        p = subprocess.Popen([COMMAND, "map", "tiny", "--text", "-o", out, "-j", "2"], stdin=subprocess.PIPE,
-                             env=self.env)
-        p.stdin.write(b"one\nslow\ntwo\nthree\n")
-        p.stdin.flush()
-        end = time.monotonic() + 20
-        while time.monotonic() < end and lines_of(out) < 3:
-            time.sleep(0.01)
-        p.send_signal(signal.SIGINT)
-        self.assertEqual(p.wait(20), 130)
-        self.assertTrue(self.daemon.hangups.wait(20), "the daemon was not told")
-        p.stdin.close()
-        with open(out) as f:
-            self.assertEqual(sorted(r["text"] for r in self.results(f.read())), ["<one>", "<three>", "<two>"])
+        for more, kept in (([], ["<one>", "<three>", "<two>"]), (["--ordered"], ["<one>"])):
+            self.daemon.requests.clear()
+            self.daemon.hangups.clear()
+            out = os.path.join(self.dir.name, "out.jsonl" + "".join(more))
+            p = subprocess.Popen([COMMAND, "map", "tiny", "--text", "-o", out, "-j", "2", *more], stdin=subprocess.PIPE,
+                                 env=self.env)
+            p.stdin.write(b"one\nslow\ntwo\nthree\nslow\n")
+            p.stdin.flush()
+            end = time.monotonic() + 20
+            while time.monotonic() < end and (lines_of(out) < len(kept) or len(self.daemon.requests) < 6):
+                time.sleep(0.01)
+            p.send_signal(signal.SIGINT)
+            self.assertEqual(p.wait(20), 130)
+            self.assertTrue(self.daemon.hangups.wait(20), "the daemon was not told")
+            p.stdin.close()
+            with open(out) as f:
+                self.assertEqual(sorted(r["text"] for r in self.results(f.read())), kept)
 
     def test_map_is_bounded(self):
         """Nothing is read that no request can be made of soon; results come although the input goes on."""

@@ -105,6 +105,24 @@ static void test_kept_connections_break(void **state) {
         server_stop(s);
 }
 
+/* Every third request meets a connection that ends just then; it is sent again, on a new one. */
+static bool serve_or_leave(Server *s, int fd, const Request *q) {
+        if (q->number % 3 == 2)
+                return false;
+        send_answer(fd);
+        return true;
+}
+
+static void test_kept_connection_ends_at_once(void **state) {
+        Server *s = server_start(serve_or_leave, NULL);
+        LoadResult r = run(s, &(LoadStage){.clients = 1, .requests = 40}, 0);
+        assert_int_equal(r.ended, 40);
+        assert_int_equal(r.failed, 0);
+        assert_int_equal(s->n_requests, 59); /* 2 of 3 are answered */
+        load_result_deinit(&r);
+        server_stop(s);
+}
+
 static bool serve_badly(Server *s, int fd, const Request *q) {
         switch (q->number % 4) {
         case 0:
@@ -184,6 +202,7 @@ static void test_addresses(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_closed_loop),  cmocka_unit_test(test_fixed_rate),
+                cmocka_unit_test(test_kept_connection_ends_at_once),
                 cmocka_unit_test(test_rate_is_kept), cmocka_unit_test(test_kept_connections_break),
                 cmocka_unit_test(test_failures),     cmocka_unit_test(test_cancel),
                 cmocka_unit_test(test_silence),      cmocka_unit_test(test_addresses),
