@@ -464,6 +464,13 @@ class CliTest(unittest.TestCase):
             self.assertTrue(0 < s["latency"]["p50"] <= s["latency"]["p99"] <= s["latency"]["max"])
         self.assertEqual(stages[2]["ideal_latency"], 1.0)
 
+    def test_bench_time(self):
+        self.daemon.answers["/api/generate"] = text("a")
+        self.daemon.answers["/api/ps"] = document({"models": [{"name": "delay", "slots": 128}]})
+        p = self.run_cli("bench", "delay", "--time", "100ms", "--clients", "8,200", "-r", "200", "--json")
+        self.assertEqual([json.loads(line)["ideal_qps"] for line in p.stdout.splitlines()], [80, 1280])
+        self.assertEqual(self.last("/api/generate")["prompt"], "100ms")
+
     def test_bench_rate(self):
         self.daemon.answers["/api/generate"] = text("a")
         p = self.run_cli("bench", "tiny", "--rate", "50,100", "-d", "200ms", "--json", "--warmup", "0")
@@ -506,7 +513,8 @@ class CliTest(unittest.TestCase):
                             (["--rate", "1,x"], "--rate takes ascending numbers"),
                             (["--clients", "1", "--rate", "1"], "two kinds of stages"),
                             (["-r", "10", "--drop", "4"], "--drop 4 leaves too little"),
-                            (["-d", "soon"], "--duration takes a time"), (["--prompt", ""], "the prompt is empty"),
+                            (["-d", "soon"], "--duration takes a time"), (["--time", "x"], "--time takes a time"),
+                            (["--time", "1s", "--prompt", "x"], "one of them is enough"), (["--prompt", ""], "the prompt is empty"),
                             (["--file", "/nonexistent"], "cannot read the prompt from /nonexistent")):
             self.assertIn(words, self.run_cli("bench", "tiny", *args, code=2).stderr)
 

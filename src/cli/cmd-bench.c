@@ -21,7 +21,7 @@ enum {
         DEFAULT_SECONDS = 10,
 };
 
-static const char *clients_list, *rates_list, *prompt, *file, *duration, *plot_path;
+static const char *clients_list, *rates_list, *prompt, *file, *hold_time, *duration, *plot_path;
 static const int64_t *max_clients, *requests, *warmup, *drop, *ideal_slots;
 static const double *ideal_time;
 
@@ -37,6 +37,8 @@ static const Option options[] = {
         {OPTION_INTEGER, 0, "drop", "N", &drop, 0, 1e9, "the first and last N requests of each stage do not count [0]"},
         {OPTION_TEXT, 'p', "prompt", "TEXT", &prompt, .help = "what every request asks"},
         {OPTION_TEXT, 'f', "file", "FILE", &file, .help = "read the prompt from FILE; -: from stdin"},
+        {OPTION_TEXT, 't', "time", "TIME", &hold_time,
+         .help = "of the load-test model: how long each request holds a slot; its prompt and its ideal"},
         {OPTION_INTEGER, 'n', "max-tokens", "N", &asked.options.max_tokens, 1, INT32_MAX,
          "tokens of an answer at most [16]"},
         {OPTION_FLAG, 0, "raw", NULL, &asked.raw, .help = "the prompt as it is, without the model's template"},
@@ -103,10 +105,21 @@ static bool double_up(Bench *b, unsigned most) {
         return add_stage(b, most, 0);
 }
 
+/* Keeps *usec where the option is not given. */
+static bool read_time(const char *name, const char *text, uint64_t *usec) {
+        if (!text || (parse_duration(text, usec) == 0 && *usec > 0 && *usec <= UINT64_MAX / 1000))
+                return true;
+        complain("--%s takes a time such as 500ms, 10s or 1m30s, not '%s'", name, text);
+        return false;
+}
+
 static bool plan(Bench *b) {
-        uint64_t usec = DEFAULT_SECONDS * UINT64_C(1000000);
-        if (duration && (parse_duration(duration, &usec) < 0 || usec == 0 || usec > UINT64_MAX / 1000))
-                return complain("--duration takes a time such as 500ms, 10s or 1m30s, not '%s'", duration), false;
+        uint64_t usec = DEFAULT_SECONDS * UINT64_C(1000000), hold = 0;
+        if (!read_time("duration", duration, &usec) || !read_time("time", hold_time, &hold))
+                return false;
+        if (!!prompt + !!file + !!hold_time > 1)
+                return complain("--prompt, --file and --time all say what is asked; one of them is enough"), false;
+        b->hold = ideal_time ? *ideal_time : (double)hold / 1e6;
         b->requests = requests ? (uint64_t)*requests : 0;
         b->duration_ns = duration || !requests ? usec * 1000 : 0;
         b->drop = drop ? (uint64_t)*drop : 0;
@@ -148,6 +161,8 @@ static char *read_file(const char *path) {
 static char *make_prompt(void) {
         if (file)
                 return strcmp(file, "-") == 0 ? read_prompt((char *[]){NULL}) : read_file(file);
+        if (hold_time)
+                return strdup(hold_time);
         return strdup(prompt ? prompt : "Once upon a time");
 }
 
@@ -170,7 +185,6 @@ static char *make_body(const char *model) {
 /* The slots of the ideal are the model's own when nobody says otherwise. */
 static void learn_ideal(Bench *b, ZlClient *client) {
         ZlModels *list = NULL;
-        b->hold = ideal_time ? *ideal_time : 0;
         b->slots = ideal_slots ? (double)*ideal_slots : 0;
         if (b->hold > 0 && b->slots == 0 && zl_ps(client, &list, NULL) == 0)
                 for (size_t i = 0; i < list->n; i++)
