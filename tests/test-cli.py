@@ -807,7 +807,7 @@ class CliTest(unittest.TestCase):
 
 
 DAEMON = os.path.join(BUILD, "zerollamad")
-DEMO = os.path.join(SRC, "demo", "zerollama-demo.gguf")
+DEMO = os.path.join(SRC, "demo", "demo.gguf")
 
 
 @unittest.skipUnless(os.access(DAEMON, os.X_OK) and os.access(os.path.join(BUILD, "zerollama-engine"), os.X_OK)
@@ -843,7 +843,7 @@ class RealDaemonTest(unittest.TestCase):
         return p
 
     def test_bench(self):
-        p = self.run_cli("bench", "zerollama-demo", "--clients", "1,24", "-r", "48", "-n", "4", "--json")
+        p = self.run_cli("bench", "demo", "--clients", "1,24", "-r", "48", "-n", "4", "--json")
         for stage in map(json.loads, p.stdout.splitlines()):
             self.assertEqual((stage["requests"], stage["errors"]), (48, 0))
             self.assertGreater(stage["tokens_per_second"], stage["qps"])
@@ -852,10 +852,10 @@ class RealDaemonTest(unittest.TestCase):
         prompts = ["Once upon a time", "Who are you?", "Zwölf Boxkämpfer", "2 + 2 ="]
         answers = {}
         for prompt in prompts:
-            p = self.run_cli("generate", "zerollama-demo", "--temperature", "0", "-n", "8", "--json", "--no-stream", prompt)
+            p = self.run_cli("generate", "demo", "--temperature", "0", "-n", "8", "--json", "--no-stream", prompt)
             answers[prompt] = json.loads(p.stdout)["response"]
         lines = [json.dumps({"prompt": prompts[i % 4], "id": i}) for i in range(40)]
-        p = self.run_cli("map", "zerollama-demo", "-j", "12", "--temperature", "0", "-n", "8", stdin="\n".join(lines))
+        p = self.run_cli("map", "demo", "-j", "12", "--temperature", "0", "-n", "8", stdin="\n".join(lines))
         results = [json.loads(line) for line in p.stdout.splitlines()]
         self.assertEqual(sorted(r["id"] for r in results), list(range(40)))
         for r in results:
@@ -865,7 +865,7 @@ class RealDaemonTest(unittest.TestCase):
         out, source = os.path.join(self.dir.name, "out"), os.path.join(self.dir.name, "in")
         with open(source, "w") as f:
             f.writelines(f"Story number {i}\n" for i in range(300))
-        args = ("map", "zerollama-demo", "--text", "-n", "16", "-j", "8", "-o", out, source)
+        args = ("map", "demo", "--text", "-n", "16", "-j", "8", "-o", out, source)
         for lines in (20, 60):
             p = subprocess.Popen([COMMAND, *args], env=self.env)
             end = time.monotonic() + 60
@@ -880,9 +880,9 @@ class RealDaemonTest(unittest.TestCase):
             self.assertEqual(sorted(json.loads(line)["index"] for line in f), list(range(300)))
 
     def test_top(self):
-        self.run_cli("load", "zerollama-demo")
+        self.run_cli("load", "demo")
         view = json.loads(self.run_cli("top", "--once", "--json").stdout)
-        self.assertIn("zerollama-demo", view["models"][0]["name"])
+        self.assertIn("demo", view["models"][0]["name"])
         self.assertEqual(view["pools"][0]["state"], "running")
         self.assertEqual([u["uid"] for u in view["users"]], [os.getuid()])
         views = self.run_cli("top", "--json", "-n", "2", "-d", "0.1").stdout.splitlines()
