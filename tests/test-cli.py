@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """The zerollama command against a scripted daemon: every subcommand, its JSON and its tables, exit codes, mistyped
 words, Ctrl-C, the conversation on a terminal, and the manual pages against the tables they must agree with."""
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -513,7 +516,8 @@ class CliTest(unittest.TestCase):
                             (["--rate", "1,x"], "--rate takes ascending numbers"),
                             (["--clients", "1", "--rate", "1"], "two kinds of stages"),
                             (["-r", "10", "--drop", "4"], "--drop 4 leaves too little"),
-                            (["-d", "soon"], "--duration takes a time"), (["--time", "x"], "--time takes a time"),
+                            (["-d", "soon"], "--duration takes a time"),
+                            (["--time", "x"], "--time takes a time"),
                             (["--time", "1s", "--prompt", "x"], "one of them is enough"), (["--prompt", ""], "the prompt is empty"),
                             (["--file", "/nonexistent"], "cannot read the prompt from /nonexistent")):
             self.assertIn(words, self.run_cli("bench", "tiny", *args, code=2).stderr)
@@ -545,8 +549,8 @@ class CliTest(unittest.TestCase):
         lines = [{"prompt": "one", "id": "a", "max_tokens": 3, "options": {"top_k": 1}}, {"prompt": "bad", "id": [2]},
                  {"messages": [{"role": "user", "content": "hi"}], "keep_alive": "1m"}, {"nothing": 1}]
         stdin = "\n".join([json.dumps(line) for line in lines] + ["", "{torn", '{"prompt":"last"}'])
-        p = self.run_cli("map", "tiny", "--ordered", "-j", "4", "--temperature", "0.5", "--max-tokens", "9", stdin=stdin,
-                         code=1)
+        p = self.run_cli("map", "tiny", "--ordered", "-j", "4", "--temperature", "0.5", "--max-tokens", "9",
+                         stdin=stdin, code=1)
         results = self.results(p.stdout)
         self.assertEqual([r["index"] for r in results], [0, 1, 2, 3, 5, 6])
         self.assertEqual(results[0], {"index": 0, "id": "a", "text": "<one>", "finish": "stop", "usage": {
@@ -610,7 +614,8 @@ class CliTest(unittest.TestCase):
         self.run_cli("map", "tiny", "--redo-failed", code=2)
         with open(out, "w") as f:
             f.write("my diary\n")
-        self.assertIn("is no result of this command", self.run_cli("map", "tiny", "-o", out, stdin=stdin, code=1).stderr)
+        p = self.run_cli("map", "tiny", "-o", out, stdin=stdin, code=1)
+        self.assertIn("is no result of this command", p.stderr)
 
     def test_map_retries(self):
         asked = {}
@@ -734,9 +739,9 @@ class CliTest(unittest.TestCase):
             seconds = now["time"] - before["time"]
             self.assertGreaterEqual(seconds, 0.2)
             tiny, big = now["models"]
-            self.assertAlmostEqual(tiny["tokens_per_second"] * seconds / 50, 1, delta=0.3)
+            self.assertAlmostEqual(tiny["tokens_per_second"] * seconds / 50, 1, delta=0.7)
             self.assertIsNone(big["tokens_per_second"])
-            self.assertAlmostEqual(now["users"][0]["tokens_per_second"] * seconds / 30, 1, delta=0.3)
+            self.assertAlmostEqual(now["users"][0]["tokens_per_second"] * seconds / 30, 1, delta=0.7)
             self.assertEqual(now["users"][1]["tokens_per_second"], 0)
             self.assertEqual(now["pools"][0]["pid"], 4242)
 
@@ -753,6 +758,21 @@ class CliTest(unittest.TestCase):
             t.type("pq")
             self.assertEqual(t.wait(), 0)
             self.assertIn("\033[?1049l", t.seen)
+
+    def test_top_resize(self):
+        self.watch()
+        with Terminal(self, "top", "-d", "3600") as t:
+            t.expect("q quit")
+            t.expect("\033[0m")
+            fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 7, 12, 0, 0))
+            t.expect("\033[H")
+            t.expect("\033[7;1H")
+            t.expect("q quit  p pa\033[0m")
+            t.type("q")
+            self.assertEqual(t.wait(), 0)
+            frame = t.all[t.all.rindex("\033[H"):t.all.rindex("\033[7;1H")]
+            rows = re.sub(r"\033\[\w*?[mKHJ]", "", frame).split("\r\n")
+            self.assertEqual((len(rows), max(map(len, rows))), (7, 12))
 
     def test_top_ends_well(self):
         self.watch()

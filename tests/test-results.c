@@ -71,7 +71,8 @@ static void test_done(void **state) {
 }
 
 static void test_redo_failed(void **state) {
-        write_file("{\"index\":0,\"text\":\"x\"}\n{\"index\":1,\"error\":\"x\"}\n{\"index\":2,\"id\":1,\"error\":\"\"}\n");
+        write_file("{\"index\":0,\"text\":\"x\"}\n{\"index\":1,\"error\":\"x\"}\n"
+                   "{\"index\":2,\"id\":1,\"error\":\"\"}\n");
         Results *r = open_results(true);
         assert_true(have(r, 0, NULL));
         assert_false(have(r, 1, NULL));

@@ -26,7 +26,8 @@ static const int64_t *max_clients, *requests, *warmup, *drop, *ideal_slots;
 static const double *ideal_time;
 
 static const Option options[] = {
-        {OPTION_TEXT, 'c', "clients", "N[,N…]", &clients_list, .help = "clients of each stage [1,2,4,… to --max-clients]"},
+        {OPTION_TEXT, 'c', "clients", "N[,N…]", &clients_list,
+         .help = "clients of each stage [1,2,4,… to --max-clients]"},
         {OPTION_INTEGER, 0, "max-clients", "N", &max_clients, 1, CLIENTS_MAX,
          "clients of the largest stage [64; with --rate, of every one: 1024]"},
         {OPTION_TEXT, 0, "rate", "QPS[,QPS…]", &rates_list,
@@ -83,7 +84,8 @@ static bool read_list(Bench *b, const char *name, const char *list, bool rates) 
         for (const char *s = list;; s++) {
                 char *end;
                 double v = strtod(s, &end);
-                if (end == s || (*end && *end != ',') || !(v > last) || (!rates && (v > CLIENTS_MAX || v != floor(v)))) {
+                bool good = end != s && (!*end || *end == ',') && v > last && isfinite(v);
+                if (!good || (!rates && (v > CLIENTS_MAX || v != floor(v)))) {
                         complain("--%s takes ascending numbers with commas between them, such as 1,2,4; not '%s'", name,
                                  list);
                         return false;
@@ -128,8 +130,8 @@ static bool plan(Bench *b) {
                                 (unsigned long long)b->drop, (unsigned long long)b->requests),
                        false;
         if (clients_list && rates_list)
-                return complain("--clients and --rate are two kinds of stages; with --rate, --max-clients says how many "
-                                "clients there are"),
+                return complain("--clients and --rate are two kinds of stages; with --rate, --max-clients says how "
+                                "many clients there are"),
                        false;
         if (rates_list)
                 return read_list(b, "rate", rates_list, true);
@@ -172,8 +174,8 @@ static char *make_body(const char *model) {
         if (!text)
                 return NULL;
         int64_t tokens = asked.options.max_tokens ? *asked.options.max_tokens : DEFAULT_TOKENS;
-        json_auto_t *root = json_pack("{s:s, s:s, s:b, s:b, s:{s:I}}", "model", model, "prompt", text, "stream", 1, "raw",
-                                      asked.raw, "options", "num_predict", (json_int_t)tokens);
+        json_auto_t *root = json_pack("{s:s, s:s, s:b, s:b, s:{s:I}}", "model", model, "prompt", text, "stream", 1,
+                                      "raw", asked.raw, "options", "num_predict", (json_int_t)tokens);
         char *body = root && *text ? json_dumps(root, JSON_COMPACT) : NULL;
         if (!body)
                 complain(*text ? "the prompt is not valid UTF-8" : "the prompt is empty");
@@ -270,8 +272,8 @@ static void print_object(const Bench *b, const LoadStage *stage, const LoadSumma
                 "requests", (json_int_t)s->requests, "dropped", (json_int_t)s->dropped, "errors", (json_int_t)s->errors,
                 "seconds", number(s->seconds), "qps", number(s->qps), "ideal_qps", number(stage_ideal_qps(b, stage)),
                 "ideal_latency", number(stage_ideal_latency(b, stage)), "latency", "mean", number(s->mean), "p50",
-                number(s->p50), "p99", number(s->p99), "max", number(s->max), "first", "p50", number(s->first_p50), "p99",
-                number(s->first_p99), "tokens_per_second", number(s->tokens_per_second), "client_cpu", number(s->cpu));
+                number(s->p50), "p99", number(s->p99), "max", number(s->max), "first", "p50", number(s->first_p50),
+                "p99", number(s->first_p99), "tokens_per_second", number(s->tokens_per_second), "client_cpu", number(s->cpu));
         if (*r->error)
                 json_object_set_new(root, "error", json_string(r->error));
         char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9));
@@ -301,7 +303,8 @@ static int draw(const Bench *b) {
                 snprintf(subtitle, sizeof(subtitle), "%s", rates ? "requests at a fixed rate" : "closed loop");
         Plot p = {.title = title, .subtitle = subtitle, .x_label = rates ? "requests per second, sent" : "clients",
                   .x = x, .n = b->n_done,
-                  .panels = {{"requests per second", {{"measured", ys[0], false}, {ideal ? "ideal" : NULL, ys[1], true}}},
+                  .panels = {{"requests per second", {{"measured", ys[0], false},
+                                                      {ideal ? "ideal" : NULL, ys[1], true}}},
                              {"latency, ms", {{"mean", ys[2], false}, {ideal ? "ideal mean" : NULL, ys[3], true},
                                               {"99th percentile", ys[4], false}}}}};
         _cleanup_buf_ Buf svg = BUF_NULL;

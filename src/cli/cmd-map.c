@@ -212,8 +212,8 @@ static void *take_answer(Item *i, const ZlResult *a) {
         return end_result(i, root);
 }
 
-/* Runs in a worker. What was cancelled, or met no daemon, has no result: another run asks again. A connection that broke
- * may be a daemon that was restarted, so that is tried once more. */
+/* Runs in a worker. What was cancelled, or met no daemon, has no result: another run asks again. A connection that
+ * broke may be a daemon that was restarted, so that is tried once more. */
 static void *ask(ZlClient *client, void *item, void *userdata) {
         Item *i = item;
         ZlRequest q = *(const ZlRequest *)userdata;
@@ -428,8 +428,8 @@ const Command cmd_map = {
         .arguments = "MODEL [FILE|-]",
         .summary = "ask a model for each line of a file",
         .description =
-                "A line is a JSON object with \"prompt\" or \"messages\", an \"id\" if wanted, and any other member of a "
-                "request. For each one a line with its index and id, and text, usage and finish, or error, is printed "
+                "A line is a JSON object with \"prompt\" or \"messages\", an \"id\" if wanted, and any other member of "
+                "a request. For each one a line with its index and id, and text, usage and finish, or error, is printed "
                 "as it comes. With --output, a command that was stopped goes on where it was when it is given again.",
         .options = {options, request_options},
         .min_args = 1,

@@ -3,8 +3,8 @@
  *      snapshot (status, ps, metrics) ─┐
  *      the one before ─────────────────┴→ view: one JSON object with rates → a line of JSON, plain text, or the screen
  *
- * Counters become rates by the difference of two snapshots, so the first view has none. The screen is the alternate one,
- * and the terminal is put back as it was on every way out: keys, Ctrl-C, SIGTERM, SIGHUP. */
+ * Counters become rates by the difference of two snapshots, so the first view has none. The screen is the alternate
+ * one, and the terminal is put back as it was on every way out: keys, Ctrl-C, SIGTERM, SIGHUP. */
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
@@ -226,7 +226,8 @@ static void add_user(Table *t, const json_t *u) {
         char uid[32], connections[32], running[32], waiting[32], rate[32];
         const char *name = text_of(u, "name");
         member_text(u, "uid", uid, sizeof(uid));
-        table_add(t, (const char *[]){*name ? name : uid, member_text(u, "connections", connections, sizeof(connections)),
+        table_add(t, (const char *[]){*name ? name : uid,
+                                      member_text(u, "connections", connections, sizeof(connections)),
                                       member_text(u, "running", running, sizeof(running)),
                                       member_text(u, "waiting", waiting, sizeof(waiting)),
                                       format_rate(u, rate, sizeof(rate))});
@@ -330,7 +331,7 @@ static void draw(const char *text, const char *note, bool paused) {
                 size_t n = strcspn(text, "\n");
                 fputs(header ? "\033[1m" : "", stdout);
                 put_clipped(text, n, size.ws_col);
-                fputs(header ? "\033[0m\033[K\r\n" : "\033[K\r\n", stdout);
+                fputs(header ? "\033[0m\033[K\n" : "\033[K\n", stdout);
                 header = n == 0;
                 text += n + (text[n] == '\n');
         }

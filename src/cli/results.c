@@ -2,8 +2,8 @@
  * line is in the file entirely or not at all.
  *
  * A line is one write() to a file opened for appending, and only complete lines count: what follows the last newline
- * is the rest of a run that was killed, or of a disk that was full, and is cut off. Done indices are bits, so a run over
- * millions of lines needs little memory; done ids are kept as text, in a Map whose keys they are. */
+ * is the rest of a run that was killed, or of a disk that was full, and is cut off. Done indices are bits, so a run
+ * over millions of lines needs little memory; done ids are kept as text, in a Map whose keys they are. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
