@@ -518,7 +518,8 @@ class CliTest(unittest.TestCase):
                             (["-r", "10", "--drop", "4"], "--drop 4 leaves too little"),
                             (["-d", "soon"], "--duration takes a time"),
                             (["--time", "x"], "--time takes a time"),
-                            (["--time", "1s", "--prompt", "x"], "one of them is enough"), (["--prompt", ""], "the prompt is empty"),
+                            (["--time", "1s", "--prompt", "x"], "one of them is enough"),
+                            (["--prompt", ""], "the prompt is empty"),
                             (["--file", "/nonexistent"], "cannot read the prompt from /nonexistent")):
             self.assertIn(words, self.run_cli("bench", "tiny", *args, code=2).stderr)
 

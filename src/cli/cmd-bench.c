@@ -273,7 +273,8 @@ static void print_object(const Bench *b, const LoadStage *stage, const LoadSumma
                 "seconds", number(s->seconds), "qps", number(s->qps), "ideal_qps", number(stage_ideal_qps(b, stage)),
                 "ideal_latency", number(stage_ideal_latency(b, stage)), "latency", "mean", number(s->mean), "p50",
                 number(s->p50), "p99", number(s->p99), "max", number(s->max), "first", "p50", number(s->first_p50),
-                "p99", number(s->first_p99), "tokens_per_second", number(s->tokens_per_second), "client_cpu", number(s->cpu));
+                "p99", number(s->first_p99), "tokens_per_second", number(s->tokens_per_second), "client_cpu",
+                number(s->cpu));
         if (*r->error)
                 json_object_set_new(root, "error", json_string(r->error));
         char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9));

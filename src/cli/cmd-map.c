@@ -389,10 +389,10 @@ static int check_model(ZlClient *client, const char *model) {
 static int map_all(ZlClient *client, Job *j, ZlRequest *q) {
         ZlError e;
         unsigned n = jobs ? (unsigned)*jobs : DEFAULT_JOBS;
-        zl_client_set_retries(client, RETRIES, LONGEST_PAUSE_MS);
         int r = check_model(client, q->model);
         if (r != EXIT_OK)
                 return r;
+        zl_client_set_retries(client, RETRIES, LONGEST_PAUSE_MS);
         if (zl_map_new(client, n, 0, ordered ? ZL_MAP_ORDERED : 0, ask, q, &j->map, &e) < 0)
                 return complain_error(&e);
         j->begin = now_usec();
@@ -429,8 +429,8 @@ const Command cmd_map = {
         .summary = "ask a model for each line of a file",
         .description =
                 "A line is a JSON object with \"prompt\" or \"messages\", an \"id\" if wanted, and any other member of "
-                "a request. For each one a line with its index and id, and text, usage and finish, or error, is printed "
-                "as it comes. With --output, a command that was stopped goes on where it was when it is given again.",
+                "a request. For each one a line with its index and id, and text, usage and finish, or error, is "
+                "printed as it comes. With --output, a command that was stopped goes on where it was when it is given again.",
         .options = {options, request_options},
         .min_args = 1,
         .max_args = 2,
