@@ -144,6 +144,29 @@ static void test_no_http(void **state) {
         }
 }
 
+/* Any byte may be any other: the answer is then another one, incomplete, or none, but reading it stays in bounds. */
+static void test_corrupted(void **state) {
+        static const char bytes[] = {0, '\n', '\r', '0', 'f', '"', ':', '{', -1};
+        char text[1024];
+        HttpAnswer a = {0};
+        snprintf(text, sizeof(text), "%s", stream());
+        size_t n = strlen(text);
+        for (size_t i = 0; i < n; i++)
+                for (size_t k = 0; k < sizeof(bytes); k++) {
+                        char was = text[i], *copy;
+                        text[i] = bytes[k];
+                        copy = memcpy(malloc(n), text, n); /* exactly as long as it is */
+                        http_answer_reset(&a);
+                        int r = http_answer_feed(&a, copy, n);
+                        assert_true(r == 0 || r == 1 || r == -EPROTO);
+                        free(copy);
+                        text[i] = was;
+                }
+        http_answer_reset(&a);
+        assert_int_equal(http_answer_feed(&a, text, n), 1);
+        http_answer_deinit(&a);
+}
+
 static void test_endless_header(void **state) {
         static char text[32 << 10];
         HttpAnswer a = {0};
@@ -160,6 +183,7 @@ int main(void) {
                 cmocka_unit_test(test_known_length),  cmocka_unit_test(test_until_the_end),
                 cmocka_unit_test(test_cut_off),       cmocka_unit_test(test_continue),
                 cmocka_unit_test(test_no_http),       cmocka_unit_test(test_endless_header),
+                cmocka_unit_test(test_corrupted),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
