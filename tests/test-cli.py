@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
 """The zerollama command against a scripted daemon: every subcommand, its JSON and its tables, exit codes, mistyped
 words, Ctrl-C, the conversation on a terminal, and the manual pages against the tables they must agree with."""
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 import time
 import unittest
+import xml.dom.minidom
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -27,6 +32,14 @@ MODELS = {"models": [
      "details": {"family": "llama", "parameter_size": "15M", "quantization_level": "Q8_0"}},
     {"name": "große:7b", "model": "große:7b", "size": 5 * 1024**3, "modified_at": "nonsense\u001b[31m",
      "details": {"family": "qwen2", "quantization_level": "Q4_K_M"}}]}
+
+
+def lines_of(path):
+    try:
+        with open(path, "rb") as f:
+            return f.read().count(b"\n")
+    except FileNotFoundError:
+        return 0
 
 
 class CliTest(unittest.TestCase):
@@ -278,6 +291,8 @@ class CliTest(unittest.TestCase):
             for address in (host, "http://" + host, f"http://{host}/"):
                 self.assertIn("tiny", self.run_cli("list", "--socket", address, env=key).stdout)
                 self.assertEqual(tcp.headers[-1]["Authorization"], "Bearer sesame")
+            self.run_cli("bench", "tiny", "-r", "1", "--max-clients", "1", "--socket", host, env=key)
+            self.assertEqual((tcp.headers[-1]["Authorization"], tcp.headers[-1]["Host"]), ("Bearer sesame", host))
             self.run_cli("list", env={"ZEROLLAMA_HOST": host})
             self.assertIsNone(tcp.headers[-1]["Authorization"])
             self.run_cli("list", env=key)
@@ -417,6 +432,370 @@ class CliTest(unittest.TestCase):
             t.type("/bye\n")
             self.assertEqual(t.wait(), 0)
 
+    # ---- bench ----
+
+    def test_bench(self):
+        self.daemon.answers["/api/generate"] = text("a", "b")
+        self.daemon.answers["/api/ps"] = document({"models": [{"name": "tiny:latest", "slots": 2}]})
+        plot = os.path.join(self.dir.name, "load.svg")
+        args = ("bench", "tiny", "--clients", "1,2,4", "-r", "12", "--drop", "2", "--ideal-time", "0.5", "-n", "5",
+                "--prompt", 'say "hi" & bye', "--plot", plot)
+        p = self.run_cli(*args)
+        lines = [line.split() for line in p.stdout.splitlines()]
+        self.assertEqual(lines[0], ["CLIENTS", "QPS", "IDEAL", "MEAN", "ms", "P50", "ms", "P99", "ms", "MAX", "ms",
+                                    "FIRST", "p50", "FIRST", "p99", "TOKENS/s", "ERRORS"])
+        self.assertEqual([row[0] for row in lines[1:]], ["1", "2", "4"])
+        self.assertEqual([row[2] for row in lines[1:]], ["2.00", "4.00", "4.00"])
+        self.assertEqual(len({len(line) for line in p.stdout.splitlines()}), 1, "the rows are not aligned")
+        asked = [r for _, path, r in self.daemon.requests if path == "/api/generate" and r["prompt"]]
+        self.assertEqual(len(asked), 1 + 3 * 12)
+        self.assertEqual((asked[-1]["model"], asked[-1]["prompt"], asked[-1]["stream"], asked[-1]["options"]),
+                         ("tiny", 'say "hi" & bye', True, {"num_predict": 5}))
+        svg = xml.dom.minidom.parse(plot)
+        words = {"".join(n.data for n in t.childNodes) for t in svg.getElementsByTagName("text")}
+        for word in ("tiny under load", "clients", "requests per second", "latency, ms", "measured", "ideal", "mean",
+                     "1", "2", "4"):
+            self.assertIn(word, words)
+        self.assertEqual(len(svg.getElementsByTagName("path")), 5)
+        stages = [json.loads(line) for line in self.run_cli(*args, "--json").stdout.splitlines()]
+        self.assertEqual([s["clients"] for s in stages], [1, 2, 4])
+        for s in stages:
+            self.assertEqual((s["requests"], s["dropped"], s["errors"], s["rate"]), (8, 4, 0, None))
+            self.assertAlmostEqual(s["qps"], s["requests"] / s["seconds"], places=3)
+            self.assertAlmostEqual(s["tokens_per_second"], 2 * s["qps"], places=3)
+            self.assertLessEqual(s["first"]["p50"], s["latency"]["p50"])
+            self.assertTrue(0 < s["latency"]["p50"] <= s["latency"]["p99"] <= s["latency"]["max"])
+        self.assertEqual(stages[2]["ideal_latency"], 1.0)
+
+    def test_bench_time(self):
+        self.daemon.answers["/api/generate"] = text("a")
+        self.daemon.answers["/api/ps"] = document({"models": [{"name": "delay", "slots": 128}]})
+        p = self.run_cli("bench", "delay", "--time", "100ms", "--clients", "8,200", "-r", "200", "--json")
+        self.assertEqual([json.loads(line)["ideal_qps"] for line in p.stdout.splitlines()], [80, 1280])
+        self.assertEqual(self.last("/api/generate")["prompt"], "100ms")
+
+    def test_bench_rate(self):
+        self.daemon.answers["/api/generate"] = text("a")
+        p = self.run_cli("bench", "tiny", "--rate", "50,100", "-d", "200ms", "--json", "--warmup", "0")
+        stages = [json.loads(line) for line in p.stdout.splitlines()]
+        self.assertEqual([(s["rate"], s["requests"]) for s in stages], [(50, 10), (100, 20)])
+        self.assertEqual(self.run_cli("bench", "tiny", "--rate", "100", "-r", "3").stdout.split()[0], "RATE")
+
+    def test_bench_many_clients(self):
+        """More connections than open files are allowed at first, all of them busy at once."""
+        together = threading.Barrier(150)
+
+        def meet(handler, request):
+            if request["prompt"]:
+                together.wait(20)
+            text("a")(handler, request)
+        self.daemon.answers["/api/generate"] = meet
+        p = subprocess.run(["sh", "-c", 'ulimit -Sn 100; exec "$@"', "sh", COMMAND, "bench", "tiny", "--clients", "150",
+                            "-r", "300", "--warmup", "0", "--json"], env=self.env, capture_output=True, text=True,
+                           timeout=60)
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        self.assertEqual(json.loads(p.stdout)["requests"], 300)
+
+    def test_bench_failures(self):
+        def busy(handler, request):
+            (text() if not request["prompt"] else document({"error": "the queue is full"}, 503))(handler, request)
+        self.daemon.answers["/api/generate"] = busy
+        p = self.run_cli("bench", "tiny", "-r", "4", code=1)
+        self.assertEqual(p.stderr, "zerollama: no request is answered: 503: the queue is full\n")
+        p = self.run_cli("bench", "tiny", "--clients", "2", "-r", "4", "--warmup", "0", "--json", code=1)
+        self.assertEqual(json.loads(p.stdout)["errors"], 4)
+        self.assertIn("4 of 4 requests failed; the first one: 503: the queue is full", p.stderr)
+        self.daemon.answers["/zerollama/status"] = document({"limits": {"connections_per_user": 8}})
+        self.daemon.answers["/api/generate"] = text("a")
+        p = self.run_cli("bench", "tiny", "--clients", "8", "-r", "8")
+        self.assertIn("the daemon's limits.connections_per_user is 8: 8 clients will not all be served", p.stderr)
+
+    def test_bench_usage(self):
+        for args, words in ((["--clients", "2,1"], "--clients takes ascending numbers"),
+                            (["--clients", "1.5"], "--clients takes ascending numbers"),
+                            (["--rate", "1,x"], "--rate takes ascending numbers"),
+                            (["--clients", "1", "--rate", "1"], "two kinds of stages"),
+                            (["-r", "10", "--drop", "4"], "--drop 4 leaves too little"),
+                            (["-d", "soon"], "--duration takes a time"),
+                            (["--time", "x"], "--time takes a time"),
+                            (["--time", "1s", "--prompt", "x"], "one of them is enough"),
+                            (["--prompt", ""], "the prompt is empty"),
+                            (["--file", "/nonexistent"], "cannot read the prompt from /nonexistent")):
+            self.assertIn(words, self.run_cli("bench", "tiny", *args, code=2).stderr)
+
+    def test_bench_interrupt(self):
+        def silent(handler, request):
+            (text_then_silence("a") if request["prompt"] else text())(handler, request)
+        self.daemon.answers["/api/generate"] = silent
+        with Terminal(self, "bench", "tiny", "--clients", "3", "--warmup", "0") as t:
+            t.expect("stage 1 of 1: 3 clients, 0 answers")
+            t.type("\x03")
+            self.assertEqual(t.wait(), 130)
+        self.assertTrue(self.daemon.hangups.wait(20), "the daemon was not told")
+
+    # ---- map ----
+
+    def echo(self, handler, request):
+        """Answers with the prompt; "bad" is refused."""
+        if request.get("prompt") == "bad":
+            handler.send_document({"error": "no such thing"}, 400)
+        else:
+            text("<", request.get("prompt") or str(request.get("messages")), ">")(handler, request)
+
+    def results(self, stdout):
+        return [json.loads(line) for line in stdout.splitlines()]
+
+    def test_map(self):
+        self.daemon.answers["/api/generate"] = self.daemon.answers["/api/chat"] = self.echo
+        lines = [{"prompt": "one", "id": "a", "max_tokens": 3, "options": {"top_k": 1}}, {"prompt": "bad", "id": [2]},
+                 {"messages": [{"role": "user", "content": "hi"}], "keep_alive": "1m"}, {"nothing": 1}]
+        stdin = "\n".join([json.dumps(line) for line in lines] + ["", "{torn", '{"prompt":"last"}'])
+        p = self.run_cli("map", "tiny", "--ordered", "-j", "4", "--temperature", "0.5", "--max-tokens", "9",
+                         stdin=stdin, code=1)
+        results = self.results(p.stdout)
+        self.assertEqual([r["index"] for r in results], [0, 1, 2, 3, 5, 6])
+        self.assertEqual(results[0], {"index": 0, "id": "a", "text": "<one>", "finish": "stop", "usage": {
+            "prompt_tokens": 12, "cached_tokens": 4, "completion_tokens": 2}})
+        self.assertEqual(results[1], {"index": 1, "id": [2], "error": "no such thing", "status": 400})
+        self.assertIn("'content': 'hi'", results[2]["text"])
+        self.assertIn("neither", results[3]["error"])
+        self.assertIn("cannot be read", results[4]["error"])
+        self.assertEqual(results[5]["text"], "<last>")
+        self.assertEqual(p.stderr, "zerollama: 3 of 6 requests failed\n")
+        sent = {r["prompt"]: r for _, path, r in self.daemon.requests if path == "/api/generate"}
+        self.assertEqual(sent["one"]["options"], {"temperature": 0.5, "num_predict": 3, "top_k": 1})
+        self.assertEqual(sent["last"]["options"], {"temperature": 0.5, "num_predict": 9})
+        self.assertNotIn("id", sent["one"])
+        self.assertEqual(self.last("/api/chat")["keep_alive"], "1m")
+
+    def test_map_text(self):
+        self.daemon.answers["/api/generate"] = self.echo
+        path = os.path.join(self.dir.name, "in")
+        with open(path, "w") as f:
+            f.write("one\r\nzwölf\n\n{3}")
+        results = self.results(self.run_cli("map", "tiny", path, "--text").stdout)
+        self.assertEqual({r["index"]: r["text"] for r in results}, {0: "<one>", 1: "<zwölf>", 3: "<{3}>"})
+
+    def test_map_goes_on(self):
+        self.daemon.answers["/api/generate"] = self.echo
+        out = os.path.join(self.dir.name, "out.jsonl")
+        lines = [json.dumps({"prompt": f"p{i}", "id": i} if i % 2 else {"prompt": f"p{i}"}) for i in range(40)]
+        self.run_cli("map", "tiny", "-o", out, stdin="\n".join(lines[:25]))
+        with open(out) as f:
+            whole = f.read()
+        with open(out, "w") as f:
+            f.write(whole[:-7])
+        before = len(self.daemon.requests)
+        self.run_cli("map", "tiny", "-o", out, stdin="\n".join(lines))
+        self.assertEqual(len(self.daemon.requests) - before, 1 + 1 + 15)
+        with open(out) as f:
+            after = f.read()
+        self.assertTrue(after.startswith(whole[:whole.rindex("\n", 0, -1) + 1]))
+        results = self.results(after)
+        self.assertEqual(sorted(r["index"] for r in results), list(range(40)))
+        for r in results:
+            self.assertEqual(r["text"], f"<p{r['index']}>")
+        # With ids the order of the input may change; without, the number of the line counts.
+        before = len(self.daemon.requests)
+        self.run_cli("map", "tiny", "-o", out, stdin="\n".join(lines[2:] + lines[:2]))
+        self.assertEqual(len(self.daemon.requests) - before, 1)
+
+    def test_map_redo_failed(self):
+        self.daemon.answers["/api/generate"] = self.echo
+        out = os.path.join(self.dir.name, "out.jsonl")
+        stdin = '{"prompt":"good"}\n{"prompt":"bad"}\n'
+        self.run_cli("map", "tiny", "-o", out, stdin=stdin, code=1)
+        self.run_cli("map", "tiny", "-o", out, stdin=stdin)
+        self.daemon.answers["/api/generate"] = text("better")
+        self.run_cli("map", "tiny", "-o", out, "--redo-failed", stdin=stdin)
+        with open(out) as f:
+            results = self.results(f.read())
+        self.assertEqual([(r["index"], r.get("text")) for r in results if "text" in r], [(0, "<good>"), (1, "better")])
+        self.assertEqual(len(results), 3)
+        self.run_cli("map", "tiny", "--redo-failed", code=2)
+        with open(out, "w") as f:
+            f.write("my diary\n")
+        p = self.run_cli("map", "tiny", "-o", out, stdin=stdin, code=1)
+        self.assertIn("is no result of this command", p.stderr)
+
+    def test_map_retries(self):
+        asked = {}
+
+        def busy(handler, request):
+            n = asked[request["prompt"]] = asked.get(request["prompt"], 0) + 1
+            if request["prompt"] and n <= 6:
+                handler.send_document({"error": "later"}, 429 if n % 2 else 503, Retry_After_Ms="20")
+            else:
+                self.echo(handler, request)
+        self.daemon.answers["/api/generate"] = busy
+        self.run_cli("map", "tiny", "--text", stdin="a\nb\nc")
+        self.assertEqual(asked, {"": 1, "a": 7, "b": 7, "c": 7})
+
+    def test_map_interrupt(self):
+        def slow(handler, request):
+            if request["prompt"] == "slow":
+                text_then_silence("a")(handler, request)
+            else:
+                self.echo(handler, request)
+        self.daemon.answers["/api/generate"] = slow
+        for more, kept in (([], ["<one>", "<three>", "<two>"]), (["--ordered"], ["<one>"])):
+            self.daemon.requests.clear()
+            self.daemon.hangups.clear()
+            out = os.path.join(self.dir.name, "out.jsonl" + "".join(more))
+            p = subprocess.Popen([COMMAND, "map", "tiny", "--text", "-o", out, "-j", "2", *more], stdin=subprocess.PIPE,
+                                 env=self.env)
+            p.stdin.write(b"one\nslow\ntwo\nthree\nslow\n")
+            p.stdin.flush()
+            end = time.monotonic() + 20
+            while time.monotonic() < end and (lines_of(out) < len(kept) or len(self.daemon.requests) < 6):
+                time.sleep(0.01)
+            p.send_signal(signal.SIGINT)
+            self.assertEqual(p.wait(20), 130)
+            self.assertTrue(self.daemon.hangups.wait(20), "the daemon was not told")
+            p.stdin.close()
+            with open(out) as f:
+                self.assertEqual(sorted(r["text"] for r in self.results(f.read())), kept)
+
+    def test_map_is_bounded(self):
+        """Nothing is read that no request can be made of soon; results come although the input goes on."""
+        go = threading.Event()
+
+        def wait(handler, request):
+            if request["prompt"]:
+                go.wait(20)
+            text("x")(handler, request)
+        self.daemon.answers["/api/generate"] = wait
+        p = subprocess.Popen([COMMAND, "map", "tiny", "--text", "-j", "2"], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, env=self.env)
+        os.set_blocking(p.stdin.fileno(), False)
+        line, sent, end = b"x" * 1023 + b"\n", 0, time.monotonic() + 1
+        while time.monotonic() < end:
+            sent += p.stdin.raw.write(line) or 0
+        self.assertLess(sent, 512 * 1024)
+        go.set()
+        self.assertEqual(json.loads(p.stdout.readline())["text"], "x")
+        p.kill()
+        p.wait()
+        p.stdin.close()
+        p.stdout.close()
+
+    def test_map_bar(self):
+        self.daemon.answers["/api/generate"] = self.echo
+        path = os.path.join(self.dir.name, "in")
+        with open(path, "w") as f:
+            f.write("a\n" * 20)
+        with Terminal(self, "map", "tiny", path, "--text", "-o", os.path.join(self.dir.name, "out")) as t:
+            out = t.read_to_end()
+        self.assertRegex(out, r"\d+ done")
+        self.assertIn("20 done, 0 failed, 0 there before", out)
+
+    def test_map_without_daemon(self):
+        self.run_cli("map", "tiny", "--socket", "/nonexistent", code=3)
+        self.daemon.answers["/api/generate"] = document({"error": "model 'tinny' not found"}, 404)
+        self.assertIn("did you mean 'tiny'?", self.run_cli("map", "tinny", code=1).stderr)
+
+    # ---- top ----
+
+    def watch(self):
+        """Answers of a daemon whose counters grow by 50 and 30 each time they are asked for."""
+        self.tokens = 0
+
+        def figures(handler, request):
+            self.tokens += 50
+            body = ('# TYPE zerollama_generation_tokens_total counter\n'
+                    'zerollama_generation_tokens_total{model="ti\\"ny"} %d\n'
+                    'zerollama_generation_tokens_total{model="other"} 7\n' % self.tokens).encode()
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body)
+
+        def status(handler, request):
+            handler.send_document({
+                "version": "9.8.7", "uptime_seconds": 62, "connections": 5, "jobs": {"running": 3, "completed": 9},
+                "pools": [{"name": "default", "device": "cuda:0", "state": "running", "pid": 4242, "running": 3}],
+                "users": [{"uid": 0, "name": None, "running": 1, "connections": 2, "tokens": 7 + self.tokens * 3 // 5},
+                          {"uid": 4294967295, "name": "tcp", "running": 2, "connections": 3, "tokens": 1}]})
+        self.daemon.answers.update({"/metrics": figures, "/zerollama/status": status, "/api/ps": document({"models": [
+            {"name": 'ti"ny:latest', "state": "loaded", "slots": 8, "running": 3, "waiting": 1, "kv_used": 0.25,
+             "pool": "default"}, {"name": "big", "state": "loading", "progress": 0.5, "pool": "default"}]})})
+
+    def test_top(self):
+        self.watch()
+        out = self.run_cli("top").stdout
+        self.assertIn("zerollamad 9.8.7, up 1m2s, 5 connections, 3 running, 0 waiting, 9 answered", out)
+        for row in (r"(?m)^default +cuda:0 +running +4242 +3 ", r'(?m)^ti"ny:latest +default +loaded +3/8 +1 +25% +-$',
+                    r"(?m)^big +default +loading 50%", r"(?m)^root +2 +1 ", r"(?m)^tcp +3 +2 "):
+            self.assertRegex(out, row)
+        self.assertNotIn("\033", out)
+        self.assertEqual(self.run_cli("top", "--once").stdout, out)
+        self.assertEqual(self.run_cli("top", "-n", "2", "-d", "0.1").stdout.count("MODEL"), 2)
+
+    def test_top_rates(self):
+        self.watch()
+        views = self.results(self.run_cli("top", "--json", "-n", "3", "-d", "0.2").stdout)
+        self.assertEqual(len(views), 3)
+        self.assertIsNone(views[0]["models"][0]["tokens_per_second"])
+        for before, now in zip(views, views[1:]):
+            seconds = now["time"] - before["time"]
+            self.assertGreaterEqual(seconds, 0.2)
+            tiny, big = now["models"]
+            self.assertAlmostEqual(tiny["tokens_per_second"] * seconds / 50, 1, delta=0.7)
+            self.assertIsNone(big["tokens_per_second"])
+            self.assertAlmostEqual(now["users"][0]["tokens_per_second"] * seconds / 30, 1, delta=0.7)
+            self.assertEqual(now["users"][1]["tokens_per_second"], 0)
+            self.assertEqual(now["pools"][0]["pid"], 4242)
+
+    def test_top_screen(self):
+        self.watch()
+        with Terminal(self, "top", "-d", "0.2") as t:
+            t.expect("\033[?1049h")
+            t.expect("\033[1mMODEL")
+            t.expect("s sort (name)")
+            t.type("s")
+            t.expect("s sort (running)")
+            t.type("p")
+            t.expect("p go on")
+            t.type("pq")
+            self.assertEqual(t.wait(), 0)
+            self.assertIn("\033[?1049l", t.seen)
+
+    def test_top_resize(self):
+        self.watch()
+        with Terminal(self, "top", "-d", "3600") as t:
+            t.expect("q quit")
+            t.expect("\033[0m")
+            fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 7, 12, 0, 0))
+            t.expect("\033[H")
+            t.expect("\033[7;1H")
+            t.expect("q quit  p pa\033[0m")
+            t.type("q")
+            self.assertEqual(t.wait(), 0)
+            frame = t.all[t.all.rindex("\033[H"):t.all.rindex("\033[7;1H")]
+            rows = re.sub(r"\033\[\w*?[mKHJ]", "", frame).split("\r\n")
+            self.assertEqual((len(rows), max(map(len, rows))), (7, 12))
+
+    def test_top_ends_well(self):
+        self.watch()
+        for sig, code in ((signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP)):
+            with Terminal(self, "top") as t:
+                t.expect("q quit")
+                os.kill(t.pid, sig)
+                self.assertEqual(t.wait(), code)
+                self.assertIn("\033[?1049l", t.seen)
+
+    def test_top_daemon_goes(self):
+        self.watch()
+        with Terminal(self, "top", "-d", "0.1") as t:
+            t.expect("q quit")
+            self.daemon.answers["/api/ps"] = document({"error": "out of order"}, 500)
+            t.expect("out of order")
+            self.watch()
+            t.expect("q quit  p pause  s sort (name)\033[0m")
+            t.type("q")
+            self.assertEqual(t.wait(), 0)
+        self.run_cli("top", "--socket", "/nonexistent", code=3)
+
     # ---- The manual ----
 
     def commands(self):
@@ -446,6 +825,89 @@ class CliTest(unittest.TestCase):
         exported = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True)
         names = {line.split()[-1] for line in exported.stdout.splitlines()}
         self.assertEqual(names, set(functions))
+
+
+DAEMON = os.path.join(BUILD, "zerollamad")
+DEMO = os.path.join(SRC, "demo", "demo.gguf")
+
+
+@unittest.skipUnless(os.access(DAEMON, os.X_OK) and os.access(os.path.join(BUILD, "zerollama-engine"), os.X_OK)
+                     and os.path.exists(DEMO), "the daemon, its engine or the demo model is not here")
+class RealDaemonTest(unittest.TestCase):
+    """The commands that make many requests, against the daemon itself."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.TemporaryDirectory()
+        cls.socket = os.path.join(cls.dir.name, "api.sock")
+        config = os.path.join(cls.dir.name, "zerollamad.yaml")
+        with open(config, "w") as f:
+            f.write(f"listen:\n  - unix: {cls.socket}\nmodels_path: {os.path.abspath(os.path.dirname(DEMO))}\n")
+        cls.env = {**os.environ, "ZEROLLAMA_HOST": cls.socket, "ZEROLLAMA_LIBEXEC": os.path.abspath(BUILD),
+                   "LC_ALL": "C.UTF-8"}
+        cls.log = open(os.path.join(cls.dir.name, "log"), "w")
+        cls.daemon = subprocess.Popen([DAEMON, f"--config={config}"], env=cls.env, stderr=cls.log)
+        end = time.monotonic() + 30
+        while not os.path.exists(cls.socket) and cls.daemon.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.terminate()
+        cls.daemon.wait(30)
+        cls.log.close()
+        cls.dir.cleanup()
+
+    def run_cli(self, *args, stdin=""):
+        p = subprocess.run([COMMAND, *args], input=stdin, capture_output=True, text=True, timeout=120, env=self.env)
+        self.assertEqual(p.returncode, 0, f"{args}: {p.stdout}{p.stderr}")
+        return p
+
+    def test_bench(self):
+        p = self.run_cli("bench", "demo", "--clients", "1,24", "-r", "48", "-n", "4", "--json")
+        for stage in map(json.loads, p.stdout.splitlines()):
+            self.assertEqual((stage["requests"], stage["errors"]), (48, 0))
+            self.assertGreater(stage["tokens_per_second"], stage["qps"])
+
+    def test_map_says_what_generate_says(self):
+        prompts = ["Once upon a time", "Who are you?", "Zwölf Boxkämpfer", "2 + 2 ="]
+        answers = {}
+        for prompt in prompts:
+            p = self.run_cli("generate", "demo", "--temperature", "0", "-n", "8", "--json", "--no-stream", prompt)
+            answers[prompt] = json.loads(p.stdout)["response"]
+        lines = [json.dumps({"prompt": prompts[i % 4], "id": i}) for i in range(40)]
+        p = self.run_cli("map", "demo", "-j", "12", "--temperature", "0", "-n", "8", stdin="\n".join(lines))
+        results = [json.loads(line) for line in p.stdout.splitlines()]
+        self.assertEqual(sorted(r["id"] for r in results), list(range(40)))
+        for r in results:
+            self.assertEqual(r["text"], answers[prompts[r["id"] % 4]])
+
+    def test_map_killed_and_gone_on_with(self):
+        out, source = os.path.join(self.dir.name, "out"), os.path.join(self.dir.name, "in")
+        with open(source, "w") as f:
+            f.writelines(f"Story number {i}\n" for i in range(300))
+        args = ("map", "demo", "--text", "-n", "16", "-j", "8", "-o", out, source)
+        for lines in (20, 60):
+            p = subprocess.Popen([COMMAND, *args], env=self.env)
+            end = time.monotonic() + 60
+            while p.poll() is None and time.monotonic() < end:
+                if lines_of(out) >= lines:
+                    break
+                time.sleep(0.002)
+            p.kill()
+            p.wait()
+        self.run_cli(*args)
+        with open(out) as f:
+            self.assertEqual(sorted(json.loads(line)["index"] for line in f), list(range(300)))
+
+    def test_top(self):
+        self.run_cli("load", "demo")
+        view = json.loads(self.run_cli("top", "--once", "--json").stdout)
+        self.assertIn("demo", view["models"][0]["name"])
+        self.assertEqual(view["pools"][0]["state"], "running")
+        self.assertEqual([u["uid"] for u in view["users"]], [os.getuid()])
+        views = self.run_cli("top", "--json", "-n", "2", "-d", "0.1").stdout.splitlines()
+        self.assertEqual(json.loads(views[1])["models"][0]["tokens_per_second"], 0)
 
 
 class Terminal:
@@ -480,8 +942,9 @@ class Terminal:
         return data
 
     def expect(self, words):
+        end = time.monotonic() + 60
         while words not in self.seen:
-            if not self.read_some():
+            if not self.read_some() or time.monotonic() > end:
                 self.test.fail(f"no {words!r} on the terminal: {self.all!r}")
         self.seen = self.seen[self.seen.index(words) + len(words):]
 

@@ -12,7 +12,7 @@
 ZlRequest asked;
 static bool no_stream, verbose;
 
-const Option answer_options[] = {
+const Option request_options[] = {
         {OPTION_INTEGER, 'n', "max-tokens", "N", &asked.options.max_tokens, -2, INT32_MAX,
          "tokens of the answer at most; -1: no limit"},
         {OPTION_INTEGER, 0, "context", "N", &asked.options.context, 1, INT32_MAX,
@@ -37,6 +37,10 @@ const Option answer_options[] = {
          .help = "answer in JSON, of this schema if one is given"},
         {OPTION_TEXT, 0, "keep-alive", "TIME", &asked.keep_alive,
          .help = "keep the model loaded for TIME after it (10m, 0, -1: forever)"},
+        {OPTION_END},
+};
+
+const Option answer_options[] = {
         {OPTION_FLAG, 0, "no-stream", NULL, &no_stream, .help = "print the answer when it is complete"},
         {OPTION_FLAG, 0, "verbose", NULL, &verbose, .help = "print counts and times after it, on stderr"},
         {OPTION_END},

@@ -43,7 +43,7 @@ typedef struct Command {
         const char *arguments;   /* "MODEL [PROMPT…]"; "" for none */
         const char *summary;     /* one line */
         const char *description; /* more, or NULL */
-        const Option *options, *more_options; /* either may be NULL; every command has common_options as well */
+        const Option *options[4]; /* tables, NULL-terminated; every command has common_options as well */
         int min_args, max_args;  /* max -1: any number */
         bool offline;            /* works without a daemon: `client` is NULL */
         /* Returns the exit code. `args` is NULL-terminated. */
@@ -77,7 +77,8 @@ typedef struct Table Table;
 Table *table_new(const char *align);
 void table_add(Table *t, const char *const *cells);
 /* The first row is the header. Frees the table. */
-void table_print(Table *t);
+void table_write(Table *t, FILE *f);
+void table_print(Table *t); /* to stdout */
 const char *style_bold(FILE *f); /* "" where there is no colour */
 const char *style_dim(FILE *f);
 const char *style_off(FILE *f);
@@ -97,6 +98,12 @@ Progress *progress_new(ZlClient *client, const char *model);
 void progress_clear(Progress *p);
 void progress_free(Progress *p);
 
+/* bar.c: one line on a terminal that says how far something is */
+bool bar_is_due(void); /* there is a terminal, and the last bar was drawn long enough ago */
+/* `fraction` NAN: not known, only the text. */
+void bar_show(double fraction, const char *fmt, ...) _printf_(2, 3);
+void bar_clear(void);
+
 /* model.c */
 bool model_is(const char *name, const char *wanted); /* "demo" is "demo:latest" */
 /* The model to use when none was named, to be freed; NULL: said why. */
@@ -105,8 +112,9 @@ char *default_model(ZlClient *client, int *ret_exit);
 int complain_model(ZlClient *client, const char *model, const ZlError *e);
 
 /* answer.c: one request for text, shown as it comes */
-extern ZlRequest asked;                /* what the options below say */
-extern const Option answer_options[];
+extern ZlRequest asked;                /* what the options of requests say */
+extern const Option request_options[]; /* how an answer is made */
+extern const Option answer_options[];  /* how it is shown */
 /* With NULL messages a completion of `prompt`. `ret_text` (may be NULL) gets the answer, also a cancelled one. */
 int answer(ZlClient *client, const ZlRequest *request, Buf *ret_text);
 /* The words joined; a word "-", and no word at all, is what stdin holds. NULL: cannot be read. */

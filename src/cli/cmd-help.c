@@ -25,7 +25,7 @@ static void print_wrapped(FILE *f, const char *text, int indent) {
 }
 
 static void print_options(const Option *o) {
-        for (; o && o->kind != OPTION_END; o++) {
+        for (; o->kind != OPTION_END; o++) {
                 char usage[64];
                 option_usage(o, usage, sizeof(usage));
                 printf("  %-*s ", COLUMN, usage);
@@ -39,8 +39,8 @@ int print_command_help(const Command *c) {
         if (c->description)
                 print_wrapped(stdout, c->description, 0);
         printf("\n%sOptions%s\n", style_bold(stdout), style_off(stdout));
-        print_options(c->options);
-        print_options(c->more_options);
+        for (const Option *const *table = c->options; *table; table++)
+                print_options(*table);
         print_options(common_options);
         return EXIT_OK;
 }
@@ -54,13 +54,17 @@ void print_overview(FILE *f) {
         fputs("\n'zerollama help COMMAND' says more about one; zerollama(1) is the manual.\n", f);
 }
 
-static json_t *describe_options(const Command *c) {
-        const Option *tables[] = {c->options, c->more_options, common_options};
+static void describe_options(json_t *list, const Option *o) {
+        for (; o->kind != OPTION_END; o++)
+                json_array_append_new(list, json_pack("{s:s, s:s?, s:s}", "name", o->name, "argument", o->argument,
+                                                      "help", o->help));
+}
+
+static json_t *describe_all_options(const Command *c) {
         json_t *list = json_array();
-        for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
-                for (const Option *o = tables[i]; o && o->kind != OPTION_END; o++)
-                        json_array_append_new(list, json_pack("{s:s, s:s?, s:s}", "name", o->name, "argument",
-                                                              o->argument, "help", o->help));
+        for (const Option *const *table = c->options; *table; table++)
+                describe_options(list, *table);
+        describe_options(list, common_options);
         return list;
 }
 
@@ -69,7 +73,7 @@ static int describe_all(void) {
         for (const Command *const *c = commands; *c; c++)
                 json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o}", "name", (*c)->name, "arguments",
                                                       (*c)->arguments, "summary", (*c)->summary, "options",
-                                                      describe_options(*c)));
+                                                      describe_all_options(*c)));
         json_dumpf(list, stdout, JSON_COMPACT);
         putchar('\n');
         return EXIT_OK;

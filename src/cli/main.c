@@ -14,7 +14,7 @@
 
 const Command *const commands[] = {
         &cmd_run, &cmd_generate, &cmd_list, &cmd_ps, &cmd_show, &cmd_load, &cmd_unload,
-        &cmd_status, &cmd_ctl, &cmd_version, &cmd_help, NULL,
+        &cmd_status, &cmd_top, &cmd_map, &cmd_bench, &cmd_ctl, &cmd_version, &cmd_help, NULL,
 };
 
 bool want_json;
@@ -65,9 +65,8 @@ static void catch_signals(void) {
 }
 
 static int run_command(const Command *c, char **argv) {
-        const Option *tables[] = {common_options, c->options, c->more_options, NULL};
-        if (!c->options) /* tables end at the first NULL */
-                tables[1] = c->more_options;
+        const Option *tables[ARRAY_SIZE(c->options) + 1] = {common_options};
+        memcpy(tables + 1, c->options, sizeof(c->options));
         int n = options_parse(tables, argv, false);
         if (n < 0)
                 return EXIT_USAGE;

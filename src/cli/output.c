@@ -118,25 +118,29 @@ static size_t column_width(const Table *t, size_t column) {
         return widest;
 }
 
-void table_print(Table *t) {
+void table_write(Table *t, FILE *f) {
         for (size_t r = 0; r < t->rows; r++) {
-                fputs(r == 0 ? style_bold(stdout) : "", stdout);
+                fputs(r == 0 ? style_bold(f) : "", f);
                 for (size_t c = 0; c < t->columns; c++) {
                         const char *cell = t->cells[r * t->columns + c];
                         int pad = (int)(column_width(t, c) - display_width(cell));
                         bool last = c + 1 == t->columns;
                         if (t->align[c] == 'r')
-                                printf("%*s%s", pad, "", cell);
+                                fprintf(f, "%*s%s", pad, "", cell);
                         else
-                                printf("%s%*s", cell, last ? 0 : pad, "");
-                        fputs(last ? "" : "  ", stdout);
+                                fprintf(f, "%s%*s", cell, last ? 0 : pad, "");
+                        fputs(last ? "" : "  ", f);
                 }
-                puts(r == 0 ? style_off(stdout) : "");
+                fprintf(f, "%s\n", r == 0 ? style_off(f) : "");
         }
         for (size_t i = 0; i < t->rows * t->columns; i++)
                 free(t->cells[i]);
         free(t->cells);
         free(t);
+}
+
+void table_print(Table *t) {
+        table_write(t, stdout);
 }
 
 /* ---- Times ---- */

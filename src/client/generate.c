@@ -123,7 +123,7 @@ static int make_request(const ZlRequest *q, bool chat, char **ret, ZlError *e) {
                 return fail(e, -EINVAL, "the format is neither \"json\" nor a JSON schema");
         if (q->extra) {
                 json_auto_t *extra = json_loads(q->extra, 0, NULL);
-                if (json_object_update(root, extra) < 0)
+                if (json_object_update_recursive(root, extra) < 0)
                         return fail(e, -EINVAL, "the extra members of the request are not a JSON object");
         }
         char *body = json_dumps(root, JSON_COMPACT);

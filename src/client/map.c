@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/client.h"
 
@@ -116,7 +117,11 @@ int zl_map_new(const ZlClient *client, unsigned n_workers, unsigned window, unsi
                 return fail_memory(e);
         pthread_mutex_init(&m->lock, NULL);
         pthread_cond_init(&m->waiting, NULL);
-        pthread_cond_init(&m->done, NULL);
+        pthread_condattr_t monotonic; /* that one is also waited for with a timeout */
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&m->done, &monotonic);
+        pthread_condattr_destroy(&monotonic);
         pthread_cond_init(&m->room, NULL);
         m->function = function;
         m->userdata = userdata;
@@ -207,11 +212,13 @@ static bool at_end(const ZlMap *m) {
         return m->taken == m->put && (m->finished || m->cancelled);
 }
 
-int zl_map_next(ZlMap *m, ZlMapItem *ret) {
+/* `until` NULL: for ever. */
+static int next(ZlMap *m, const struct timespec *until, ZlMapItem *ret) {
         Cell *cell;
+        int r = 0;
         pthread_mutex_lock(&m->lock);
-        while (!(cell = find_done(m)) && !at_end(m))
-                pthread_cond_wait(&m->done, &m->lock);
+        while (!(cell = find_done(m)) && !at_end(m) && r != ETIMEDOUT)
+                r = until ? pthread_cond_timedwait(&m->done, &m->lock, until) : pthread_cond_wait(&m->done, &m->lock);
         if (cell) {
                 *ret = cell->item;
                 m->taken++;
@@ -220,8 +227,25 @@ int zl_map_next(ZlMap *m, ZlMapItem *ret) {
                 if (at_end(m)) /* other takers wait for what will not come */
                         pthread_cond_broadcast(&m->done);
         }
+        r = cell ? 1 : at_end(m) ? 0 : -EAGAIN;
         pthread_mutex_unlock(&m->lock);
-        return cell ? 1 : 0;
+        return r;
+}
+
+int zl_map_next(ZlMap *m, ZlMapItem *ret) {
+        return next(m, NULL, ret);
+}
+
+int zl_map_try_next(ZlMap *m, unsigned timeout_ms, ZlMapItem *ret) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += timeout_ms / 1000;
+        until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+        if (until.tv_nsec >= 1000000000) {
+                until.tv_sec++;
+                until.tv_nsec -= 1000000000;
+        }
+        return next(m, &until, ret);
 }
 
 void zl_map_free(ZlMap *m) {

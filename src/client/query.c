@@ -129,6 +129,20 @@ int zl_status(ZlClient *c, char **ret_json, ZlError *e) {
         return fetch(c, "/zerollama/status", NULL, NULL, ret_json, e);
 }
 
+int zl_metrics(ZlClient *c, char **ret_text, ZlError *e) {
+        ZlError unused;
+        _cleanup_buf_ Buf text = BUF_NULL;
+        buf_puts(&text, "");
+        int r = http_request(c, "/metrics", NULL, on_data, &text, e ? e : &unused);
+        if (r < 0)
+                return r;
+        char *taken = buf_take(&text);
+        if (!taken)
+                return fail_memory(e);
+        *ret_text = taken;
+        return 0;
+}
+
 int zl_version(ZlClient *c, char **ret, ZlError *e) {
         json_auto_t *root = NULL;
         int r = fetch(c, "/api/version", NULL, &root, NULL, e);

@@ -118,7 +118,8 @@ typedef struct ZlRequest {
         bool raw;                   /* zl_generate(): the prompt as it is, without the model's template */
         const char *format;         /* NULL, "json", or the text of a JSON schema */
         const char *keep_alive;     /* how long the model stays loaded: "10m", "0", "-1" (forever), or NULL */
-        const char *extra;          /* NULL, or a JSON object whose members are added to the request */
+        const char *extra;          /* NULL, or a JSON object whose members are added to the request, into its own
+                                     * objects where they have the same name */
         ZlOptions options;
         ZlPieceFn piece;            /* NULL: the answer comes as a whole */
         void *userdata;             /* for `piece` */
@@ -175,6 +176,8 @@ ZEROLLAMA_API void zl_models_free(ZlModels *models);
 /* Open-ended documents are handed out as JSON text, to be freed with free(). */
 ZEROLLAMA_API int zl_show(ZlClient *client, const char *model, char **ret_json, ZlError *error);
 ZEROLLAMA_API int zl_status(ZlClient *client, char **ret_json, ZlError *error);
+/* The daemon's figures, in the text format of Prometheus; free(). */
+ZEROLLAMA_API int zl_metrics(ZlClient *client, char **ret_text, ZlError *error);
 
 /* Loads without asking anything; returns when the model is ready. `keep_alive` as in ZlRequest. */
 ZEROLLAMA_API int zl_load(ZlClient *client, const char *model, const char *keep_alive, ZlError *error);
@@ -232,6 +235,8 @@ ZEROLLAMA_API int zl_map_try_put(ZlMap *map, void *item);
 ZEROLLAMA_API void zl_map_finish(ZlMap *map);
 /* Blocks for the next result. 1: *ret is filled; 0: finished or cancelled, and nothing is left. */
 ZEROLLAMA_API int zl_map_next(ZlMap *map, ZlMapItem *ret);
+/* The same, but -EAGAIN when none came within `timeout_ms`. */
+ZEROLLAMA_API int zl_map_try_next(ZlMap *map, unsigned timeout_ms, ZlMapItem *ret);
 /* Items that wait will not run; requests that run end with -ECANCELED. zl_map_next() then hands out what is left. */
 ZEROLLAMA_API void zl_map_cancel(ZlMap *map);
 /* Cancels, waits for the functions that run, and frees; items and results not taken are forgotten. NULL is fine. */
