@@ -126,6 +126,30 @@ static void test_two_threads(void **state) {
         server_stop(s);
 }
 
+static void *wait_for_go(ZlClient *client, void *item, void *userdata) {
+        while (!*(_Atomic bool *)userdata)
+                usleep(1000);
+        return item;
+}
+
+static void test_no_result_in_time(void **state) {
+        Server *s = server_start(serve_echo, NULL);
+        _Atomic bool go = false;
+        ZlMap *m = start(s, 0, wait_for_go, &go);
+        ZlMapItem item;
+        assert_int_equal(zl_map_try_next(m, 0, &item), -EAGAIN);
+        assert_int_equal(zl_map_put(m, &go), 0);
+        assert_int_equal(zl_map_try_next(m, 20, &item), -EAGAIN);
+        go = true;
+        assert_int_equal(zl_map_try_next(m, 60000, &item), 1);
+        assert_ptr_equal(item.result, &go);
+        assert_int_equal(zl_map_try_next(m, 999, &item), -EAGAIN); /* most likely into the next second */
+        zl_map_finish(m);
+        assert_int_equal(zl_map_try_next(m, 60000, &item), 0);
+        zl_map_free(m);
+        server_stop(s);
+}
+
 static bool serve_nothing(Server *s, int fd, const Request *q) {
         begin_chunks(fd);
         wait_for_hangup(s, fd);
@@ -182,6 +206,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_unordered),          cmocka_unit_test(test_ordered),
                 cmocka_unit_test(test_two_threads),        cmocka_unit_test(test_cancel),
+                cmocka_unit_test(test_no_result_in_time),
                 cmocka_unit_test(test_free_while_running), cmocka_unit_test(test_bad_arguments)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

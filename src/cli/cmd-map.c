@@ -51,16 +51,19 @@ typedef struct Input {
         bool eof;
 } Input;
 
+static int input_failed(const Input *in, int error) {
+        complain("cannot read %s: %s", in->name, strerror(error));
+        return -error;
+}
+
 static int input_open(Input *in, const char *path) {
         struct stat st;
         bool standard = !path || strcmp(path, "-") == 0;
         *in = (Input){.fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC), .name = path};
         if (standard)
                 in->name = "stdin";
-        if (in->fd < 0 || fstat(in->fd, &st) < 0) {
-                complain("cannot read %s: %s", in->name, strerror(errno));
-                return -errno;
-        }
+        if (in->fd < 0 || fstat(in->fd, &st) < 0)
+                return input_failed(in, errno);
         in->size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
         return 0;
 }
@@ -85,10 +88,8 @@ static int input_fill(Input *in, int ms) {
                 return -EMSGSIZE;
         }
         ssize_t n = read(in->fd, room, READ_BYTES);
-        if (n < 0 && errno != EINTR && errno != EAGAIN) {
-                complain("cannot read %s: %s", in->name, strerror(errno));
-                return -errno;
-        }
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
+                return input_failed(in, errno);
         in->eof = n == 0;
         in->bytes.len += (size_t)MAX(n, 0);
         in->read += (uint64_t)MAX(n, 0);
