@@ -150,15 +150,15 @@ static json_t *pool_object(const Daemon *d, const Pool *p) {
                 if (m->phase == IPC_MODEL_LOADED)
                         json_array_append_new(models, json_string(m->name));
         }
-        return json_pack("{s:s,s:s,s:o,s:i,s:s,s:i,s:o,s:i,s:i,s:o,s:o}", "name", p->name, "configured", p->config->device, "device",
+        return json_pack("{s:s,s:s,s:o,s:i,s:s,s:i,s:o,s:i,s:i,s:i,s:o,s:o}", "name", p->name, "configured", p->config->device, "device",
                          string_or_empty(p->device), "pid", (int)p->pid, "state", pool_state_name(p), "restarts", (int)p->restarts,
-                         "models", models, "running", (int)running, "waiting", (int)waiting, "note", string_or_empty(p->note),
+                         "models", models, "running", (int)running, "waiting", (int)waiting, "paused", (int)p->n_paused, "note", string_or_empty(p->note),
                          "error", string_or_empty(p->error));
 }
 
 static json_t *user_object(const User *u) {
-        json_t *o = json_pack("{s:I,s:i,s:i,s:i,s:f,s:I,s:I}", "uid", (json_int_t)u->uid, "connections", (int)u->connections, "running",
-                              (int)u->running, "waiting", (int)u->waiting, "weight", u->limits.weight, "requests",
+        json_t *o = json_pack("{s:I,s:i,s:i,s:i,s:I,s:f,s:I,s:I}", "uid", (json_int_t)u->uid, "connections", (int)u->connections, "running",
+                              (int)u->running, "waiting", (int)u->waiting, "memory", (json_int_t)u->held, "weight", u->limits.weight, "requests",
                               (json_int_t)u->requests_total, "tokens", (json_int_t)u->tokens_total);
         json_object_set_new(o, "name", u->uid == USER_TCP_UID ? json_string("tcp") : json_null());
         return o;
