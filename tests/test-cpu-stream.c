@@ -1,5 +1,6 @@
-/* What a stream promises: order, marks, copies at record time, parts done once each and all before the next operation, independence
- * of other streams, an end that waits, and failures that stay. Operations of the tests' own hold it up where wanted. */
+/* What a stream promises: order, marks, copies at record time, parts that are done once each and all before the next
+ * operation, independence of other streams, an end that waits, and failures that stay. Operations of the tests' own
+ * hold it up where wanted. */
 #include "cpu.h"
 
 #include <dirent.h>

@@ -56,7 +56,8 @@ typedef struct KvLayer {
 
 /* The rows of one step: row i is position `position[i]` of the sequence in slot `slot[i]`. Its token is
  * tokens[slot*context + position]: the prompt was uploaded there, and sampling writes each new token there, so that
- * the next step can be enqueued before anyone has read the last one's result. */
+ * the next step can be enqueued before anyone has read the last one's result. slot and position change by uploads
+ * only. */
 typedef struct Rows {
         uint32_t n;
         const int32_t *slot, *position; /* dev [n] */

@@ -1,6 +1,7 @@
 /* The CPU as a Device. Buffers are anonymous mappings: page-aligned, zeroed, without memory behind the pages nobody
  * has written yet, and given back to the system at once. */
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -106,11 +107,39 @@ static const DeviceOps cpu_ops = {
         .sample = cpu_sample,
 };
 
+/* How many processors' time a control group (cgroup v2) may use: its cpu.max is "QUOTA PERIOD" in microseconds, or
+ * "max PERIOD". */
+static unsigned group_processors(const char *group) {
+        char path[PATH_MAX];
+        unsigned long long quota, period;
+        snprintf(path, sizeof(path), "/sys/fs/cgroup%s/cpu.max", group);
+        FILE *f = fopen(path, "re");
+        bool limited = f && fscanf(f, "%llu %llu", &quota, &period) == 2 && period > 0;
+        if (f)
+                fclose(f);
+        return limited ? (unsigned)CLAMP((quota + period - 1) / period, 1u, THREADS_MAX) : THREADS_MAX;
+}
+
+/* What our control group and those above it allow: systemd's CPUQuota=, or a container's share. */
+static unsigned quota_processors(void) {
+        char line[PATH_MAX / 2], *group = line + 1; /* "0::/system.slice/…": the value begins with the second colon */
+        if (!proc_value("/proc/self/cgroup", "0:", line, sizeof(line)) || *line != ':')
+                return THREADS_MAX;
+        unsigned n = group_processors(group);
+        for (char *slash; (slash = strrchr(group, '/'));) {
+                *slash = 0;
+                n = MIN(n, group_processors(group));
+        }
+        return n;
+}
+
+/* More threads than these would only get in each other's way. */
 static unsigned processors(void) {
         cpu_set_t set;
         if (sched_getaffinity(0, sizeof(set), &set) < 0)
                 return 1;
-        return MAX((unsigned)CPU_COUNT(&set), 1u);
+        unsigned allowed = quota_processors(), n = (unsigned)CPU_COUNT(&set);
+        return CLAMP(n, 1u, allowed);
 }
 
 int device_cpu_new(uint32_t threads, Device **ret, Error *e) {

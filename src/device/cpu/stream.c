@@ -213,7 +213,8 @@ static void op_share(Stream *s, const Op *op, unsigned n, CpuPart *part) {
 static unsigned op_parts(const Stream *s, const Op *op) {
         if (s->n_threads == 1)
                 return 1;
-        return (unsigned)CLAMP(op->work(op->args) / s->part_work, 1u, s->n_threads * PARTS_EACH);
+        uint64_t parts = op->work(op->args) / s->part_work;
+        return (unsigned)CLAMP(parts, 1u, s->n_threads * PARTS_EACH);
 }
 
 static void batch_run(Stream *s, const Batch *b) {
