@@ -68,6 +68,10 @@ static void test_limits(void **state) {
         User *other = users_get(&us, &(Peer){.uid = 4000009, .gids = {4000002}, .n_gids = 1}, config);
         assert_true(other->limits.weight == 5);
         assert_true(users_get(&us, &(Peer){.uid = 4000010}, config)->limits.weight == 2);
+        users_sweep(&us); /* all are remembered for an hour */
+        assert_ptr_equal(other, users_get(&us, &other->peer, config));
+        list_foreach(it, &us.list, User, node)
+                it->seen -= UINT64_C(3600000001);
         users_sweep(&us); /* only the one that holds something stays */
         assert_ptr_equal(list_first(&us.list, User, node), u);
         assert_ptr_equal(list_last(&us.list, User, node), u);
@@ -84,6 +88,7 @@ static void test_tokens(void **state) {
         user_spend_tokens(u, 900); /* known only afterwards, so it may go below zero: 300 tokens are 30 s at 600 a minute */
         uint64_t wait = user_refusal(u, &why);
         assert_in_range(wait, 29000000, 31000000);
+        u->seen -= UINT64_C(3600000001);
         users_sweep(&us);
         assert_false(list_is_empty(&us.list)); /* a debt is remembered */
         u->refilled -= 31000000;               /* half a minute passes */

@@ -48,11 +48,13 @@ static char *model_label(const ModelEntry *m) {
 
 typedef enum MetricKind { M_U32, M_U64, M_HISTOGRAM, M_KV } MetricKind;
 
-static const struct ModelMetric {
+typedef struct Metric {
         const char *name, *type, *help;
         MetricKind kind;
-        size_t offset;
-} model_metrics[] = {
+        size_t offset; /* in the object it is read from */
+} Metric;
+
+static const Metric model_metrics[] = {
         {"requests_running", "gauge", "Jobs that hold a slot.", M_U32, offsetof(ModelEntry, running)},
         {"requests_waiting", "gauge", "Jobs that wait for a slot.", M_U32, offsetof(ModelEntry, waiting)},
         {"requests_total", "counter", "Jobs admitted.", M_U64, offsetof(ModelEntry, jobs_total)},
@@ -68,27 +70,50 @@ static const struct ModelMetric {
         {"e2e_request_latency_seconds", "histogram", "From the request's headers to its last token.", M_HISTOGRAM, offsetof(ModelEntry, request_time)},
 };
 
-static void put_model_metric(const struct ModelMetric *k, const ModelEntry *m, Buf *out) {
+static uint64_t metric_value(const Metric *k, const void *object) {
+        const void *field = (const char *)object + k->offset;
+        return k->kind == M_U64 ? *(const uint64_t *)field : *(const uint32_t *)field;
+}
+
+static void put_model_metric(const Metric *k, const ModelEntry *m, Buf *out) {
         _cleanup_free_ char *label = model_label(m);
-        const char *field = (const char *)m + k->offset;
         char name[96];
         snprintf(name, sizeof(name), "zerollama_%s", k->name);
         if (!label)
                 return;
         if (k->kind == M_HISTOGRAM)
-                histogram_print((const Histogram *)(const void *)field, name, label, out);
+                histogram_print((const Histogram *)(const void *)((const char *)m + k->offset), name, label, out);
         else if (k->kind == M_KV)
                 buf_printf(out, "%s{%s} %.6f\n", name, label,
                            m->stats.kv_pages ? (double)m->stats.kv_pages_used / m->stats.kv_pages : 0.0);
-        else {
-                uint64_t v = k->kind == M_U64 ? *(const uint64_t *)(const void *)field : *(const uint32_t *)(const void *)field;
-                buf_printf(out, "%s{%s} %" PRIu64 "\n", name, label, v);
-        }
+        else
+                buf_printf(out, "%s{%s} %" PRIu64 "\n", name, label, metric_value(k, m));
 }
 
 static void put_number(Buf *out, const char *name, const char *type, const char *help, const char *labels, double v) {
         metric_head(out, name, type, help);
         buf_printf(out, "zerollama_%s%s %.17g\n", name, labels, v);
+}
+
+enum { USERS_MAX = 100 }; /* in the metrics: the number of time series must have a bound */
+
+static const Metric user_metrics[] = {
+        {"user_requests_running", "gauge", "Jobs of a user that hold a slot.", M_U32, offsetof(User, running)},
+        {"user_requests_waiting", "gauge", "Jobs of a user that wait.", M_U32, offsetof(User, waiting)},
+        {"user_requests_total", "counter", "Jobs admitted for a user.", M_U64, offsetof(User, requests_total)},
+        {"user_tokens_total", "counter", "Tokens, read and generated, of a user's ended jobs.", M_U64, offsetof(User, tokens_total)},
+        {"user_memory_bytes", "gauge", "What a user's requests hold in the daemon.", M_U64, offsetof(User, held)},
+};
+
+static void put_users(const Daemon *d, Buf *out) {
+        for (size_t i = 0; i < ARRAY_SIZE(user_metrics); i++) {
+                int n = 0;
+                metric_head(out, user_metrics[i].name, user_metrics[i].type, user_metrics[i].help);
+                list_foreach(u, &d->users.list, User, node)
+                        if (n++ < USERS_MAX)
+                                buf_printf(out, "zerollama_%s{uid=\"%u\"} %" PRIu64 "\n", user_metrics[i].name, u->uid,
+                                           metric_value(&user_metrics[i], u));
+        }
 }
 
 static void put_outcomes(const Daemon *d, Buf *out) {
@@ -126,6 +151,7 @@ static void metrics(Api *a) {
                                 put_model_metric(&model_metrics[i], m, &out);
         }
         put_outcomes(d, &out);
+        put_users(d, &out);
         put_pools(d, &out);
         put_number(&out, "job_restarts_total", "counter", "Jobs posted again after an engine's death.", "", (double)d->jobs.restarted);
         put_number(&out, "connections", "gauge", "Open client connections.", "", http_n_connections(d->http));

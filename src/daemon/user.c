@@ -6,6 +6,7 @@
 #include "util/str.h"
 
 enum { RETRY_BUSY = 1000000 };
+#define REMEMBER_USEC UINT64_C(3600000000)
 
 int peer_of(int fd, Peer *ret) {
         struct sockaddr_storage addr;
@@ -48,6 +49,7 @@ User *users_get(Users *us, const Peer *p, const Config *config) {
         list_foreach(u, &us->list, User, node)
                 if (u->uid == p->uid) {
                         u->peer = *p;
+                        u->seen = now_usec();
                         user_set_limits(u, limits);
                         return u;
                 }
@@ -56,7 +58,7 @@ User *users_get(Users *us, const Peer *p, const Config *config) {
                 return NULL;
         u->uid = p->uid;
         u->peer = *p;
-        u->refilled = now_usec();
+        u->refilled = u->seen = now_usec();
         user_set_limits(u, limits);
         list_append(&us->list, &u->node);
         return u;
@@ -76,6 +78,8 @@ static void refill(User *u) {
 
 void users_sweep(Users *us) {
         list_foreach(u, &us->list, User, node) {
+                if (now_usec() - u->seen < REMEMBER_USEC)
+                        continue;
                 refill(u);
                 if (u->connections || u->running || u->waiting || u->held || u->tokens < (double)u->limits.tokens_per_minute)
                         continue;

@@ -2,7 +2,7 @@
  *
  * The kernel names the peer of a Unix connection (SO_PEERCRED, SO_PEERGROUPS). TCP has no such witness: all TCP
  * callers are one user, USER_TCP_UID. A User lives as long as something is charged to it or its token budget is not
- * full again. */
+ * full again, and an hour beyond, so that its counters can be read. */
 #pragma once
 
 #include <stdbool.h>
@@ -38,6 +38,7 @@ typedef struct User {
         double tokens;
         uint64_t refilled;
         uint64_t tokens_total, requests_total;
+        uint64_t seen; /* now_usec() of the last connection */
 } User;
 
 typedef struct Users {
@@ -50,7 +51,7 @@ void users_deinit(Users *us);
 User *users_get(Users *us, const Peer *p, const Config *config);
 /* After a reload: looks every user's limits up again. */
 void users_reconfigure(Users *us, const Config *config);
-/* Forgets those who hold nothing. */
+/* Forgets those who hold nothing and have not been seen for an hour. */
 void users_sweep(Users *us);
 
 /* Why a user may not start another job now, as microseconds until it is worth asking again; 0: they may. */
