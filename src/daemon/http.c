@@ -48,6 +48,7 @@ struct Connection {
         Peer peer;
         char *key; /* its listener's, which may go before it does */
         int fd;
+        EventSource watch; /* for the client's hang-up: libmicrohttpd does not look while a request is suspended */
         RequestImpl *request; /* the one being received or answered; NULL: idle */
         uint64_t since;       /* since when it is idle or receiving; else when the client last took something */
 };
@@ -58,7 +59,6 @@ struct RequestImpl {
         Request r;
         RequestState state;
         struct MHD_Connection *mhd;
-        EventSource watch; /* for the client's hang-up, while suspended */
         bool suspended, queued, ended, refused, too_much_held;
         size_t held; /* bytes of body and out, charged to the user */
         unsigned status;
@@ -133,18 +133,17 @@ static void request_abandon(RequestImpl *q) {
 }
 
 static void on_hangup(EventSource *s, uint32_t revents) {
-        RequestImpl *q = container_of(s, RequestImpl, watch);
-        char c;
-        /* libev reports readability for a hang-up; bytes of a next request are none, and are not ours to read. */
+        Connection *c = container_of(s, Connection, watch);
+        char byte;
+        event_io_set(s, 0); /* until the next suspend() */
+        /* libev reports readability for a hang-up; bytes of a request are none, and are not ours to read. */
         if (!(revents & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {
-                ssize_t n = recv(q->r.connection->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
-                if (n > 0)
-                        event_io_set(&q->watch, 0);
+                ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
                 if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
                         return;
         }
-        event_remove(&q->watch);
-        request_abandon(q);
+        if (c->request && c->request->suspended)
+                request_abandon(c->request); /* else libmicrohttpd sees it */
 }
 
 static void suspend(RequestImpl *q) {
@@ -152,9 +151,8 @@ static void suspend(RequestImpl *q) {
                 return;
         q->suspended = true;
         MHD_suspend_connection(q->mhd);
-        if (!q->watch.impl)
-                event_add_io(q->r.http->loop, &q->watch, q->r.connection->fd, EPOLLRDHUP, EVENT_PRIORITY_NORMAL, "hang-up",
-                             on_hangup);
+        if (q->r.connection->watch.impl)
+                event_io_set(&q->r.connection->watch, EPOLLRDHUP); /* costs nothing where it is so already */
 }
 
 /* ---- answers ---- */
@@ -329,7 +327,6 @@ static void *on_uri(void *cls, const char *uri _unused_, struct MHD_Connection *
         if (!q)
                 return NULL;
         q->mhd = mhd;
-        q->watch = EVENT_SOURCE_NULL;
         q->r = (Request){.http = h, .connection = c, .user = c->user, .peer = c->peer, .key = c->key};
         c->request = q;
         c->since = now_usec();
@@ -409,7 +406,6 @@ static void on_completed(void *cls, struct MHD_Connection *mhd _unused_, void **
         if (!q)
                 return;
         *req_cls = NULL;
-        event_remove(&q->watch);
         request_gone(q);
         q->r.connection->request = NULL;
         q->r.connection->since = now_usec();
@@ -427,10 +423,14 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
         Http *h = cls;
         if (code == MHD_CONNECTION_NOTIFY_STARTED) {
                 h->accepting->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-                *socket_context = TAKE(h->accepting);
+                Connection *fresh = TAKE(h->accepting);
+                *socket_context = fresh;
+                if (event_add_io(h->loop, &fresh->watch, fresh->fd, EPOLLRDHUP, EVENT_PRIORITY_NORMAL, "hang-up", on_hangup) < 0)
+                        shutdown(fresh->fd, SHUT_RDWR);
                 return;
         }
         Connection *c = *socket_context;
+        event_remove(&c->watch);
         list_remove(&c->node);
         c->user->connections--;
         h->n_connections--;
@@ -468,6 +468,7 @@ bool http_accept(Listener *l, int fd, void *arg) {
                 return true;
         }
         c->http = h;
+        c->watch = EVENT_SOURCE_NULL;
         c->since = now_usec();
         c->user->connections++;
         h->n_connections++;
