@@ -1,5 +1,6 @@
 # Unit tests of src/engine.
-ENGINE_TESTS = tests/test-kv tests/test-fair tests/test-stop tests/test-engine tests/test-engine-process
+ENGINE_TESTS = tests/test-kv tests/test-fair tests/test-stop tests/test-engine tests/test-engine-process \
+	tests/test-loadtest
 check_PROGRAMS += $(ENGINE_TESTS)
 TESTS += $(ENGINE_TESTS)
 tests_test_kv_SOURCES = tests/test-kv.c
@@ -11,10 +12,13 @@ tests_test_fair_LDADD = libzl-engine.la libzl-util.la $(UNIT_LIBS)
 tests_test_stop_SOURCES = tests/test-stop.c
 tests_test_stop_CFLAGS = $(UNIT_CFLAGS)
 tests_test_stop_LDADD = libzl-engine.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS)
-tests_test_engine_SOURCES = tests/test-engine.c src/engine/open-cpu.c
+tests_test_engine_SOURCES = tests/test-engine.c tests/engine-client.h src/engine/open-cpu.c
 tests_test_engine_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_engine_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
 tests_test_engine_process_SOURCES = tests/test-engine-process.c
 tests_test_engine_process_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_engine_process_LDADD = libzl-ipc.la libzl-event.la libzl-util.la $(JANSSON_LIBS) $(UNIT_LIBS)
 EXTRA_tests_test_engine_process_DEPENDENCIES = zerollama-engine
+tests_test_loadtest_SOURCES = tests/test-loadtest.c tests/engine-client.h src/engine/open-cpu.c
+tests_test_loadtest_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_loadtest_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)

@@ -17,9 +17,8 @@
 
 enum { AT_ONCE = 512, CLOGGED_USEC = 1000, DURATION_LENGTH_MAX = 64 };
 
-/* The vocabulary: a token for each byte, one for the space, which SentencePiece needs as a character, what the models
- * say, and the two that begin and end a text. */
-enum { TOKEN_SPACE = 256, TOKEN_OK, TOKEN_A, TOKEN_BOS, TOKEN_EOS, N_TOKENS };
+/* The vocabulary: a token for each byte, what the models say, and the two that begin and end a text. */
+enum { TOKEN_OK = 256, TOKEN_A, TOKEN_BOS, TOKEN_EOS, N_TOKENS };
 
 typedef struct LoadTestRunner {
         Runner runner;
@@ -43,24 +42,34 @@ LoadTest loadtest_of_path(const char *path) {
 
 /* ---- what it looks like ---- */
 
-int loadtest_tokenizer_new(Tokenizer **ret, Error *e) {
-        static const float scores[N_TOKENS];
-        char names[256][8];
-        TokenText tokens[N_TOKENS] = {
-                [TOKEN_SPACE] = {" ", 1}, [TOKEN_OK] = {"ok", 2}, [TOKEN_A] = {"a ", 2},
-                [TOKEN_BOS] = {"<s>", 3}, [TOKEN_EOS] = {"</s>", 4},
-        };
-        /* Unused ones are said, but never read. */
-        int32_t types[N_TOKENS] = {
-                [TOKEN_SPACE] = TOKEN_NORMAL, [TOKEN_OK] = TOKEN_UNUSED, [TOKEN_A] = TOKEN_UNUSED,
-                [TOKEN_BOS] = TOKEN_CONTROL, [TOKEN_EOS] = TOKEN_CONTROL,
-        };
-        for (uint32_t i = 0; i < 256; i++) {
-                tokens[i] = (TokenText){names[i], (size_t)snprintf(names[i], sizeof(names[i]), "<0x%02X>", i)};
-                types[i] = TOKEN_BYTE;
+/* Byte-level BPE writes a byte as the character of that number where that can be seen, and the others as U+0100 and up,
+ * in their order. (Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, and its code.) */
+static TokenText byte_token(uint32_t byte, char buf[static 2], uint32_t *hidden) {
+        bool seen = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);
+        uint32_t c = seen ? byte : 0x100 + (*hidden)++;
+        if (c < 0x80) {
+                buf[0] = (char)c;
+                return (TokenText){buf, 1};
         }
+        buf[0] = (char)(0xc0 | c >> 6);
+        buf[1] = (char)(0x80 | (c & 0x3f));
+        return (TokenText){buf, 2};
+}
+
+/* Without merges a text is its bytes: the longer tokens are said, but never read. */
+int loadtest_tokenizer_new(Tokenizer **ret, Error *e) {
+        char bytes[256][2];
+        TokenText tokens[N_TOKENS] = {
+                [TOKEN_OK] = {"ok", 2}, [TOKEN_A] = {"a\u0120", 3}, [TOKEN_BOS] = {"<s>", 3}, [TOKEN_EOS] = {"</s>", 4},
+        };
+        int32_t types[N_TOKENS];
+        uint32_t hidden = 0;
+        for (uint32_t i = 0; i < N_TOKENS; i++)
+                types[i] = i < TOKEN_BOS ? TOKEN_NORMAL : TOKEN_CONTROL;
+        for (uint32_t i = 0; i < 256; i++)
+                tokens[i] = byte_token(i, bytes[i], &hidden);
         TokenizerSpec spec = {
-                .kind = TOKENIZER_SPM, .n_tokens = N_TOKENS, .tokens = tokens, .scores = scores, .types = types,
+                .kind = TOKENIZER_BPE, .pre = "gpt-2", .n_tokens = N_TOKENS, .tokens = tokens, .types = types,
                 .bos = TOKEN_BOS, .eos = TOKEN_EOS, .eot = -1, .unk = -1,
         };
         return tokenizer_new(&spec, ret, e);
@@ -213,6 +222,10 @@ static void on_timer(EventSource *s, uint32_t revents) {
 
 /* ---- coming and going ---- */
 
+static bool is_space(char c) {
+        return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* What the delay model is to wait for, as text. */
 static IpcFailCode read_duration(const Seq *q, char text[static DURATION_LENGTH_MAX], Error *e) {
         _cleanup_buf_ Buf prompt = BUF_NULL;
@@ -220,11 +233,13 @@ static IpcFailCode read_duration(const Seq *q, char text[static DURATION_LENGTH_
                 error_set(e, -ENOMEM, "not enough memory to read the prompt");
                 return IPC_E_INTERNAL;
         }
-        size_t len = MIN(prompt.len, (size_t)DURATION_LENGTH_MAX - 1);
-        memcpy(text, len > 0 ? prompt.data : "", len);
-        while (len > 0 && strchr(" \t\r\n", text[len - 1]))
-                len--;
-        text[len] = 0;
+        size_t from = 0, to = prompt.len;
+        while (from < to && is_space(prompt.data[from]))
+                from++;
+        while (from < to && is_space(prompt.data[to - 1]))
+                to--;
+        snprintf(text, DURATION_LENGTH_MAX, "%.*s", (int)MIN(to - from, (size_t)DURATION_LENGTH_MAX),
+                 from < to ? prompt.data + from : "");
         return 0;
 }
 
