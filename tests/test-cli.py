@@ -105,7 +105,7 @@ class CliTest(unittest.TestCase):
         self.daemon.answers["/api/generate"] = text("one\n", "two\n")
         p = self.run_cli("generate", "tiny", "Count", "--raw", "--top-k", "4", "--top-p", "0.5", "--min-p", "0.25",
                          "--repeat-penalty", "1.5", "--presence-penalty", "-1", "--frequency-penalty", "2",
-                         "--context", "2048", "--keep-alive", "0", "--format", "json", "--verbose")
+                         "--keep-alive", "0", "--verbose")
         self.assertEqual(p.stdout, "one\ntwo\n")
         for words in ("prompt: 12 tokens (4 cached) in 1.000 s, 8.0/s",
                       "answer: 2 tokens in 0.500 s, 4.0/s; ended by: stop",

@@ -86,7 +86,7 @@ static void pause_first(Client *c, size_t i) {
 static void resume_first(Client *c, size_t i) {
         if (i != 1)
                 return;
-        assert_true(n_ids(&c->results[0]) < 50000);
+        assert_true(n_ids(&c->results[0]) < 100000);
         tell_job(c, IPC_RESUME, 0);
 }
 
@@ -148,7 +148,7 @@ static void test_delay_order(void **state) {
         size_t earlier = 0;
         for (size_t i = 1; i < MANY; i++)
                 earlier += order[i] * 17 % 32 < order[i - 1] * 17 % 32;
-        assert_true(earlier < MANY / 32); /* they got their slots one after another, some milliseconds apart */
+        assert_true(earlier < MANY / 4); /* by chance it would be half; they got their slots one after another, some milliseconds apart */
 }
 
 /* When the first ends, every other one is taken out, from all over the heap; the rest wait as long as they should. */

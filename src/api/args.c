@@ -115,7 +115,12 @@ ModelEntry *arg_model(Args *a, Daemon *d) {
         if (m)
                 return m;
         const char *near = registry_nearest(&d->registry, name);
+        const ModelEntry *missing = registry_find_missing(&d->registry, name);
         a->failed = true;
+        if (missing) {
+                api_error(a->r, 404, "model_not_found", "model", "the file of model '%s' is not there: %s", name, missing->path);
+                return NULL;
+        }
         api_error(a->r, 404, "model_not_found", "model", "there is no model '%s'%s%s%s", name, near ? "; did you mean '" : "",
                   near ? near : "", near ? "'?" : "");
         return NULL;

@@ -15,8 +15,6 @@ static bool no_stream, verbose;
 const Option request_options[] = {
         {OPTION_INTEGER, 'n', "max-tokens", "N", &asked.options.max_tokens, -2, INT32_MAX,
          "tokens of the answer at most; -1: no limit"},
-        {OPTION_INTEGER, 0, "context", "N", &asked.options.context, 1, INT32_MAX,
-         "tokens of prompt and answer together"},
         {OPTION_REAL, 't', "temperature", "X", &asked.options.temperature, 0, 100,
          "0: the most probable token always; more: more variety"},
         {OPTION_INTEGER, 0, "top-k", "N", &asked.options.top_k, 0, INT32_MAX,
@@ -33,8 +31,6 @@ const Option request_options[] = {
         {OPTION_REAL, 0, "frequency-penalty", "X", &asked.options.frequency_penalty, -100, 100,
          "subtracted as often as a token is there already"},
         {OPTION_TEXT, 0, "system", "TEXT", &asked.system, .help = "what the model is to be, in place of its own"},
-        {OPTION_TEXT, 0, "format", "json|SCHEMA", &asked.format,
-         .help = "answer in JSON, of this schema if one is given"},
         {OPTION_TEXT, 0, "keep-alive", "TIME", &asked.keep_alive,
          .help = "keep the model loaded for TIME after it (10m, 0, -1: forever)"},
         {OPTION_END},
@@ -145,6 +141,10 @@ static bool read_stdin(Buf *b) {
                 buf_put(b, part, (size_t)n);
         if (n < 0 && !interrupted)
                 complain("cannot read the prompt from stdin: %s", strerror(errno));
+        if (n == 0 && b->len > 0 && memchr(b->data, 0, b->len)) {
+                complain("the prompt on stdin is no text: it has a NUL byte");
+                return false;
+        }
         return n == 0 && !b->failed;
 }
 

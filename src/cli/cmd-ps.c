@@ -7,7 +7,10 @@
 static void add_row(Table *t, const ZlModel *m) {
         char size[32], state[64], context[32], slots[48], waiting[32], until[64];
         format_size(size, sizeof(size), m->size);
-        format_when(m->expires_at, until, sizeof(until));
+        if (m->pinned)
+                snprintf(until, sizeof(until), "never");
+        else
+                format_when(m->expires_at, until, sizeof(until));
         if (strcmp(m->state, "loading") == 0)
                 snprintf(state, sizeof(state), "loading %.0f%%", m->progress * 100);
         else

@@ -1,4 +1,5 @@
 /* zerollama status: what the daemon is doing. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "cli/commands.h"
@@ -11,10 +12,10 @@ static void print_heading(const char *text) {
 
 static void print_daemon(const json_t *root) {
         char text[256], up[64];
-        json_int_t seconds = json_integer_value(json_object_get(root, "uptime_seconds"));
+        double seconds = json_number_value(json_object_get(root, "uptime_seconds"));
         printf("zerollamad %s, pid ", member_text(root, "version", text, sizeof(text)));
         printf("%s, up ", member_text(root, "pid", text, sizeof(text)));
-        printf("%s, on ", format_duration(up, sizeof(up), (uint64_t)MAX(seconds, 0) * 1000000));
+        printf("%s, on ", format_duration(up, sizeof(up), (uint64_t)fmax(seconds, 0) * 1000000));
         printf("%s\n", member_text(root, "event_loop", text, sizeof(text)));
 }
 

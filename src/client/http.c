@@ -179,7 +179,7 @@ static int connect_failed(Transfer *t, CURLcode code) {
                 return fail(t->error, -ENOTCONN,
                             "cannot connect to %s: %s; ask the administrator for access to this socket", where, why);
         return fail(t->error, -ENOTCONN,
-                    "cannot connect to %s: %s; is zerollamad running? (systemctl status zerollamad)", where, why);
+                    "cannot connect to %s: %s; is zerollamad running?", where, why);
 }
 
 /* The daemon's own words, or at least its status. */

@@ -81,6 +81,7 @@ static void read_model(const json_t *item, ZlModel *m) {
                 .state = json_text(item, "state"),
                 .pool = json_text(item, "pool"),
                 .device = json_text(item, "device"),
+                .pinned = json_is_true(json_object_get(item, "pinned")),
                 .progress = json_number_value(json_object_get(item, "progress")),
                 .context = json_count(item, "context"),
                 .slots = json_count(item, "slots"),

@@ -156,6 +156,7 @@ typedef struct ZlModel {
         uint64_t size_vram;          /* bytes on a GPU */
         const char *state;           /* "loading", "ready", … */
         const char *pool, *device;
+        bool pinned;                 /* stays loaded whatever expires_at says */
         double progress;             /* of loading: 0 … 1 */
         uint64_t context, slots, running, waiting;
 } ZlModel;

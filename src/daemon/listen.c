@@ -111,15 +111,15 @@ static int remove_stale(const char *path, const struct sockaddr_un *addr, Error 
         return unlink(path) < 0 ? error_set(e, -errno, "cannot remove the stale socket '%s': %s", path, strerror(errno)) : 0;
 }
 
-/* Makes the socket's directory when only that is missing: /run/zerollama after a boot. */
-static int make_parent(const char *path, Error *e) {
+/* Makes the directories that are missing: /run/zerollama after a boot. */
+static int make_parents(const char *path, Error *e) {
         _cleanup_free_ char *dir = strdup(path);
-        char *slash = dir ? strrchr(dir, '/') : NULL;
-        if (!slash || slash == dir)
-                return 0;
-        *slash = 0;
-        if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-                return error_set(e, -errno, "cannot make the directory '%s' for the socket: %s", dir, strerror(errno));
+        for (char *slash = dir ? strchr(dir + 1, '/') : NULL; slash; slash = strchr(slash + 1, '/')) {
+                *slash = 0;
+                if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+                        return error_set(e, -errno, "cannot make the directory '%s' for the socket: %s", dir, strerror(errno));
+                *slash = '/';
+        }
         return 0;
 }
 
@@ -151,7 +151,7 @@ static int open_unix(Listener *l, const ConfigListen *c, Error *e) {
                 return error_set(e, -ENAMETOOLONG, "'%s' is too long for a socket: at most %zu bytes", c->unix_path,
                                  sizeof(addr.sun_path) - 1);
         strcpy(addr.sun_path, c->unix_path);
-        int r = make_parent(c->unix_path, e);
+        int r = make_parents(c->unix_path, e);
         if (r >= 0)
                 r = remove_stale(c->unix_path, &addr, e);
         if (r < 0)

@@ -470,6 +470,8 @@ static void pool_start(Pool *p) {
                         kill_engine(p);
                         waitpid(p->pid, NULL, 0);
                 }
+                if (r == -ENOENT || r == -EACCES) /* trying again would not help */
+                        p->failures = START_FAILURES_MAX;
                 p->state = POOL_STARTING;
                 engine_ended(p);
                 return;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "daemon/registry.h"
+#include "util/log.h"
 #include "util/str.h"
 
 static const char suffix[] = ".gguf", latest[] = ":latest", system_models[] = PKGDATADIR "/models";
@@ -117,7 +118,7 @@ static int scan_directory(Registry *r, const char *path, struct timespec *ret_mt
 static void look_at_files(Registry *r) {
         list_foreach(m, &r->models, ModelEntry, node) {
                 struct stat st;
-                m->missing = !m->seen || (!m->builtin && stat(m->path, &st) < 0); /* not seen: no longer named, still in use */
+                m->missing = !m->seen || (!m->builtin && (stat(m->path, &st) < 0 || !S_ISREG(st.st_mode))); /* not seen: no longer named, still in use */
                 if (!m->missing && !m->builtin) {
                         m->size = (uint64_t)st.st_size;
                         m->modified = st.st_mtime;
@@ -159,6 +160,11 @@ int registry_configure(Registry *r, const Config *config) {
         r->configuring = true;
         int result = scan(r);
         r->configuring = false;
+        if (access(config->models_path, R_OK | X_OK) < 0)
+                log_warning("models_path '%s' cannot be read: %s", config->models_path, strerror(errno));
+        list_foreach(m, &r->models, ModelEntry, node)
+                if (m->missing && m->named)
+                        log_warning("model '%s': there is no file %s", m->name, m->path);
         return result;
 }
 
@@ -201,11 +207,17 @@ ModelEntry *registry_find(Registry *r, const char *name, size_t len) {
         return find_known(r, name, len);
 }
 
+const ModelEntry *registry_find_missing(Registry *r, const char *name) {
+        const ModelEntry *m = find_exact(r, name, strlen(name));
+        return m && m->missing ? m : NULL;
+}
+
 const char *registry_nearest(Registry *r, const char *name) {
         const char *best = NULL;
         list_foreach(m, &r->models, ModelEntry, node) {
                 const char *pair[] = {m->name, best, NULL};
-                best = nearest_word(name, pair);
+                if (!m->missing)
+                        best = nearest_word(name, pair);
         }
         return best;
 }

@@ -67,5 +67,7 @@ int registry_configure(Registry *r, const Config *config);
 void registry_refresh(Registry *r);
 /* By name, name:latest or alias; NULL when there is none. */
 ModelEntry *registry_find(Registry *r, const char *name, size_t len);
+/* One that is known but whose file is not there, for an error message; NULL. */
+const ModelEntry *registry_find_missing(Registry *r, const char *name);
 /* The nearest name, for an error message; NULL. */
 const char *registry_nearest(Registry *r, const char *name);
