@@ -42,6 +42,7 @@ typedef struct Seq {
         int32_t slot; /* -1: none */
         uint32_t enqueued; /* positions whose rows were enqueued since it has this slot */
         uint32_t length;   /* tokens it will have when all that is enqueued is done */
+        uint32_t chunk;    /* rows of its prompt in the step that is being filled */
         uint32_t n_cached; /* tokens of the prompt that were in the cache */
         bool started, paused;
         uint64_t due_usec; /* a load test's: see loadtest.c */
