@@ -592,12 +592,13 @@ static void test_anything(void **state) {
                 longest = MAX(longest, world.longest_wait);
                 end_world();
         }
-        print_message("%llu steps, %llu jobs ended, %llu cancelled, %llu pauses, %llu crashes, %llu preemptions, %llu tokens from "
-                      "the cache, longest wait %llu steps\n",
+        print_message("%llu steps, %llu jobs ended, %llu cancelled, %llu pauses, %llu crashes, %llu preemptions, "
+                      "%llu tokens from the cache, longest wait %llu steps\n",
                       (unsigned long long)sum.steps, (unsigned long long)ended, (unsigned long long)cancelled,
                       (unsigned long long)pauses, (unsigned long long)crashes, (unsigned long long)sum.preemptions,
                       (unsigned long long)sum.cached_tokens, (unsigned long long)longest);
-        assert_true(ended > 1000 && cancelled > 100 && crashes > 10 && sum.preemptions > 1000 && sum.cached_tokens > 1000);
+        assert_true(ended > 1000 && cancelled > 100 && crashes > 10);
+        assert_true(sum.preemptions > 1000 && sum.cached_tokens > 1000);
 }
 
 static uint32_t live_of(uint32_t uid) {

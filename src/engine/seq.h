@@ -5,7 +5,8 @@
  * replayed through the same stages, with the bytes that were already delivered skipped, so that a sequence resumed
  * anywhere gives the same text as one that was never interrupted.
  *
- * finish leaves NONE once, in seq_set_prompt() (what was replayed was all) or seq_accept(); nothing comes after that. */
+ * finish leaves NONE once, in seq_set_prompt() (what was replayed was all), seq_accept() or seq_end(); nothing comes
+ * after that. */
 #pragma once
 
 #include <stdbool.h>
