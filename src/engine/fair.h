@@ -53,8 +53,8 @@ void fair_charge(FairItem *item, uint32_t prompt_tokens, uint32_t output_tokens)
 /* Whether `a` has less claim on the device than `b`: batch before interactive, then more service had. */
 bool fair_yields(const FairItem *a, const FairItem *b);
 /* Whether `a`, next, may have the place of `b`, running, at once: `b` is batch and `a` is not, or the user of `a` has
- * no place, and that of `b` several and had no less service. `b`, put back, is then not next before `a` has a place, and
- * each time more users have one: so this comes to an end. */
+ * no place, and that of `b` several and had no less service. Put back, `b` is then not next before `a` has a place,
+ * and each time more users have one: so this comes to an end. */
 bool fair_ousts(const FairItem *a, const FairItem *b);
 /* True for one item of each user in a round, the first that is asked about. Rounds count up from 1. */
 bool fair_first_of_user(const FairItem *item, uint64_t round);

@@ -3,8 +3,8 @@
  * A sequence waits in the fair queue, gets a slot, has its prompt computed in chunks and then one row a step, and
  * leaves at its end; sequences join and leave between any two steps. A step takes the decodes first, then prefill up
  * to the row limit, shared among the users. Two steps are in flight: the second is enqueued before the first one's
- * result is seen, which the device makes possible by writing sampled tokens where the next step reads them. The results of a sequence that
- * ended or lost its slot meanwhile are dropped.
+ * result is seen, which the device makes possible by writing sampled tokens where the next step reads them. The
+ * results of a sequence that ended or lost its slot meanwhile are dropped.
  *
  * Pages are taken for all of a prompt when it gets its slot, then one by one. When none is left, the running sequence
  * with the least claim (batch class, most service had, youngest) gives its slot up and returns to the front of its
