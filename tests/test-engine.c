@@ -169,7 +169,7 @@ static void test_mixed(void **state) {
         static Result alone[N], together[N];
         static char texts[N][512];
         for (size_t i = 0; i < N; i++) {
-                for (size_t k = 0; k <= i % 5; k++)
+                for (size_t k = 0; k <= 4 + i % 3; k++)
                         strcat(texts[i], prompts[(i / 16 + k) % N_PROMPTS]);
                 jobs[i] = ask(texts[i], (int32_t)(10 + i * 7 % 60));
                 jobs[i].uid = (uint32_t)(i % 3);
