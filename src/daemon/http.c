@@ -362,9 +362,10 @@ static void handle(RequestImpl *q, const char *method, const char *url) {
         q->r.method = method;
         q->r.path = url;
         q->state = HANDLED;
-        if (q->too_much_held)
+        if (q->too_much_held) {
+                request_add_header(&q->r, "Retry-After", "1");
                 reply_text(q, MHD_HTTP_TOO_MANY_REQUESTS, too_much_held);
-        else if (q->refused)
+        } else if (q->refused)
                 reply_text(q, MHD_HTTP_CONTENT_TOO_LARGE, too_large);
         else
                 h->handler(&q->r, h->arg);
