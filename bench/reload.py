@@ -6,6 +6,7 @@ comes with a model and goes again, limits, users. Greedy answers must be, word b
 
 import asyncio
 import collections
+import json
 import os
 import time
 
@@ -53,7 +54,7 @@ class Load:
             right = text == "a " * WORDS
         else:
             status, _, text = await c.request("POST", COMPLETIONS, {"model": "delay", "prompt": f"{DELAY_MS}ms"})
-            right = status == 200 and common.json.loads(text)["choices"][0]["text"] == "ok"
+            right = status == 200 and json.loads(text)["choices"][0]["text"] == "ok"
         self.counts[kind] += 1
         if status != 200:
             self.wrong[f"{kind}: {status}: {text}"] += 1
@@ -110,7 +111,7 @@ async def most_at_once(d, n):
     await c.connect()
     while not all(t.done() for t in tasks):
         _, _, body = await c.request("GET", "/zerollama/status")
-        most = max(most, common.json.loads(body)["jobs"]["running"])
+        most = max(most, json.loads(body)["jobs"]["running"])
         await asyncio.sleep(0.02)
     c.close()
     return most
