@@ -193,26 +193,32 @@ class Crowd:
         return len(late)
 
 
+def look(d, seen):
+    start = time.monotonic()
+    d.get("/health")
+    seen["health"].append(time.monotonic() - start)
+    seen["rss"].append(d.rss())
+    m = d.metrics()
+    seen["connections"].append(int(m["zerollama_connections"]))
+    seen["daemon"].append(m['zerollama_loop_longest_seconds{process="daemon"}'])
+    seen["engine"].append(m['zerollama_loop_longest_seconds{process="engine",pool="default"}'])
+
+
 def watch(d, end):
     """Once a second, from a process that is not busy: how long /health takes, memory, connections, the loops. Returns a
     function that waits for the figures."""
     r, w = os.pipe()
     pid = os.fork()
     if pid == 0:
-        seen = collections.defaultdict(list)
-        while time.monotonic() < end:
-            time.sleep(1)
-            start = time.monotonic()
-            d.get("/health")
-            seen["health"].append(time.monotonic() - start)
-            seen["rss"].append(d.rss())
-            m = d.metrics()
-            seen["connections"].append(int(m["zerollama_connections"]))
-            seen["daemon"].append(m['zerollama_loop_longest_seconds{process="daemon"}'])
-            seen["engine"].append(m['zerollama_loop_longest_seconds{process="engine",pool="default"}'])
-        with os.fdopen(w, "w") as f:
-            json.dump(seen, f)
-        os._exit(0)
+        try:
+            seen = collections.defaultdict(list)
+            while time.monotonic() < end:
+                time.sleep(1)
+                look(d, seen)
+            with os.fdopen(w, "w") as f:
+                json.dump(seen, f)
+        finally:
+            os._exit(0)
     os.close(w)
 
     def figures():
