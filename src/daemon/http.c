@@ -22,7 +22,7 @@
 #include "daemon/http.h"
 #include "util/str.h"
 
-enum { STREAM_BLOCK = 8192, SWEEP_USEC = 1000000, DISCARD_FACTOR = 4, MHD_MEMORY_MIN = 4096 };
+enum { STREAM_BLOCK = 8192, SWEEP_USEC = 1000000, SWEEP_AT_ONCE = 256, DISCARD_FACTOR = 4, MHD_MEMORY_MIN = 4096 };
 
 typedef struct RequestImpl RequestImpl;
 
@@ -525,17 +525,22 @@ static uint64_t allowed(const Connection *c, const ConfigLimits *limits) {
         return q->state == REPLY || q->state == STREAM ? limits->idle_timeout : limits->request_timeout;
 }
 
+/* Where there are many connections it takes them in parts, round and round, each once in SWEEP_USEC. */
 static void on_sweep(EventSource *s, uint32_t revents _unused_) {
         Http *h = container_of(s, Http, sweep);
         const ConfigLimits *limits = &h->config->limits;
         uint64_t now = now_usec();
-        list_foreach(c, &h->connections, Connection, node) {
+        uint32_t n = MIN(h->n_connections, (uint32_t)SWEEP_AT_ONCE);
+        for (uint32_t i = 0; i < n; i++) {
+                Connection *c = list_first(&h->connections, Connection, node);
+                list_remove(&c->node);
+                list_append(&h->connections, &c->node);
                 if (has_ended(c, now) || now - c->since > allowed(c, limits))
                         shutdown(c->fd, SHUT_RDWR);
         }
         users_sweep(h->users);
-        if (!list_is_empty(&h->connections))
-                event_timer_set(&h->sweep, SWEEP_USEC);
+        if (n > 0)
+                event_timer_set(&h->sweep, (uint64_t)SWEEP_USEC * n / h->n_connections);
 }
 
 /* ---- life ---- */
