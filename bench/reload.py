@@ -117,6 +117,15 @@ async def most_at_once(d, n):
     return most
 
 
+def engine_threads(d):
+    """Their names."""
+    directory, names = f"/proc/{d.engine_pid()}/task", []
+    for t in os.listdir(directory):
+        with open(f"{directory}/{t}/comm", encoding="ascii") as f:
+            names.append(f.read().strip())
+    return names
+
+
 def check_in_force(d, report, final):
     """Against the machine, not against what the daemon says where that can be."""
     status, limits = d.status(), final["limits"]
@@ -127,8 +136,9 @@ def check_in_force(d, report, final):
     report.must(most == slots, f"slots in force ({slots})", f"{most} ran at once")
     d.complete(model=DEMO, max_tokens=4)  # its engine runs, with a device
     threads = final["pools"][0]["threads"]
-    busy = [open(f"/proc/{d.engine_pid()}/task/{t}/comm", encoding="ascii").read().strip() for t in os.listdir(f"/proc/{d.engine_pid()}/task")]
-    report.row("engine's threads afterwards", f"{len(busy)} ({', '.join(sorted(set(busy)))})", "", f"computing: {threads}")
+    names = engine_threads(d)
+    n = sum(name.startswith("cpu-") for name in names)
+    report.must(n == threads, f"threads in force ({threads})", names)
     report.must(status["limits"]["connections"] == limits["connections"], "limits in force", status["limits"])
 
 
@@ -157,7 +167,6 @@ def main():
     report.must(not load.wrong, "no request lost or changed", dict(load.wrong))
     report.must(hang == 0, "no client hangs", hang)
     report.must(d.admitted() == o["completed"] and o["failed"] == o["cancelled"] == 0, "every job completed", o)
-    # While the load runs two engines may be there; the last configuration of an odd rhythm has one pool.
     check_in_force(d, report, configuration(args.reloads - 1))
     d.wait_idle()
     extra = len(configuration(args.reloads - 1)["pools"]) - 1
