@@ -22,7 +22,7 @@
 #include "daemon/http.h"
 #include "util/str.h"
 
-enum { STREAM_BLOCK = 8192, SWEEP_USEC = 1000000, DISCARD_FACTOR = 4, MHD_MEMORY_MIN = 4096 };
+enum { STREAM_BLOCK = 8192, SWEEP_USEC = 1000000, SWEEP_AT_ONCE = 256, DISCARD_FACTOR = 4, MHD_MEMORY_MIN = 4096 };
 
 typedef struct RequestImpl RequestImpl;
 
@@ -60,7 +60,8 @@ struct RequestImpl {
         RequestState state;
         struct MHD_Connection *mhd;
         bool suspended, queued, ended, refused, too_much_held;
-        size_t held; /* bytes of body and out, charged to the user */
+        size_t taken; /* of out, by the client; see take() */
+        size_t held;  /* bytes of body and out, charged to the user */
         unsigned status;
         char content_type[64];
         Buf out;
@@ -157,22 +158,35 @@ static void suspend(RequestImpl *q) {
 
 /* ---- answers ---- */
 
+static size_t pending(const RequestImpl *q) {
+        return q->out.len - q->taken;
+}
+
+/* What was taken goes when it is most of `out`, not each time: a long answer would be moved over and over. */
+static void take(RequestImpl *q, char *buf, size_t n) {
+        memcpy(buf, q->out.data + q->taken, n);
+        q->taken += n;
+        if (q->taken < q->out.len / 2)
+                return;
+        buf_consume(&q->out, q->taken);
+        q->taken = 0;
+        account(q);
+}
+
 static ssize_t on_pull(void *cls, uint64_t pos _unused_, char *buf, size_t max) {
         RequestImpl *q = cls;
         if (q->state == GONE || q->out.failed)
                 return MHD_CONTENT_READER_END_WITH_ERROR;
         q->r.connection->since = now_usec();
-        if (q->out.len == 0 && q->ended)
+        size_t before = pending(q), n = MIN(max, before);
+        if (n == 0 && q->ended)
                 return MHD_CONTENT_READER_END_OF_STREAM;
-        if (q->out.len == 0) {
+        if (n == 0) {
                 suspend(q);
                 return 0;
         }
-        size_t n = MIN(max, q->out.len);
-        memcpy(buf, q->out.data, n);
-        buf_consume(&q->out, n);
-        account(q);
-        if (q->r.drained && !q->ended && q->out.len <= REQUEST_PENDING_LOW && q->out.len + n > REQUEST_PENDING_LOW)
+        take(q, buf, n);
+        if (q->r.drained && !q->ended && before > REQUEST_PENDING_LOW && pending(q) <= REQUEST_PENDING_LOW)
                 q->r.drained(&q->r);
         return (ssize_t)n;
 }
@@ -240,7 +254,7 @@ void request_write(Request *r, const void *data, size_t len) {
         RequestImpl *q = impl_of(r);
         if (q->state != STREAM)
                 return;
-        if (q->out.len == 0)
+        if (pending(q) == 0)
                 q->r.connection->since = now_usec();
         buf_put(&q->out, data, len);
         resume(q);
@@ -257,7 +271,7 @@ void request_end(Request *r) {
 }
 
 size_t request_pending(const Request *r) {
-        return impl_of(r)->out.len;
+        return pending(impl_of(r));
 }
 
 void request_drop_body(Request *r) {
@@ -362,9 +376,10 @@ static void handle(RequestImpl *q, const char *method, const char *url) {
         q->r.method = method;
         q->r.path = url;
         q->state = HANDLED;
-        if (q->too_much_held)
+        if (q->too_much_held) {
+                request_add_header(&q->r, "Retry-After", "1");
                 reply_text(q, MHD_HTTP_TOO_MANY_REQUESTS, too_much_held);
-        else if (q->refused)
+        } else if (q->refused)
                 reply_text(q, MHD_HTTP_CONTENT_TOO_LARGE, too_large);
         else
                 h->handler(&q->r, h->arg);
@@ -505,22 +520,27 @@ static uint64_t allowed(const Connection *c, const ConfigLimits *limits) {
         const RequestImpl *q = c->request;
         if (!q)
                 return limits->idle_timeout;
-        if (q->state == HANDLED || (q->state == STREAM && q->out.len == 0 && !q->ended))
+        if (q->state == HANDLED || (q->state == STREAM && pending(q) == 0 && !q->ended))
                 return UINT64_MAX;
         return q->state == REPLY || q->state == STREAM ? limits->idle_timeout : limits->request_timeout;
 }
 
+/* Where there are many connections it takes them in parts, round and round, each once in SWEEP_USEC. */
 static void on_sweep(EventSource *s, uint32_t revents _unused_) {
         Http *h = container_of(s, Http, sweep);
         const ConfigLimits *limits = &h->config->limits;
         uint64_t now = now_usec();
-        list_foreach(c, &h->connections, Connection, node) {
+        uint32_t n = MIN(h->n_connections, (uint32_t)SWEEP_AT_ONCE);
+        for (uint32_t i = 0; i < n; i++) {
+                Connection *c = list_first(&h->connections, Connection, node);
+                list_remove(&c->node);
+                list_append(&h->connections, &c->node);
                 if (has_ended(c, now) || now - c->since > allowed(c, limits))
                         shutdown(c->fd, SHUT_RDWR);
         }
         users_sweep(h->users);
-        if (!list_is_empty(&h->connections))
-                event_timer_set(&h->sweep, SWEEP_USEC);
+        if (n > 0)
+                event_timer_set(&h->sweep, (uint64_t)SWEEP_USEC * n / h->n_connections);
 }
 
 /* ---- life ---- */
