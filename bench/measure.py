@@ -32,6 +32,15 @@ class Build:
             if not os.access(program, os.X_OK):
                 fail(f"{program} is not there; build zerollama, and name its build directory with --build")
 
+    def commit(self):
+        """What was built: of the source directory that the Makefile names, which need not be this one."""
+        with contextlib.suppress(OSError), open(os.path.join(self.path, "Makefile"), encoding="utf-8") as f:
+            for line in f:
+                name, _, value = line.partition(" = ")
+                if name == "abs_top_srcdir":
+                    return first_line("git", "-C", value.strip(), "describe", "--always", "--dirty")
+        return None
+
 
 # ---- Processes ----
 
@@ -134,10 +143,11 @@ class Daemon(Server):
 def run_load(build, server, model, clients, requests, *options):
     """One stage of `zerollama bench`, as the object it prints, with the processor time it took: `client`, `server` and
     `engine` (what the server started) in seconds per request, `others` in processors kept busy by anything else."""
-    command = [build.cli, "--host", server.socket, "--json", "bench", model, "--clients", str(clients)]
+    command = [build.cli, "--json", "bench", model, "--clients", str(clients)]
     command += ["--requests", str(requests), *map(str, options)]
     busy, cpu, begin = busy_seconds(), server.cpu(), time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    env = {**os.environ, "ZEROLLAMA_HOST": server.socket}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         errors = []
         reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))
         reader.start()
@@ -195,10 +205,17 @@ def describe_machine(build):
         "processors": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "zerollama": first_line(build.cli, "--version"),
-        "commit": first_line("git", "-C", SOURCE, "rev-parse", "--short", "HEAD"),
+        "commit": build.commit(),
         "load_average": os.getloadavg(),
         "timer_lateness": timer_lateness(),
     }
+
+
+def table(header, rows):
+    """In Markdown, lined up to be read as it is."""
+    widths = [max(map(len, column)) for column in zip(header, *rows)]
+    lines = [header, ["-" * (w - 1) + ":" for w in widths], *rows]
+    return "".join("| " + " | ".join(c.rjust(w) for c, w in zip(cells, widths)) + " |\n" for cells in lines)
 
 
 def save(name, text):
