@@ -38,7 +38,8 @@ def draw(title, subtitle, label, curves, ideals):
 
     def points(curve):
         ends = clients[0], max(clients[-1], 2 * clients[0])
-        return [(place(x, *ends, LEFT, RIGHT), place(y, low, high, BOTTOM, TOP)) for x, y in sorted(curve.items()) if y > 0]
+        seen = [(x, y) for x, y in sorted(curve.items()) if y > 0]
+        return [(place(x, *ends, LEFT, RIGHT), place(y, low, high, BOTTOM, TOP)) for x, y in seen]
 
     def path(curve, more):
         return f'<path fill="none" {more} d="M' + "L".join(f"{x:.1f} {y:.1f}" for x, y in points(curve)) + '"/>'
@@ -49,14 +50,16 @@ def draw(title, subtitle, label, curves, ideals):
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         text(LEFT, 24, title, 'font-size="17" font-weight="bold"'),
         text(LEFT, 44, subtitle, 'fill="#555555"'),
-        text(LEFT - 8, TOP - 4, label, 'text-anchor="end"'),
+        text(LEFT - 8, TOP - 12, label, 'text-anchor="end"'),
         text((LEFT + RIGHT) / 2, BOTTOM + 42, "clients", 'text-anchor="middle"'),
     ]
     for power in range(round(math.log10(low)), round(math.log10(high)) + 1):
         y = place(10**power, low, high, BOTTOM, TOP)
-        out += [line(LEFT, y, RIGHT, y, 'stroke="#dddddd"'), text(LEFT - 8, y + 4, f"{10**power:,}", 'text-anchor="end"')]
+        out.append(line(LEFT, y, RIGHT, y, 'stroke="#dddddd"'))
+        out.append(text(LEFT - 8, y + 4, f"{10**power:,}", 'text-anchor="end"'))
     for n, (x, _) in zip(clients, points({n: high for n in clients})):
-        out += [line(x, BOTTOM, x, BOTTOM + 5, 'stroke="#333333"'), text(x, BOTTOM + 20, f"{n:,}", 'text-anchor="middle"')]
+        out.append(line(x, BOTTOM, x, BOTTOM + 5, 'stroke="#333333"'))
+        out.append(text(x, BOTTOM + 20, f"{n:,}", 'text-anchor="middle"'))
     out += [path(curve, 'stroke="#999999" stroke-dasharray="5 4"') for curve in ideals.values()]
     names = list(curves)
     labels = spread([points(curves[name])[-1][1] + 4 for name in names])
