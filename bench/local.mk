@@ -4,3 +4,7 @@ bench_cpu_ops_SOURCES = bench/cpu-ops.c
 bench_cpu_ops_LDADD = libzl-device.la libzl-util.la
 bench_decode_SOURCES = bench/decode.c
 bench_decode_LDADD = libzl-model.la libzl-device.la libzl-util.la
+
+# Scripts that measure whole servers; see bench/README.md.
+EXTRA_DIST += bench/README.md bench/measure.py bench/plot.py bench/overhead bench/essay/run bench/essay/wire.py \
+	bench/essay/sync.py bench/essay/gevent_pool.py bench/essay/async_io.py
