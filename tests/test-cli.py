@@ -114,7 +114,7 @@ class CliTest(unittest.TestCase):
         sent = self.last("/api/generate")
         self.assertEqual((sent["prompt"], sent["raw"], sent["keep_alive"]), ("Count", True, 0))
         self.assertEqual(sent["options"], {"top_k": 4, "top_p": 0.5, "min_p": 0.25, "repeat_penalty": 1.5,
-                                           "presence_penalty": -1.0, "frequency_penalty": 2.0, "num_ctx": 2048})
+                                           "presence_penalty": -1.0, "frequency_penalty": 2.0})
         self.run_cli("generate", "tiny", "--", "--not-an-option")
         self.assertEqual(self.last("/api/generate")["prompt"], "--not-an-option")
 

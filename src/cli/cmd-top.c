@@ -270,7 +270,7 @@ static void on_end(int sig) {
 }
 
 static void on_resize(int sig) {
-        (void)sig; /* poll() returned, that is all */
+        (void)sig; /* poll() returns, that is all */
 }
 
 static void screen_begin(void) {
@@ -404,7 +404,9 @@ static bool watch(Top *t, double seconds) {
                         return true;
                 struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
                 char key;
-                if (poll(&p, 1, now >= end ? 1000 : (int)((end - now) / 1000 + 1)) <= 0)
+                /* At most a second: a signal that came just before poll() would else wait for all of the interval. */
+                int wait_ms = now >= end ? 1000 : (int)MIN((end - now) / 1000 + 1, (uint64_t)1000);
+                if (poll(&p, 1, wait_ms) <= 0)
                         continue;
                 if (read(STDIN_FILENO, &key, 1) != 1 || !on_key(t, key))
                         return false;

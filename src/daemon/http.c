@@ -283,10 +283,6 @@ const char *request_header(const Request *r, const char *name) {
         return MHD_lookup_connection_value(impl_of(r)->mhd, MHD_HEADER_KIND, name);
 }
 
-const char *request_query(const Request *r, const char *name) {
-        return MHD_lookup_connection_value(impl_of(r)->mhd, MHD_GET_ARGUMENT_KIND, name);
-}
-
 /* ---- receiving ---- */
 
 static const char too_large[] = "the request body is larger than the limit (limits.body_size)";

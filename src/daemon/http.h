@@ -57,7 +57,6 @@ uint32_t http_n_connections(const Http *h);
 uint32_t http_n_requests(const Http *h); /* not yet answered in whole */
 
 const char *request_header(const Request *r, const char *name); /* NULL when absent */
-const char *request_query(const Request *r, const char *name);
 /* Adds a header to the answer; before it begins. */
 void request_add_header(Request *r, const char *name, const char *value);
 /* `body` is copied. */
