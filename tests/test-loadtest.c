@@ -131,20 +131,28 @@ static void test_delay(void **state) {
         results_deinit(r, ARRAY_SIZE(jobs));
 }
 
-/* All at once, in thousands of slots: nobody comes too early, nobody is forgotten. */
-static void test_delay_many(void **state) {
+/* All at once, in thousands of slots: they end in the order of their times, and one taken out from the middle leaves
+ * the rest in order. */
+static void test_delay_order(void **state) {
         static IpcJob jobs[MANY];
         static Result r[MANY];
         static char prompts[MANY][16];
+        uint32_t order[MANY];
         for (size_t i = 0; i < MANY; i++) {
-                snprintf(prompts[i], sizeof(prompts[i]), "%zums", 100 + i * 17 % 320);
+                snprintf(prompts[i], sizeof(prompts[i]), "%zums", 500 + i * 17 % 32 * 10);
                 jobs[i] = ask(prompts[i], -1);
         }
         Plan p = {.model = IPC_PATH_DELAY, .n = MANY, .jobs = jobs, .cancel = -1, .slots = MANY};
         run(&p, r);
-        for (size_t i = 0; i < MANY; i++)
-                expect_ok(&r[i], 1000 * (100 + i * 17 % 320));
+        for (uint32_t i = 0; i < MANY; i++) {
+                expect_ok(&r[i], 1000 * (500 + i * 17 % 32 * 10));
+                order[r[i].order] = i;
+        }
         results_deinit(r, MANY);
+        size_t earlier = 0;
+        for (size_t i = 1; i < MANY; i++)
+                earlier += order[i] * 17 % 32 < order[i - 1] * 17 % 32;
+        assert_true(earlier < MANY / 4); /* by chance it would be half; they got their slots one after another, some milliseconds apart */
 }
 
 /* When the first ends, every other one is taken out, from all over the heap; the rest wait as long as they should. */
@@ -201,7 +209,7 @@ int main(void) {
                 cmocka_unit_test(test_null),        cmocka_unit_test(test_null_many),
                 cmocka_unit_test(test_null_stop),   cmocka_unit_test(test_null_replay),
                 cmocka_unit_test(test_null_pause),  cmocka_unit_test(test_delay),
-                cmocka_unit_test(test_delay_many), cmocka_unit_test(test_delay_cancel),
+                cmocka_unit_test(test_delay_order), cmocka_unit_test(test_delay_cancel),
                 cmocka_unit_test(test_delay_refused), cmocka_unit_test(test_show),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
