@@ -100,7 +100,6 @@ static void test_null_pause(void **state) {
         Result r[2] = {0};
         Plan p = {.model = IPC_PATH_NULL, .n = 2, .jobs = jobs, .cancel = -1, .slots = 1, .piece = pause_first,
                   .end = resume_first};
-        was_paused = false;
         was_paused = second_ended = false;
         run(&p, r);
         expect_null(&r[0], 100000);
@@ -134,28 +133,20 @@ static void test_delay(void **state) {
         results_deinit(r, ARRAY_SIZE(jobs));
 }
 
-/* All at once, in thousands of slots: they end in the order of their times, and one taken out from the middle leaves
- * the rest in order. */
+/* All at once, in thousands of slots: each takes its own time, whatever order they came in. */
 static void test_delay_order(void **state) {
         static IpcJob jobs[MANY];
         static Result r[MANY];
         static char prompts[MANY][16];
-        uint32_t order[MANY];
         for (size_t i = 0; i < MANY; i++) {
                 snprintf(prompts[i], sizeof(prompts[i]), "%zums", 500 + i * 17 % 32 * 10);
                 jobs[i] = ask(prompts[i], -1);
         }
         Plan p = {.model = IPC_PATH_DELAY, .n = MANY, .jobs = jobs, .cancel = -1, .slots = MANY};
         run(&p, r);
-        for (uint32_t i = 0; i < MANY; i++) {
+        for (uint32_t i = 0; i < MANY; i++)
                 expect_ok(&r[i], 1000 * (500 + i * 17 % 32 * 10));
-                order[r[i].order] = i;
-        }
         results_deinit(r, MANY);
-        size_t earlier = 0;
-        for (size_t i = 1; i < MANY; i++)
-                earlier += order[i] * 17 % 32 < order[i - 1] * 17 % 32;
-        assert_true(earlier < MANY / 4); /* by chance it would be half; they got their slots one after another, some milliseconds apart */
 }
 
 /* When the first ends, every other one is taken out, from all over the heap; the rest wait as long as they should. */
