@@ -1,5 +1,7 @@
 /* The load-test models, through the engine as any model is: what they say is what is written down for them, so here it
  * is compared with that, and the time they take with the clock, from below. */
+#include <config.h>
+
 #include <jansson.h>
 
 #include "engine-client.h"
@@ -78,6 +80,7 @@ static void test_null_replay(void **state) {
 
 /* The first job is paused with its first piece and goes on when the second has ended, though there is one slot only. How
  * far it got before the word reached it depends on the machine; that nothing is lost or said twice does not. */
+enum { LONG_ANSWER = 1000000 };
 static bool was_paused, second_ended;
 
 static void pause_first(Client *c, size_t i) {
@@ -91,18 +94,22 @@ static void resume_first(Client *c, size_t i) {
         if (i != 1)
                 return;
         second_ended = true;
-        if (was_paused)
-                tell_job(c, IPC_RESUME, 0);
+        if (!was_paused)
+                return;
+#ifdef HAVE_SYSTEMD /* on libev the word comes too late in this test, where engine and client share a loop */
+        assert_true(n_ids(&c->results[0]) < LONG_ANSWER);
+#endif
+        tell_job(c, IPC_RESUME, 0);
 }
 
 static void test_null_pause(void **state) {
-        IpcJob jobs[] = {ask("x", 100000), ask("x", 1000)};
+        IpcJob jobs[] = {ask("x", LONG_ANSWER), ask("x", 1000)};
         Result r[2] = {0};
         Plan p = {.model = IPC_PATH_NULL, .n = 2, .jobs = jobs, .cancel = -1, .slots = 1, .piece = pause_first,
                   .end = resume_first};
         was_paused = second_ended = false;
         run(&p, r);
-        expect_null(&r[0], 100000);
+        expect_null(&r[0], LONG_ANSWER);
         expect_null(&r[1], 1000);
         results_deinit(r, 2);
 }
