@@ -240,7 +240,7 @@ static void parse_elsewhere(const Route *route, const Api *a) {
  * localhost or an address. With a key, or on a Unix socket, any name will do. */
 static bool host_is_right(const Request *r) {
         const char *host = request_header(r, "Host");
-        if (!r->peer.tcp || r->key || !host)
+        if (!r->peer->tcp || r->key || !host)
                 return true;
         size_t n = strcspn(host, ":");
         return host[0] == '[' || (n == 9 && strncasecmp(host, "localhost", n) == 0) || strspn(host, "0123456789.") == n;

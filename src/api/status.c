@@ -245,7 +245,7 @@ static void reloading_done(void *arg, const char *error) {
 
 /* Only who could change the configuration anyway may make the daemon read it. */
 static bool may_control(const Request *r) {
-        return !r->peer.tcp && (r->peer.uid == 0 || r->peer.uid == geteuid());
+        return !r->peer->tcp && (r->peer->uid == 0 || r->peer->uid == geteuid());
 }
 
 static void reload_or_check(Api *a, bool check) {

@@ -1,13 +1,19 @@
 /* HTTP on the loop; see http.h for the promises.
  *
  * libmicrohttpd runs in external mode: it keeps an epoll descriptor, which our loop watches, and MHD_run() does what is
- * ready. After resuming a connection MHD_run() must be called by hand: `kick` does, once per loop iteration.
+ * ready. After resuming a connection, and where it did not do all, MHD_run() must be called by hand: `kick` does, once per
+ * loop iteration.
+ *
+ * MHD_run() does all that is ready, and looks at every suspended connection when one was resumed. So that neither grows
+ * with the number of clients, connections are dealt out to shards: instances of libmicrohttpd with at most
+ * SHARD_CONNECTIONS each. Invariant: shards that have room come first in `shards`; there is always one.
  *
  * A request's states
  *   RECEIVING  the body arrives; over the limit it is thrown away (`refused`) and the answer is 413
  *   HANDLED    with the handler; the connection is suspended
  *   REPLY      a whole answer is ready: libmicrohttpd comes back to on_request(), which queues it
- *   STREAM     as REPLY, but the body is pulled from `out` by on_pull() as the client takes it; empty: suspended
+ *   STREAM     as REPLY, but the body is pulled from `out` by on_pull() as the client takes it; empty: suspended.
+ *              One that ends before libmicrohttpd came back becomes a REPLY: one packet instead of three
  *   GONE       the client left; libmicrohttpd closes the connection and on_completed() frees the request
  * Invariant: `suspended` is what libmicrohttpd believes; nothing but suspend() and resume() changes it.
  *
@@ -22,9 +28,24 @@
 #include "daemon/http.h"
 #include "util/str.h"
 
-enum { STREAM_BLOCK = 8192, SWEEP_USEC = 1000000, SWEEP_AT_ONCE = 256, DISCARD_FACTOR = 4, MHD_MEMORY_MIN = 4096 };
+enum {
+        SHARD_CONNECTIONS = 64, /* a turn of the loop is at most so many requests' worth of work: one or two milliseconds */
+        STREAM_BLOCK = 8192,
+        SWEEP_USEC = 1000000,
+        SWEEP_AT_ONCE = 256,
+        DISCARD_FACTOR = 4,
+        MHD_MEMORY_MIN = 4096,
+};
 
 typedef struct RequestImpl RequestImpl;
+
+typedef struct Shard {
+        ListNode node;
+        Http *http;
+        struct MHD_Daemon *mhd;
+        EventSource io, kick;
+        uint32_t n_connections;
+} Shard;
 
 struct Http {
         EventLoop *loop;
@@ -33,8 +54,8 @@ struct Http {
         HttpRoom room;
         void *arg;
         const Config *config;
-        struct MHD_Daemon *mhd;
-        EventSource io, timer, kick, sweep;
+        List shards;
+        EventSource sweep;
         List connections;
         uint32_t n_connections, n_requests;
         Connection *accepting; /* the one MHD_add_connection() is telling us about */
@@ -43,7 +64,7 @@ struct Http {
 
 struct Connection {
         ListNode node;
-        Http *http;
+        Shard *shard;
         User *user;
         Peer peer;
         char *key; /* its listener's, which may go before it does */
@@ -78,22 +99,36 @@ static RequestImpl *impl_of(const Request *r) {
 
 /* ---- running libmicrohttpd ---- */
 
-static void http_run(Http *h) {
-        MHD_run(h->mhd);
-        MHD_UNSIGNED_LONG_LONG ms;
-        event_timer_set(&h->timer, MHD_get_timeout(h->mhd, &ms) == MHD_YES ? ms * 1000 : UINT64_MAX);
+static void shard_free(Shard *s) {
+        if (!s)
+                return;
+        if (s->mhd)
+                MHD_stop_daemon(s->mhd);
+        event_remove(&s->io);
+        event_remove(&s->kick);
+        list_remove(&s->node);
+        free(s);
 }
 
-static void on_io(EventSource *s, uint32_t revents _unused_) {
-        http_run(container_of(s, Http, io));
+DEFINE_CLEANUP(Shard, shard_free)
+
+static void shard_run(Shard *s) {
+        MHD_run(s->mhd);
+        if (s->n_connections == 0 && !list_is_single(&s->http->shards)) {
+                shard_free(s);
+                return;
+        }
+        MHD_UNSIGNED_LONG_LONG ms; /* 0: it has no timeouts of its own, but may have left something for the next run */
+        if (MHD_get_timeout(s->mhd, &ms) == MHD_YES)
+                event_defer_set(&s->kick);
 }
 
-static void on_timer(EventSource *s, uint32_t revents _unused_) {
-        http_run(container_of(s, Http, timer));
+static void on_io(EventSource *source, uint32_t revents _unused_) {
+        shard_run(container_of(source, Shard, io));
 }
 
-static void on_kick(EventSource *s, uint32_t revents _unused_) {
-        http_run(container_of(s, Http, kick));
+static void on_kick(EventSource *source, uint32_t revents _unused_) {
+        shard_run(container_of(source, Shard, kick));
 }
 
 /* ---- memory, charged to the user ---- */
@@ -123,7 +158,7 @@ static void resume(RequestImpl *q) {
                 return;
         q->suspended = false;
         MHD_resume_connection(q->mhd);
-        event_defer_set(&q->r.http->kick);
+        event_defer_set(&q->r.connection->shard->kick);
 }
 
 /* Nobody will read this answer: whoever makes it is told, and the connection closes. */
@@ -267,6 +302,8 @@ void request_end(Request *r) {
         if (q->state != STREAM)
                 return;
         q->ended = true;
+        if (!q->queued)
+                q->state = REPLY;
         resume(q);
 }
 
@@ -337,7 +374,7 @@ static void *on_uri(void *cls, const char *uri _unused_, struct MHD_Connection *
         if (!q)
                 return NULL;
         q->mhd = mhd;
-        q->r = (Request){.http = h, .connection = c, .user = c->user, .peer = c->peer, .key = c->key};
+        q->r = (Request){.http = h, .connection = c, .user = c->user, .peer = &c->peer, .key = c->key};
         c->request = q;
         c->since = now_usec();
         h->n_requests++;
@@ -429,6 +466,30 @@ static void on_completed(void *cls, struct MHD_Connection *mhd _unused_, void **
 
 /* ---- connections ---- */
 
+static void connection_link(Connection *c, Shard *s) {
+        c->shard = s;
+        c->user->connections++;
+        s->http->n_connections++;
+        list_append(&s->http->connections, &c->node);
+        if (++s->n_connections < SHARD_CONNECTIONS)
+                return;
+        list_remove(&s->node);
+        list_append(&s->http->shards, &s->node);
+}
+
+static void connection_free(Connection *c) {
+        Shard *s = c->shard;
+        event_remove(&c->watch);
+        list_remove(&c->node);
+        c->user->connections--;
+        s->http->n_connections--;
+        s->n_connections--;
+        list_remove(&s->node);
+        list_prepend(&s->http->shards, &s->node);
+        free(c->key);
+        free(c);
+}
+
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
                           enum MHD_ConnectionNotificationCode code) {
         Http *h = cls;
@@ -440,17 +501,51 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
                         shutdown(fresh->fd, SHUT_RDWR);
                 return;
         }
-        Connection *c = *socket_context;
-        event_remove(&c->watch);
-        list_remove(&c->node);
-        c->user->connections--;
-        h->n_connections--;
-        free(c->key);
-        free(c);
+        connection_free(*socket_context);
         if (h->full) {
                 h->full = false;
                 h->room(h->arg);
         }
+}
+
+/* ---- shards ---- */
+
+static int shard_start(Shard *s) {
+        Http *h = s->http;
+        /* Not MHD_USE_ERROR_LOG: on a Unix socket it reports each missing TCP option, for every write. */
+        unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME;
+        size_t memory = MAX((size_t)h->config->limits.header_size, (size_t)MHD_MEMORY_MIN);
+        s->mhd = MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
+                                  on_connection, h, MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
+                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+                                  MHD_OPTION_CONNECTION_LIMIT, UINT32_MAX, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+                                  MHD_OPTION_END);
+        if (!s->mhd)
+                return -ENOMEM;
+        int fd = MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+        int r = event_add_io(h->loop, &s->io, fd, EPOLLIN, EVENT_PRIORITY_NORMAL, "http", on_io);
+        return r < 0 ? r : event_add_defer(h->loop, &s->kick, EVENT_PRIORITY_NORMAL, "http kick", on_kick);
+}
+
+static int shard_new(Http *h) {
+        _cleanup_(shard_freep) Shard *s = calloc(1, sizeof(*s));
+        if (!s)
+                return -ENOMEM;
+        *s = (Shard){.http = h, .io = EVENT_SOURCE_NULL, .kick = EVENT_SOURCE_NULL};
+        list_prepend(&h->shards, &s->node);
+        int r = shard_start(s);
+        if (r < 0)
+                return r;
+        TAKE(s);
+        return 0;
+}
+
+/* One with room; NULL: no memory, or no descriptors. */
+static Shard *find_shard(Http *h) {
+        Shard *s = list_first(&h->shards, Shard, node);
+        if (s->n_connections < SHARD_CONNECTIONS)
+                return s;
+        return shard_new(h) < 0 ? NULL : list_first(&h->shards, Shard, node);
 }
 
 static void refuse(int fd, const char *why) {
@@ -462,40 +557,39 @@ static void refuse(int fd, const char *why) {
         close(fd);
 }
 
+/* Who is calling, not yet counted; NULL when it cannot be told, or for want of memory. */
+static Connection *connection_new(Http *h, const Listener *l, int fd) {
+        Connection *c = calloc(1, sizeof(*c));
+        if (!c)
+                return NULL;
+        c->watch = EVENT_SOURCE_NULL;
+        c->since = now_usec();
+        if (peer_of(fd, &c->peer) >= 0 && (c->user = users_get(h->users, &c->peer, h->config)) &&
+            (!l->key || (c->key = strdup(l->key))))
+                return c;
+        free(c);
+        return NULL;
+}
+
 /* At the limit in all, clients wait in the listen queue; a user at theirs is told so, since others may still come. */
 bool http_accept(Listener *l, int fd, void *arg) {
         Http *h = arg;
-        Connection *c = calloc(1, sizeof(*c));
-        if (!c || peer_of(fd, &c->peer) < 0 || !(c->user = users_get(h->users, &c->peer, h->config)) ||
-            (l->key && !(c->key = strdup(l->key)))) {
+        Shard *s = find_shard(h);
+        Connection *c = s ? connection_new(h, l, fd) : NULL;
+        if (!c || c->user->connections >= h->config->limits.connections_per_user) {
+                refuse(fd, c ? "too many connections of this user (limits.connections_per_user)" : "out of memory or descriptors");
+                if (c)
+                        free(c->key);
                 free(c);
-                close(fd);
                 return true;
         }
-        if (c->user->connections >= h->config->limits.connections_per_user) {
-                free(c->key);
-                free(c);
-                refuse(fd, "too many connections of this user (limits.connections_per_user)");
-                return true;
-        }
-        c->http = h;
-        c->watch = EVENT_SOURCE_NULL;
-        c->since = now_usec();
-        c->user->connections++;
-        h->n_connections++;
-        list_append(&h->connections, &c->node);
+        connection_link(c, s);
         h->accepting = c;
         struct sockaddr_storage addr = {.ss_family = AF_UNIX};
-        if (MHD_add_connection(h->mhd, fd, (struct sockaddr *)&addr, sizeof(addr)) != MHD_YES && h->accepting) {
-                /* closed the descriptor already */
-                list_remove(&c->node);
-                c->user->connections--;
-                h->n_connections--;
-                free(c->key);
-                free(c);
-        }
+        if (MHD_add_connection(s->mhd, fd, (struct sockaddr *)&addr, sizeof(addr)) != MHD_YES && h->accepting)
+                connection_free(c); /* the descriptor is closed already */
         h->accepting = NULL;
-        event_defer_set(&h->kick);
+        event_defer_set(&s->kick);
         if (h->n_connections == 1) /* the sweep sleeps while there is nobody: an idle daemon wakes for nothing */
                 event_timer_set(&h->sweep, SWEEP_USEC);
         h->full = h->n_connections >= h->config->limits.connections;
@@ -541,33 +635,15 @@ static void on_sweep(EventSource *s, uint32_t revents _unused_) {
 
 /* ---- life ---- */
 
-static int http_start(Http *h) {
-        /* Not MHD_USE_ERROR_LOG: on a Unix socket it reports each missing TCP option, for every write. */
-        unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME;
-        size_t memory = MAX((size_t)h->config->limits.header_size, (size_t)MHD_MEMORY_MIN);
-        h->mhd = MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
-                                  on_connection, h, MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
-                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-                                  MHD_OPTION_CONNECTION_LIMIT, UINT32_MAX, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-                                  MHD_OPTION_END);
-        if (!h->mhd)
-                return -ENOMEM;
-        int fd = MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
-        return event_add_io(h->loop, &h->io, fd, EPOLLIN, EVENT_PRIORITY_NORMAL, "http", on_io);
-}
-
 int http_new(EventLoop *l, Users *users, HttpHandler handler, HttpRoom room, void *arg, Http **ret, Error *e) {
         _cleanup_(http_freep) Http *h = calloc(1, sizeof(*h));
         if (!h)
                 return error_set(e, -ENOMEM, "out of memory");
         *h = (Http){.loop = l, .users = users, .handler = handler, .room = room, .arg = arg,
-                    .io = EVENT_SOURCE_NULL, .timer = EVENT_SOURCE_NULL, .kick = EVENT_SOURCE_NULL, .sweep = EVENT_SOURCE_NULL};
+                    .sweep = EVENT_SOURCE_NULL};
         list_init(&h->connections);
-        int r = event_add_timer(l, &h->timer, EVENT_PRIORITY_NORMAL, "http timer", on_timer);
-        if (r >= 0)
-                r = event_add_defer(l, &h->kick, EVENT_PRIORITY_NORMAL, "http kick", on_kick);
-        if (r >= 0)
-                r = event_add_timer(l, &h->sweep, EVENT_PRIORITY_NORMAL, "http sweep", on_sweep);
+        list_init(&h->shards);
+        int r = event_add_timer(l, &h->sweep, EVENT_PRIORITY_NORMAL, "http sweep", on_sweep);
         if (r < 0)
                 return error_set(e, r, "cannot set up HTTP: %s", strerror(-r));
         *ret = TAKE(h);
@@ -586,22 +662,19 @@ void http_free(Http *h) {
                 }
                 shutdown(c->fd, SHUT_RDWR);
         }
-        if (h->mhd) {
-                MHD_run(h->mhd);
-                MHD_stop_daemon(h->mhd);
+        list_foreach(s, &h->shards, Shard, node) {
+                MHD_run(s->mhd);
+                shard_free(s);
         }
-        event_remove(&h->io);
-        event_remove(&h->timer);
-        event_remove(&h->kick);
         event_remove(&h->sweep);
         free(h);
 }
 
 int http_configure(Http *h, const Config *config, Error *e) {
         h->config = config;
-        if (h->mhd)
+        if (!list_is_empty(&h->shards))
                 return 0;
-        int r = http_start(h);
+        int r = shard_new(h);
         return r < 0 ? error_set(e, r, "cannot start HTTP: %s", strerror(-r)) : 0;
 }
 

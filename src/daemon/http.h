@@ -34,7 +34,7 @@ struct Request {
         const char *method, *path; /* path: decoded, without the query */
         Buf body;
         User *user;
-        Peer peer;
+        const Peer *peer;
         const char *key;       /* bearer key its listener asks for, or NULL */
         uint64_t started;      /* now_usec() when the headers were complete */
         void (*gone)(Request *r);

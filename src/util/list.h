@@ -20,6 +20,10 @@ static inline bool list_is_empty(const List *l) {
         return l->next == l;
 }
 
+static inline bool list_is_single(const List *l) {
+        return l->next != l && l->next->next == l;
+}
+
 static inline bool list_is_linked(const ListNode *n) {
         return n->next && n->next != n;
 }
