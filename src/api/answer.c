@@ -1,6 +1,6 @@
 /* An answer: the life between a request and its jobs.
  *
- * States: posting (answer_post() for each choice) -> running (pieces arrive; a stream begins with the first START) ->
+ * States: posting (answer_post() for each choice) -> running (pieces arrive; a stream begins with the first text) ->
  * ended, in exactly one of three ways: every choice has its last piece (finish), a job failed (answer_failed), or the
  * client is gone (on_gone). Each of the three frees the Answer, which first cancels what jobs are left. */
 #include <inttypes.h>
@@ -18,12 +18,18 @@ int64_t wall_usec(void) {
         return (int64_t)tv.tv_sec * 1000000 + tv.tv_usec;
 }
 
+/* Asked for with every token of every stream, so the second at hand is kept as text. */
 void format_time(char *buf, size_t n, int64_t usec) {
-        struct tm tm;
+        static char second[32];
+        static time_t is = -1;
         time_t t = (time_t)(usec / 1000000);
-        gmtime_r(&t, &tm);
-        snprintf(buf, n, "%04d-%02d-%02dT%02d:%02d:%02d.%06d+00:00", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-                 tm.tm_min, tm.tm_sec, (int)(usec % 1000000));
+        if (t != is) {
+                struct tm tm;
+                gmtime_r(&t, &tm);
+                strftime(second, sizeof(second), "%Y-%m-%dT%H:%M:%S", &tm);
+                is = t;
+        }
+        snprintf(buf, n, "%s.%06d+00:00", second, (int)(usec % 1000000));
 }
 
 const char *finish_name(IpcFinish f) {
@@ -88,8 +94,6 @@ Answer *answer_new(Api *api, ModelEntry *m, const Dialect *dialect, uint32_t n) 
 }
 
 static void stream_begin(Answer *a) {
-        if (a->begun || !a->stream)
-                return;
         a->begun = true;
         request_add_header(a->r, "Cache-Control", "no-cache");
         request_stream_begin(a->r, 200, a->dialect->stream_type);
@@ -97,6 +101,8 @@ static void stream_begin(Answer *a) {
 
 /* A client that reads slowly holds its own jobs back. */
 static void write_out(Answer *a) {
+        if (!a->begun)
+                stream_begin(a);
         request_write(a->r, a->out.data, a->out.len);
         buf_clear(&a->out);
         if (!a->paused && request_pending(a->r) > REQUEST_PENDING_HIGH)
@@ -136,7 +142,6 @@ static void on_started(Job *j, const IpcStart *s) {
         c->cached_tokens = s->cached_tokens;
         if (!c->last_piece)
                 histogram_add(&j->model->queue_time, now_usec() - j->submitted);
-        stream_begin(c->answer);
 }
 
 static void measure(Choice *c, const IpcPiece *p, ModelEntry *m) {
@@ -170,7 +175,6 @@ static void on_piece(Job *j, const IpcPiece *p) {
                 histogram_add(&a->model->request_time, now_usec() - a->began);
                 take_last(c, p);
         }
-        stream_begin(a);
         if (a->stream)
                 a->dialect->piece(c, p, &a->out);
         else {

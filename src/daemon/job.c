@@ -49,10 +49,16 @@ static bool admit(User *u, ModelEntry *m, JobRefusal *ret) {
         return true;
 }
 
+/* From the kernel, many at a time. */
 static uint64_t draw_seed(void) {
-        uint64_t seed;
-        if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
-                seed = now_usec() * 0x9e3779b97f4a7c15u;
+        static uint64_t seeds[32];
+        static size_t left;
+        if (left == 0) {
+                if (getrandom(seeds, sizeof(seeds), GRND_NONBLOCK) != sizeof(seeds))
+                        return now_usec() | 1;
+                left = ARRAY_SIZE(seeds);
+        }
+        uint64_t seed = seeds[--left];
         return seed ? seed : 1;
 }
 

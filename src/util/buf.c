@@ -6,6 +6,8 @@
 #include "util/buf.h"
 #include "util/checked.h"
 
+enum { CAP_MIN = 64, PRINTF_ROOM = 120 };
+
 void buf_deinit(Buf *b) {
         free(b->data);
         *b = BUF_NULL;
@@ -18,7 +20,7 @@ char *buf_reserve(Buf *b, size_t n) {
                 return NULL;
         }
         if (need > b->cap) {
-                size_t cap = MAX(need, MAX(b->cap + b->cap / 2, (size_t)64));
+                size_t cap = MAX(need, MAX(2 * b->cap, (size_t)CAP_MIN));
                 char *p = realloc(b->data, cap);
                 if (!p) {
                         b->failed = true;
@@ -48,19 +50,28 @@ void buf_putc(Buf *b, char c) {
         buf_put(b, &c, 1);
 }
 
+/* Prints into the room there is, and only what did not fit a second time. */
 void buf_printf(Buf *b, const char *fmt, ...) {
+        char *p = buf_reserve(b, PRINTF_ROOM);
+        if (!p)
+                return;
+        size_t room = b->cap - b->len;
         va_list ap;
         va_start(ap, fmt);
-        int n = vsnprintf(NULL, 0, fmt, ap);
+        int n = vsnprintf(p, room, fmt, ap);
         va_end(ap);
-        char *p = n < 0 ? NULL : buf_reserve(b, (size_t)n);
-        if (!p) {
+        if (n < 0) {
                 b->failed = true;
                 return;
         }
-        va_start(ap, fmt);
-        vsnprintf(p, (size_t)n + 1, fmt, ap);
-        va_end(ap);
+        if ((size_t)n >= room) {
+                p[0] = 0; /* should the memory not come, nothing was added */
+                if (!(p = buf_reserve(b, (size_t)n)))
+                        return;
+                va_start(ap, fmt);
+                vsnprintf(p, (size_t)n + 1, fmt, ap);
+                va_end(ap);
+        }
         b->len += (size_t)n;
 }
 
