@@ -88,7 +88,7 @@ static void check_defaults(const Config *c) {
         const ConfigLimits *l = &c->limits;
         assert_int_equal(l->connections, 16384);
         assert_int_equal(l->connections_per_user, 4096);
-        assert_int_equal(l->header_size, 32 * 1024);
+        assert_int_equal(l->header_size, 8 * 1024);
         assert_int_equal(l->body_size, 16 * MIB);
         assert_int_equal(l->memory_per_user, 512 * MIB);
         assert_int_equal(l->idle_timeout, 10 * MINUTE);

@@ -437,7 +437,7 @@ static const Row user_default_rows[] = {USER_KNOBS};
 static const Row limit_rows[] = {
         {"connections", &kind_count, AT(ConfigLimits, connections), "16384", 1, 1 << 20},
         {"connections_per_user", &kind_count, AT(ConfigLimits, connections_per_user), "4096", 1, 1 << 20},
-        {"header_size", &kind_size, AT(ConfigLimits, header_size), "32KiB", KIB, MIB},
+        {"header_size", &kind_size, AT(ConfigLimits, header_size), "8KiB", KIB, MIB},
         {"body_size", &kind_size, AT(ConfigLimits, body_size), "16MiB", KIB, 128 * MIB},
         {"memory_per_user", &kind_size, AT(ConfigLimits, memory_per_user), "512MiB", MIB, 1024 * GIB},
         {"idle_timeout", &kind_duration, AT(ConfigLimits, idle_timeout), "10m", SECOND, DAY},

@@ -266,8 +266,8 @@ static int consume_frames(IpcConn *c) {
 }
 
 static int receive(IpcConn *c) {
-        enum { CHUNK = 64 * 1024 };
-        size_t room = MAX(c->in.cap - c->in.len, (size_t)CHUNK + 1) - 1;
+        enum { CHUNK = 32 * 1024 }; /* a turn of the loop is at most so many bytes' worth of small frames */
+        size_t room = c->in.len > CHUNK ? c->in.cap - c->in.len - 1 : CHUNK; /* amid a large one: the rest of it */
         char *p = buf_reserve(&c->in, room);
         if (!p)
                 return -ENOMEM;
