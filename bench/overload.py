@@ -202,6 +202,8 @@ def look(d, seen):
     seen["connections"].append(int(m["zerollama_connections"]))
     seen["daemon"].append(m['zerollama_loop_longest_seconds{process="daemon"}'])
     seen["engine"].append(m['zerollama_loop_longest_seconds{process="engine",pool="default"}'])
+    seen["daemon cpu"].append(m['zerollama_loop_longest_cpu_seconds{process="daemon"}'])
+    seen["engine cpu"].append(m['zerollama_loop_longest_cpu_seconds{process="engine",pool="default"}'])
 
 
 def watch(d, end):
@@ -279,6 +281,8 @@ def main():
     report.row("daemon memory after, no connections", d.rss() / 1024, "MiB")
     report.row("longest turn of the daemon's loop", 1e3 * max(seen["daemon"]), "ms", "< 5 ms")
     report.row("longest turn of an engine's loop", 1e3 * max(seen["engine"]), "ms", "< 5 ms")
+    report.row("most processor time of a turn, daemon", 1e3 * max(seen["daemon cpu"]), "ms", "< 5 ms")
+    report.row("most processor time of a turn, engine", 1e3 * max(seen["engine cpu"]), "ms", "< 5 ms")
     report.must(d.process.poll() is None and d.pid == pid, "the daemon lives")
     report.must(not crowd.wrong, "every answer whole, or refused in order", dict(crowd.wrong))
     report.must(hang == 0, "no client hangs", hang)

@@ -134,11 +134,17 @@ static void put_pools(const Daemon *d, Buf *out) {
         metric_head(out, "engine_deaths_total", "counter", "Engines that ended unasked.");
         list_foreach(p, &d->pools, Pool, node)
                 buf_printf(out, "zerollama_engine_deaths_total{pool=\"%s\"} %u\n", p->name, p->restarts);
+        const EventLongest *longest = event_loop_longest(d->loop);
         metric_head(out, "loop_longest_seconds", "gauge", "Longest turn of an event loop so far.");
-        buf_printf(out, "zerollama_loop_longest_seconds{process=\"daemon\"} %.6f\n", (double)event_loop_longest(d->loop, NULL) / 1e6);
+        buf_printf(out, "zerollama_loop_longest_seconds{process=\"daemon\"} %.6f\n", (double)longest->clock_usec / 1e6);
         list_foreach(p, &d->pools, Pool, node)
                 buf_printf(out, "zerollama_loop_longest_seconds{process=\"engine\",pool=\"%s\"} %.6f\n", p->name,
                            (double)p->stats.longest_usec / 1e6);
+        metric_head(out, "loop_longest_cpu_seconds", "gauge", "The most processor time that a turn of an event loop took so far.");
+        buf_printf(out, "zerollama_loop_longest_cpu_seconds{process=\"daemon\"} %.6f\n", (double)longest->cpu_usec / 1e6);
+        list_foreach(p, &d->pools, Pool, node)
+                buf_printf(out, "zerollama_loop_longest_cpu_seconds{process=\"engine\",pool=\"%s\"} %.6f\n", p->name,
+                           (double)p->stats.longest_cpu_usec / 1e6);
 }
 
 static void metrics(Api *a) {

@@ -44,7 +44,8 @@ static void send_model_stats(Engine *e, const EngineModel *m, RunLoad load, uint
 }
 
 static void send_stats(Engine *e) {
-        IpcStats stats = {.longest_usec = event_loop_longest(e->loop, NULL)};
+        const EventLongest *longest = event_loop_longest(e->loop);
+        IpcStats stats = {.longest_usec = longest->clock_usec, .longest_cpu_usec = longest->cpu_usec};
         list_foreach(m, &e->models, EngineModel, node) {
                 RunLoad load = m->phase == PHASE_LOADED ? engine_model_load(m) : (RunLoad){0};
                 uint32_t waiting = count_jobs(e, m) - load.running;

@@ -12,7 +12,7 @@
 struct EventLoop {
         struct ev_loop *ev;
         int code;
-        EventStats stats;
+        EventLongest longest;
 };
 
 typedef union Impl {
@@ -29,6 +29,7 @@ int event_loop_new(EventLoop **ret) {
                 free(l);
                 return -ENOMEM;
         }
+        l->longest = EVENT_LONGEST_NULL;
         *ret = l;
         return 0;
 }
@@ -40,8 +41,8 @@ void event_loop_free(EventLoop *l) {
         free(l);
 }
 
-EventStats *event_loop_stats(EventLoop *l) {
-        return &l->stats;
+EventLongest *event_loop_stats(EventLoop *l) {
+        return &l->longest;
 }
 
 int event_loop_run(EventLoop *l) {

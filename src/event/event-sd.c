@@ -8,7 +8,7 @@
 
 struct EventLoop {
         sd_event *event;
-        EventStats stats;
+        EventLongest longest;
 };
 
 int event_loop_new(EventLoop **ret) {
@@ -20,6 +20,7 @@ int event_loop_new(EventLoop **ret) {
                 free(l);
                 return r;
         }
+        l->longest = EVENT_LONGEST_NULL;
         *ret = l;
         return 0;
 }
@@ -31,8 +32,8 @@ void event_loop_free(EventLoop *l) {
         free(l);
 }
 
-EventStats *event_loop_stats(EventLoop *l) {
-        return &l->stats;
+EventLongest *event_loop_stats(EventLoop *l) {
+        return &l->longest;
 }
 
 int event_loop_run(EventLoop *l) {

@@ -4,31 +4,41 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "event/event-private.h"
+#include "util/log.h"
 #include "util/str.h"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
 
-void event_dispatch(EventSource *s, uint32_t revents) {
-        EventStats *stats = event_loop_stats(s->loop);
-        const char *name = s->name;
-        uint64_t start = now_usec();
-        s->handler(s, revents); /* may free what embeds the source */
-        uint64_t took = now_usec() - start;
-        if (took > stats->longest_usec) {
-                stats->longest_usec = took;
-                stats->longest_name = name;
-        }
+static uint64_t cpu_usec(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-uint64_t event_loop_longest(const EventLoop *l, const char **ret_name) {
-        const EventStats *stats = event_loop_stats((EventLoop *)l);
-        if (ret_name)
-                *ret_name = stats->longest_name ? stats->longest_name : "";
-        return stats->longest_usec;
+void event_dispatch(EventSource *s, uint32_t revents) {
+        EventLongest *longest = event_loop_stats(s->loop);
+        const char *name = s->name;
+        uint64_t cpu = cpu_usec(), start = now_usec();
+        s->handler(s, revents); /* may free what embeds the source */
+        uint64_t took = now_usec() - start;
+        if (took > longest->clock_usec) {
+                longest->clock_usec = took;
+                longest->clock_name = name;
+        }
+        if (took <= longest->cpu_usec || (cpu = cpu_usec() - cpu) <= longest->cpu_usec)
+                return;
+        longest->cpu_usec = cpu;
+        longest->cpu_name = name;
+        log_debug("longest callback so far: '%s', %.3f ms of processor time", name, (double)cpu / 1e3);
+}
+
+const EventLongest *event_loop_longest(const EventLoop *l) {
+        return event_loop_stats((EventLoop *)l);
 }
 
 /* A signal or child source is an io source on a descriptor of its own whose handler is wrapped: the wrapper below is

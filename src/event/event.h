@@ -49,8 +49,15 @@ DEFINE_CLEANUP(EventLoop, event_loop_free)
 int event_loop_run(EventLoop *l);
 void event_loop_exit(EventLoop *l, int code);
 
-/* The longest callback so far, microseconds, and the source it belonged to. */
-uint64_t event_loop_longest(const EventLoop *l, const char **ret_name);
+/* The longest callbacks so far, microseconds, and the sources they belonged to ("" while there is none). The clock goes on
+ * while the machine runs something else; processor time is what the callback itself took. A callback that waits shows
+ * in the first, one that computes in both, a machine that is too busy in the first alone. */
+typedef struct EventLongest {
+        uint64_t clock_usec, cpu_usec;
+        const char *clock_name, *cpu_name;
+} EventLongest;
+
+const EventLongest *event_loop_longest(const EventLoop *l);
 
 /* Watches `fd` (not taken over) for EPOLLIN/EPOLLOUT/EPOLLRDHUP. */
 int event_add_io(EventLoop *l, EventSource *s, int fd, uint32_t events, int priority, const char *name, EventHandler h);
