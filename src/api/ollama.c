@@ -225,24 +225,41 @@ static void read_unsupported(Args *a) {
 }
 
 /* The template's variables: the messages, and whether to think, for templates that ask. */
-static char *make_context(Args *a, json_t *messages) {
-        json_t *context = json_pack("{s:o}", "messages", messages), *think = arg_get(a, "think");
-        if (think)
-                json_object_set_new(context, "enable_thinking", json_false());
-        char *text = json_dumps(context, JSON_COMPACT);
-        json_decref(context);
+static char *end_context(Args *a, Buf *out) {
+        buf_puts(out, arg_get(a, "think") ? ",\"enable_thinking\":false}" : "}");
+        char *text = buf_take(out);
         if (!text)
                 arg_no_memory(a);
         return text;
 }
 
-static char *generate_context(Args *a, json_t *prompt) {
+static char *chat_context(Args *a, json_t *messages) {
+        Buf out = BUF_NULL;
+        _cleanup_free_ char *text = json_dumps(messages, JSON_COMPACT);
+        json_decref(messages);
+        out.failed = !text;
+        buf_puts(&out, "{\"messages\":");
+        buf_puts(&out, text ? text : "");
+        return end_context(a, &out);
+}
+
+static void put_message(Buf *out, const char *role, const char *content, size_t len) {
+        buf_printf(out, "{\"role\":\"%s\",\"content\":", role);
+        json_put_string(out, content, len);
+        buf_putc(out, '}');
+}
+
+static char *generate_context(Args *a, const json_t *prompt) {
         const char *system = arg_string(a, "system", "");
-        json_t *messages = json_array();
-        if (*system)
-                json_array_append_new(messages, json_pack("{s:s,s:s}", "role", "system", "content", system));
-        json_array_append_new(messages, json_pack("{s:s,s:O}", "role", "user", "content", prompt));
-        return make_context(a, messages);
+        Buf out = BUF_NULL;
+        buf_puts(&out, "{\"messages\":[");
+        if (*system) {
+                put_message(&out, "system", system, strlen(system));
+                buf_putc(&out, ',');
+        }
+        put_message(&out, "user", json_string_value(prompt), json_string_length(prompt));
+        buf_putc(&out, ']');
+        return end_context(a, &out);
 }
 
 static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
@@ -298,7 +315,7 @@ static void chat(Api *api) {
         json_t *messages = arg_messages(&a, "messages");
         if (!messages)
                 return;
-        _cleanup_free_ char *context = make_context(&a, messages);
+        _cleanup_free_ char *context = chat_context(&a, messages);
         s.job.kind = IPC_PROMPT_CHAT;
         s.job.prompt = ipc_str(context);
         run(api, &a, &s, m, true);

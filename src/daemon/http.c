@@ -1,12 +1,13 @@
 /* HTTP on the loop; see http.h for the promises.
  *
- * libmicrohttpd runs in external mode: it keeps an epoll descriptor, which our loop watches, and MHD_run() does what is
- * ready. After resuming a connection, and where it did not do all, MHD_run() must be called by hand: `kick` does, once per
- * loop iteration.
+ * libmicrohttpd runs in external mode: it keeps an epoll descriptor, and MHD_run() does what is ready. After resuming a
+ * connection, and where it did not do all, MHD_run() must be called by hand.
  *
  * MHD_run() does all that is ready, and looks at every suspended connection when one was resumed. So that neither grows
  * with the number of clients, connections are dealt out to shards: instances of libmicrohttpd with at most
- * SHARD_CONNECTIONS each. Invariant: shards that have room come first in `shards`; there is always one.
+ * SHARD_CONNECTIONS each. An epoll descriptor of ours gathers theirs, and our loop watches that one. Shards that have
+ * something to do queue in `ready`; a turn of the loop runs them one after another for TURN_USEC, then others have
+ * theirs. Invariant: shards that have room come first in `shards`; there is always one.
  *
  * A request's states
  *   RECEIVING  the body arrives; over the limit it is thrown away (`refused`) and the answer is 413
@@ -23,13 +24,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "daemon/http.h"
 #include "util/str.h"
 
 enum {
-        SHARD_CONNECTIONS = 64, /* a turn of the loop is at most so many requests' worth of work: one or two milliseconds */
+        SHARD_CONNECTIONS = 64, /* so many requests are a millisecond or two */
+        SHARDS_AT_ONCE = 64,
+        TURN_USEC = 1000,
         STREAM_BLOCK = 8192,
         SWEEP_USEC = 1000000,
         SWEEP_AT_ONCE = 256,
@@ -40,10 +44,9 @@ enum {
 typedef struct RequestImpl RequestImpl;
 
 typedef struct Shard {
-        ListNode node;
+        ListNode node, ready;
         Http *http;
         struct MHD_Daemon *mhd;
-        EventSource io, kick;
         uint32_t n_connections;
 } Shard;
 
@@ -54,8 +57,9 @@ struct Http {
         HttpRoom room;
         void *arg;
         const Config *config;
-        List shards;
-        EventSource sweep;
+        List shards, ready;
+        int epoll;
+        EventSource io, kick, sweep;
         List connections;
         uint32_t n_connections, n_requests;
         Connection *accepting; /* the one MHD_add_connection() is telling us about */
@@ -104,31 +108,47 @@ static void shard_free(Shard *s) {
                 return;
         if (s->mhd)
                 MHD_stop_daemon(s->mhd);
-        event_remove(&s->io);
-        event_remove(&s->kick);
         list_remove(&s->node);
+        list_remove(&s->ready);
         free(s);
 }
 
 DEFINE_CLEANUP(Shard, shard_free)
 
-static void shard_run(Shard *s) {
-        MHD_run(s->mhd);
-        if (s->n_connections == 0 && !list_is_single(&s->http->shards)) {
-                shard_free(s);
+static void shard_wake(Shard *s) {
+        if (list_is_linked(&s->ready))
                 return;
-        }
-        MHD_UNSIGNED_LONG_LONG ms; /* 0: it has no timeouts of its own, but may have left something for the next run */
-        if (MHD_get_timeout(s->mhd, &ms) == MHD_YES)
-                event_defer_set(&s->kick);
+        list_append(&s->http->ready, &s->ready);
+        event_defer_set(&s->http->kick);
 }
 
-static void on_io(EventSource *source, uint32_t revents _unused_) {
-        shard_run(container_of(source, Shard, io));
+static void shard_run(Shard *s) {
+        MHD_UNSIGNED_LONG_LONG ms; /* 0: it has no timeouts of its own, but may have left something for the next run */
+        MHD_run(s->mhd);
+        if (s->n_connections == 0 && !list_is_single(&s->http->shards))
+                shard_free(s);
+        else if (MHD_get_timeout(s->mhd, &ms) == MHD_YES)
+                shard_wake(s);
 }
 
 static void on_kick(EventSource *source, uint32_t revents _unused_) {
-        shard_run(container_of(source, Shard, kick));
+        Http *h = container_of(source, Http, kick);
+        uint64_t until = now_usec() + TURN_USEC;
+        for (Shard *s; (s = list_first(&h->ready, Shard, ready)) && now_usec() < until;) {
+                list_remove(&s->ready);
+                shard_run(s);
+        }
+        if (!list_is_empty(&h->ready))
+                event_defer_set(&h->kick);
+}
+
+static void on_io(EventSource *source, uint32_t revents _unused_) {
+        Http *h = container_of(source, Http, io);
+        struct epoll_event events[SHARDS_AT_ONCE];
+        int n = epoll_wait(h->epoll, events, SHARDS_AT_ONCE, 0);
+        for (int i = 0; i < n; i++)
+                shard_wake(events[i].data.ptr);
+        on_kick(&h->kick, 0);
 }
 
 /* ---- memory, charged to the user ---- */
@@ -158,7 +178,7 @@ static void resume(RequestImpl *q) {
                 return;
         q->suspended = false;
         MHD_resume_connection(q->mhd);
-        event_defer_set(&q->r.connection->shard->kick);
+        shard_wake(q->r.connection->shard);
 }
 
 /* Nobody will read this answer: whoever makes it is told, and the connection closes. */
@@ -522,16 +542,17 @@ static int shard_start(Shard *s) {
                                   MHD_OPTION_END);
         if (!s->mhd)
                 return -ENOMEM;
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = s};
         int fd = MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
-        int r = event_add_io(h->loop, &s->io, fd, EPOLLIN, EVENT_PRIORITY_NORMAL, "http", on_io);
-        return r < 0 ? r : event_add_defer(h->loop, &s->kick, EVENT_PRIORITY_NORMAL, "http kick", on_kick);
+        return epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
 static int shard_new(Http *h) {
         _cleanup_(shard_freep) Shard *s = calloc(1, sizeof(*s));
         if (!s)
                 return -ENOMEM;
-        *s = (Shard){.http = h, .io = EVENT_SOURCE_NULL, .kick = EVENT_SOURCE_NULL};
+        s->http = h;
+        list_init(&s->ready);
         list_prepend(&h->shards, &s->node);
         int r = shard_start(s);
         if (r < 0)
@@ -589,7 +610,7 @@ bool http_accept(Listener *l, int fd, void *arg) {
         if (MHD_add_connection(s->mhd, fd, (struct sockaddr *)&addr, sizeof(addr)) != MHD_YES && h->accepting)
                 connection_free(c); /* the descriptor is closed already */
         h->accepting = NULL;
-        event_defer_set(&s->kick);
+        shard_wake(s);
         if (h->n_connections == 1) /* the sweep sleeps while there is nobody: an idle daemon wakes for nothing */
                 event_timer_set(&h->sweep, SWEEP_USEC);
         h->full = h->n_connections >= h->config->limits.connections;
@@ -640,10 +661,16 @@ int http_new(EventLoop *l, Users *users, HttpHandler handler, HttpRoom room, voi
         if (!h)
                 return error_set(e, -ENOMEM, "out of memory");
         *h = (Http){.loop = l, .users = users, .handler = handler, .room = room, .arg = arg,
-                    .sweep = EVENT_SOURCE_NULL};
+                    .io = EVENT_SOURCE_NULL, .kick = EVENT_SOURCE_NULL, .sweep = EVENT_SOURCE_NULL};
         list_init(&h->connections);
         list_init(&h->shards);
-        int r = event_add_timer(l, &h->sweep, EVENT_PRIORITY_NORMAL, "http sweep", on_sweep);
+        list_init(&h->ready);
+        h->epoll = epoll_create1(EPOLL_CLOEXEC);
+        int r = h->epoll < 0 ? -errno : event_add_io(l, &h->io, h->epoll, EPOLLIN, EVENT_PRIORITY_NORMAL, "http", on_io);
+        if (r >= 0)
+                r = event_add_defer(l, &h->kick, EVENT_PRIORITY_NORMAL, "http kick", on_kick);
+        if (r >= 0)
+                r = event_add_timer(l, &h->sweep, EVENT_PRIORITY_NORMAL, "http sweep", on_sweep);
         if (r < 0)
                 return error_set(e, r, "cannot set up HTTP: %s", strerror(-r));
         *ret = TAKE(h);
@@ -666,7 +693,11 @@ void http_free(Http *h) {
                 MHD_run(s->mhd);
                 shard_free(s);
         }
+        event_remove(&h->io);
+        event_remove(&h->kick);
         event_remove(&h->sweep);
+        if (h->epoll >= 0)
+                close(h->epoll);
         free(h);
 }
 
