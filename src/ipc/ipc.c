@@ -239,7 +239,13 @@ static void conn_close(IpcConn *c, int error) {
         c->gone(c, error); /* may free c */
 }
 
-enum { IN_KEEP = 1024 * 1024 }; /* a larger buffer is given back when it is empty */
+enum { KEEP = 1024 * 1024 }; /* a larger buffer is given back when it is empty */
+
+static void consume(Buf *b, size_t n) {
+        buf_consume(b, n);
+        if (b->len == 0 && b->cap > KEEP)
+                buf_deinit(b);
+}
 
 /* Handles every whole frame of `in`. Frames are multiples of 8 long, so bodies stay aligned. */
 static int consume_frames(IpcConn *c) {
@@ -259,9 +265,7 @@ static int consume_frames(IpcConn *c) {
                 r = c->handler(c, (IpcType)h.type, c->in.data + at + sizeof(h), h.len);
                 at += sizeof(h) + h.len;
         }
-        buf_consume(&c->in, at);
-        if (c->in.len == 0 && c->in.cap > IN_KEEP)
-                buf_deinit(&c->in);
+        consume(&c->in, at);
         return r;
 }
 
@@ -281,20 +285,23 @@ static int receive(IpcConn *c) {
         return consume_frames(c);
 }
 
+/* What was sent goes when it is most of `out`, not each time: a long frame would be moved over and over. */
 static int flush(IpcConn *c) {
-        size_t sent = 0;
         int r = 0;
-        while (sent < c->out.len) {
-                ssize_t n = send(c->fd, c->out.data + sent, c->out.len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        while (c->sent < c->out.len) {
+                ssize_t n = send(c->fd, c->out.data + c->sent, c->out.len - c->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
                 if (n < 0) {
                         if (errno == EINTR)
                                 continue;
                         r = errno == EAGAIN ? 0 : -errno;
                         break;
                 }
-                sent += (size_t)n;
+                c->sent += (size_t)n;
         }
-        buf_consume(&c->out, sent);
+        if (c->sent >= c->out.len / 2) {
+                consume(&c->out, c->sent);
+                c->sent = 0;
+        }
         if (r == 0)
                 r = event_io_set(&c->io, c->out.len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
         return r;
@@ -363,5 +370,5 @@ void ipc_send(IpcConn *c, IpcType type, const void *message) {
 }
 
 size_t ipc_conn_pending(const IpcConn *c) {
-        return c->out.len;
+        return c->out.len - c->sent;
 }

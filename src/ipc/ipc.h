@@ -244,6 +244,7 @@ struct IpcConn { /* embedded in its owner */
         IpcHandler handler;
         IpcGone gone;
         Buf in, out;
+        size_t sent; /* bytes of `out` that the kernel has taken */
         bool closed;
         uint64_t frames_in;
 };
