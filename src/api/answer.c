@@ -105,7 +105,7 @@ static void write_out(Answer *a) {
                 stream_begin(a);
         request_write(a->r, a->out.data, a->out.len);
         buf_clear(&a->out);
-        if (!a->paused && request_pending(a->r) > REQUEST_PENDING_HIGH)
+        if (!a->paused && request_is_full(a->r))
                 pause_jobs(a, true);
 }
 

@@ -37,6 +37,7 @@ enum {
         STREAM_BLOCK = 8192,
         SWEEP_USEC = 1000000,
         SWEEP_AT_ONCE = 256,
+        PENDING_HIGH = 256 * 1024, PENDING_LOW = 64 * 1024, /* of a stream: see request_is_full() */
         DISCARD_FACTOR = 4,
         MHD_MEMORY_MIN = 4096,
 };
@@ -153,13 +154,16 @@ static void on_io(EventSource *source, uint32_t revents _unused_) {
 
 /* ---- memory, charged to the user ---- */
 
-/* Brings the charge up to date. False: the user holds more than they may. */
-static bool account(RequestImpl *q) {
+/* Brings the charge up to date. */
+static void account(RequestImpl *q) {
         size_t now = q->r.body.len + q->out.len;
-        bool grows = now > q->held;
         q->r.user->held += now - q->held;
         q->held = now;
-        return !grows || q->r.user->held <= q->r.http->config->limits.memory_per_user;
+}
+
+/* Asked before the memory is taken. */
+static bool may_hold(const RequestImpl *q, size_t more) {
+        return q->r.user->held + more <= q->r.http->config->limits.memory_per_user;
 }
 
 /* ---- suspended connections ---- */
@@ -241,7 +245,7 @@ static ssize_t on_pull(void *cls, uint64_t pos _unused_, char *buf, size_t max) 
                 return 0;
         }
         take(q, buf, n);
-        if (q->r.drained && !q->ended && before > REQUEST_PENDING_LOW && pending(q) <= REQUEST_PENDING_LOW)
+        if (q->r.drained && !q->ended && before > PENDING_LOW && pending(q) <= PENDING_LOW)
                 q->r.drained(&q->r);
         return (ssize_t)n;
 }
@@ -312,9 +316,8 @@ void request_write(Request *r, const void *data, size_t len) {
         if (pending(q) == 0)
                 q->r.connection->since = now_usec();
         buf_put(&q->out, data, len);
+        account(q);
         resume(q);
-        if (!account(q))
-                shutdown(q->r.connection->fd, SHUT_RDWR); /* does not read what it asks for: on_hangup() ends it */
 }
 
 void request_end(Request *r) {
@@ -327,8 +330,9 @@ void request_end(Request *r) {
         resume(q);
 }
 
-size_t request_pending(const Request *r) {
-        return pending(impl_of(r));
+bool request_is_full(const Request *r) {
+        size_t most = may_hold(impl_of(r), 0) ? PENDING_HIGH : PENDING_LOW;
+        return pending(impl_of(r)) > most;
 }
 
 void request_drop_body(Request *r) {
@@ -399,11 +403,6 @@ static void *on_uri(void *cls, const char *uri _unused_, struct MHD_Connection *
         c->since = now_usec();
         h->n_requests++;
         return q;
-}
-
-/* Asked before the memory is taken. */
-static bool may_hold(const RequestImpl *q, size_t more) {
-        return q->r.user->held + more <= q->r.http->config->limits.memory_per_user;
 }
 
 static enum MHD_Result receive_body(RequestImpl *q, const char *data, size_t *size) {

@@ -64,9 +64,8 @@ void request_reply(Request *r, unsigned status, const char *content_type, const 
 void request_stream_begin(Request *r, unsigned status, const char *content_type);
 void request_write(Request *r, const void *data, size_t len);
 void request_end(Request *r);
-/* Bytes written that the client has not taken. A writer should stop above REQUEST_PENDING_HIGH and go on when
- * drained() says so; what a client does not take counts against its user's memory. */
-enum { REQUEST_PENDING_HIGH = 256 * 1024, REQUEST_PENDING_LOW = 64 * 1024 };
-size_t request_pending(const Request *r);
+/* The client takes a stream more slowly than it is written, or its user holds all the memory they may: a writer should stop,
+ * and go on when drained() says so. What is written all the same is kept, and charged. */
+bool request_is_full(const Request *r);
 /* The body is not needed any more: gives its memory back. */
 void request_drop_body(Request *r);
