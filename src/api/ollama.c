@@ -252,6 +252,7 @@ static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
         read_logprobs(s, a);
         read_unsupported(a);
         read_keep_alive(a, s);
+        spec_read_service(s, a);
         if (a->failed)
                 return;
         Answer *answer = answer_new(api, m, &dialect, 1);

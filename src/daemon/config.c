@@ -403,6 +403,7 @@ static const Row pool_rows[] = {
         {"batch_tokens", &kind_count, AT(ConfigModel, batch_tokens), "512", 1, 1 << 16},           \
         {"queue", &kind_count, AT(ConfigModel, queue), "1024", 0, 1 << 20},                        \
         {"queue_timeout", &kind_duration, AT(ConfigModel, queue_timeout), "5m", SECOND, FOREVER},  \
+        {"deadline", &kind_duration, AT(ConfigModel, deadline), "forever", SECOND, FOREVER},       \
         {"keep_alive", &kind_duration, AT(ConfigModel, keep_alive), "5m", 0, FOREVER}
 
 static const Row model_rows[] = {

@@ -45,6 +45,7 @@ typedef struct ConfigModel {
         uint32_t batch_tokens;  /* rows per step */
         uint32_t queue;         /* jobs that may wait for a slot */
         uint64_t queue_timeout; /* a job that waited so long is answered 503 */
+        uint64_t deadline;      /* a job that is not done after so long is answered 504 */
         uint64_t keep_alive;    /* unloaded after so long without a job; forever: pinned */
 } ConfigModel;
 

@@ -263,7 +263,7 @@ static int adopt_listeners(Daemon *d, Error *e) {
 }
 
 int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *config, HttpHandler handler, Error *e) {
-        *d = (Daemon){.loop = loop, .config_path = config_path, .started = now_usec()};
+        *d = (Daemon){.loop = loop, .config_path = config_path, .started = now_usec(), .deadlines.timer = EVENT_SOURCE_NULL};
         list_init(&d->listeners);
         list_init(&d->pools);
         list_init(&d->retired);
@@ -272,6 +272,8 @@ int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *co
         int r = work_pool_new(loop, WORKERS, &d->workers);
         if (r < 0)
                 error_set(e, r, "cannot start a worker: %s", strerror(-r));
+        if (r >= 0 && (r = deadlines_init(&d->deadlines, loop, job_expired)) < 0)
+                error_set(e, r, "cannot make a timer: %s", strerror(-r));
         if (r >= 0)
                 r = http_new(loop, &d->users, handler, on_room, d, &d->http, e);
         if (r >= 0)
@@ -291,6 +293,7 @@ void daemon_stop(Daemon *d) {
                 pool_free(p);
         list_foreach(p, &d->retired, Pool, node)
                 pool_free(p);
+        deadlines_deinit(&d->deadlines);
         registry_deinit(&d->registry);
         users_deinit(&d->users);
         work_pool_free(d->workers);

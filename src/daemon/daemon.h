@@ -3,6 +3,7 @@
 #pragma once
 
 #include "daemon/config.h"
+#include "daemon/deadline.h"
 #include "daemon/http.h"
 #include "daemon/registry.h"
 #include "daemon/user.h"
@@ -17,6 +18,7 @@ typedef struct Daemon {
         Config *config;
         Registry registry;
         Users users;
+        Deadlines deadlines; /* of the jobs */
         Http *http;
         List listeners; /* Listener */
         List pools;     /* Pool, in the config's order */

@@ -56,9 +56,18 @@ static uint64_t draw_seed(void) {
         return seed ? seed : 1;
 }
 
+static uint64_t after(uint64_t moment, uint64_t usec) {
+        return usec > UINT64_MAX - moment ? UINT64_MAX : moment + usec;
+}
+
+static uint64_t expiry(const Job *j) {
+        return j->got_slot ? j->spec->deadline : MIN(after(j->waiting, j->queue_timeout), j->spec->deadline);
+}
+
 static const JobRefusal no_memory = {503, "out_of_memory", "out of memory", RETRY_MIN_USEC * 10};
 
-JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, JobRefusal *ret_refusal) {
+JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, uint64_t deadline,
+                      JobRefusal *ret_refusal) {
         JobSpec *s = calloc(1, sizeof(*s));
         *ret_refusal = no_memory;
         job->model = ipc_str(m->name);
@@ -72,6 +81,7 @@ JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint
         s->user = u;
         s->model = m;
         s->keep_alive = keep_alive;
+        s->deadline = MIN(deadline, after(now_usec(), m->config.deadline));
         u->held += s->frame.len;
         if (u->held > d->config->limits.memory_per_user) {
                 *ret_refusal = (JobRefusal){429, "rate_limit_exceeded", "this user's requests hold too much memory at once",
@@ -98,12 +108,16 @@ int job_submit(Daemon *d, JobSpec *spec, uint64_t seed, const JobEvents *events,
                 return -EBUSY;
         }
         Job *j = calloc(1, sizeof(*j));
-        if (!j) {
+        uint64_t now = now_usec();
+        if (j)
+                *j = (Job){.id = ++d->next_job, .daemon = d, .model = m, .user = u, .events = events, .owner = owner,
+                           .spec = spec, .seed = seed ? seed : draw_seed(), .submitted = now, .waiting = now,
+                           .queue_timeout = m->config.queue_timeout};
+        if (!j || deadlines_add(&d->deadlines, &j->expiry, expiry(j)) < 0) {
+                free(j);
                 *ret_refusal = no_memory;
                 return -EBUSY;
         }
-        *j = (Job){.id = ++d->next_job, .daemon = d, .model = m, .user = u, .events = events, .owner = owner, .spec = spec,
-                   .seed = seed ? seed : draw_seed(), .submitted = now_usec(), .queue_timeout = m->config.queue_timeout};
         spec->refs++;
         charge(j, 1);
         u->requests_total++;
@@ -118,6 +132,7 @@ static void job_end(Job *j, const char *how) {
         uint64_t now = now_usec();
         size_t produced = j->produced.len / sizeof(int32_t);
         charge(j, -1);
+        deadlines_remove(&j->daemon->deadlines, &j->expiry);
         user_spend_tokens(j->user, j->prompt_tokens + produced);
         j->model->prompt_tokens += j->prompt_tokens;
         j->model->cached_tokens += j->cached_tokens;
@@ -162,12 +177,31 @@ void job_fail(Job *j, unsigned status, const char *code, const char *text) {
         job_end(j, "failed");
 }
 
-static void leave_queue(Job *j) {
-        if (j->got_slot)
-                return;
+void job_expired(Deadline *d) {
+        Job *j = container_of(d, Job, expiry);
+        bool late = d->at == j->spec->deadline;
+        if (j->posted)
+                pool_send(j->pool, IPC_CANCEL, &(IpcId){j->id});
+        if (!late)
+                job_fail(j, 503, "queue_timeout", "the request waited too long for a free slot (queue_timeout)");
+        else if (j->got_slot)
+                job_fail(j, 504, "deadline_exceeded",
+                         "time ran out before the answer was complete (the request's timeout, or the model's deadline)");
+        else
+                job_fail(j, 504, "deadline_exceeded",
+                         "time ran out while the request waited for a free slot (its timeout, or the model's deadline)");
+}
+
+static void set_slot(Job *j, uint64_t got_slot) {
         charge(j, -1);
-        j->got_slot = now_usec();
+        j->got_slot = got_slot;
         charge(j, 1);
+        deadlines_move(&j->daemon->deadlines, &j->expiry, expiry(j));
+}
+
+static void leave_queue(Job *j) {
+        if (!j->got_slot)
+                set_slot(j, now_usec());
 }
 
 void job_started(Job *j, const IpcStart *s) {
@@ -210,9 +244,8 @@ void job_rewind(Job *j) {
         j->posted = false;
         if (!j->got_slot)
                 return;
-        charge(j, -1);
-        j->got_slot = 0;
-        charge(j, 1);
+        j->waiting = now_usec(); /* what it waited before its first slot is long forgotten */
+        set_slot(j, 0);
 }
 
 bool job_requeue(Job *j, bool suspect) {
