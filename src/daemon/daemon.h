@@ -27,6 +27,7 @@ typedef struct Daemon {
         bool log_level_given; /* on the command line: a reload does not change it */
         uint64_t started;
         uint64_t next_job;
+        uint64_t counts; /* by pool_users() */
         struct {
                 uint64_t completed, failed, cancelled, refused, restarted;
         } jobs; /* how they ended; restarted: re-posted to a new engine */

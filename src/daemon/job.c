@@ -27,6 +27,10 @@ static void charge(Job *j, int by) {
         *counter(j, &j->model->waiting, &j->model->running) += (uint32_t)by;
 }
 
+static double average(double so_far, uint64_t usec) {
+        return so_far > 0 ? 0.9 * so_far + 0.1 * (double)usec : (double)usec;
+}
+
 /* When a slot will be free, as far as one can tell: the queue ahead, at the pace of late. */
 static uint64_t expected_wait(const ModelEntry *m) {
         uint32_t slots = MAX(m->slots ? m->slots : m->config.slots, 1u);
@@ -66,8 +70,19 @@ static uint64_t expiry(const Job *j) {
 
 static const JobRefusal no_memory = {503, "out_of_memory", "out of memory", RETRY_MIN_USEC * 10};
 
+/* What its frame will take, or little less. */
+static size_t job_size(const IpcJob *j) {
+        size_t numbers = (size_t)j->prompt_ids.n + j->stop.lens.n + j->bias_ids.n + j->bias.n;
+        return sizeof(*j) + j->prompt.len + j->stop.bytes.len + sizeof(int32_t) * numbers;
+}
+
 JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, uint64_t deadline,
                       JobRefusal *ret_refusal) {
+        if (u->held + job_size(job) > d->config->limits.memory_per_user) {
+                *ret_refusal = (JobRefusal){429, "rate_limit_exceeded", "this user's requests hold too much memory at once",
+                                            expected_wait(m)};
+                return NULL;
+        }
         JobSpec *s = calloc(1, sizeof(*s));
         *ret_refusal = no_memory;
         job->model = ipc_str(m->name);
@@ -83,12 +98,6 @@ JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint
         s->keep_alive = keep_alive;
         s->deadline = MIN(deadline, after(now_usec(), m->config.deadline));
         u->held += s->frame.len;
-        if (u->held > d->config->limits.memory_per_user) {
-                *ret_refusal = (JobRefusal){429, "rate_limit_exceeded", "this user's requests hold too much memory at once",
-                                            expected_wait(m)};
-                job_spec_unref(s);
-                return NULL;
-        }
         return s;
 }
 
@@ -140,8 +149,8 @@ static void job_end(Job *j, const char *how) {
         j->model->last_used = now;
         j->model->keep_alive = j->spec->keep_alive;
         if (j->got_slot) {
-                double took = (double)(now - j->got_slot);
-                j->model->job_usec = j->model->job_usec > 0 ? 0.9 * j->model->job_usec + 0.1 * took : took;
+                j->model->job_usec = average(j->model->job_usec, now - j->got_slot);
+                j->user->job_usec = average(j->user->job_usec, now - j->submitted);
         }
         if (log_get_level() >= LOG_LEVEL_DEBUG) {
                 char fields[256];
@@ -231,6 +240,7 @@ void job_post(Job *j, IpcConn *c) {
         spec.id = j->id;
         spec.uid = j->user->uid;
         spec.weight = (float)j->user->limits.weight;
+        spec.priority = MAX(spec.priority, (uint32_t)j->user->limits.priority);
         spec.seed = j->seed;
         spec.produced = (IpcInts){(const int32_t *)(const void *)j->produced.data, (uint32_t)(j->produced.len / 4)};
         spec.text_sent = j->text_sent;
@@ -248,14 +258,12 @@ void job_rewind(Job *j) {
         set_slot(j, 0);
 }
 
-bool job_requeue(Job *j, bool suspect) {
+void job_requeue(Job *j, bool suspect) {
         job_rewind(j);
         if (!suspect)
-                return true;
-        if (++j->restarts > j->daemon->config->limits.restarts) {
+                return;
+        if (++j->restarts > j->daemon->config->limits.restarts)
                 job_fail(j, 503, "engine_died", "the engine died each time it worked on this request; it was given up");
-                return false;
-        }
-        j->daemon->jobs.restarted++;
-        return true;
+        else
+                j->daemon->jobs.restarted++;
 }

@@ -87,6 +87,5 @@ void job_fail(Job *j, unsigned status, const char *code, const char *text);
 void job_post(Job *j, IpcConn *c);
 /* Waits again, for another engine. */
 void job_rewind(Job *j);
-/* Its engine died, and the job is suspected of it: as job_rewind(), and false when that happened too often; it has then
- * failed. */
-bool job_requeue(Job *j, bool suspect);
+/* Its engine died: as job_rewind(). When it is suspected of that for too many times, it fails. */
+void job_requeue(Job *j, bool suspect);

@@ -132,7 +132,7 @@ static void fail_all(Pool *p, const char *why) {
         fail_waiters(p, why);
         set_text(&p->failing, why, strlen(why));
         if (oldest_job(p))
-                event_defer_set(&p->turn);
+                event_timer_set(&p->turn, 0);
         else
                 free(TAKE(p->failing));
 }
@@ -304,7 +304,7 @@ static void on_turn(EventSource *s, uint32_t revents _unused_) {
         for (int i = 0; i < JOBS_PER_TURN && !p->failing && p->state == POOL_RUNNING && (j = list_first(&p->unposted, Job, node)); i++)
                 post_job(p, j);
         if (p->failing || (p->state == POOL_RUNNING && !list_is_empty(&p->unposted)))
-                event_defer_set(s);
+                event_timer_set(s, 0); /* a deferred call that sets itself again keeps everything else waiting */
         pool_want(p); /* a waiter may have come while the jobs failed */
 }
 
@@ -347,7 +347,7 @@ static int on_hello(Pool *p, const IpcHello *h) {
                  p->note ? p->note : "");
         list_foreach(w, &p->waiters, PoolWaiter, node)
                 send_waiter(p, w);
-        event_defer_set(&p->turn);
+        event_timer_set(&p->turn, 0);
         return 0;
 }
 
@@ -624,6 +624,19 @@ void pool_remove_job(Pool *p, Job *j) {
                 touch_model(p, j->model);
 }
 
+uint32_t pool_users(const Pool *p, const ModelEntry *m) {
+        const List *lists[] = {&p->jobs, &p->unposted};
+        uint64_t mark = ++p->daemon->counts;
+        uint32_t n = 0;
+        for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+                list_foreach(j, lists[i], Job, node) {
+                        n += j->model == m && j->user->counted != mark;
+                        if (j->model == m)
+                                j->user->counted = mark;
+                }
+        return n;
+}
+
 void pool_send(Pool *p, IpcType type, const void *message) {
         if (p->state == POOL_RUNNING)
                 ipc_send(&p->conn, type, message);
@@ -674,7 +687,7 @@ static void move_list(Pool *p, List *jobs) {
                 pool_remove_job(p, j);
                 job_rewind(j);
                 take_job(to, j);
-                event_defer_set(&to->turn);
+                event_timer_set(&to->turn, 0);
                 pool_want(to);
         }
 }
@@ -752,7 +765,7 @@ int pool_new(Daemon *d, const ConfigPool *config, Pool **ret) {
         if (r >= 0)
                 r = event_add_timer(d->loop, &p->restart, EVENT_PRIORITY_NORMAL, "pool start", on_restart);
         if (r >= 0)
-                r = event_add_defer(d->loop, &p->turn, EVENT_PRIORITY_NORMAL, "pool turn", on_turn);
+                r = event_add_timer(d->loop, &p->turn, EVENT_PRIORITY_NORMAL, "pool turn", on_turn);
         if (r < 0)
                 return r;
         *ret = TAKE(p);

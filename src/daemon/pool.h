@@ -58,6 +58,8 @@ void pool_reconfigure(Pool *p, const ConfigPool *config);
 void pool_add_job(Pool *p, Job *j);
 void pool_remove_job(Pool *p, Job *j);
 void pool_send(Pool *p, IpcType type, const void *message);
+/* How many users have jobs of a model here. */
+uint32_t pool_users(const Pool *p, const ModelEntry *m);
 /* A reload gave the model to another pool: its engine here lets go of it. */
 void pool_drop_model(Pool *p, ModelEntry *m);
 /* Hands the jobs and waiters of models that are other pools' now over to those; their streams go on. */
