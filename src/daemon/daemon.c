@@ -197,14 +197,17 @@ typedef struct Reload {
 
 static void reload_run(Work *w) {
         Reload *r = container_of(w, Reload, work);
-        if (config_load(r->d->config_path, &r->config, &r->error) < 0 && !r->error.text[0])
+        int result = config_load(r->d->config_path, &r->config, &r->error);
+        for (uint32_t i = 0; result >= 0 && i < r->config->n_listen; i++)
+                result = listen_check(&r->config->listen[i], &r->error);
+        if (result < 0 && !r->error.text[0])
                 error_set(&r->error, -ENOMEM, "out of memory");
 }
 
 static void reload_done(Work *w) {
         Reload *r = container_of(w, Reload, work);
         Daemon *d = r->d;
-        if (r->config && !r->check && apply_config(d, r->config, &r->error) >= 0) {
+        if (!r->error.text[0] && !r->check && apply_config(d, r->config, &r->error) >= 0) {
                 r->config = NULL;
                 if (!d->log_level_given)
                         log_set_level(d->config->log_level);
