@@ -210,7 +210,7 @@ void spec_read_bias(Spec *s, Args *a) {
         s->job.bias = (IpcFloats){(const float *)(const void *)s->bias.data, (uint32_t)(s->bias.len / 4)};
 }
 
-/* A number of seconds, which may have a fraction, or a duration; counted from when the request's headers were complete. */
+/* Seconds, or a duration; from when the request's headers were complete. */
 static void read_timeout(Spec *s, Args *a) {
         const json_t *v = arg_get(a, "timeout");
         double seconds = json_number_value(v);

@@ -211,7 +211,8 @@ static int outcome(Transfer *t, CURLcode code) {
         if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
                 return connect_failed(t, code);
         if (code == CURLE_OPERATION_TIMEDOUT)
-                return fail(t->error, -ETIMEDOUT, "%s takes no connection; zerollamad seems to hang", t->client->address.shown);
+                return fail(t->error, -ETIMEDOUT, "%s takes no connection; zerollamad seems to hang",
+                            t->client->address.shown);
         if (code == CURLE_OUT_OF_MEMORY || t->refusal.failed)
                 return fail_memory(t->error);
         if (code != CURLE_OK && (status == 0 || is_good(status)))

@@ -293,19 +293,23 @@ static void post_job(Pool *p, Job *j) {
         move_job(j, &p->jobs);
 }
 
+static void post_jobs(Pool *p, size_t most) {
+        for (Job *j; most > 0 && (j = list_first(&p->unposted, Job, node)); most--)
+                post_job(p, j);
+}
+
+/* A timer of no time: a deferred call that sets itself again would keep everything else waiting. */
 static void on_turn(EventSource *s, uint32_t revents _unused_) {
         Pool *p = container_of(s, Pool, turn);
         if (p->failing) {
                 fail_jobs(p, p->failing, JOBS_PER_TURN);
                 if (!oldest_job(p))
                         free(TAKE(p->failing));
-        }
-        Job *j;
-        for (int i = 0; i < JOBS_PER_TURN && !p->failing && p->state == POOL_RUNNING && (j = list_first(&p->unposted, Job, node)); i++)
-                post_job(p, j);
+        } else if (p->state == POOL_RUNNING)
+                post_jobs(p, JOBS_PER_TURN);
         if (p->failing || (p->state == POOL_RUNNING && !list_is_empty(&p->unposted)))
-                event_timer_set(s, 0); /* a deferred call that sets itself again keeps everything else waiting */
-        pool_want(p); /* a waiter may have come while the jobs failed */
+                event_timer_set(s, 0);
+        pool_want(p); /* something may have come while all failed */
 }
 
 static void send_waiter(Pool *p, PoolWaiter *w) {
