@@ -7,13 +7,15 @@ user need root."""
 import array
 import json
 import os
+import signal
 import socket
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True
 from harness import (  # noqa: E402
-    PATIENCE, PROMPT, STORIES, Answer, Case, UnixConnection, figure, frozen, in_parallel, main, wait_until,
+    BUILD, PATIENCE, PROMPT, SLOW, STORIES, Answer, Case, UnixConnection, figure, frozen, in_parallel, main, wait_until,
 )
 
 FOREVER = f"{int(10 * PATIENCE)}s"  # what holds a slot so long is not waited for
@@ -165,6 +167,62 @@ class DeadlineTest(AdmissionCase):
                 self.assertIn("timeout", a.error)
         for value in (None, 1e300, 86400 * 365):
             self.assertStatus(self.d.post("/v1/completions", delay("1ms", timeout=value)), 200)
+
+
+class EngineTest(AdmissionCase):
+    """What waits and runs when an engine goes."""
+
+    def start(self, config):
+        self.libexec = tempfile.TemporaryDirectory()
+        self.addCleanup(self.libexec.cleanup)
+        self.install_engine()
+        return super().start(config, env={"ZEROLLAMA_LIBEXEC": self.libexec.name})
+
+    @property
+    def engine(self):
+        return os.path.join(self.libexec.name, "zerollama-engine")
+
+    def install_engine(self):
+        os.symlink(os.path.join(BUILD, "zerollama-engine"), self.engine)
+
+    def kill_engine(self, d):
+        """And waits until that is known."""
+        pid = wait_until(d.engine_pid, "an engine")
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: d.engine_pid() != pid, "its end")
+
+    def test_many_fail_and_many_go_on(self):
+        """More jobs than one turn of the loop takes: they all go on in the next engine, or all fail when there is none."""
+        d = self.start({"models": [{"name": "delay", "path": "builtin:delay", "slots": 4}]})
+        n = 300
+        asked = [self.ask(d, delay(FOREVER)) for _ in range(n)]
+        self.wait_jobs(d, 4, n - 4)
+        self.kill_engine(d)
+        self.wait_jobs(d, 4, n - 4)
+        self.assertEqual(d.outcomes(), {"completed": 0, "failed": 0, "cancelled": 0, "refused": 0})
+        os.unlink(self.engine)
+        self.kill_engine(d)
+        for c in asked:
+            a = self.assertStatus(Answer(c.getresponse()), 503)
+            self.assertEqual(a.json()["error"]["code"], "engine_unavailable")
+            self.assertIn("zerollama-engine", a.error)
+            c.close()
+        self.assertEqual(d.outcomes(), {"completed": 0, "failed": n, "cancelled": 0, "refused": 0})
+        self.install_engine()
+        self.check_free(d)
+
+    def test_age_is_not_waiting(self):
+        """A job that has run longer than queue_timeout when its engine dies has not waited so long."""
+        patience = 3 * SLOW
+        d = self.start(
+            {"models": [{"name": "delay", "path": "builtin:delay", "slots": 1, "queue_timeout": f"{patience:.0f}s"}]}
+        )
+        c = self.ask(d, delay(f"{patience + 1:.0f}s"))
+        self.wait_jobs(d, 1, 0)
+        time.sleep(patience + 0.2)
+        self.kill_engine(d)
+        self.assertStatus(Answer(c.getresponse()), 200)
+        self.assertEqual(d.metrics()["zerollama_job_restarts_total"], 1)
 
 
 class UserCase(AdmissionCase):
