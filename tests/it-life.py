@@ -164,6 +164,20 @@ class ReloadTest(Case):
                 wait_until(lambda n=before: d.log().count("was not reloaded") > n, "the message")
                 self.assertIn(a.error, d.log())
                 d.complete(model="kept", max_tokens=1)
+        key = os.path.join(d.dir, "key")
+        d.change_config(listen=[{"unix": d.socket}, {"tcp": f"127.0.0.1:{free_port()}", "key_file": key}])
+        for content, says in ((None, "cannot read"), ("", "is empty"), ("\n", "is empty")):
+            with self.subTest(key=content):
+                if content is not None:
+                    with open(key, "w", encoding="ascii") as f:
+                        f.write(content)
+                for route in ("/zerollama/check", "/zerollama/reload"):
+                    a = self.assertStatus(d.post(route, ""), 409)
+                    self.assertIn(key, a.error)
+                    self.assertIn(says, a.error)
+        with open(key, "w", encoding="ascii") as f:
+            f.write("secret\n")
+        self.assertStatus(d.post("/zerollama/check", ""), 200)
         os.unlink(d.config_path)
         self.assertStatus(d.post("/zerollama/reload", ""), 409)
         d.complete(model="kept", max_tokens=1)

@@ -105,7 +105,7 @@ class CliTest(unittest.TestCase):
         self.daemon.answers["/api/generate"] = text("one\n", "two\n")
         p = self.run_cli("generate", "tiny", "Count", "--raw", "--top-k", "4", "--top-p", "0.5", "--min-p", "0.25",
                          "--repeat-penalty", "1.5", "--presence-penalty", "-1", "--frequency-penalty", "2",
-                         "--keep-alive", "0", "--verbose")
+                         "--keep-alive", "0", "--timeout", "2.5", "--priority", "batch", "--verbose")
         self.assertEqual(p.stdout, "one\ntwo\n")
         for words in ("prompt: 12 tokens (4 cached) in 1.000 s, 8.0/s",
                       "answer: 2 tokens in 0.500 s, 4.0/s; ended by: stop",
@@ -113,10 +113,12 @@ class CliTest(unittest.TestCase):
             self.assertIn(words, p.stderr)
         sent = self.last("/api/generate")
         self.assertEqual((sent["prompt"], sent["raw"], sent["keep_alive"]), ("Count", True, 0))
+        self.assertEqual((sent["timeout"], sent["priority"]), (2.5, "batch"))
         self.assertEqual(sent["options"], {"top_k": 4, "top_p": 0.5, "min_p": 0.25, "repeat_penalty": 1.5,
                                            "presence_penalty": -1.0, "frequency_penalty": 2.0})
         self.run_cli("generate", "tiny", "--", "--not-an-option")
         self.assertEqual(self.last("/api/generate")["prompt"], "--not-an-option")
+        self.assertNotIn("priority", self.last("/api/generate"))
 
     def test_generate_json(self):
         self.daemon.answers["/api/generate"] = text("one", "two")
@@ -175,13 +177,15 @@ class CliTest(unittest.TestCase):
     def test_ps(self):
         running = {"models": [
             {"name": "tiny:latest", "size": 1024, "state": "ready", "device": "cuda:0", "context": 4096, "slots": 8,
-             "running": 3, "waiting": 2, "expires_at": "2318-01-01T00:00:00Z"},
+             "running": 3, "waiting": 2, "users": 2, "prompt_tokens": 80, "cached_tokens": 20, "expires_at": "2318-01-01T00:00:00Z"},
             {"name": "big", "size": 2048, "state": "loading", "progress": 0.25, "device": "cpu"}]}
         self.daemon.answers["/api/ps"] = document(running)
         lines = [line.split() for line in self.run_cli("ps").stdout.splitlines()]
-        self.assertEqual(lines[0], ["NAME", "STATE", "SIZE", "DEVICE", "CONTEXT", "RUNNING", "WAITING", "UNLOADED"])
-        self.assertEqual(lines[1], ["tiny:latest", "ready", "1.0", "KiB", "cuda:0", "4096", "3/8", "2", "never"])
+        self.assertEqual(lines[0], ["NAME", "STATE", "SIZE", "DEVICE", "CONTEXT", "RUNNING", "WAITING",
+                                    "USERS", "CACHED", "UNLOADED"])
+        self.assertEqual(lines[1], ["tiny:latest", "ready", "1.0", "KiB", "cuda:0", "4096", "3/8", "2", "2", "25%", "never"])
         self.assertEqual(lines[2][:4], ["big", "loading", "25%", "2.0"])
+        self.assertEqual(lines[2][-3:], ["0", "-", "-"])
         self.assertEqual(json.loads(self.run_cli("ps", "--json").stdout), running)
 
     def test_show(self):
@@ -209,12 +213,15 @@ class CliTest(unittest.TestCase):
                   "pools": [{"name": "default", "device": "cuda:0", "pid": 43, "state": "running", "restarts": 1,
                              "models": ["tiny"]}],
                   "jobs": {"running": 2, "waiting": 3, "completed": 4, "failed": 5, "cancelled": 6},
-                  "users": [{"uid": 1000, "name": "ada", "running": 1, "waiting": 0}], "limits": {"connections": 512}}
+                  "users": [{"uid": 1000, "name": "ada", "running": 1, "waiting": 0, "priority": "batch"},
+                            {"uid": 0, "name": None, "running": 2, "waiting": 3, "priority": "interactive"},
+                            {"uid": 4294967290, "name": None, "running": 0, "waiting": 4}], "limits": {"connections": 512}}
         self.daemon.answers["/zerollama/status"] = document(status)
         out = self.run_cli("status").stdout
         self.assertIn("zerollamad 9.8.7, pid 42, up 1h2m3s, on sd-event\n", out)
         for row in (r"listens on /run/zerollama/api\.sock", r"default +cuda:0 +running +43 +1", r"completed +4",
-                    r"ada +1000 +1 +0", r"connections +512"):
+                    r"ada +1000 +1 +0 +batch", r"root +0 +2 +3 +interactive",
+                    r"- +4294967290 +0 +4", r"connections +512"):
             self.assertRegex(out, row)
         self.assertEqual(json.loads(self.run_cli("status", "--json").stdout), status)
 
@@ -566,6 +573,7 @@ class CliTest(unittest.TestCase):
         self.assertEqual(sent["one"]["options"], {"temperature": 0.5, "num_predict": 3, "top_k": 1})
         self.assertEqual(sent["last"]["options"], {"temperature": 0.5, "num_predict": 9})
         self.assertNotIn("id", sent["one"])
+        self.assertEqual({r["priority"] for r in sent.values() if r["prompt"]}, {"batch"}, "unless told otherwise")
         self.assertEqual(self.last("/api/chat")["keep_alive"], "1m")
 
     def test_map_text(self):

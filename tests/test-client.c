@@ -405,6 +405,22 @@ static void test_cancel_from_elsewhere(void **state) {
         server_stop(s);
 }
 
+/* A daemon that does not keep the time it was given is not waited for much longer. */
+static void test_request_timeout(void **state) {
+        Server *s = server_start(serve_endless, "");
+        ZlClient *c = connect_to(s);
+        ZlResult *r = NULL;
+        ZlError e;
+        const ZlRequest q = {.model = "m", .prompt = "x", .timeout = &(double){0.05}};
+        uint64_t begin = now_usec();
+        assert_int_equal(zl_generate(c, &q, &r, &e), -ETIMEDOUT);
+        assert_non_null(strstr(e.message, "did not answer"));
+        assert_true(now_usec() - begin >= 5000000);
+        wait_for_hangups(s, 1);
+        zl_client_free(c);
+        server_stop(s);
+}
+
 /* ---- What is sent, and the smaller answers ---- */
 
 static bool serve_script(Server *s, int fd, const Request *q) {
@@ -435,6 +451,8 @@ static void test_requests(void **state) {
                        .format = "{\"type\":\"object\"}",
                        .keep_alive = "10m",
                        .extra = "{\"think\":false}",
+                       .timeout = &(double){2.5},
+                       .priority = "batch",
                        .options = {.max_tokens = &(int64_t){5},
                                    .context = &(int64_t){4096},
                                    .seed = &(int64_t){-1},
@@ -452,7 +470,7 @@ static void test_requests(void **state) {
         zl_result_free(r);
         check_sent(s, "POST /api/generate HTTP/1.1\r\n",
                    "{\"model\":\"m\",\"prompt\":\"p\",\"system\":\"s\",\"raw\":true,\"format\":{\"type\":\"object\"},"
-                   "\"keep_alive\":\"10m\",\"think\":false,\"stream\":false,\"options\":{"
+                   "\"keep_alive\":\"10m\",\"timeout\":2.5,\"priority\":\"batch\",\"think\":false,\"stream\":false,\"options\":{"
                    "\"num_predict\":5,\"num_ctx\":4096,"
                    "\"seed\":-1,\"top_k\":40,\"temperature\":0.0,\"top_p\":0.5,\"min_p\":0.25,\"repeat_penalty\":1.5,"
                    "\"presence_penalty\":-1.0,\"frequency_penalty\":2.0,\"stop\":[\"END\",\"\\n\"]}}");
@@ -516,7 +534,8 @@ static void test_models(void **state) {
                 "{\"models\":[{\"name\":\"a:latest\",\"model\":\"a:latest\",\"size\":1000,\"details\":{"
                 "\"family\":\"llama\",\"parameter_size\":\"1B\",\"quantization_level\":\"Q8_0\"},"
                 "\"state\":\"loading\",\"progress\":0.5,\"slots\":4,\"running\":2,\"waiting\":1,\"pool\":\"p\","
-                "\"device\":\"cuda:0\",\"context\":4096,\"size_vram\":900},{\"model\":\"b\",\"size\":-1,"
+                "\"device\":\"cuda:0\",\"context\":4096,\"size_vram\":900,\"users\":3,\"prompt_tokens\":90,"
+                "\"cached_tokens\":30},{\"model\":\"b\",\"size\":-1,"
                 "\"slots\":\"many\"}, 7]}\n");
         ZlClient *c = connect_to(s);
         ZlModels *l = NULL;
@@ -537,6 +556,9 @@ static void test_models(void **state) {
         assert_string_equal(b->name, "b");
         assert_int_equal(b->size, 0);
         assert_int_equal(b->slots, 0);
+        assert_int_equal(l->models[0].users, 3);
+        assert_int_equal(l->models[0].prompt_tokens, 90);
+        assert_int_equal(l->models[0].cached_tokens, 30);
         assert_string_equal(b->family, "");
         assert_string_equal(l->models[2].name, "");
         zl_models_free(l);
@@ -570,6 +592,7 @@ int main(void) {
                                            cmocka_unit_test(test_cancel_by_callback),
                                            cmocka_unit_test(test_cancel_while_waiting),
                                            cmocka_unit_test(test_cancel_from_elsewhere),
+                                           cmocka_unit_test(test_request_timeout),
                                            cmocka_unit_test(test_requests),
                                            cmocka_unit_test(test_bad_requests),
                                            cmocka_unit_test(test_models),

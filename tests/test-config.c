@@ -81,10 +81,12 @@ static void check_defaults(const Config *c) {
         assert_int_equal(m->batch_tokens, 512);
         assert_int_equal(m->queue, 1024);
         assert_int_equal(m->queue_timeout, 5 * MINUTE);
+        assert_true(m->deadline == UINT64_MAX);
         assert_int_equal(m->keep_alive, 5 * MINUTE);
         const ConfigUser *u = &c->user_defaults;
         assert_true(u->weight == 1);
         assert_int_equal(u->jobs + u->queue + u->tokens_per_minute, 0);
+        assert_int_equal(u->priority, PRIORITY_INTERACTIVE);
         const ConfigLimits *l = &c->limits;
         assert_int_equal(l->connections, 16384);
         assert_int_equal(l->connections_per_user, 4096);
@@ -161,6 +163,7 @@ static void check_full_models(const Config *c) {
         assert_int_equal(q->batch_tokens, 64);
         assert_int_equal(q->queue, 0);
         assert_int_equal(q->queue_timeout, 1500000);
+        assert_int_equal(q->deadline, 120 * MINUTE);
         assert_int_equal(q->keep_alive, 0);
         assert_string_equal(n->name, "null");
         assert_string_equal(n->path, "null.gguf");
@@ -211,6 +214,8 @@ static void test_user(void **state) {
         assert_int_equal(root.jobs, 8);
         assert_int_equal(root.queue, 2);
         assert_int_equal(root.tokens_per_minute, 1000000000);
+        assert_int_equal(root.priority, PRIORITY_INTERACTIVE);
+        assert_int_equal(unnamed.priority, PRIORITY_BATCH);
         assert_null(unnamed.name);
         assert_true(unnamed.weight == 0.1);
         ConfigUser best = config_user(c, 1, both, 3);
@@ -320,6 +325,8 @@ static const struct {
         {"user_defaults: {weight: 0}\n", ":1:25: user_defaults.weight: expected a number from 0.001 to 1000 (got '0')"},
         {"user_defaults: {weight: nan}\n",
          ":1:25: user_defaults.weight: expected a number from 0.001 to 1000 (got 'nan')"},
+        {"user_defaults: {priority: low}\n",
+         ":1:27: user_defaults.priority: expected interactive or batch (got 'low')"},
         {"models_path: models\n", ":1:14: models_path: expected an absolute path (got 'models')"},
         {"models: [{name: a, path: ''}]\n", ":1:26: models[0].path: expected a path (got nothing)"},
         {"models_path: \"a\\tb\\x1b[2J and much more than anybody wants to read\"\n",

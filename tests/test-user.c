@@ -63,7 +63,10 @@ static void test_limits(void **state) {
         assert_string_equal(why, "too many waiting requests of this user");
         u->waiting = 0;
         u->running = 2;
-        assert_true(user_refusal(u, &why) > 0);
+        u->job_usec = 7e6; /* as long as theirs take, so long until one has ended */
+        assert_int_equal(user_refusal(u, &why), 7000000);
+        u->job_usec = 7e9;
+        assert_int_equal(user_refusal(u, &why), 60000000);
         assert_string_equal(why, "too many requests of this user at once");
         User *other = users_get(&us, &(Peer){.uid = 4000009, .gids = {4000002}, .n_gids = 1}, config);
         assert_true(other->limits.weight == 5);

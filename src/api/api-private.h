@@ -71,6 +71,7 @@ typedef struct Spec { /* an IpcJob under construction and the memory it views */
         Buf stop_lens, stop_bytes, bias_ids, bias;
         bool keep_alive_given; /* else the model's */
         uint64_t keep_alive;
+        uint64_t deadline;     /* now_usec() by which the request must be done; UINT64_MAX: any time */
 } Spec;
 
 void spec_init(Spec *s);
@@ -86,6 +87,8 @@ void spec_read(Spec *s, Args *a, const SampleArg *rows);
 void spec_read_seed(Spec *s, Args *a);
 void spec_read_stop(Spec *s, Args *a);
 void spec_read_bias(Spec *s, Args *a);
+/* How urgent it is (priority) and how long it may take (timeout). */
+void spec_read_service(Spec *s, Args *a);
 /* Checks a chat's messages and normalises them in place: parts become text, arguments of tool calls objects. New
  * reference, or NULL after an error was sent. */
 json_t *arg_messages(Args *a, const char *key);

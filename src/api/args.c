@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/api-private.h"
+#include "util/str.h"
 
 enum { STOPS_MAX = 16, BIAS_MAX = 1024, MESSAGES_MAX = 65536 };
 
@@ -130,7 +131,8 @@ ModelEntry *arg_model(Args *a, Daemon *d) {
 
 void spec_init(Spec *s) {
         *s = (Spec){.job = {.max_tokens = -1, .temperature = 1, .top_p = 1, .repeat_penalty = 1, .penalty_last = 64, .n_top = -1,
-                            .add_special = true}};
+                            .add_special = true},
+                   .deadline = UINT64_MAX};
 }
 
 void spec_deinit(Spec *s) {
@@ -206,6 +208,29 @@ void spec_read_bias(Spec *s, Args *a) {
         }
         s->job.bias_ids = (IpcInts){(const int32_t *)(const void *)s->bias_ids.data, (uint32_t)(s->bias_ids.len / 4)};
         s->job.bias = (IpcFloats){(const float *)(const void *)s->bias.data, (uint32_t)(s->bias.len / 4)};
+}
+
+/* Seconds, or a duration; from when the request's headers were complete. */
+static void read_timeout(Spec *s, Args *a) {
+        const json_t *v = arg_get(a, "timeout");
+        double seconds = json_number_value(v);
+        uint64_t usec = seconds > 0 ? (uint64_t)(MIN(seconds, 1e12) * 1e6) : 0;
+        if (!v)
+                return;
+        if (json_is_string(v) && parse_duration(json_string_value(v), &usec) < 0)
+                usec = 0;
+        if (usec == 0)
+                arg_fail(a, "timeout", "must be a number of seconds above 0, or a duration such as \"30s\"");
+        else
+                s->deadline = usec > UINT64_MAX - a->r->started ? UINT64_MAX : a->r->started + usec;
+}
+
+void spec_read_service(Spec *s, Args *a) {
+        const char *priority = arg_string(a, "priority", "interactive");
+        if (strcmp(priority, "batch") != 0 && strcmp(priority, "interactive") != 0)
+                arg_fail(a, "priority", "must be interactive or batch, not '%.32s'", priority);
+        s->job.priority = strcmp(priority, "batch") == 0;
+        read_timeout(s, a);
 }
 
 /* ---- messages ---- */

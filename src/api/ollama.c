@@ -269,6 +269,7 @@ static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
         read_logprobs(s, a);
         read_unsupported(a);
         read_keep_alive(a, s);
+        spec_read_service(s, a);
         if (a->failed)
                 return;
         Answer *answer = answer_new(api, m, &dialect, 1);
@@ -382,6 +383,10 @@ static json_t *running_model(const ModelEntry *m) {
         json_object_set_new(o, "slots", json_integer(m->slots));
         json_object_set_new(o, "running", json_integer(m->running));
         json_object_set_new(o, "waiting", json_integer(m->waiting));
+        json_object_set_new(o, "users", json_integer(pool_users(m->pool, m)));
+        json_object_set_new(o, "requests", json_integer((json_int_t)m->jobs_total));
+        json_object_set_new(o, "prompt_tokens", json_integer((json_int_t)m->prompt_tokens));
+        json_object_set_new(o, "cached_tokens", json_integer((json_int_t)m->cached_tokens));
         json_object_set_new(o, "kv_used", json_real(m->stats.kv_pages ? (double)m->stats.kv_pages_used / m->stats.kv_pages : 0));
         json_object_set_new(o, "pool", json_string(m->pool->name));
         json_object_set_new(o, "device", json_string(m->pool->device ? m->pool->device : ""));

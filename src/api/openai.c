@@ -254,6 +254,14 @@ static void make_id(Answer *a, const char *prefix) {
         snprintf(a->id, sizeof(a->id), "%s-%016" PRIx64, prefix, x);
 }
 
+/* OpenAI's word for work that can wait is the tier "flex"; it knows other tiers, none of which is less than ours. */
+static void read_service_tier(Spec *s, Args *a) {
+        spec_read_service(s, a);
+        const char *tier = arg_string(a, "service_tier", "auto");
+        if (strcmp(tier, "flex") == 0 && !arg_get(a, "priority"))
+                s->job.priority = 1;
+}
+
 static void read_common(Spec *s, Args *a) {
         spec_read(s, a, sampling);
         spec_read_seed(s, a);
@@ -262,10 +270,7 @@ static void read_common(Spec *s, Args *a) {
         s->job.ignore_eos = arg_bool(a, "ignore_eos", false);
         arg_unsupported(a, "grammar", "grammars are not supported");
         arg_unsupported(a, "suffix", "filling in the middle is not supported");
-        const char *priority = arg_string(a, "priority", "interactive");
-        if (strcmp(priority, "batch") != 0 && strcmp(priority, "interactive") != 0)
-                arg_fail(a, "priority", "must be interactive or batch, not '%.32s'", priority);
-        s->job.priority = strcmp(priority, "batch") == 0;
+        read_service_tier(s, a);
 }
 
 /* The answer to a request that was read without a mistake; NULL after an error was sent. */

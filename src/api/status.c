@@ -189,8 +189,9 @@ static json_t *pool_object(const Daemon *d, const Pool *p) {
 }
 
 static json_t *user_object(const User *u) {
-        json_t *o = json_pack("{s:I,s:i,s:i,s:i,s:I,s:f,s:I,s:I}", "uid", (json_int_t)u->uid, "connections", (int)u->connections, "running",
-                              (int)u->running, "waiting", (int)u->waiting, "memory", (json_int_t)u->held, "weight", u->limits.weight, "requests",
+        json_t *o = json_pack("{s:I,s:i,s:i,s:i,s:I,s:f,s:s,s:I,s:I}", "uid", (json_int_t)u->uid, "connections", (int)u->connections, "running",
+                              (int)u->running, "waiting", (int)u->waiting, "memory", (json_int_t)u->held, "weight", u->limits.weight, "priority",
+                              config_priority_name(u->limits.priority), "requests",
                               (json_int_t)u->requests_total, "tokens", (json_int_t)u->tokens_total);
         json_object_set_new(o, "name", u->uid == USER_TCP_UID ? json_string("tcp") : json_null());
         return o;

@@ -410,6 +410,8 @@ static int run(ZlClient *client, char **args) {
         Error e = ERROR_NULL;
         q.model = args[0];
         q.prompt = "";
+        if (!q.priority) /* nobody waits for the next line of a file as they do for an answer */
+                q.priority = "batch";
         if (redo_failed && !output) {
                 complain("--redo-failed needs the file of an earlier run: --output FILE");
                 return EXIT_USAGE;

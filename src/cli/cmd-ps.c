@@ -5,7 +5,7 @@
 #include "util/str.h"
 
 static void add_row(Table *t, const ZlModel *m) {
-        char size[32], state[64], context[32], slots[48], waiting[32], until[64];
+        char size[32], state[64], context[32], slots[48], waiting[32], users[32], cached[16], until[64];
         format_size(size, sizeof(size), m->size);
         if (m->pinned)
                 snprintf(until, sizeof(until), "never");
@@ -18,7 +18,10 @@ static void add_row(Table *t, const ZlModel *m) {
         snprintf(context, sizeof(context), "%llu", (unsigned long long)m->context);
         snprintf(slots, sizeof(slots), "%llu/%llu", (unsigned long long)m->running, (unsigned long long)m->slots);
         snprintf(waiting, sizeof(waiting), "%llu", (unsigned long long)m->waiting);
-        table_add(t, (const char *[]){m->name, state, size, m->device, context, slots, waiting, until});
+        snprintf(users, sizeof(users), "%llu", (unsigned long long)m->users);
+        snprintf(cached, sizeof(cached), m->prompt_tokens ? "%.0f%%" : "-",
+                 100.0 * (double)m->cached_tokens / (double)MAX(m->prompt_tokens, (uint64_t)1));
+        table_add(t, (const char *[]){m->name, state, size, m->device, context, slots, waiting, users, cached, until});
 }
 
 static int run(ZlClient *client, char **args) {
@@ -29,9 +32,9 @@ static int run(ZlClient *client, char **args) {
         if (want_json)
                 print_json(list->json);
         else {
-                Table *t = table_new("llrlrrrl");
+                Table *t = table_new("llrlrrrrrl");
                 table_add(t, (const char *[]){"NAME", "STATE", "SIZE", "DEVICE", "CONTEXT", "RUNNING", "WAITING",
-                                              "UNLOADED"});
+                                              "USERS", "CACHED", "UNLOADED"});
                 for (size_t i = 0; i < list->n; i++)
                         add_row(t, &list->models[i]);
                 table_print(t);
@@ -45,7 +48,8 @@ const Command cmd_ps = {
         .arguments = "",
         .summary = "list the models that are loaded",
         .description =
-                "RUNNING is how many requests are being answered, of how many at once; UNLOADED is when the model goes "
-                "if nobody uses it until then.",
+                "RUNNING is how many requests are being answered, of how many at once; USERS is whose they are, with those "
+                "that wait; CACHED is how much of all prompts did not have to be computed again; UNLOADED is when the "
+                "model goes if nobody uses it until then.",
         .run = run,
 };

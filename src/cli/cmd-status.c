@@ -58,9 +58,12 @@ static void print_listeners(const json_t *root) {
         }
 }
 
-static int print_status(const char *json) {
+static int print_status(const char *json, bool local) {
         json_auto_t *root = json_loads(json, JSON_ALLOW_NUL, NULL);
-        const json_t *pools = json_object_get(root, "pools"), *users = json_object_get(root, "users");
+        const json_t *pools = json_object_get(root, "pools");
+        json_t *users = json_object_get(root, "users");
+        if (local)
+                name_users(users);
         print_daemon(root);
         print_listeners(root);
         if (json_array_size(pools) > 0) {
@@ -71,8 +74,8 @@ static int print_status(const char *json) {
         print_section(root, "jobs", "Jobs");
         if (json_array_size(users) > 0) {
                 print_heading("Users");
-                print_array(users, "lrrr", (const char *[]){"USER", "UID", "RUNNING", "WAITING"},
-                            (const char *[]){"name", "uid", "running", "waiting", NULL});
+                print_array(users, "lrrrl", (const char *[]){"USER", "UID", "RUNNING", "WAITING", "PRIORITY"},
+                            (const char *[]){"name", "uid", "running", "waiting", "priority", NULL});
         }
         print_section(root, "limits", "Limits");
         return EXIT_OK;
@@ -83,7 +86,7 @@ static int run(ZlClient *client, char **args) {
         ZlError e;
         if (zl_status(client, &json, &e) < 0)
                 return complain_error(&e);
-        int r = want_json ? print_json(json) : print_status(json);
+        int r = want_json ? print_json(json) : print_status(json, is_local(client));
         free(json);
         return r;
 }

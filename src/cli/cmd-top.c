@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -119,24 +118,14 @@ static double user_tokens(const Snapshot *s, const json_t *uid) {
         return s->status ? 0 : NAN;
 }
 
-/* The daemon knows numbers; on its socket they are this machine's users. */
-static void set_user_name(json_t *user) {
-        const json_t *uid = json_object_get(user, "uid");
-        const struct passwd *p = NULL;
-        if (!json_is_string(json_object_get(user, "name")) && json_is_integer(uid))
-                p = getpwuid((uid_t)json_integer_value(uid));
-        if (p)
-                json_object_set_new(user, "name", json_string(p->pw_name));
-}
-
 static json_t *view_users(const Snapshot *old, const Snapshot *new, double seconds, bool local) {
         json_t *list = json_deep_copy(json_object_get(new->status, "users")), *u;
         size_t i;
+        if (local)
+                name_users(list);
         json_array_foreach(list, i, u) {
                 const json_t *uid = json_object_get(u, "uid");
                 set_rate(u, user_tokens(old, uid), user_tokens(new, uid), seconds);
-                if (local)
-                        set_user_name(u);
         }
         return list ? list : json_array();
 }
@@ -451,7 +440,7 @@ static int run_plain(Top *t, double seconds, int64_t n) {
 }
 
 static int run(ZlClient *client, char **args) {
-        Top t = {.client = client, .local = zl_client_address(client)[0] == '/'};
+        Top t = {.client = client, .local = is_local(client)};
         double seconds = delay ? *delay : 1;
         bool screen = !once && !want_json && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
         zl_client_set_timeout(client, PATIENCE_MS);

@@ -1,4 +1,5 @@
 /* A JSON object as "key: value" rows for eyes. */
+#include <pwd.h>
 #include <string.h>
 
 #include "cli/document.h"
@@ -31,5 +32,22 @@ void add_members(Table *t, const json_t *object) {
                 format_value(value, text, sizeof(text));
                 if (*text)
                         table_add(t, (const char *[]){key, text});
+        }
+}
+
+bool is_local(const ZlClient *client) {
+        return zl_client_address(client)[0] == '/';
+}
+
+void name_users(json_t *users) {
+        json_t *u;
+        size_t i;
+        json_array_foreach(users, i, u) {
+                const json_t *uid = json_object_get(u, "uid");
+                const struct passwd *p = NULL;
+                if (!json_is_string(json_object_get(u, "name")) && json_is_integer(uid))
+                        p = getpwuid((uid_t)json_integer_value(uid));
+                if (p)
+                        json_object_set_new(u, "name", json_string(p->pw_name));
         }
 }

@@ -37,8 +37,10 @@ int fail_memory(ZlError *e);
 /* Takes the body of a good answer piece by piece; a negative errno, explained in `e`, ends the request. */
 typedef int (*HttpSink)(void *userdata, const char *data, size_t n, ZlError *e);
 
-/* One request, retried as the client's settings say. `body` NULL: GET, else POST of JSON. `e` is never NULL here. */
-int http_request(ZlClient *c, const char *path, const char *body, HttpSink sink, void *userdata, ZlError *e);
+/* One request, retried as the client's settings say. `body` NULL: GET, else POST of JSON. It is given up after
+ * `limit_ms`, retries and all; 0: never. `e` is never NULL here. */
+int http_request(ZlClient *c, const char *path, const char *body, uint64_t limit_ms, HttpSink sink, void *userdata,
+                 ZlError *e);
 
 /* The text of a daemon's error object, {"error":"…"} or {"error":{"message":"…"}}; NULL when `root` is none. */
 const char *json_error_text(const json_t *root);

@@ -15,6 +15,7 @@
 enum {
         LINE_MAX_BYTES = 64 << 20,    /* of one object */
         ANSWER_MAX_BYTES = 256 << 20, /* of all text together */
+        GRACE_MS = 5000,              /* for the daemon to say itself that a request's time is over */
 };
 
 typedef struct Answer {
@@ -103,6 +104,10 @@ static int fill_request(json_t *root, const ZlRequest *q, bool chat) {
         r |= json_object_set_new(root, "options", make_options(&q->options));
         if (q->keep_alive)
                 r |= json_object_set_new(root, "keep_alive", json_keep_alive(q->keep_alive));
+        if (q->timeout)
+                r |= json_object_set_new(root, "timeout", json_real(*q->timeout));
+        if (q->priority)
+                r |= json_object_set_new(root, "priority", json_string(q->priority));
         if (chat)
                 return r | json_object_set_new(root, "messages", make_messages(q));
         r |= json_object_set_new(root, "prompt", json_string(q->prompt ? q->prompt : ""));
@@ -217,6 +222,10 @@ static int on_data(void *userdata, const char *data, size_t n, ZlError *e) {
         return 0;
 }
 
+static uint64_t limit_of(const ZlRequest *q) {
+        return q->timeout ? (uint64_t)CLAMP(*q->timeout * 1000, 0.0, 1e15) + GRACE_MS : 0;
+}
+
 static int ask(ZlClient *c, const ZlRequest *q, bool chat, ZlResult **ret, ZlError *e) {
         ZlError unused;
         if (!e)
@@ -232,7 +241,7 @@ static int ask(ZlClient *c, const ZlRequest *q, bool chat, ZlResult **ret, ZlErr
         a->request = q;
         a->begin = now_usec();
         buf_puts(&a->text, "");
-        r = http_request(c, chat ? "/api/chat" : "/api/generate", body, on_data, a, e);
+        r = http_request(c, chat ? "/api/chat" : "/api/generate", body, limit_of(q), on_data, a, e);
         if (r == 0 && a->line.len > 0) /* the last line may lack its newline */
                 r = take_object(a, a->line.data, a->line.len, e);
         if (r < 0)

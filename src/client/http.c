@@ -25,6 +25,7 @@
 enum {
         REFUSAL_MAX = 64 * 1024, /* of an error's body, more is not read */
         BACKOFF_MS = 500,        /* first pause when the daemon names none */
+        CONNECT_MS = 10000,      /* one that listens takes a connection at once, or is no longer alive */
 };
 
 typedef struct Transfer {
@@ -39,6 +40,7 @@ typedef struct Transfer {
         uint64_t begin;         /* usec; of the request, not of this attempt */
         uint64_t heard;         /* last sign of life */
         uint64_t next_wait;     /* when the wait callback is due */
+        uint64_t until;         /* when the request is given up; UINT64_MAX: never */
 } Transfer;
 
 static long transfer_status(const Transfer *t) {
@@ -99,6 +101,7 @@ static void set_options(Transfer *t, const char *url, const char *body, struct c
         curl_easy_reset(easy);
         curl_easy_setopt(easy, CURLOPT_URL, url);
         curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
         curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
         curl_easy_setopt(easy, CURLOPT_PROXY, "");
         curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, t->client->address.socket);
@@ -133,12 +136,17 @@ static int check_wait(Transfer *t, uint64_t now) {
         return r == 0 ? 0 : cancelled(t->error);
 }
 
-static int check_silence(Transfer *t, uint64_t now) {
-        uint64_t limit = t->client->timeout_ms * 1000;
-        if (limit == 0 || now - t->heard < limit)
+/* When the daemon has been silent for too long, or the request has taken too long. */
+static uint64_t patience_ends(const Transfer *t) {
+        uint64_t silence = t->client->timeout_ms * 1000;
+        return silence ? MIN(t->heard + silence, t->until) : t->until;
+}
+
+static int check_patience(Transfer *t, uint64_t now) {
+        if (now < patience_ends(t))
                 return 0;
         return fail(t->error, -ETIMEDOUT, "%s did not answer for %.1f seconds", t->client->address.shown,
-                    (double)limit / 1e6);
+                    (double)(now - (now < t->until ? t->heard : t->begin)) / 1e6);
 }
 
 /* How long to sleep, in ms, when nothing happens before `until`. */
@@ -158,10 +166,9 @@ static CURLcode drive(Transfer *t) {
                 if (m || running == 0)
                         return m ? m->data.result : CURLE_FAILED_INIT;
                 struct curl_waitfd stop = {.fd = c->cancel_fd, .events = CURL_WAIT_POLLIN};
-                uint64_t now = now_usec(), limit = c->timeout_ms * 1000;
-                curl_multi_poll(c->multi, &stop, 1, sleep_ms(t, now, limit ? t->heard + limit : UINT64_MAX), NULL);
-                now = now_usec();
-                t->r = stop.revents ? cancelled(t->error) : check_silence(t, now);
+                curl_multi_poll(c->multi, &stop, 1, sleep_ms(t, now_usec(), patience_ends(t)), NULL);
+                uint64_t now = now_usec();
+                t->r = stop.revents ? cancelled(t->error) : check_patience(t, now);
                 if (t->r == 0)
                         t->r = check_wait(t, now);
                 if (t->r < 0)
@@ -203,6 +210,9 @@ static int outcome(Transfer *t, CURLcode code) {
                 return t->r;
         if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
                 return connect_failed(t, code);
+        if (code == CURLE_OPERATION_TIMEDOUT)
+                return fail(t->error, -ETIMEDOUT, "%s takes no connection; zerollamad seems to hang",
+                            t->client->address.shown);
         if (code == CURLE_OUT_OF_MEMORY || t->refusal.failed)
                 return fail_memory(t->error);
         if (code != CURLE_OK && (status == 0 || is_good(status)))
@@ -240,7 +250,8 @@ static int pause_for(Transfer *t, uint64_t ms) {
         return 0;
 }
 
-int http_request(ZlClient *c, const char *path, const char *body, HttpSink sink, void *userdata, ZlError *e) {
+int http_request(ZlClient *c, const char *path, const char *body, uint64_t limit_ms, HttpSink sink, void *userdata,
+                 ZlError *e) {
         _cleanup_free_ char *url = NULL;
         *e = (ZlError){.retry_after_ms = -1};
         if (sleep_until_cancelled(c, 0))
@@ -249,6 +260,7 @@ int http_request(ZlClient *c, const char *path, const char *body, HttpSink sink,
                 return fail_memory(e);
         Transfer t = {.client = c, .sink = sink, .userdata = userdata, .error = e, .begin = now_usec()};
         t.next_wait = t.begin + (uint64_t)c->wait_interval_ms * 1000;
+        t.until = limit_ms ? t.begin + limit_ms * 1000 : UINT64_MAX;
         int r;
         for (unsigned retry = 0;; retry++) {
                 r = attempt(&t, url, body);
@@ -256,7 +268,7 @@ int http_request(ZlClient *c, const char *path, const char *body, HttpSink sink,
                         break;
                 uint64_t ms =
                         e->retry_after_ms >= 0 ? (uint64_t)e->retry_after_ms : (uint64_t)BACKOFF_MS << MIN(retry, 20u);
-                if (ms > c->max_wait_ms)
+                if (ms > c->max_wait_ms || ms * 1000 > t.until - MIN(now_usec(), t.until))
                         break;
                 r = pause_for(&t, ms);
                 if (r < 0)

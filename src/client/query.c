@@ -6,7 +6,10 @@
 #include "client/client.h"
 #include "util/buf.h"
 
-enum { DOCUMENT_MAX_BYTES = 64 << 20 };
+enum {
+        DOCUMENT_MAX_BYTES = 64 << 20,
+        ANSWER_MS = 60000, /* for what the daemon knows by itself; nothing else has a limit */
+};
 
 typedef struct Listing {
         ZlModels models; /* first: what the caller holds; its strings are in `root` */
@@ -36,7 +39,8 @@ static int on_data(void *userdata, const char *data, size_t n, ZlError *e) {
 }
 
 /* `body` (may be NULL: GET) is taken over. Either result may be NULL. */
-static int fetch(ZlClient *c, const char *path, json_t *body, json_t **ret_root, char **ret_text, ZlError *e) {
+static int fetch(ZlClient *c, const char *path, json_t *body, uint64_t limit_ms, json_t **ret_root, char **ret_text,
+                 ZlError *e) {
         ZlError unused;
         json_auto_t *body_json = body, *root = NULL;
         _cleanup_free_ char *body_text = body ? json_dumps(body, JSON_COMPACT) : NULL;
@@ -45,7 +49,7 @@ static int fetch(ZlClient *c, const char *path, json_t *body, json_t **ret_root,
                 return fail_memory(e);
         if (!e)
                 e = &unused;
-        int r = http_request(c, path, body_text, on_data, &answer, e);
+        int r = http_request(c, path, body_text, limit_ms, on_data, &answer, e);
         if (r < 0)
                 return r;
         json_error_t where = {.text = "nothing"};
@@ -87,6 +91,9 @@ static void read_model(const json_t *item, ZlModel *m) {
                 .slots = json_count(item, "slots"),
                 .running = json_count(item, "running"),
                 .waiting = json_count(item, "waiting"),
+                .users = json_count(item, "users"),
+                .prompt_tokens = json_count(item, "prompt_tokens"),
+                .cached_tokens = json_count(item, "cached_tokens"),
         };
         if (m->context == 0) /* what other servers of this API call it */
                 m->context = json_count(item, "context_length");
@@ -96,7 +103,7 @@ static int list(ZlClient *c, const char *path, ZlModels **ret, ZlError *e) {
         _cleanup_(listing_freep) Listing *l = calloc(1, sizeof(*l));
         if (!l)
                 return fail_memory(e);
-        int r = fetch(c, path, NULL, &l->root, &l->text, e);
+        int r = fetch(c, path, NULL, ANSWER_MS, &l->root, &l->text, e);
         if (r < 0)
                 return r;
         const json_t *array = json_object_get(l->root, "models"), *item;
@@ -123,18 +130,18 @@ int zl_show(ZlClient *c, const char *model, char **ret_json, ZlError *e) {
         json_t *body = json_pack("{s:s}", "model", model);
         if (!body)
                 return fail(e, -EINVAL, "the name of the model is not valid UTF-8");
-        return fetch(c, "/api/show", body, NULL, ret_json, e);
+        return fetch(c, "/api/show", body, 0, NULL, ret_json, e);
 }
 
 int zl_status(ZlClient *c, char **ret_json, ZlError *e) {
-        return fetch(c, "/zerollama/status", NULL, NULL, ret_json, e);
+        return fetch(c, "/zerollama/status", NULL, ANSWER_MS, NULL, ret_json, e);
 }
 
 int zl_metrics(ZlClient *c, char **ret_text, ZlError *e) {
         ZlError unused;
         _cleanup_buf_ Buf text = BUF_NULL;
         buf_puts(&text, "");
-        int r = http_request(c, "/metrics", NULL, on_data, &text, e ? e : &unused);
+        int r = http_request(c, "/metrics", NULL, ANSWER_MS, on_data, &text, e ? e : &unused);
         if (r < 0)
                 return r;
         char *taken = buf_take(&text);
@@ -146,7 +153,7 @@ int zl_metrics(ZlClient *c, char **ret_text, ZlError *e) {
 
 int zl_version(ZlClient *c, char **ret, ZlError *e) {
         json_auto_t *root = NULL;
-        int r = fetch(c, "/api/version", NULL, &root, NULL, e);
+        int r = fetch(c, "/api/version", NULL, ANSWER_MS, &root, NULL, e);
         if (r < 0)
                 return r;
         char *version = strdup(json_text(root, "version"));
@@ -157,8 +164,8 @@ int zl_version(ZlClient *c, char **ret, ZlError *e) {
 }
 
 int zl_ctl(ZlClient *c, ZlCtl action, char **ret_json, ZlError *e) {
-        return fetch(c, action == ZL_CTL_CHECK ? "/zerollama/check" : "/zerollama/reload", json_object(), NULL,
-                     ret_json, e);
+        return fetch(c, action == ZL_CTL_CHECK ? "/zerollama/check" : "/zerollama/reload", json_object(),
+                     ANSWER_MS, NULL, ret_json, e);
 }
 
 /* A request for no text is how the API loads a model, and with a life of 0 unloads it. */

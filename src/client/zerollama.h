@@ -7,7 +7,8 @@
  *   -EREMOTEIO   the daemon refused or failed: `status` is the HTTP status, `message` what it said
  *   -ECONNRESET  the connection ended before the answer did
  *   -ECANCELED   a callback asked for it, or zl_client_cancel() was called
- *   -ETIMEDOUT   the daemon was silent for longer than zl_client_set_timeout() allows
+ *   -ETIMEDOUT   no connection within 10 s, or no answer within the time that is allowed: by zl_client_set_timeout(),
+ *                or 5 s more than a request's own timeout, or 60 s for questions about models and the daemon
  *   -EPROTO      the answer is not what the daemon's API promises
  *   -EINVAL      the arguments make no request; -ENOMEM, -EMSGSIZE: no room
  *
@@ -123,7 +124,9 @@ typedef struct ZlRequest {
         ZlOptions options;
         ZlPieceFn piece;            /* NULL: the answer comes as a whole */
         void *userdata;             /* for `piece` */
-        const void *reserved[8];
+        const double *timeout;      /* seconds after which the daemon ends the request with status 504; NULL: any time */
+        const char *priority;       /* "interactive", "batch": after all that is interactive, or NULL */
+        const void *reserved[6];
 } ZlRequest;
 
 /* Counts are tokens, times nanoseconds; 0 where the daemon did not say. */
@@ -159,6 +162,8 @@ typedef struct ZlModel {
         bool pinned;                 /* stays loaded whatever expires_at says */
         double progress;             /* of loading: 0 … 1 */
         uint64_t context, slots, running, waiting;
+        uint64_t users;              /* who have requests running or waiting */
+        uint64_t prompt_tokens, cached_tokens; /* of all requests so far; cached: those not computed again */
 } ZlModel;
 
 typedef struct ZlModels {

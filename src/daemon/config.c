@@ -302,12 +302,32 @@ static void write_level(const Row *row, const void *record, Buf *out) {
         buf_puts(out, log_level_to_string(*(const LogLevel *)const_member(row, record)));
 }
 
+static const char *const priorities[] = {"interactive", "batch"};
+
+const char *config_priority_name(ConfigPriority p) {
+        return priorities[p];
+}
+
+static const char *read_priority(Loader *l, const Row *row, const char *text, void *record) {
+        for (size_t i = 0; i < ARRAY_SIZE(priorities); i++)
+                if (strcmp(text, priorities[i]) == 0) {
+                        *(ConfigPriority *)member(row, record) = (ConfigPriority)i;
+                        return NULL;
+                }
+        return "interactive or batch";
+}
+
+static void write_priority(const Row *row, const void *record, Buf *out) {
+        buf_puts(out, config_priority_name(*(const ConfigPriority *)const_member(row, record)));
+}
+
 static const Kind kind_bool = {"true or false", read_bool, write_bool};
 static const Kind kind_mode = {"octal mode", read_mode, write_mode};
 static const Kind kind_tcp = {"address:port", read_tcp, write_tcp};
 static const Kind kind_memory = {"size or percentage", read_memory, write_memory};
 static const Kind kind_weight = {"number", read_weight, write_weight};
 static const Kind kind_level = {"level", read_level, write_level};
+static const Kind kind_priority = {"priority", read_priority, write_priority};
 
 /* Users and groups */
 
@@ -403,6 +423,7 @@ static const Row pool_rows[] = {
         {"batch_tokens", &kind_count, AT(ConfigModel, batch_tokens), "512", 1, 1 << 16},           \
         {"queue", &kind_count, AT(ConfigModel, queue), "1024", 0, 1 << 20},                        \
         {"queue_timeout", &kind_duration, AT(ConfigModel, queue_timeout), "5m", SECOND, FOREVER},  \
+        {"deadline", &kind_duration, AT(ConfigModel, deadline), "forever", SECOND, FOREVER},       \
         {"keep_alive", &kind_duration, AT(ConfigModel, keep_alive), "5m", 0, FOREVER}
 
 static const Row model_rows[] = {
@@ -418,7 +439,8 @@ static const Row model_default_rows[] = {MODEL_KNOBS};
         {"weight", &kind_weight, AT(ConfigUser, weight), "1"},                                     \
         {"jobs", &kind_count, AT(ConfigUser, jobs), "0", 0, 1 << 20},                              \
         {"queue", &kind_count, AT(ConfigUser, queue), "0", 0, 1 << 20},                            \
-        {"tokens_per_minute", &kind_count, AT(ConfigUser, tokens_per_minute), "0", 0, 1000000000}
+        {"tokens_per_minute", &kind_count, AT(ConfigUser, tokens_per_minute), "0", 0, 1000000000}, \
+        {"priority", &kind_priority, AT(ConfigUser, priority), "interactive"}
 
 static const Row user_rows[] = {
         {"name", &kind_user, AT(ConfigUser, name)},

@@ -45,8 +45,11 @@ typedef struct ConfigModel {
         uint32_t batch_tokens;  /* rows per step */
         uint32_t queue;         /* jobs that may wait for a slot */
         uint64_t queue_timeout; /* a job that waited so long is answered 503 */
+        uint64_t deadline;      /* a job that is not done after so long is answered 504 */
         uint64_t keep_alive;    /* unloaded after so long without a job; forever: pinned */
 } ConfigModel;
+
+typedef enum ConfigPriority { PRIORITY_INTERACTIVE, PRIORITY_BATCH } ConfigPriority; /* as in IpcJob */
 
 typedef struct ConfigUser { /* users: by user name or uid; groups: by group name or gid */
         const char *name;       /* NULL: given by id */
@@ -55,6 +58,7 @@ typedef struct ConfigUser { /* users: by user name or uid; groups: by group name
         uint32_t jobs;          /* running and waiting at once; 0: no limit */
         uint32_t queue;         /* of these, waiting; 0: no limit */
         uint64_t tokens_per_minute; /* 0: no limit */
+        ConfigPriority priority; /* the highest that requests may have */
 } ConfigUser;
 
 typedef struct ConfigLimits {
@@ -98,6 +102,8 @@ int config_print(const Config *c, Buf *out);
 
 /* Every key there is, "pools[].streams<TAB>type<TAB>default" a line: what documentation is checked against. */
 void config_keys(Buf *out);
+
+const char *config_priority_name(ConfigPriority p);
 
 const ConfigPool *config_pool(const Config *c, const char *name); /* NULL when there is none */
 /* Weight and limits of a caller: the user's entry, else the best of its groups (highest weight), else the defaults. */

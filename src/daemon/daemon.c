@@ -197,14 +197,17 @@ typedef struct Reload {
 
 static void reload_run(Work *w) {
         Reload *r = container_of(w, Reload, work);
-        if (config_load(r->d->config_path, &r->config, &r->error) < 0 && !r->error.text[0])
+        int result = config_load(r->d->config_path, &r->config, &r->error);
+        for (uint32_t i = 0; result >= 0 && i < r->config->n_listen; i++)
+                result = listen_check(&r->config->listen[i], &r->error);
+        if (result < 0 && !r->error.text[0])
                 error_set(&r->error, -ENOMEM, "out of memory");
 }
 
 static void reload_done(Work *w) {
         Reload *r = container_of(w, Reload, work);
         Daemon *d = r->d;
-        if (r->config && !r->check && apply_config(d, r->config, &r->error) >= 0) {
+        if (!r->error.text[0] && !r->check && apply_config(d, r->config, &r->error) >= 0) {
                 r->config = NULL;
                 if (!d->log_level_given)
                         log_set_level(d->config->log_level);
@@ -263,7 +266,7 @@ static int adopt_listeners(Daemon *d, Error *e) {
 }
 
 int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *config, HttpHandler handler, Error *e) {
-        *d = (Daemon){.loop = loop, .config_path = config_path, .started = now_usec()};
+        *d = (Daemon){.loop = loop, .config_path = config_path, .started = now_usec(), .deadlines.timer = EVENT_SOURCE_NULL};
         list_init(&d->listeners);
         list_init(&d->pools);
         list_init(&d->retired);
@@ -272,6 +275,8 @@ int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *co
         int r = work_pool_new(loop, WORKERS, &d->workers);
         if (r < 0)
                 error_set(e, r, "cannot start a worker: %s", strerror(-r));
+        if (r >= 0 && (r = deadlines_init(&d->deadlines, loop, job_expired)) < 0)
+                error_set(e, r, "cannot make a timer: %s", strerror(-r));
         if (r >= 0)
                 r = http_new(loop, &d->users, handler, on_room, d, &d->http, e);
         if (r >= 0)
@@ -291,6 +296,7 @@ void daemon_stop(Daemon *d) {
                 pool_free(p);
         list_foreach(p, &d->retired, Pool, node)
                 pool_free(p);
+        deadlines_deinit(&d->deadlines);
         registry_deinit(&d->registry);
         users_deinit(&d->users);
         work_pool_free(d->workers);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "daemon/config.h"
+#include "daemon/deadline.h"
 #include "daemon/http.h"
 #include "daemon/registry.h"
 #include "daemon/user.h"
@@ -17,6 +18,7 @@ typedef struct Daemon {
         Config *config;
         Registry registry;
         Users users;
+        Deadlines deadlines; /* of the jobs */
         Http *http;
         List listeners; /* Listener */
         List pools;     /* Pool, in the config's order */
@@ -25,6 +27,7 @@ typedef struct Daemon {
         bool log_level_given; /* on the command line: a reload does not change it */
         uint64_t started;
         uint64_t next_job;
+        uint64_t counts; /* by pool_users() */
         struct {
                 uint64_t completed, failed, cancelled, refused, restarted;
         } jobs; /* how they ended; restarted: re-posted to a new engine */

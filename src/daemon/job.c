@@ -27,6 +27,10 @@ static void charge(Job *j, int by) {
         *counter(j, &j->model->waiting, &j->model->running) += (uint32_t)by;
 }
 
+static double average(double so_far, uint64_t usec) {
+        return so_far > 0 ? 0.9 * so_far + 0.1 * (double)usec : (double)usec;
+}
+
 /* When a slot will be free, as far as one can tell: the queue ahead, at the pace of late. */
 static uint64_t expected_wait(const ModelEntry *m) {
         uint32_t slots = MAX(m->slots ? m->slots : m->config.slots, 1u);
@@ -62,9 +66,29 @@ static uint64_t draw_seed(void) {
         return seed ? seed : 1;
 }
 
+static uint64_t after(uint64_t moment, uint64_t usec) {
+        return usec > UINT64_MAX - moment ? UINT64_MAX : moment + usec;
+}
+
+static uint64_t expiry(const Job *j) {
+        return j->got_slot ? j->spec->deadline : MIN(after(j->waiting, j->queue_timeout), j->spec->deadline);
+}
+
 static const JobRefusal no_memory = {503, "out_of_memory", "out of memory", RETRY_MIN_USEC * 10};
 
-JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, JobRefusal *ret_refusal) {
+/* What its frame will take, or little less. */
+static size_t job_size(const IpcJob *j) {
+        size_t numbers = (size_t)j->prompt_ids.n + j->stop.lens.n + j->bias_ids.n + j->bias.n;
+        return sizeof(*j) + j->prompt.len + j->stop.bytes.len + sizeof(int32_t) * numbers;
+}
+
+JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, uint64_t deadline,
+                      JobRefusal *ret_refusal) {
+        if (u->held + job_size(job) > d->config->limits.memory_per_user) {
+                *ret_refusal = (JobRefusal){429, "rate_limit_exceeded", "this user's requests hold too much memory at once",
+                                            expected_wait(m)};
+                return NULL;
+        }
         JobSpec *s = calloc(1, sizeof(*s));
         *ret_refusal = no_memory;
         job->model = ipc_str(m->name);
@@ -78,13 +102,8 @@ JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint
         s->user = u;
         s->model = m;
         s->keep_alive = keep_alive;
+        s->deadline = MIN(deadline, after(now_usec(), m->config.deadline));
         u->held += s->frame.len;
-        if (u->held > d->config->limits.memory_per_user) {
-                *ret_refusal = (JobRefusal){429, "rate_limit_exceeded", "this user's requests hold too much memory at once",
-                                            expected_wait(m)};
-                job_spec_unref(s);
-                return NULL;
-        }
         return s;
 }
 
@@ -104,12 +123,16 @@ int job_submit(Daemon *d, JobSpec *spec, uint64_t seed, const JobEvents *events,
                 return -EBUSY;
         }
         Job *j = calloc(1, sizeof(*j));
-        if (!j) {
+        uint64_t now = now_usec();
+        if (j)
+                *j = (Job){.id = ++d->next_job, .daemon = d, .model = m, .user = u, .events = events, .owner = owner,
+                           .spec = spec, .seed = seed ? seed : draw_seed(), .submitted = now, .waiting = now,
+                           .queue_timeout = m->config.queue_timeout};
+        if (!j || deadlines_add(&d->deadlines, &j->expiry, expiry(j)) < 0) {
+                free(j);
                 *ret_refusal = no_memory;
                 return -EBUSY;
         }
-        *j = (Job){.id = ++d->next_job, .daemon = d, .model = m, .user = u, .events = events, .owner = owner, .spec = spec,
-                   .seed = seed ? seed : draw_seed(), .submitted = now_usec(), .queue_timeout = m->config.queue_timeout};
         spec->refs++;
         charge(j, 1);
         u->requests_total++;
@@ -124,6 +147,7 @@ static void job_end(Job *j, const char *how) {
         uint64_t now = now_usec();
         size_t produced = j->produced.len / sizeof(int32_t);
         charge(j, -1);
+        deadlines_remove(&j->daemon->deadlines, &j->expiry);
         user_spend_tokens(j->user, j->prompt_tokens + produced);
         j->model->prompt_tokens += j->prompt_tokens;
         j->model->cached_tokens += j->cached_tokens;
@@ -131,8 +155,8 @@ static void job_end(Job *j, const char *how) {
         j->model->last_used = now;
         j->model->keep_alive = j->spec->keep_alive;
         if (j->got_slot) {
-                double took = (double)(now - j->got_slot);
-                j->model->job_usec = j->model->job_usec > 0 ? 0.9 * j->model->job_usec + 0.1 * took : took;
+                j->model->job_usec = average(j->model->job_usec, now - j->got_slot);
+                j->user->job_usec = average(j->user->job_usec, now - j->submitted);
         }
         if (log_get_level() >= LOG_LEVEL_DEBUG) {
                 char fields[256];
@@ -168,12 +192,31 @@ void job_fail(Job *j, unsigned status, const char *code, const char *text) {
         job_end(j, "failed");
 }
 
-static void leave_queue(Job *j) {
-        if (j->got_slot)
-                return;
+void job_expired(Deadline *d) {
+        Job *j = container_of(d, Job, expiry);
+        bool late = d->at == j->spec->deadline;
+        if (j->posted)
+                pool_send(j->pool, IPC_CANCEL, &(IpcId){j->id});
+        if (!late)
+                job_fail(j, 503, "queue_timeout", "the request waited too long for a free slot (queue_timeout)");
+        else if (j->got_slot)
+                job_fail(j, 504, "deadline_exceeded",
+                         "time ran out before the answer was complete (the request's timeout, or the model's deadline)");
+        else
+                job_fail(j, 504, "deadline_exceeded",
+                         "time ran out while the request waited for a free slot (its timeout, or the model's deadline)");
+}
+
+static void set_slot(Job *j, uint64_t got_slot) {
         charge(j, -1);
-        j->got_slot = now_usec();
+        j->got_slot = got_slot;
         charge(j, 1);
+        deadlines_move(&j->daemon->deadlines, &j->expiry, expiry(j));
+}
+
+static void leave_queue(Job *j) {
+        if (!j->got_slot)
+                set_slot(j, now_usec());
 }
 
 void job_started(Job *j, const IpcStart *s) {
@@ -203,6 +246,7 @@ void job_post(Job *j, IpcConn *c) {
         spec.id = j->id;
         spec.uid = j->user->uid;
         spec.weight = (float)j->user->limits.weight;
+        spec.priority = MAX(spec.priority, (uint32_t)j->user->limits.priority);
         spec.seed = j->seed;
         spec.produced = (IpcInts){(const int32_t *)(const void *)j->produced.data, (uint32_t)(j->produced.len / 4)};
         spec.text_sent = j->text_sent;
@@ -216,19 +260,16 @@ void job_rewind(Job *j) {
         j->posted = false;
         if (!j->got_slot)
                 return;
-        charge(j, -1);
-        j->got_slot = 0;
-        charge(j, 1);
+        j->waiting = now_usec(); /* what it waited before its first slot is long forgotten */
+        set_slot(j, 0);
 }
 
-bool job_requeue(Job *j, bool suspect) {
+void job_requeue(Job *j, bool suspect) {
         job_rewind(j);
         if (!suspect)
-                return true;
-        if (++j->restarts > j->daemon->config->limits.restarts) {
+                return;
+        if (++j->restarts > j->daemon->config->limits.restarts)
                 job_fail(j, 503, "engine_died", "the engine died each time it worked on this request; it was given up");
-                return false;
-        }
-        j->daemon->jobs.restarted++;
-        return true;
+        else
+                j->daemon->jobs.restarted++;
 }

@@ -27,6 +27,7 @@ typedef struct JobSpec {
         User *user;
         ModelEntry *model;
         uint64_t keep_alive; /* of the model, when a job of it has ended */
+        uint64_t deadline;   /* now_usec() by which its jobs must have ended; UINT64_MAX: none */
         Buf frame;           /* IPC_JOB */
 } JobSpec;
 
@@ -43,8 +44,11 @@ struct Job {
         uint64_t seed;
         Buf produced; /* int32_t ids */
         uint64_t text_sent;
-        uint64_t submitted, got_slot; /* now_usec(); 0: still waiting */
+        uint64_t submitted;
+        uint64_t waiting;  /* now_usec(): since when it waits for a slot, or waited last */
+        uint64_t got_slot; /* now_usec(); 0: still waiting */
         uint64_t queue_timeout;
+        Deadline expiry;   /* while it waits of queue_timeout, always of its spec */
         uint32_t prompt_tokens, cached_tokens;
         uint32_t restarts;
         bool posted; /* the running engine knows it */
@@ -53,14 +57,15 @@ struct Job {
 
 /* Why a job was not admitted: for the answer to the client. */
 typedef struct JobRefusal {
-        unsigned status; /* 429, 503, 500 */
+        unsigned status; /* 429, 503, 504, 500 */
         const char *code, *text;
         uint64_t retry_usec; /* for Retry-After; 0: none */
 } JobRefusal;
 
-/* Copies `job`, whose id, uid, weight, model and seed are filled in later. NULL with *ret_refusal filled when the user
- * holds too much memory, or there is none. */
-JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, JobRefusal *ret_refusal);
+/* Copies `job`, whose id, uid, weight, model and seed are filled in later. `deadline` is the request's own; the model's
+ * bound may come before it. NULL with *ret_refusal filled when the user holds too much memory, or there is none. */
+JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, uint64_t deadline,
+                      JobRefusal *ret_refusal);
 void job_spec_unref(JobSpec *s);
 DEFINE_CLEANUP(JobSpec, job_spec_unref)
 
@@ -68,6 +73,9 @@ DEFINE_CLEANUP(JobSpec, job_spec_unref)
 int job_submit(Daemon *d, JobSpec *spec, uint64_t seed, const JobEvents *events, void *owner, Job **ret, JobRefusal *ret_refusal);
 /* The client is gone, or has seen enough: no more events. */
 void job_cancel(Job *j);
+
+/* Its time is over (a DeadlinePassed). */
+void job_expired(Deadline *d);
 
 /* Its client does not take what it was sent: no more of it until resumed. It keeps its slot. */
 void job_pause(Job *j, bool pause);
@@ -79,6 +87,5 @@ void job_fail(Job *j, unsigned status, const char *code, const char *text);
 void job_post(Job *j, IpcConn *c);
 /* Waits again, for another engine. */
 void job_rewind(Job *j);
-/* Its engine died, and the job is suspected of it: as job_rewind(), and false when that happened too often; it has then
- * failed. */
-bool job_requeue(Job *j, bool suspect);
+/* Its engine died: as job_rewind(). When it is suspected of that for too many times, it fails. */
+void job_requeue(Job *j, bool suspect);

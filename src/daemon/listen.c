@@ -221,6 +221,11 @@ static int read_key(const char *path, char **ret, Error *e) {
         return *ret ? 0 : -ENOMEM;
 }
 
+int listen_check(const ConfigListen *c, Error *e) {
+        _cleanup_free_ char *key = NULL;
+        return c->key_file ? read_key(c->key_file, &key, e) : 0;
+}
+
 int listener_prepare(Listener *l, const ConfigListen *c, Error *e) {
         free(TAKE(l->next_key));
         int r = c && c->key_file ? read_key(c->key_file, &l->next_key, e) : 0;

@@ -29,6 +29,8 @@ struct Listener {
         void *arg;
 };
 
+/* Whether what `c` needs beside a socket is there: its key. Any thread. */
+int listen_check(const ConfigListen *c, Error *e);
 /* Opens what `c` says. Errors name the path component or address. */
 int listener_open(EventLoop *loop, const ConfigListen *c, ListenerAccept accept, void *arg, Listener **ret, Error *e);
 /* Takes over a listening socket that was passed. */

@@ -5,6 +5,7 @@ libzl_daemon_la_SOURCES = \
 	src/daemon/manager.h src/daemon/manager.c \
 	src/daemon/user.h src/daemon/user.c \
 	src/daemon/histogram.h src/daemon/histogram.c \
+	src/daemon/deadline.h src/daemon/deadline.c \
 	src/daemon/listen.h src/daemon/listen.c \
 	src/daemon/http.h src/daemon/http.c \
 	src/daemon/registry.h src/daemon/registry.c \

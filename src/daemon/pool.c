@@ -7,7 +7,11 @@
  * growing delay. An engine that cannot even say HELLO some times in a row fails the jobs with its reason.
  *
  * The connection's end and the process's end arrive in any order; the engine is gone when the process is, so that two
- * engines never hold one device. */
+ * engines never hold one device.
+ *
+ * A job is in one of two lists: `jobs` once it was posted to the engine that runs, else `unposted`. Where many are to be
+ * posted or failed at once, after an engine's start or death, `turn` does it a part at a time, so that the loop's other
+ * work is not kept waiting. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -28,6 +32,7 @@ enum {
         START_FAILURES_MAX = 4,
         SILENCE_MIN_USEC = 3000000, /* several of the STATS that an engine with work sends each second */
         ENGINE_FD = 3,
+        JOBS_PER_TURN = 64,
 };
 
 extern char **environ;
@@ -107,12 +112,29 @@ static void waiter_end(PoolWaiter *w, IpcStr json, const char *error) {
         w->done(w, json, error);
 }
 
-static void fail_all(Pool *p, const char *why) {
+static void fail_waiters(Pool *p, const char *why) {
         list_foreach(w, &p->waiters, PoolWaiter, node)
                 waiter_end(w, (IpcStr){0}, why);
-        /* Each failure may end others of the same request, so start from the front each time. */
-        for (Job *j; (j = list_first(&p->jobs, Job, node));)
+}
+
+static Job *oldest_job(const Pool *p) {
+        Job *j = list_first(&p->jobs, Job, node);
+        return j ? j : list_first(&p->unposted, Job, node);
+}
+
+/* Each failure may end others of the same request, so it starts from the front each time. */
+static void fail_jobs(Pool *p, const char *why, size_t most) {
+        for (Job *j; most > 0 && (j = oldest_job(p)); most--)
                 job_fail(j, 503, "engine_unavailable", why);
+}
+
+static void fail_all(Pool *p, const char *why) {
+        fail_waiters(p, why);
+        set_text(&p->failing, why, strlen(why));
+        if (oldest_job(p))
+                event_timer_set(&p->turn, 0);
+        else
+                free(TAKE(p->failing));
 }
 
 static uint64_t restart_delay(const Pool *p) {
@@ -123,11 +145,11 @@ static uint64_t restart_delay(const Pool *p) {
 }
 
 static bool pool_is_wanted(const Pool *p) {
-        return !list_is_empty(&p->jobs) || !list_is_empty(&p->waiters);
+        return oldest_job(p) || !list_is_empty(&p->waiters);
 }
 
 static void pool_want(Pool *p) {
-        if (p->state == POOL_STOPPED && pool_is_wanted(p))
+        if (p->state == POOL_STOPPED && !p->failing && pool_is_wanted(p))
                 event_timer_set(&p->restart, restart_delay(p));
 }
 
@@ -136,16 +158,26 @@ static bool was_at(const Job *j) {
         return j->posted && (j->got_slot || j->model->phase == IPC_MODEL_LOADING);
 }
 
+static void move_job(Job *j, List *to) {
+        list_remove(&j->node);
+        list_append(to, &j->node);
+}
+
 /* An engine that died did so from a job it was at; where there was none, from reading any of the prompts. A job that
- * fails may end others of its request, so start from the front after each; what was requeued is skipped. */
+ * fails may end others of its request, wherever they are. */
 static void requeue_jobs(Pool *p, bool died) {
+        List kept;
         bool any = false;
+        list_init(&kept);
         list_foreach(j, &p->jobs, Job, node)
                 any |= was_at(j);
-        for (Job *j = list_first(&p->jobs, Job, node); j;) {
-                bool kept = !j->posted || job_requeue(j, died && (!any || was_at(j)));
-                ListNode *next = kept ? j->node.next : p->jobs.next;
-                j = next == &p->jobs ? NULL : container_of(next, Job, node);
+        for (Job *j; (j = list_first(&p->jobs, Job, node));) {
+                move_job(j, &kept);
+                job_requeue(j, died && (!any || was_at(j)));
+        }
+        for (Job *j; (j = list_last(&kept, Job, node));) { /* they are older than those that were not posted yet */
+                list_remove(&j->node);
+                list_prepend(&p->unposted, &j->node);
         }
 }
 
@@ -255,9 +287,29 @@ static void announce(Pool *p, ModelEntry *m) {
         m->announced = p->generation;
 }
 
-static void send_job(Pool *p, Job *j) {
+static void post_job(Pool *p, Job *j) {
         announce(p, j->model);
         job_post(j, &p->conn);
+        move_job(j, &p->jobs);
+}
+
+static void post_jobs(Pool *p, size_t most) {
+        for (Job *j; most > 0 && (j = list_first(&p->unposted, Job, node)); most--)
+                post_job(p, j);
+}
+
+/* A timer of no time: a deferred call that sets itself again would keep everything else waiting. */
+static void on_turn(EventSource *s, uint32_t revents _unused_) {
+        Pool *p = container_of(s, Pool, turn);
+        if (p->failing) {
+                fail_jobs(p, p->failing, JOBS_PER_TURN);
+                if (!oldest_job(p))
+                        free(TAKE(p->failing));
+        } else if (p->state == POOL_RUNNING)
+                post_jobs(p, JOBS_PER_TURN);
+        if (p->failing || (p->state == POOL_RUNNING && !list_is_empty(&p->unposted)))
+                event_timer_set(s, 0);
+        pool_want(p); /* something may have come while all failed */
 }
 
 static void send_waiter(Pool *p, PoolWaiter *w) {
@@ -299,9 +351,7 @@ static int on_hello(Pool *p, const IpcHello *h) {
                  p->note ? p->note : "");
         list_foreach(w, &p->waiters, PoolWaiter, node)
                 send_waiter(p, w);
-        list_foreach(j, &p->jobs, Job, node)
-                if (!j->posted)
-                        send_job(p, j);
+        event_timer_set(&p->turn, 0);
         return 0;
 }
 
@@ -493,23 +543,11 @@ static void pool_stop(Pool *p) {
 
 static void on_restart(EventSource *s, uint32_t revents _unused_) {
         Pool *p = container_of(s, Pool, restart);
-        if (p->state == POOL_STOPPED && pool_is_wanted(p))
+        if (p->state == POOL_STOPPED && !p->failing && pool_is_wanted(p))
                 pool_start(p);
 }
 
 /* ---- time passes ---- */
-
-static void expire_waiting(Pool *p, uint64_t now) {
-        for (Job *j = list_first(&p->jobs, Job, node), *next; j; j = next) {
-                next = j->node.next == &p->jobs ? NULL : container_of(j->node.next, Job, node);
-                if (j->got_slot || now - j->submitted <= j->queue_timeout)
-                        continue;
-                if (j->posted)
-                        pool_send(p, IPC_CANCEL, &(IpcId){j->id});
-                job_fail(j, 503, "queue_timeout", "the request waited too long for a free slot (queue_timeout)");
-                next = list_first(&p->jobs, Job, node); /* the failure may have ended others too */
-        }
-}
 
 static bool unload_expired(Pool *p, uint64_t now) {
         bool any_loaded = false;
@@ -542,8 +580,7 @@ static bool is_stalled(const Pool *p, uint64_t now) {
 
 static void on_tick(EventSource *s, uint32_t revents _unused_) {
         Pool *p = container_of(s, Pool, tick);
-        expire_waiting(p, now_usec());
-        uint64_t now = now_usec(); /* after it: jobs that end set last_job */
+        uint64_t now = now_usec();
         if (p->state == POOL_STOPPED && !pool_is_wanted(p))
                 return;
         event_timer_set(&p->tick, TICK_USEC);
@@ -566,13 +603,18 @@ static void on_tick(EventSource *s, uint32_t revents _unused_) {
 
 /* ---- the interface ---- */
 
-void pool_add_job(Pool *p, Job *j) {
+static void take_job(Pool *p, Job *j) {
         j->pool = p;
-        list_append(&p->jobs, &j->node);
+        list_append(&p->unposted, &j->node);
         list_append(&p->by_id[j->id % POOL_BUCKETS], &j->by_id);
         p->n_paused += j->paused;
-        if (p->state == POOL_RUNNING)
-                send_job(p, j);
+}
+
+void pool_add_job(Pool *p, Job *j) {
+        bool first = list_is_empty(&p->unposted);
+        take_job(p, j);
+        if (p->state == POOL_RUNNING && first && !p->failing)
+                post_job(p, j);
         else
                 pool_want(p);
 }
@@ -584,6 +626,19 @@ void pool_remove_job(Pool *p, Job *j) {
         p->last_job = now_usec();
         if (j->model->phase == IPC_MODEL_LOADED)
                 touch_model(p, j->model);
+}
+
+uint32_t pool_users(const Pool *p, const ModelEntry *m) {
+        const List *lists[] = {&p->jobs, &p->unposted};
+        uint64_t mark = ++p->daemon->counts;
+        uint32_t n = 0;
+        for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+                list_foreach(j, lists[i], Job, node) {
+                        n += j->model == m && j->user->counted != mark;
+                        if (j->model == m)
+                                j->user->counted = mark;
+                }
+        return n;
 }
 
 void pool_send(Pool *p, IpcType type, const void *message) {
@@ -626,17 +681,25 @@ static void move_waiters(Pool *p) {
         }
 }
 
-void pool_move_jobs(Pool *p) {
-        move_waiters(p);
-        list_foreach(j, &p->jobs, Job, node) {
-                if (j->model->pool == p)
+static void move_list(Pool *p, List *jobs) {
+        list_foreach(j, jobs, Job, node) {
+                Pool *to = j->model->pool;
+                if (to == p)
                         continue;
                 if (j->posted)
                         pool_send(p, IPC_CANCEL, &(IpcId){j->id});
                 pool_remove_job(p, j);
                 job_rewind(j);
-                pool_add_job(j->model->pool, j);
+                take_job(to, j);
+                event_timer_set(&to->turn, 0);
+                pool_want(to);
         }
+}
+
+void pool_move_jobs(Pool *p) {
+        move_waiters(p);
+        move_list(p, &p->jobs);
+        move_list(p, &p->unposted);
 }
 
 void pool_wait(Pool *p, ModelEntry *m, IpcType what, PoolWaiter *w) {
@@ -694,9 +757,10 @@ int pool_new(Daemon *d, const ConfigPool *config, Pool **ret) {
         p->daemon = d;
         p->config = config;
         p->conn.fd = -1;
-        p->child = p->tick = p->restart = EVENT_SOURCE_NULL;
+        p->child = p->tick = p->restart = p->turn = EVENT_SOURCE_NULL;
         list_init(&p->node);
         list_init(&p->jobs);
+        list_init(&p->unposted);
         list_init(&p->waiters);
         for (size_t i = 0; i < POOL_BUCKETS; i++)
                 list_init(&p->by_id[i]);
@@ -704,6 +768,8 @@ int pool_new(Daemon *d, const ConfigPool *config, Pool **ret) {
         int r = p->name ? event_add_timer(d->loop, &p->tick, EVENT_PRIORITY_NORMAL, "pool tick", on_tick) : -ENOMEM;
         if (r >= 0)
                 r = event_add_timer(d->loop, &p->restart, EVENT_PRIORITY_NORMAL, "pool start", on_restart);
+        if (r >= 0)
+                r = event_add_timer(d->loop, &p->turn, EVENT_PRIORITY_NORMAL, "pool turn", on_turn);
         if (r < 0)
                 return r;
         *ret = TAKE(p);
@@ -713,10 +779,12 @@ int pool_new(Daemon *d, const ConfigPool *config, Pool **ret) {
 void pool_free(Pool *p) {
         if (!p)
                 return;
-        fail_all(p, "the daemon is going down");
+        fail_waiters(p, "the daemon is going down");
+        fail_jobs(p, "the daemon is going down", SIZE_MAX);
         event_remove(&p->child);
         event_remove(&p->tick);
         event_remove(&p->restart);
+        event_remove(&p->turn);
         if (p->pid > 0) {
                 kill_engine(p);
                 waitpid(p->pid, NULL, 0);
@@ -727,5 +795,6 @@ void pool_free(Pool *p) {
         free(p->device);
         free(p->note);
         free(p->error);
+        free(p->failing);
         free(p);
 }

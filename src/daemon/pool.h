@@ -32,11 +32,13 @@ struct Pool {
         uint32_t failures;   /* in a row, before HELLO */
         uint64_t unable;     /* now_usec() when the last attempt to have an engine was given up; 0: it was not */
         IpcConn conn;
-        EventSource child, tick, restart;
+        EventSource child, tick, restart, turn;
         uint32_t n_paused;      /* of the jobs */
         bool retired;           /* by a reload */
-        List jobs, waiters;     /* oldest first */
-        List by_id[POOL_BUCKETS]; /* the jobs again, hashed by id */
+        List jobs, unposted;    /* those the engine knows, those it is yet to be told; oldest first */
+        List waiters;
+        List by_id[POOL_BUCKETS]; /* all jobs, hashed by id */
+        char *failing;          /* why all that is here fails, a part per turn of the loop; NULL: it does not */
         char *device, *note, *error; /* as the engine said; error: why the last one did not work */
         uint64_t memory;
         IpcStats stats;
@@ -56,6 +58,8 @@ void pool_reconfigure(Pool *p, const ConfigPool *config);
 void pool_add_job(Pool *p, Job *j);
 void pool_remove_job(Pool *p, Job *j);
 void pool_send(Pool *p, IpcType type, const void *message);
+/* How many users have jobs of a model here. */
+uint32_t pool_users(const Pool *p, const ModelEntry *m);
 /* A reload gave the model to another pool: its engine here lets go of it. */
 void pool_drop_model(Pool *p, ModelEntry *m);
 /* Hands the jobs and waiters of models that are other pools' now over to those; their streams go on. */

@@ -5,7 +5,7 @@
 #include "daemon/user.h"
 #include "util/str.h"
 
-enum { RETRY_BUSY = 1000000 };
+enum { RETRY_MIN_USEC = 100000, RETRY_USEC = 1000000, RETRY_MAX_USEC = 60000000 };
 #define REMEMBER_USEC UINT64_C(3600000000)
 
 int peer_of(int fd, Peer *ret) {
@@ -88,15 +88,20 @@ void users_sweep(Users *us) {
         }
 }
 
+/* When one of theirs that are here has ended, if they last as long as those before did. */
+static uint64_t retry_busy(const User *u) {
+        return u->job_usec > 0 ? (uint64_t)CLAMP(u->job_usec, (double)RETRY_MIN_USEC, (double)RETRY_MAX_USEC) : RETRY_USEC;
+}
+
 uint64_t user_refusal(User *u, const char **ret_why) {
         const ConfigUser *l = &u->limits;
         if (l->jobs && u->running + u->waiting >= l->jobs) {
                 *ret_why = "too many requests of this user at once";
-                return RETRY_BUSY;
+                return retry_busy(u);
         }
         if (l->queue && u->waiting >= l->queue) {
                 *ret_why = "too many waiting requests of this user";
-                return RETRY_BUSY;
+                return retry_busy(u);
         }
         if (l->tokens_per_minute) {
                 refill(u);

@@ -30,15 +30,17 @@ typedef struct User {
         ListNode node;
         uid_t uid;
         Peer peer;         /* as of the last connection: groups decide limits */
-        ConfigUser limits; /* in force: weight, jobs, queue, tokens_per_minute */
+        ConfigUser limits; /* in force: weight, priority, jobs, queue, tokens_per_minute */
         uint32_t connections, running, waiting;
         uint64_t held; /* bytes of memory: bodies received, jobs' prompts, answers not yet taken */
         /* The token bucket of tokens_per_minute: what may still be spent, as of `refilled`; may go below zero, because
          * what a job costs is known only when it ran. */
         double tokens;
         uint64_t refilled;
+        double job_usec; /* moving average of how long their jobs are here, waiting and running */
         uint64_t tokens_total, requests_total;
         uint64_t seen; /* now_usec() of the last connection */
+        uint64_t counted; /* by pool_users() */
 } User;
 
 typedef struct Users {
