@@ -251,7 +251,8 @@ static IpcFailCode loadtest_check(const Runner *r, Seq *q, Error *e) {
         if (code)
                 return code;
         if (!text[0] || parse_duration(text, &q->due_usec) < 0) {
-                error_set(e, -EINVAL, "the prompt of the delay model must be the time to wait, such as \"100ms\"%s%.40s%s",
+                error_set(e, -EINVAL,
+                          "the prompt of the delay model must be the time to wait, such as \"100ms\"%s%.40s%s",
                           text[0] ? ", not \"" : "; it is empty", text, text[0] ? "\"" : "");
                 return IPC_E_INVALID;
         }

@@ -41,6 +41,7 @@ typedef struct Sched {
         List running; /* in order of getting their slot */
         uint32_t n_running;
         Seq **slots;
+        uint64_t round; /* of fair_first_of_user() */
 
         EventSource done, pump;
 } Sched;
@@ -117,10 +118,9 @@ static Seq *least_entitled(Sched *s) {
         return least;
 }
 
-/* Whether the next one in the queue may have a slot: there must be pages for all it brings, and one for each who runs
- * already, so that a newcomer does not push anybody out at once. */
-static bool has_room(const Sched *s) {
-        const Seq *q = container_of(fair_next(&s->fair), Seq, fair);
+/* Whether `q` may have a slot: there must be pages for all it brings, and one for each who runs already, so that a
+ * newcomer does not push anybody out soon. */
+static bool has_room(const Sched *s, const Seq *q) {
         return s->n_running == 0 ||
                (s->n_running < s->spec.slots && kv_pages(&s->kv, q->n_ids) + s->n_running <= s->kv.n_free);
 }
@@ -132,12 +132,25 @@ static uint32_t free_slot(const Sched *s) {
         return slot;
 }
 
+/* Who has to make way for `next` at once: a paused one, or one of those with less claim than they have room. */
+static Seq *find_ousted(const Sched *s, const Seq *next) {
+        Seq *ousted = NULL;
+        list_foreach(q, &s->running, Seq, node) {
+                if (q->paused)
+                        return q;
+                if (fair_ousts(&next->fair, &q->fair) && (!ousted || !fair_yields(&ousted->fair, &q->fair)))
+                        ousted = q;
+        }
+        return ousted;
+}
+
 static void admit(Sched *s) {
         while (s->fair.n_waiting > 0) {
-                if (has_room(s))
-                        enter_slot(s, container_of(fair_next(&s->fair), Seq, fair), free_slot(s));
-                else if (least_entitled(s)->paused)
-                        preempt(s, least_entitled(s));
+                Seq *next = container_of(fair_next(&s->fair), Seq, fair), *ousted;
+                if (has_room(s, next))
+                        enter_slot(s, next, free_slot(s));
+                else if ((ousted = find_ousted(s, next)))
+                        preempt(s, ousted);
                 else
                         return;
         }
@@ -177,16 +190,40 @@ static void put_rows(Sched *s, Step *step, Seq *q, uint32_t n) {
         q->length++;
 }
 
+static bool prefills(const Seq *q) {
+        return wants_rows(q) && q->length - q->enqueued > 1;
+}
+
+/* Shares `room` rows out among the prompts that are being computed: to one of each user an equal part, so that nobody
+ * waits for another's long prompt, and what is left in the order of getting their slots. */
+static void plan_chunks(Sched *s, uint32_t room) {
+        uint32_t n_users = 0, share;
+        s->round++;
+        list_foreach(q, &s->running, Seq, node)
+                n_users += prefills(q) && fair_first_of_user(&q->fair, s->round);
+        share = room / MAX(n_users, 1u);
+        s->round++;
+        list_foreach(q, &s->running, Seq, node) {
+                bool first = prefills(q) && fair_first_of_user(&q->fair, s->round);
+                q->chunk = first ? MIN(q->length - q->enqueued, share) : 0;
+                room -= q->chunk;
+        }
+        list_foreach(q, &s->running, Seq, node) {
+                uint32_t more = prefills(q) ? MIN(q->length - q->enqueued - q->chunk, room) : 0;
+                q->chunk += more;
+                room -= more;
+        }
+}
+
 static void fill_batch(Sched *s, Step *step) {
         batch_clear(&s->batch);
         list_foreach(q, &s->running, Seq, node)
-                if (wants_rows(q) && q->length - q->enqueued == 1)
+                if (wants_rows(q) && !prefills(q))
                         put_rows(s, step, q, 1);
-        list_foreach(q, &s->running, Seq, node) {
-                uint32_t room = s->batch.max_rows - s->batch.n_rows;
-                if (wants_rows(q) && q->length - q->enqueued > 1 && room > 0)
-                        put_rows(s, step, q, MIN(q->length - q->enqueued, room));
-        }
+        plan_chunks(s, s->batch.max_rows - s->batch.n_rows);
+        list_foreach(q, &s->running, Seq, node)
+                if (q->chunk > 0)
+                        put_rows(s, step, q, q->chunk);
         step->n = s->batch.n_samples;
 }
 
