@@ -161,6 +161,28 @@ static void test_preemption(void **state) {
         results_deinit(tight, N_PROMPTS);
 }
 
+/* Two models on one stream and on two: each job says what it says alone. */
+static void test_streams(void **state) {
+        enum { N = 16 };
+        static IpcJob jobs[N];
+        static Result alone[N], shared[N];
+        for (size_t i = 0; i < N; i++)
+                jobs[i] = ask(prompts[i % N_PROMPTS], 60);
+        Plan p = {.model = any_model(), .n = N, .jobs = jobs, .cancel = -1, .one_by_one = true, .threads = 2};
+        run(&p, alone);
+        p.one_by_one = false;
+        p.twice = true;
+        for (size_t i = 0; i < N; i += 2)
+                jobs[i].model = ipc_str("n");
+        for (p.streams = 1; p.streams <= 2; p.streams++) {
+                run(&p, shared);
+                for (size_t i = 0; i < N; i++)
+                        assert_same(&alone[i], &shared[i]);
+                results_deinit(shared, N);
+        }
+        results_deinit(alone, N);
+}
+
 /* Sixty-four of all lengths, many beginning alike, in small chunks and with hardly any memory: each says what it says
  * alone, and all pages are free afterwards (which run() checks). */
 static void test_mixed(void **state) {
@@ -442,6 +464,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_reference),  cmocka_unit_test(test_demo),
                 cmocka_unit_test(test_neighbours),
+                cmocka_unit_test(test_streams),
                 cmocka_unit_test(test_mixed),      cmocka_unit_test(test_pause),
                 cmocka_unit_test(test_preemption), cmocka_unit_test(test_prefix_cache),
                 cmocka_unit_test(test_resume),     cmocka_unit_test(test_stop),

@@ -37,24 +37,24 @@ static void throw_dice(void) {
 
 /* ---- the loop: two sources, called by hand ---- */
 
-static EventSource *pump, *done;
-static bool pump_is_set;
+static EventSource *turns, *reached;
+static bool turns_are_set;
 
 int event_add_defer(EventLoop *l, EventSource *s, int priority, const char *name, EventHandler h) {
         *s = (EventSource){.handler = h, .impl = s};
-        pump = s;
+        turns = s;
         return 0;
 }
 
 int event_add_io(EventLoop *l, EventSource *s, int fd, uint32_t events, int priority, const char *name,
                  EventHandler h) {
         *s = (EventSource){.handler = h, .impl = s};
-        done = s;
+        reached = s;
         return 0;
 }
 
 void event_defer_set(EventSource *s) {
-        pump_is_set = true;
+        turns_are_set = true;
 }
 
 void event_remove(EventSource *s) {
@@ -166,7 +166,7 @@ struct Stream {
         uint64_t marked, reached;
 };
 
-static Stream *stream; /* the scheduler's */
+static Stream *stream; /* the lane's */
 
 static Op *put_op(Stream *s, Op op) {
         assert_true(s->n < ARRAY_SIZE(s->ops));
@@ -196,7 +196,11 @@ static void fake_download(Stream *s, void *host, const void *dev, size_t n) {
         put_op(s, (Op){.type = OP_COPY, .to = host, .from = dev, .n = n});
 }
 
+static int mark_error;
+
 static int fake_mark(Stream *s, uint64_t *ret) {
+        if (mark_error < 0)
+                return mark_error;
         put_op(s, (Op){.type = OP_MARK});
         *ret = ++s->marked;
         return 0;
@@ -232,34 +236,66 @@ static void fake_buffer_free(Device *d, Buffer *b) {
         free(b->data);
 }
 
+static void run_op(Op *o) {
+        if (o->type == OP_COPY)
+                memcpy(o->to, o->from, o->n);
+        else if (o->type == OP_FORWARD)
+                run_forward(o->to, &o->rows, &o->kv, o->index, (uint32_t)o->n);
+        else if (o->type == OP_SAMPLE)
+                run_sample(o->to, o->from, (uint32_t)o->n, o->index, &o->rows);
+        free(o->own);
+        o->own = NULL;
+}
+
+/* Runs what is queued up to the next mark. */
+static void run_to_mark(Stream *s) {
+        for (bool marked = false; s->n > 0 && !marked; s->n--, s->first++) {
+                Op *o = &s->ops[s->first % ARRAY_SIZE(s->ops)];
+                marked = o->type == OP_MARK;
+                run_op(o);
+        }
+        s->reached++;
+}
+
+static int fake_wait(Stream *s, uint64_t ticket) {
+        assert_true(ticket <= s->marked);
+        while (s->reached < ticket)
+                run_to_mark(s);
+        return 0;
+}
+
 static const DeviceOps device_ops = {
         .buffer_new = fake_buffer_new, .buffer_free = fake_buffer_free, .stream_new = fake_stream_new,
         .stream_free = fake_stream_free, .eventfd = fake_eventfd, .mark = fake_mark, .poll = fake_poll,
-        .upload = fake_upload, .download = fake_download, .sample = fake_sample,
+        .wait = fake_wait, .upload = fake_upload, .download = fake_download, .sample = fake_sample,
 };
 static Device device = {.ops = &device_ops, .name = "simulated"};
 
-/* Runs what is queued up to the next mark, and says so. */
+static Lane lane;
+
+static int start_lane(void **state) {
+        Error e = ERROR_NULL;
+        turns_are_set = false;
+        return lane_init(&lane, &device, NULL, &e);
+}
+
+static int end_lane(void **state) {
+        lane_deinit(&lane);
+        return 0;
+}
+
 static void run_device(void) {
-        for (bool marked = false; stream->n > 0 && !marked; stream->n--, stream->first++) {
-                Op *o = &stream->ops[stream->first % ARRAY_SIZE(stream->ops)];
-                marked = o->type == OP_MARK;
-                if (o->type == OP_COPY)
-                        memcpy(o->to, o->from, o->n);
-                else if (o->type == OP_FORWARD)
-                        run_forward(o->to, &o->rows, &o->kv, o->index, (uint32_t)o->n);
-                else if (o->type == OP_SAMPLE)
-                        run_sample(o->to, o->from, (uint32_t)o->n, o->index, &o->rows);
-                free(o->own);
-                o->own = NULL;
-        }
-        stream->reached++;
-        done->handler(done, 0);
+        if (stream->reached < stream->marked)
+                run_to_mark(stream);
+        reached->handler(reached, 0);
 }
 
 /* ---- jobs ---- */
 
+typedef struct World World;
+
 typedef struct SimJob {
+        World *world;
         bool live, paused;
         IpcJob ask;
         Seq seq;
@@ -271,7 +307,9 @@ typedef struct SimJob {
         uint64_t first_step; /* of its first token */
 } SimJob;
 
-static struct World {
+/* A model that is loaded, and its jobs. Several share the lane; `world` is the one at hand. */
+struct World {
+        bool loaded;
         Runner *runner;
         SchedSpec spec;
         RunCounts counts;
@@ -279,10 +317,12 @@ static struct World {
         uint64_t ids, ended, cancelled, crashes, pauses, longest_wait;
         uint64_t tokens[USERS];
         void (*on_token)(SimJob *j);
-} world;
+};
+
+static World worlds[3], *world = worlds;
 
 static Sched *sched(void) {
-        return sched_of(world.runner);
+        return sched_of(world->runner);
 }
 
 static void forget_job(SimJob *j) {
@@ -302,14 +342,14 @@ static void check_token(SimJob *j, int32_t id) {
         assert_int_equal(id, next_token(j->state));
         j->state = mix(j->state, cell(id, position));
         buf_put(&j->ids, &id, sizeof(id));
-        world.tokens[j->ask.uid]++;
+        world->tokens[j->ask.uid]++;
         if (j->first_step == 0)
-                j->first_step = world.counts.steps + 1;
+                j->first_step = world->counts.steps + 1;
 }
 
 static void check_end(SimJob *j, IpcFinish finish) {
         size_t n = j->ids.len / sizeof(int32_t), letters = 0;
-        uint32_t room = world.spec.context - j->n_prompt;
+        uint32_t room = world->spec.context - j->n_prompt;
         if (finish == IPC_FINISH_LENGTH)
                 assert_int_equal(n, j->ask.max_tokens < 0 ? room : MIN(room, (uint32_t)j->ask.max_tokens));
         else {
@@ -327,26 +367,28 @@ static void check_end(SimJob *j, IpcFinish finish) {
 static void on_progress(Seq *q) {
         SimJob *j = container_of(q, SimJob, seq);
         IpcPiece piece;
+        world = j->world;
         assert_true(j->live);
         seq_piece(q, &piece);
         for (uint32_t i = 0; i < piece.ids.n; i++)
                 check_token(j, piece.ids.data[i]);
         buf_put(&j->text, piece.text.data, piece.text.len);
-        j->since = world.counts.steps;
-        if (world.on_token)
-                world.on_token(j);
+        j->since = world->counts.steps;
+        if (world->on_token)
+                world->on_token(j);
         if (q->finish == IPC_FINISH_NONE) {
                 seq_sent(q);
                 return;
         }
         check_end(j, q->finish);
-        world.runner->ops->remove(world.runner, q);
-        world.ended++;
+        world->runner->ops->remove(world->runner, q);
+        world->ended++;
         forget_job(j);
 }
 
-static void on_failed(void *owner, int error) {
-        fail_msg("the scheduler failed: %d", error);
+static void on_device_failed(void *owner, int error) {
+        assert_int_equal(error, mark_error);
+        (*(int *)owner)++;
 }
 
 /* As a new engine gets it: with what it produced for the one before. */
@@ -360,23 +402,24 @@ static void post(SimJob *j) {
         j->ask.text_sent = j->text.len;
         seq_init(&j->seq, &j->ask, tokenizer);
         j->seq.params.n_top = -1;
-        assert_int_equal(seq_set_prompt(&j->seq, ids, j->n_prompt, world.spec.context, &dropped, &e), 0);
+        assert_int_equal(seq_set_prompt(&j->seq, ids, j->n_prompt, world->spec.context, &dropped, &e), 0);
         assert_int_equal(j->seq.finish, IPC_FINISH_NONE);
-        assert_int_equal(world.runner->ops->add(world.runner, &j->seq), 0);
-        world.runner->ops->pause(world.runner, &j->seq, j->paused);
-        j->since = world.counts.steps;
+        assert_int_equal(world->runner->ops->add(world->runner, &j->seq), 0);
+        world->runner->ops->pause(world->runner, &j->seq, j->paused);
+        j->since = world->counts.steps;
 }
 
 static const float weights[USERS] = {1, 3, 1, 0.5f, 2};
 
 /* Prompts of a user begin alike, in a few ways, so that they find each other's pages. */
 static SimJob *arrive(uint32_t uid, uint32_t n_prompt, int32_t max_tokens, uint32_t priority) {
-        for (SimJob *j = world.jobs; j < world.jobs + JOBS; j++) {
+        for (SimJob *j = world->jobs; j < world->jobs + JOBS; j++) {
                 if (j->live)
                         continue;
                 uint32_t kind = below(2), same = below(n_prompt + 1);
+                j->world = world;
                 j->live = true;
-                j->ask = (IpcJob){.id = ++world.ids, .uid = uid, .weight = weights[uid], .priority = priority,
+                j->ask = (IpcJob){.id = ++world->ids, .uid = uid, .weight = weights[uid], .priority = priority,
                                   .max_tokens = max_tokens, .ignore_eos = below(2)};
                 j->n_prompt = n_prompt;
                 j->state = 1;
@@ -390,36 +433,28 @@ static SimJob *arrive(uint32_t uid, uint32_t n_prompt, int32_t max_tokens, uint3
         return NULL;
 }
 
+static int failures;
+
 static void start_world(const SchedSpec *spec) {
-        static const RunHandlers handlers = {on_started, on_progress, on_failed, NULL};
+        static const RunHandlers handlers = {on_started, on_progress, on_device_failed, NULL};
         Error e = ERROR_NULL;
-        world.spec = *spec;
-        assert_int_equal(sched_new(&device, NULL, spec, &world.runner, &e), 0);
-        assert_int_equal(runner_start(world.runner, NULL, &handlers, NULL, &world.counts), 0);
-        pump_is_set = false;
+        world->spec = *spec;
+        assert_int_equal(sched_new(&lane, NULL, spec, &world->runner, &e), 0);
+        assert_int_equal(runner_start(world->runner, NULL, &handlers, &failures, &world->counts), 0);
+        world->loaded = true;
 }
 
 static void stop_world(void) {
-        world.runner->ops->stop(world.runner);
-        world.runner->ops->free(world.runner);
+        world->runner->ops->stop(world->runner);
+        world->loaded = false;
 }
 
 static void end_world(void) {
         stop_world();
-        for (SimJob *j = world.jobs; j < world.jobs + JOBS; j++)
+        world->runner->ops->free(world->runner);
+        for (SimJob *j = world->jobs; j < world->jobs + JOBS; j++)
                 forget_job(j);
-        world = (struct World){0};
-}
-
-static void crash(void) {
-        stop_world();
-        for (SimJob *j = world.jobs; j < world.jobs + JOBS; j++)
-                seq_deinit(&j->seq);
-        start_world(&world.spec);
-        for (SimJob *j = world.jobs; j < world.jobs + JOBS; j++)
-                if (j->live)
-                        post(j);
-        world.crashes++;
+        *world = (World){0};
 }
 
 /* ---- what must always be so ---- */
@@ -455,7 +490,7 @@ static void check_pages(const Sched *s) {
 
 static void check_jobs(const Sched *s) {
         uint32_t running = 0, waiting = 0;
-        for (SimJob *j = world.jobs; j < world.jobs + JOBS; j++) {
+        for (SimJob *j = world->jobs; j < world->jobs + JOBS; j++) {
                 const Seq *q = &j->seq;
                 if (!j->live)
                         continue;
@@ -467,13 +502,13 @@ static void check_jobs(const Sched *s) {
                 if (q->slot >= 0)
                         assert_ptr_equal(s->slots[q->slot], q);
                 if (!j->paused && q->fair.class == FAIR_INTERACTIVE) {
-                        world.longest_wait = MAX(world.longest_wait, world.counts.steps - j->since);
-                        assert_true(world.counts.steps - j->since < PATIENCE);
+                        world->longest_wait = MAX(world->longest_wait, world->counts.steps - j->since);
+                        assert_true(world->counts.steps - j->since < PATIENCE);
                 }
         }
         assert_int_equal(running, s->n_running);
         assert_int_equal(waiting, s->fair.n_waiting);
-        for (uint32_t i = 0; i < IN_FLIGHT; i++)
+        for (uint32_t i = 0; i < LANE_DEPTH; i++)
                 for (uint32_t k = 0; k < s->steps[i].n; k++)
                         assert_true(!s->steps[i].seqs[k] || s->steps[i].seqs[k]->slot >= 0);
 }
@@ -482,7 +517,7 @@ static void check_jobs(const Sched *s) {
  * of one who waits. */
 static void check_plan(const Sched *s) {
         bool wants = false;
-        for (SimJob *j = world.jobs; j < world.jobs + JOBS; j++)
+        for (SimJob *j = world->jobs; j < world->jobs + JOBS; j++)
                 wants |= j->live && !j->paused;
         assert_true(s->n_flight > 0 || !wants);
         if (s->fair.n_waiting > 0)
@@ -491,52 +526,77 @@ static void check_plan(const Sched *s) {
 }
 
 static void check(void) {
-        check_pages(sched());
-        check_jobs(sched());
+        World *at_hand = world;
+        for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++)
+                if (world->loaded) {
+                        check_pages(sched());
+                        check_jobs(sched());
+                }
+        world = at_hand;
 }
 
-static void run_pump(void) {
-        bool full = sched()->n_flight == IN_FLIGHT;
-        pump_is_set = false;
-        pump->handler(pump, 0);
-        if (!full)
-                check_plan(sched());
+static void run_turns(void) {
+        bool full = lane.n_flight == LANE_DEPTH, alone = lane.members.next == lane.members.prev;
+        World *at_hand = world;
+        turns_are_set = false;
+        turns->handler(turns, 0);
+        for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++)
+                if (world->loaded && (lane.n_flight < LANE_DEPTH || (!full && alone))) /* it was asked */
+                        check_plan(sched());
+        world = at_hand;
         check();
 }
 
 static void step(void) {
-        if (pump_is_set)
-                run_pump();
-        if (sched()->n_flight > 0)
+        World *at_hand = world;
+        if (turns_are_set)
+                run_turns();
+        if (lane.n_flight > 0)
                 run_device();
+        world = at_hand;
         check();
-        if (pump_is_set)
-                run_pump();
+        if (turns_are_set)
+                run_turns();
+}
+
+/* The engine is another; or the model was closed, which takes its time, and is loaded again. */
+static void crash(void) {
+        stop_world();
+        for (uint32_t n = below(4); n > 0; n--)
+                step();
+        world->runner->ops->free(world->runner);
+        for (SimJob *j = world->jobs; j < world->jobs + JOBS; j++)
+                seq_deinit(&j->seq);
+        start_world(&world->spec);
+        for (SimJob *j = world->jobs; j < world->jobs + JOBS; j++)
+                if (j->live)
+                        post(j);
+        world->crashes++;
 }
 
 /* ---- the tests ---- */
 
 static SimJob *any_job(void) {
-        SimJob *j = &world.jobs[below(JOBS)];
+        SimJob *j = &world->jobs[below(JOBS)];
         return j->live ? j : NULL;
 }
 
 static void toggle_pause(SimJob *j) {
         j->paused = !j->paused;
-        j->since = world.counts.steps;
-        world.pauses++;
-        world.runner->ops->pause(world.runner, &j->seq, j->paused);
+        j->since = world->counts.steps;
+        world->pauses++;
+        world->runner->ops->pause(world->runner, &j->seq, j->paused);
 }
 
 static void something_happens(void) {
         uint32_t what = below(1000);
         SimJob *j = any_job();
         if (what < 300)
-                arrive(below(USERS), 1 + below(world.spec.context - 1), below(9) ? (int32_t)below(70) + 1 : -1,
+                arrive(below(USERS), 1 + below(world->spec.context - 1), below(9) ? (int32_t)below(70) + 1 : -1,
                        below(8) == 0);
         else if (what < 330 && j) {
-                world.runner->ops->remove(world.runner, &j->seq);
-                world.cancelled++;
+                world->runner->ops->remove(world->runner, &j->seq);
+                world->cancelled++;
                 forget_job(j);
         } else if (what < 400 && j)
                 toggle_pause(j);
@@ -546,7 +606,7 @@ static void something_happens(void) {
 }
 
 static bool anybody(void) {
-        for (SimJob *j = world.jobs; j < world.jobs + JOBS; j++)
+        for (SimJob *j = world->jobs; j < world->jobs + JOBS; j++)
                 if (j->live)
                         return true;
         return false;
@@ -554,56 +614,144 @@ static bool anybody(void) {
 
 /* Nothing new comes and everybody goes on: all must come to their ends, and leave nothing behind. */
 static void finish_all(void) {
-        for (SimJob *j = world.jobs; j < world.jobs + JOBS; j++)
+        for (SimJob *j = world->jobs; j < world->jobs + JOBS; j++)
                 if (j->live && j->paused)
                         toggle_pause(j);
-        uint64_t limit = world.counts.steps + PATIENCE;
+        uint64_t limit = world->counts.steps + PATIENCE;
         while (anybody()) {
                 step();
-                assert_true(world.counts.steps < limit);
+                assert_true(world->counts.steps < limit);
         }
-        RunLoad load = world.runner->ops->load(world.runner);
+        RunLoad load = world->runner->ops->load(world->runner);
         assert_int_equal(load.running + load.waiting + load.pages_used, 0);
-        assert_int_equal(world.ended + world.cancelled, world.ids);
+        assert_int_equal(world->ended + world->cancelled, world->ids);
+}
+
+static SchedSpec any_spec(void) {
+        uint32_t context = 2 + below(CONTEXT_MAX - 2), slots = 1 + below(6), full = (context + 31) / 32;
+        return (SchedSpec){.slots = slots, .context = context, .batch_tokens = 1 + below(40),
+                           .n_pages = full + below(full * 2)};
+}
+
+typedef struct Sum {
+        uint64_t steps, ended, cancelled, crashes, pauses, longest, preemptions, cached;
+} Sum;
+
+static void add_up(Sum *sum) {
+        sum->steps += world->counts.steps;
+        sum->cached += world->counts.cached_tokens;
+        sum->preemptions += world->counts.preemptions;
+        sum->ended += world->ended;
+        sum->cancelled += world->cancelled;
+        sum->crashes += world->crashes;
+        sum->pauses += world->pauses;
+        sum->longest = MAX(sum->longest, world->longest_wait);
+}
+
+static void check_sum(const Sum *sum) {
+        print_message("%llu steps, %llu jobs ended, %llu cancelled, %llu pauses, %llu crashes, %llu preemptions, "
+                      "%llu tokens from the cache, longest wait %llu steps\n",
+                      (unsigned long long)sum->steps, (unsigned long long)sum->ended,
+                      (unsigned long long)sum->cancelled, (unsigned long long)sum->pauses,
+                      (unsigned long long)sum->crashes, (unsigned long long)sum->preemptions,
+                      (unsigned long long)sum->cached, (unsigned long long)sum->longest);
+        assert_true(sum->ended > 1000 && sum->cancelled > 100 && sum->crashes > 10);
+        assert_true(sum->preemptions > 1000 && sum->cached > 1000);
 }
 
 static void test_anything(void **state) {
-        RunCounts sum = {0};
-        uint64_t ended = 0, cancelled = 0, crashes = 0, pauses = 0, longest = 0;
+        Sum sum = {0};
         throw_dice();
         while (sum.steps < STEPS) {
-                uint32_t context = 2 + below(CONTEXT_MAX - 2), slots = 1 + below(6), full = (context + 31) / 32;
-                SchedSpec spec = {.slots = slots, .context = context, .batch_tokens = 1 + below(40),
-                                  .n_pages = full + below(full * 2)};
+                SchedSpec spec = any_spec();
                 start_world(&spec);
-                while (world.counts.steps < EPISODE) {
+                while (world->counts.steps < EPISODE) {
                         something_happens();
                         if (below(4))
                                 step();
                 }
                 finish_all();
-                sum.steps += world.counts.steps;
-                sum.cached_tokens += world.counts.cached_tokens;
-                sum.preemptions += world.counts.preemptions;
-                ended += world.ended;
-                cancelled += world.cancelled;
-                crashes += world.crashes;
-                pauses += world.pauses;
-                longest = MAX(longest, world.longest_wait);
+                add_up(&sum);
                 end_world();
         }
-        print_message("%llu steps, %llu jobs ended, %llu cancelled, %llu pauses, %llu crashes, %llu preemptions, "
-                      "%llu tokens from the cache, longest wait %llu steps\n",
-                      (unsigned long long)sum.steps, (unsigned long long)ended, (unsigned long long)cancelled,
-                      (unsigned long long)pauses, (unsigned long long)crashes, (unsigned long long)sum.preemptions,
-                      (unsigned long long)sum.cached_tokens, (unsigned long long)longest);
-        assert_true(ended > 1000 && cancelled > 100 && crashes > 10);
-        assert_true(sum.preemptions > 1000 && sum.cached_tokens > 1000);
+        check_sum(&sum);
+}
+
+static World *any_world(void) {
+        return &worlds[below(ARRAY_SIZE(worlds))];
+}
+
+/* The same with three models on one stream. */
+static void test_shared(void **state) {
+        Sum sum = {0};
+        throw_dice();
+        while (sum.steps < STEPS / 2) {
+                for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++) {
+                        SchedSpec spec = any_spec();
+                        start_world(&spec);
+                }
+                world = worlds;
+                while (worlds[0].counts.steps < EPISODE) {
+                        world = any_world();
+                        something_happens();
+                        if (below(3))
+                                step();
+                }
+                for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++)
+                        finish_all();
+                for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++) {
+                        add_up(&sum);
+                        end_world();
+                }
+                world = worlds;
+        }
+        check_sum(&sum);
+}
+
+/* A stream that fails fails all its models. */
+static void test_failure(void **state) {
+        for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++) {
+                SchedSpec spec = any_spec();
+                start_world(&spec);
+        }
+        world = worlds;
+        arrive(0, 1, 10, 0);
+        mark_error = -EIO;
+        turns->handler(turns, 0);
+        assert_int_equal(failures, ARRAY_SIZE(worlds));
+        for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++)
+                end_world();
+        world = worlds;
+        mark_error = 0;
+}
+
+/* Whatever their steps cost, all models with something to do have as many. */
+static void test_turns(void **state) {
+        throw_dice();
+        for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++) {
+                uint32_t n = (uint32_t)(world - worlds) + 1;
+                SchedSpec spec = {.slots = n, .context = CONTEXT_MAX, .batch_tokens = 8 * n, .n_pages = 5 * n};
+                start_world(&spec);
+                while (n-- > 0)
+                        arrive(0, 10 * n + 1, CONTEXT_MAX - 40, 0)->ask.ignore_eos = true;
+        }
+        for (int i = 0; i < 300; i++) {
+                uint64_t least = UINT64_MAX, most = 0;
+                step();
+                for (World *w = worlds; w < worlds + ARRAY_SIZE(worlds); w++) {
+                        least = MIN(least, w->counts.steps);
+                        most = MAX(most, w->counts.steps);
+                }
+                assert_true(most - least <= 1);
+        }
+        for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++)
+                end_world();
+        world = worlds;
 }
 
 static uint32_t live_of(uint32_t uid) {
         uint32_t n = 0;
-        for (SimJob *j = world.jobs; j < world.jobs + JOBS; j++)
+        for (SimJob *j = world->jobs; j < world->jobs + JOBS; j++)
                 n += j->live && j->ask.uid == uid;
         return n;
 }
@@ -614,13 +762,13 @@ static void test_weights(void **state) {
         for (uint32_t slots = 1; slots <= 8; slots *= 2) {
                 SchedSpec spec = {.slots = slots, .context = 128, .batch_tokens = 32, .n_pages = 4 * slots};
                 start_world(&spec);
-                while (world.tokens[0] + world.tokens[1] < 60000) {
+                while (world->tokens[0] + world->tokens[1] < 60000) {
                         for (uint32_t uid = 0; uid < 2; uid++)
                                 while (live_of(uid) < JOBS / 2)
                                         arrive(uid, 4, (int32_t)(10 + below(40)), 0)->ask.ignore_eos = true;
                         step();
                 }
-                double ratio = (double)world.tokens[1] / (double)world.tokens[0];
+                double ratio = (double)world->tokens[1] / (double)world->tokens[0];
                 print_message("%u slots: 1 to %.3f\n", slots, ratio);
                 assert_true(ratio > 3 * 0.95 && ratio < 3 * 1.05);
                 end_world();
@@ -633,21 +781,21 @@ static uint64_t came, first_after;
 
 static void note_first(SimJob *j) {
         if (j->ask.uid == 2 && j->ids.len == sizeof(int32_t))
-                first_after = world.counts.steps + 1 - came;
+                first_after = world->counts.steps + 1 - came;
 }
 
 static void test_flood(void **state) {
         throw_dice();
         SchedSpec spec = {.slots = 8, .context = CONTEXT_MAX, .batch_tokens = 64, .n_pages = 40};
         start_world(&spec);
-        world.on_token = note_first;
+        world->on_token = note_first;
         uint64_t worst = 0;
         for (int round = 0; round < 1000; round++) {
                 while (live_of(0) < JOBS - 1)
                         arrive(0, 1 + below(100), 50, 0);
                 for (uint32_t n = below(20); n > 0; n--)
                         step();
-                came = world.counts.steps;
+                came = world->counts.steps;
                 first_after = 0;
                 arrive(2, 16, 5, 0)->ask.ignore_eos = true;
                 while (live_of(2) > 0)
@@ -675,7 +823,12 @@ static int free_tokenizer(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_anything), cmocka_unit_test(test_weights), cmocka_unit_test(test_flood),
+                cmocka_unit_test_setup_teardown(test_anything, start_lane, end_lane),
+                cmocka_unit_test_setup_teardown(test_shared, start_lane, end_lane),
+                cmocka_unit_test_setup_teardown(test_failure, start_lane, end_lane),
+                cmocka_unit_test_setup_teardown(test_turns, start_lane, end_lane),
+                cmocka_unit_test_setup_teardown(test_weights, start_lane, end_lane),
+                cmocka_unit_test_setup_teardown(test_flood, start_lane, end_lane),
         };
         return cmocka_run_group_tests(tests, make_tokenizer, free_tokenizer);
 }

@@ -16,6 +16,8 @@ struct Engine {
         EventLoop *loop;
         IpcConn ipc;
         Device *device; /* NULL before SETUP */
+        Lane lanes[LANES_MAX];
+        uint32_t n_lanes;
         WorkPool *workers;
         size_t budget; /* bytes of the device's memory that models may take */
         List models, jobs, shows;
@@ -50,6 +52,7 @@ struct EngineModel {
         Error error;
         Loaded *loaded;  /* the worker's while one has it */
         size_t memory;   /* it takes of the budget */
+        Lane *lane;      /* it is bound to from LOADING until it is closed; NULL for a load test */
         List pending;    /* jobs that wait for it to be loaded */
         uint32_t n_jobs; /* jobs that use it */
         uint64_t last_used;

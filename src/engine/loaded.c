@@ -126,13 +126,13 @@ static bool on_progress(float done, void *arg) {
         return true;
 }
 
-static int load_model(Loaded *l, Device *d, Error *e) {
-        int r = model_load(l->model, d, on_progress, l, e);
-        return r < 0 ? r : sched_new(d, l->model, &l->spec, &l->runner, e);
+static int load_model(Loaded *l, Lane *lane, Error *e) {
+        int r = model_load(l->model, lane->device, on_progress, l, e);
+        return r < 0 ? r : sched_new(lane, l->model, &l->spec, &l->runner, e);
 }
 
-int loaded_load(Loaded *l, Device *d, Error *e) {
-        int r = l->test ? loadtest_new(l->test, l->spec.slots, &l->runner, e) : load_model(l, d, e);
+int loaded_load(Loaded *l, Lane *lane, Error *e) {
+        int r = l->test ? loadtest_new(l->test, l->spec.slots, &l->runner, e) : load_model(l, lane, e);
         if (r < 0)
                 return r;
         l->prep = (PrepModel){

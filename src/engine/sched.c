@@ -14,10 +14,7 @@
 #include "util/checked.h"
 #include "util/str.h"
 
-enum { IN_FLIGHT = 2 };
-
 typedef struct Step {
-        uint64_t ticket;
         uint32_t n;
         Seq **seqs;     /* [slots] whose tokens were sampled; NULL where the result is not wanted any more */
         SampleOut *out; /* [slots] */
@@ -25,16 +22,18 @@ typedef struct Step {
 
 typedef struct Sched {
         Runner runner;
+        Lane *lane; /* it computes there, as `member` while it is started */
+        LaneMember member;
         Device *device;
-        Model *model;
         Stream *stream;
+        Model *model;
         Workspace *workspace;
         SchedSpec spec;
         Buffer pages, tables, bias_ids, bias; /* dev; biases are [slots, SAMPLER_BIAS_MAX] */
         KvArena arena;
         Kv kv;
         Batch batch;
-        Step steps[IN_FLIGHT]; /* a ring: n_flight from `oldest` on */
+        Step steps[LANE_DEPTH]; /* a ring: n_flight from `oldest` on */
         uint32_t oldest, n_flight;
 
         Fair fair;
@@ -42,8 +41,6 @@ typedef struct Sched {
         uint32_t n_running;
         Seq **slots;
         uint64_t round; /* of fair_first_of_user() */
-
-        EventSource done, pump;
 } Sched;
 
 static Sched *sched_of(const Runner *r) {
@@ -53,7 +50,7 @@ static Sched *sched_of(const Runner *r) {
 /* ---- planning a step ---- */
 
 static void leave_slot(Sched *s, Seq *q) {
-        for (uint32_t i = 0; i < IN_FLIGHT; i++)
+        for (uint32_t i = 0; i < LANE_DEPTH; i++)
                 for (uint32_t k = 0; k < s->steps[i].n; k++)
                         if (s->steps[i].seqs[k] == q)
                                 s->steps[i].seqs[k] = NULL;
@@ -229,44 +226,32 @@ static void fill_batch(Sched *s, Step *step) {
 
 /* ---- running it ---- */
 
-static int launch(Sched *s, Step *step) {
+static void launch(Sched *s, Step *step) {
         const DeviceOps *ops = s->device->ops;
         const int32_t *index;
         float *logits;
         Rows rows;
         batch_upload(&s->batch, s->stream, &rows, &index);
         model_forward(s->model, s->workspace, s->stream, &rows, &s->arena, index, step->n, &logits);
-        if (step->n > 0) {
-                SampleOut *out = s->batch.out.data;
-                ops->sample(s->stream, out, logits, step->n, model_info(s->model)->n_vocab, index, &rows,
-                            s->batch.params);
-                ops->download(s->stream, step->out, out, step->n * sizeof(*out));
-        }
-        return ops->mark(s->stream, &step->ticket);
+        if (step->n == 0)
+                return;
+        SampleOut *out = s->batch.out.data;
+        ops->sample(s->stream, out, logits, step->n, model_info(s->model)->n_vocab, index, &rows, s->batch.params);
+        ops->download(s->stream, step->out, out, step->n * sizeof(*out));
 }
 
-/* False when there is nothing to do. */
-static bool enqueue_step(Sched *s) {
-        Step *step = &s->steps[(s->oldest + s->n_flight) % IN_FLIGHT];
+static bool on_turn(LaneMember *m) {
+        Sched *s = container_of(m, Sched, member);
+        Step *step = &s->steps[(s->oldest + s->n_flight) % LANE_DEPTH];
         admit(s);
         reserve_pages(s);
         fill_batch(s, step);
         if (s->batch.n_rows == 0)
                 return false;
-        int r = launch(s, step);
-        if (r < 0) {
-                s->runner.handlers->failed(s->runner.owner, r);
-                return false;
-        }
+        launch(s, step);
         s->runner.counts->rows += s->batch.n_rows;
         s->n_flight++;
         return true;
-}
-
-static void on_pump(EventSource *source, uint32_t revents) {
-        Sched *s = container_of(source, Sched, pump);
-        while (s->n_flight < IN_FLIGHT && enqueue_step(s))
-                ;
 }
 
 static void take_token(Sched *s, Seq *q, const SampleOut *out) {
@@ -280,7 +265,9 @@ static void take_token(Sched *s, Seq *q, const SampleOut *out) {
         s->runner.handlers->progress(q);
 }
 
-static void finish_step(Sched *s, Step *step) {
+static void on_done(LaneMember *m) {
+        Sched *s = container_of(m, Sched, member);
+        Step *step = &s->steps[s->oldest];
         for (uint32_t i = 0; i < step->n; i++) {
                 Seq *q = step->seqs[i];
                 step->seqs[i] = NULL;
@@ -288,22 +275,14 @@ static void finish_step(Sched *s, Step *step) {
                         take_token(s, q, &step->out[i]);
         }
         step->n = 0;
-        s->oldest = (s->oldest + 1) % IN_FLIGHT;
+        s->oldest = (s->oldest + 1) % LANE_DEPTH;
         s->n_flight--;
         s->runner.counts->steps++;
 }
 
-static void on_done(EventSource *source, uint32_t revents) {
-        Sched *s = container_of(source, Sched, done);
-        uint64_t reached;
-        int r = s->device->ops->poll(s->stream, &reached);
-        if (r < 0) {
-                s->runner.handlers->failed(s->runner.owner, r);
-                return;
-        }
-        while (s->n_flight > 0 && s->steps[s->oldest].ticket <= reached)
-                finish_step(s, &s->steps[s->oldest]);
-        event_defer_set(&s->pump);
+static void on_failed(LaneMember *m, int error) {
+        const Runner *r = &container_of(m, Sched, member)->runner;
+        r->handlers->failed(r->owner, error);
 }
 
 /* ---- coming and going ---- */
@@ -312,7 +291,7 @@ static int sched_add(Runner *r, Seq *q) {
         Sched *s = sched_of(r);
         int error = fair_put(&s->fair, &q->fair, q->job->uid, (double)q->job->weight, seq_class(q));
         if (error >= 0)
-                event_defer_set(&s->pump);
+                lane_want(&s->member);
         return error;
 }
 
@@ -321,7 +300,7 @@ static void sched_remove(Runner *r, Seq *q) {
         if (q->slot >= 0)
                 leave_slot(s, q);
         fair_remove(&s->fair, &q->fair);
-        event_defer_set(&s->pump); /* who waited for its place may go on */
+        lane_want(&s->member); /* who waited for its place may go on */
 }
 
 static void sched_pause(Runner *r, Seq *q, bool paused) {
@@ -335,7 +314,7 @@ static void sched_pause(Runner *r, Seq *q, bool paused) {
                 fair_resume(&s->fair, &q->fair);
         if (!paused && q->slot < 0)
                 fair_put_back(&s->fair, &q->fair);
-        event_defer_set(&s->pump);
+        lane_want(&s->member);
 }
 
 static RunLoad sched_load(const Runner *r) {
@@ -349,18 +328,14 @@ static RunLoad sched_load(const Runner *r) {
 }
 
 static int sched_start(Runner *r, EventLoop *l) {
+        static const LaneOps ops = {on_turn, on_done, on_failed};
         Sched *s = sched_of(r);
-        int error = event_add_defer(l, &s->pump, EVENT_PRIORITY_NORMAL, "schedule", on_pump);
-        if (error >= 0)
-                error = event_add_io(l, &s->done, s->device->ops->eventfd(s->stream), EPOLLIN, EVENT_PRIORITY_NORMAL,
-                                     "step done", on_done);
-        return error;
+        lane_join(s->lane, &s->member, &ops);
+        return 0;
 }
 
 static void sched_stop(Runner *r) {
-        Sched *s = sched_of(r);
-        event_remove(&s->done);
-        event_remove(&s->pump);
+        lane_leave(&sched_of(r)->member);
 }
 
 /* ---- memory ---- */
@@ -414,7 +389,7 @@ static int new_host_state(Sched *s, Error *e) {
         uint32_t slots = s->spec.slots;
         s->slots = calloc(slots, sizeof(*s->slots));
         bool ok = s->slots && kv_init(&s->kv, slots, max_pages(&s->spec), s->spec.n_pages, SCHED_PAGE_SIZE) >= 0;
-        for (uint32_t i = 0; i < IN_FLIGHT; i++) {
+        for (uint32_t i = 0; i < LANE_DEPTH; i++) {
                 s->steps[i].seqs = calloc(slots, sizeof(Seq *));
                 s->steps[i].out = calloc(slots, sizeof(SampleOut));
                 ok = ok && s->steps[i].seqs && s->steps[i].out;
@@ -429,8 +404,7 @@ static void free_buffer(Device *d, Buffer *b) {
 
 static void sched_free(Runner *r) {
         Sched *s = sched_of(r);
-        if (s->stream)
-                s->device->ops->stream_free(s->stream); /* first: it may still write to the rest */
+        lane_wait(&s->member); /* first: the stream may still write to the rest */
         if (s->workspace)
                 workspace_free(s->workspace);
         batch_deinit(&s->batch);
@@ -438,7 +412,7 @@ static void sched_free(Runner *r) {
         free_buffer(s->device, &s->tables);
         free_buffer(s->device, &s->bias_ids);
         free_buffer(s->device, &s->bias);
-        for (uint32_t i = 0; i < IN_FLIGHT; i++) {
+        for (uint32_t i = 0; i < LANE_DEPTH; i++) {
                 free(s->steps[i].seqs);
                 free(s->steps[i].out);
         }
@@ -448,7 +422,7 @@ static void sched_free(Runner *r) {
         free(s);
 }
 
-int sched_new(Device *d, Model *m, const SchedSpec *spec, Runner **ret, Error *e) {
+int sched_new(Lane *lane, Model *m, const SchedSpec *spec, Runner **ret, Error *e) {
         static const RunnerOps ops = {
                 .start = sched_start, .stop = sched_stop, .add = sched_add, .remove = sched_remove,
                 .pause = sched_pause, .load = sched_load, .free = sched_free,
@@ -457,21 +431,20 @@ int sched_new(Device *d, Model *m, const SchedSpec *spec, Runner **ret, Error *e
         if (!s)
                 return error_set(e, -ENOMEM, "not enough memory for a scheduler");
         s->runner.ops = &ops;
-        s->device = d;
+        s->lane = lane;
+        s->device = lane->device;
+        s->stream = lane->stream;
         s->model = m;
         s->spec = *spec;
-        s->done = s->pump = EVENT_SOURCE_NULL;
         list_init(&s->running);
         fair_init(&s->fair);
         int r = new_host_state(s, e);
         if (r >= 0)
                 r = new_arena(s, e);
         if (r >= 0)
-                r = batch_init(&s->batch, d, spec->slots, spec->context, max_rows(spec), e);
+                r = batch_init(&s->batch, s->device, spec->slots, spec->context, max_rows(spec), e);
         if (r >= 0)
-                r = workspace_new(m, d, max_rows(spec), spec->slots, &s->workspace, e);
-        if (r >= 0)
-                r = d->ops->stream_new(d, &s->stream, e);
+                r = workspace_new(m, s->device, max_rows(spec), spec->slots, &s->workspace, e);
         if (r < 0)
                 sched_free(&s->runner);
         else

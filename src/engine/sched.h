@@ -2,9 +2,10 @@
  *
  * A sequence waits in the fair queue, gets a slot, has its prompt computed in chunks and then one row a step, and
  * leaves at its end; sequences join and leave between any two steps. A step takes the decodes first, then prefill up
- * to the row limit, shared among the users. Two steps are in flight: the second is enqueued before the first one's
- * result is seen, which the device makes possible by writing sampled tokens where the next step reads them. The
- * results of a sequence that ended or lost its slot meanwhile are dropped.
+ * to the row limit, shared among the users. Steps are enqueued when the model has its turn on its lane (lane.h), up to
+ * LANE_DEPTH of them: the next one before the last one's result is seen, which the device makes possible by writing
+ * sampled tokens where the next step reads them. The results of a sequence that ended or lost its slot meanwhile are
+ * dropped.
  *
  * Pages are taken for all of a prompt when it gets its slot, then one by one. When none is left, the running sequence
  * with the least claim (batch class, most service had, youngest) gives its slot up and returns to the front of its
@@ -21,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/lane.h"
 #include "engine/runner.h"
 #include "model/model.h"
 
@@ -33,5 +35,5 @@ enum { SCHED_PAGE_SIZE = 32 };
 
 /* Bytes on the device apart from weights and pages; SIZE_MAX: too large. */
 size_t sched_size(const Model *m, const SchedSpec *spec);
-/* Allocates; may take long, so it belongs on a worker. The model is loaded on `d`. */
-int sched_new(Device *d, Model *m, const SchedSpec *spec, Runner **ret, Error *e);
+/* Allocates; may take long, so it belongs on a worker. The model is loaded on the lane's device. */
+int sched_new(Lane *lane, Model *m, const SchedSpec *spec, Runner **ret, Error *e);
