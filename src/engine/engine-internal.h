@@ -55,6 +55,7 @@ struct EngineModel {
         Lane *lane;      /* it is bound to from LOADING until it is closed; NULL for a load test */
         List pending;    /* jobs that wait for it to be loaded */
         uint32_t n_jobs; /* jobs that use it */
+        uint32_t n_posted; /* and those that will */
         uint64_t last_used;
         RunCounts counts;
 };

@@ -30,6 +30,7 @@ static void job_end(Job *j) {
                 m->n_jobs--;
                 m->last_used = now_usec();
         }
+        m->n_posted--;
         list_remove(&j->pending);
         list_remove(&j->by_id);
         list_remove(&j->node);
@@ -139,7 +140,7 @@ static void prep_done(Work *w) {
         r->ops->pause(r, &j->seq, j->paused);
 }
 
-void engine_job_start(Job *j) {
+static void begin_prep(Job *j) {
         uint64_t queued = j->seq.queued_usec;
         if (j->ask.max_tokens < 0)
                 j->ask.max_tokens = j->model->loaded->max_tokens;
@@ -149,7 +150,22 @@ void engine_job_start(Job *j) {
         j->state = JOB_PREPARING;
         j->model->n_jobs++;
         j->work = (Work){.run = run_prep, .done = prep_done};
+}
+
+void engine_job_start(Job *j) {
+        begin_prep(j);
         work_submit(j->model->engine->workers, &j->work);
+}
+
+/* One that has just come, and whose prompt takes less to prepare than a worker to wake, is prepared at once. */
+static void start_new(Job *j) {
+        if (!prep_is_short(&j->model->loaded->prep, &j->ask)) {
+                engine_job_start(j);
+                return;
+        }
+        begin_prep(j);
+        run_prep(&j->work);
+        prep_done(&j->work);
 }
 
 /* ---- coming and going ---- */
@@ -186,6 +202,7 @@ static int new_job(EngineModel *m, const void *body, size_t len, Job **ret) {
         int r = ipc_decode(IPC_JOB, frame, len, &j->ask); /* it did before */
         list_append(&m->engine->jobs, &j->node);
         list_append(bucket_of(m->engine, j->ask.id), &j->by_id);
+        m->n_posted++;
         *ret = j;
         return r;
 }
@@ -205,8 +222,8 @@ int engine_job_post(Engine *e, const void *body, size_t len) {
         if (r < 0)
                 return r;
         j->seq.queued_usec = now_usec();
-        if (engine_model_is_ready(m))
-                engine_job_start(j);
+        if (engine_model_is_ready(m) && list_is_empty(&m->pending))
+                start_new(j);
         else
                 list_append(&m->pending, &j->pending);
         engine_settle_later(e);

@@ -22,13 +22,6 @@ static bool is_busy(const Engine *e) {
         return false;
 }
 
-static uint32_t count_jobs(const Engine *e, const EngineModel *m) {
-        uint32_t n = 0;
-        list_foreach(j, &e->jobs, Job, node)
-                n += j->model == m;
-        return n;
-}
-
 static void send_model_stats(Engine *e, const EngineModel *m, RunLoad load, uint32_t waiting) {
         IpcModelStats stats = {
                 .name = ipc_str(m->name),
@@ -47,7 +40,7 @@ static void send_stats(Engine *e) {
         IpcStats stats = {.longest_usec = event_loop_longest(e->loop, NULL)};
         list_foreach(m, &e->models, EngineModel, node) {
                 RunLoad load = m->phase == PHASE_LOADED ? engine_model_load(m) : (RunLoad){0};
-                uint32_t waiting = count_jobs(e, m) - load.running;
+                uint32_t waiting = m->n_posted - load.running;
                 stats.steps += m->counts.steps;
                 stats.rows += m->counts.rows;
                 stats.memory_used += m->memory;

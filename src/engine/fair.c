@@ -47,8 +47,11 @@ static bool any_active(const Fair *f) {
         return false;
 }
 
-/* After an item is not active any more. */
-static void settle(Fair *f) {
+/* After an item is not active any more. Unless it was its user's last there is nothing to do: idle users wait for
+ * somebody else to fall idle. */
+static void settle(Fair *f, const FairUser *left) {
+        if (left->n_active > 0)
+                return;
         if (!any_active(f))
                 list_foreach(u, &f->users, FairUser, node)
                         f->level = fmax(f->level, u->service);
@@ -138,7 +141,7 @@ void fair_pause(Fair *f, FairItem *item) {
         deactivate(f, item);
         item->paused = true;
         item->user->n_paused++;
-        settle(f);
+        settle(f, item->user);
 }
 
 void fair_resume(Fair *f, FairItem *item) {
@@ -149,14 +152,15 @@ void fair_resume(Fair *f, FairItem *item) {
 }
 
 void fair_remove(Fair *f, FairItem *item) {
-        if (!item->user)
+        FairUser *u = item->user;
+        if (!u)
                 return;
         if (item->paused)
-                item->user->n_paused--;
+                u->n_paused--;
         else
                 deactivate(f, item);
         item->user = NULL;
-        settle(f);
+        settle(f, u);
 }
 
 void fair_charge(FairItem *item, uint32_t prompt_tokens, uint32_t output_tokens) {

@@ -137,6 +137,7 @@ int loaded_load(Loaded *l, Lane *lane, Error *e) {
                 return r;
         l->prep = (PrepModel){
                 .name = l->name, .tokenizer = l->tokenizer, .chat = l->chat,
+                .own_template = l->test,
                 .chat_error = l->chat_error.code == -ENOENT || l->chat_error.code == 0 ? NULL : l->chat_error.text,
                 .n_vocab = l->test ? (uint32_t)tokenizer_n_tokens(l->tokenizer) : model_info(l->model)->n_vocab,
                 .context = l->spec.context,

@@ -144,8 +144,12 @@ static void enter_slot(LoadTestRunner *t, Seq *q) {
         t->runner.handlers->started(q);
 }
 
+static bool can_admit(const LoadTestRunner *t) {
+        return t->n_running < t->slots && t->fair.n_waiting > 0;
+}
+
 static void admit(LoadTestRunner *t) {
-        while (t->n_running < t->slots && t->fair.n_waiting > 0)
+        for (uint32_t n = 0; n < AT_ONCE && can_admit(t); n++)
                 enter_slot(t, container_of(fair_next(&t->fair), Seq, fair));
 }
 
@@ -200,6 +204,8 @@ static void go_on(LoadTestRunner *t) {
         else if (t->n_running > 0 && is_clogged(t))
                 event_timer_set(&t->timer, CLOGGED_USEC);
         else if (t->n_running > 0)
+                event_defer_set(&t->pump);
+        if (can_admit(t))
                 event_defer_set(&t->pump);
 }
 

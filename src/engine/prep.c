@@ -8,6 +8,8 @@
 #include "engine/sampler.h"
 #include "engine/stop.h"
 
+enum { SHORT_BYTES = 512 };
+
 typedef struct Ids {
         int32_t *data;
         size_t n;
@@ -169,6 +171,11 @@ static IpcFailCode prompt_of_job(const PrepModel *m, const IpcJob *j, Ids *ids, 
                 code = IPC_E_INVALID;
         }
         return code;
+}
+
+bool prep_is_short(const PrepModel *m, const IpcJob *j) {
+        bool from_file = (j->kind == IPC_PROMPT_CHAT || j->kind == IPC_PROMPT_PLAIN_CHAT) && !m->own_template;
+        return !from_file && j->prompt.len <= SHORT_BYTES && j->prompt_ids.n <= SHORT_BYTES && j->produced.n == 0;
 }
 
 IpcFailCode prep(const PrepModel *m, const IpcJob *job, Seq *s, size_t *ret_dropped, Error *e) {

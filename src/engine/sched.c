@@ -40,6 +40,7 @@ typedef struct Sched {
         List running; /* in order of getting their slot */
         uint32_t n_running;
         Seq **slots;
+        uint32_t *free_slots; /* [slots - n_running] */
         uint64_t round; /* of fair_first_of_user() */
 } Sched;
 
@@ -50,15 +51,16 @@ static Sched *sched_of(const Runner *r) {
 /* ---- planning a step ---- */
 
 static void leave_slot(Sched *s, Seq *q) {
-        for (uint32_t i = 0; i < LANE_DEPTH; i++)
-                for (uint32_t k = 0; k < s->steps[i].n; k++)
-                        if (s->steps[i].seqs[k] == q)
-                                s->steps[i].seqs[k] = NULL;
+        for (uint32_t i = 0; i < LANE_DEPTH; i++) {
+                if (q->places[i] > 0)
+                        s->steps[i].seqs[q->places[i] - 1] = NULL;
+                q->places[i] = 0;
+        }
         kv_release(&s->kv, (uint32_t)q->slot);
         s->slots[q->slot] = NULL;
+        s->free_slots[s->spec.slots - s->n_running--] = (uint32_t)q->slot;
         q->slot = -1;
         list_remove(&q->node);
-        s->n_running--;
 }
 
 static void preempt(Sched *s, Seq *q) {
@@ -84,11 +86,11 @@ static void upload_table(Sched *s, uint32_t slot) {
         s->device->ops->upload(s->stream, dev, kv_table(&s->kv, slot), s->kv.slots[slot].used * sizeof(*dev));
 }
 
-static void enter_slot(Sched *s, Seq *q, uint32_t slot) {
+static void enter_slot(Sched *s, Seq *q) {
+        uint32_t slot = s->free_slots[s->spec.slots - ++s->n_running];
         fair_take(&s->fair, &q->fair);
         s->slots[slot] = q;
         list_append(&s->running, &q->node);
-        s->n_running++;
         q->slot = (int32_t)slot;
         q->enqueued = kv_begin(&s->kv, slot, q->job->uid, q->ids, q->n_ids);
         q->length = q->n_ids;
@@ -122,13 +124,6 @@ static bool has_room(const Sched *s, const Seq *q) {
                (s->n_running < s->spec.slots && kv_pages(&s->kv, q->n_ids) + s->n_running <= s->kv.n_free);
 }
 
-static uint32_t free_slot(const Sched *s) {
-        uint32_t slot = 0;
-        while (s->slots[slot])
-                slot++;
-        return slot;
-}
-
 /* Who has to make way for `next` at once: a paused one, or one of those with less claim than they have room. */
 static Seq *find_ousted(const Sched *s, const Seq *next) {
         Seq *ousted = NULL;
@@ -145,7 +140,7 @@ static void admit(Sched *s) {
         while (s->fair.n_waiting > 0) {
                 Seq *next = container_of(fair_next(&s->fair), Seq, fair), *ousted;
                 if (has_room(s, next))
-                        enter_slot(s, next, free_slot(s));
+                        enter_slot(s, next);
                 else if ((ousted = find_ousted(s, next)))
                         preempt(s, ousted);
                 else
@@ -158,23 +153,23 @@ static bool wants_rows(const Seq *q) {
         return !q->paused && q->length < q->limit;
 }
 
-static Seq *find_short_of_pages(Sched *s) {
-        list_foreach(q, &s->running, Seq, node)
-                if (wants_rows(q) && kv_missing(&s->kv, (uint32_t)q->slot, q->length) > 0)
-                        return q;
-        return NULL;
-}
-
-static void reserve_pages(Sched *s) {
-        for (Seq *q; (q = find_short_of_pages(s));) {
-                uint32_t slot = (uint32_t)q->slot;
-                if (kv_missing(&s->kv, slot, q->length) > s->kv.n_free) {
-                        preempt(s, least_entitled(s));
+/* Gives those who compute the pages they lack. False when there were not enough for one of them. */
+static bool extend_all(Sched *s) {
+        list_foreach(q, &s->running, Seq, node) {
+                uint32_t slot = (uint32_t)q->slot, missing = kv_missing(&s->kv, slot, q->length);
+                if (missing == 0 || !wants_rows(q))
                         continue;
-                }
+                if (missing > s->kv.n_free)
+                        return false;
                 kv_extend(&s->kv, slot, q->length);
                 upload_table(s, slot);
         }
+        return true;
+}
+
+static void reserve_pages(Sched *s) {
+        while (!extend_all(s))
+                preempt(s, least_entitled(s));
 }
 
 static void put_rows(Sched *s, Step *step, Seq *q, uint32_t n) {
@@ -183,6 +178,7 @@ static void put_rows(Sched *s, Step *step, Seq *q, uint32_t n) {
         if (q->enqueued < q->length)
                 return;
         step->seqs[s->batch.n_samples] = q;
+        q->places[step - s->steps] = s->batch.n_samples + 1;
         batch_sample_last(&s->batch, &q->params);
         q->length++;
 }
@@ -270,9 +266,11 @@ static void on_done(LaneMember *m) {
         Step *step = &s->steps[s->oldest];
         for (uint32_t i = 0; i < step->n; i++) {
                 Seq *q = step->seqs[i];
+                if (!q)
+                        continue;
                 step->seqs[i] = NULL;
-                if (q)
-                        take_token(s, q, &step->out[i]);
+                q->places[step - s->steps] = 0;
+                take_token(s, q, &step->out[i]);
         }
         step->n = 0;
         s->oldest = (s->oldest + 1) % LANE_DEPTH;
@@ -388,7 +386,10 @@ static int new_arena(Sched *s, Error *e) {
 static int new_host_state(Sched *s, Error *e) {
         uint32_t slots = s->spec.slots;
         s->slots = calloc(slots, sizeof(*s->slots));
-        bool ok = s->slots && kv_init(&s->kv, slots, max_pages(&s->spec), s->spec.n_pages, SCHED_PAGE_SIZE) >= 0;
+        s->free_slots = calloc(slots, sizeof(*s->free_slots));
+        for (uint32_t i = 0; s->free_slots && i < slots; i++)
+                s->free_slots[i] = i;
+        bool ok = s->slots && s->free_slots && kv_init(&s->kv, slots, max_pages(&s->spec), s->spec.n_pages, SCHED_PAGE_SIZE) >= 0;
         for (uint32_t i = 0; i < LANE_DEPTH; i++) {
                 s->steps[i].seqs = calloc(slots, sizeof(Seq *));
                 s->steps[i].out = calloc(slots, sizeof(SampleOut));
@@ -417,6 +418,7 @@ static void sched_free(Runner *r) {
                 free(s->steps[i].out);
         }
         free(s->slots);
+        free(s->free_slots);
         kv_deinit(&s->kv);
         fair_deinit(&s->fair);
         free(s);

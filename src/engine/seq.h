@@ -14,6 +14,7 @@
 
 #include "device/device.h"
 #include "engine/fair.h"
+#include "engine/lane.h"
 #include "ipc/ipc.h"
 #include "text/tokenizer.h"
 #include "util/buf.h"
@@ -44,6 +45,7 @@ typedef struct Seq {
         uint32_t enqueued; /* positions whose rows were enqueued since it has this slot */
         uint32_t length;   /* tokens it will have when all that is enqueued is done */
         uint32_t chunk;    /* rows of its prompt in the step that is being filled */
+        uint32_t places[LANE_DEPTH]; /* of the steps in flight: 1 + its place among the sampled, 0: it has none */
         uint32_t n_cached; /* tokens of the prompt that were in the cache */
         bool started, paused;
         uint64_t due_usec; /* a load test's: see loadtest.c */

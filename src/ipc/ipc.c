@@ -239,7 +239,8 @@ static void conn_close(IpcConn *c, int error) {
         c->gone(c, error); /* may free c */
 }
 
-enum { IN_KEEP = 1024 * 1024 }; /* a larger buffer is given back when it is empty */
+/* A larger buffer is given back when it is empty: filled with small frames it would keep the loop too long. */
+enum { IN_KEEP = 128 * 1024 };
 
 /* Handles every whole frame of `in`. Frames are multiples of 8 long, so bodies stay aligned. */
 static int consume_frames(IpcConn *c) {
