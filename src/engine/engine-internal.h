@@ -74,7 +74,7 @@ struct Job {
         Seq seq;
         Work work;
         IpcFailCode code; /* of the work */
-        Error error;
+        char *why;        /* with a code; NULL: there was no memory for it */
         size_t dropped;
 };
 

@@ -15,6 +15,7 @@ enum { CLOGGED_BYTES = 4 * 1024 * 1024 }; /* of messages the daemon has not take
 void engine_job_free(Job *j) {
         seq_deinit(&j->seq);
         free(j->frame);
+        free(j->why);
         free(j);
 }
 
@@ -108,9 +109,12 @@ const RunHandlers engine_job_handlers = {on_started, on_progress, on_device_fail
 static void run_prep(Work *w) {
         Job *j = container_of(w, Job, work);
         const Runner *r = runner_of(j);
-        j->code = prep(&j->model->loaded->prep, &j->ask, &j->seq, &j->dropped, &j->error);
+        Error e = ERROR_NULL;
+        j->code = prep(&j->model->loaded->prep, &j->ask, &j->seq, &j->dropped, &e);
         if (!j->code && r->ops->check)
-                j->code = r->ops->check(r, &j->seq, &j->error);
+                j->code = r->ops->check(r, &j->seq, &e);
+        if (j->code)
+                j->why = strdup(e.text);
 }
 
 static void prep_done(Work *w) {
@@ -120,7 +124,7 @@ static void prep_done(Work *w) {
                 return;
         }
         if (j->code) {
-                engine_job_fail(j, j->code, j->error.text);
+                engine_job_fail(j, j->code, j->why ? j->why : "not enough memory to prepare the prompt");
                 return;
         }
         if (j->dropped > 0)

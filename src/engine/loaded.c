@@ -60,8 +60,6 @@ int loaded_new(const LoadedSpec *spec, Loaded **ret) {
 static int open_test(Loaded *l, Error *e) {
         int r = loadtest_tokenizer_new(&l->tokenizer, e);
         if (r >= 0)
-                r = loadtest_template_new(&l->chat, e);
-        if (r >= 0)
                 r = dump_details(l, loadtest_details(), e);
         return r;
 }
@@ -137,7 +135,7 @@ int loaded_load(Loaded *l, Lane *lane, Error *e) {
                 return r;
         l->prep = (PrepModel){
                 .name = l->name, .tokenizer = l->tokenizer, .chat = l->chat,
-                .own_template = l->test,
+                .takes_last = l->test,
                 .chat_error = l->chat_error.code == -ENOENT || l->chat_error.code == 0 ? NULL : l->chat_error.text,
                 .n_vocab = l->test ? (uint32_t)tokenizer_n_tokens(l->tokenizer) : model_info(l->model)->n_vocab,
                 .context = l->spec.context,

@@ -75,11 +75,6 @@ int loadtest_tokenizer_new(Tokenizer **ret, Error *e) {
         return tokenizer_new(&spec, ret, e);
 }
 
-int loadtest_template_new(ChatTemplate **ret, Error *e) {
-        static const char source[] = "{{ messages[-1]['content'] }}";
-        return chat_template_new(source, strlen(source), e, ret);
-}
-
 json_t *loadtest_details(void) {
         return json_pack("{s:s, s:s, s:[s], s:s, s:s, s:s}", "format", "builtin", "family", "load-test", "families",
                          "load-test", "parameter_size", "0", "quantization_level", "none", "parent_model", "");

@@ -17,11 +17,11 @@ typedef struct PrepModel {
         const Tokenizer *tokenizer;
         const ChatTemplate *chat;  /* NULL: none that could be used */
         const char *chat_error;    /* then: why, or NULL when the model brings none */
-        bool own_template; /* `chat` is not the model file's, but ours */
+        bool takes_last;           /* a chat's prompt is the content of its last message, without a template */
         uint32_t n_vocab, context;
 } PrepModel;
 
-/* Whether prep() takes microseconds only, so that the loop may do it. A template from a model file may take any time. */
+/* Whether prep() takes microseconds only, so that the loop may do it. A template may take any time. */
 bool prep_is_short(const PrepModel *m, const IpcJob *job);
 
 /* Sets up `s`, which seq_init() made from `job`. Returns 0 or the IpcFailCode whose text is in `e`. *ret_dropped:
