@@ -26,7 +26,8 @@ typedef struct Client Client;
 
 typedef struct Plan { /* what a run is to do */
         const char *model;
-        uint32_t slots, context, batch_tokens, threads;
+        bool twice; /* it is there as "n", too */
+        uint32_t slots, context, batch_tokens, threads, streams;
         uint64_t memory;
         size_t n;
         const IpcJob *jobs; /* [n]; ids, uid, model and defaults are filled in */
@@ -170,11 +171,15 @@ static inline void disconnect_engine(Client *c, Engine *e) {
 }
 
 static inline void set_up(Client *c, const Plan *p) {
-        IpcSetup setup = {.device = ipc_str("cpu"), .threads = p->threads ? p->threads : 1, .streams = 1,
+        IpcSetup setup = {.device = ipc_str("cpu"), .threads = p->threads ? p->threads : 1, .streams = p->streams,
                           .memory = p->memory ? p->memory : 1 << 30, .log_level = LOG_LEVEL_WARNING};
         IpcModel model = {.name = ipc_str("m"), .path = ipc_str(p->model), .slots = p->slots ? p->slots : 4,
                           .context = p->context, .batch_tokens = p->batch_tokens ? p->batch_tokens : 64};
         ipc_send(&c->ipc, IPC_SETUP, &setup);
+        ipc_send(&c->ipc, IPC_MODEL, &model);
+        if (!p->twice)
+                return;
+        model.name = ipc_str("n");
         ipc_send(&c->ipc, IPC_MODEL, &model);
 }
 

@@ -1,6 +1,6 @@
 # Unit tests of src/engine.
 ENGINE_TESTS = tests/test-kv tests/test-fair tests/test-stop tests/test-engine tests/test-engine-process \
-	tests/test-loadtest
+	tests/test-loadtest tests/test-delay tests/test-sim
 check_PROGRAMS += $(ENGINE_TESTS)
 TESTS += $(ENGINE_TESTS)
 tests_test_kv_SOURCES = tests/test-kv.c
@@ -22,3 +22,13 @@ EXTRA_tests_test_engine_process_DEPENDENCIES = zerollama-engine
 tests_test_loadtest_SOURCES = tests/test-loadtest.c tests/engine-client.h src/engine/open-cpu.c
 tests_test_loadtest_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_loadtest_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
+# The runner's source is in the test, beside a loop and a clock of its own.
+tests_test_delay_SOURCES = tests/test-delay.c
+tests_test_delay_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_delay_LDADD = libzl-engine.la libzl-text.la libzl-ipc.la libzl-util.la $(PCRE2_LIBS) $(UTF8PROC_LIBS) \
+	$(JANSSON_LIBS) $(UNIT_LIBS) -lm
+# The scheduler's source is in the test, beside a loop, a model and a device of its own.
+tests_test_sim_SOURCES = tests/test-sim.c
+tests_test_sim_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_sim_LDADD = libzl-engine.la libzl-text.la libzl-ipc.la libzl-util.la $(PCRE2_LIBS) $(UTF8PROC_LIBS) \
+	$(JANSSON_LIBS) $(UNIT_LIBS)

@@ -161,6 +161,97 @@ static void test_preemption(void **state) {
         results_deinit(tight, N_PROMPTS);
 }
 
+/* Two models on one stream and on two: each job says what it says alone. */
+static void test_streams(void **state) {
+        enum { N = 16 };
+        static IpcJob jobs[N];
+        static Result alone[N], shared[N];
+        for (size_t i = 0; i < N; i++)
+                jobs[i] = ask(prompts[i % N_PROMPTS], 60);
+        Plan p = {.model = any_model(), .n = N, .jobs = jobs, .cancel = -1, .one_by_one = true, .threads = 2};
+        run(&p, alone);
+        p.one_by_one = false;
+        p.twice = true;
+        for (size_t i = 0; i < N; i += 2)
+                jobs[i].model = ipc_str("n");
+        for (p.streams = 1; p.streams <= 2; p.streams++) {
+                run(&p, shared);
+                for (size_t i = 0; i < N; i++)
+                        assert_same(&alone[i], &shared[i]);
+                results_deinit(shared, N);
+        }
+        results_deinit(alone, N);
+}
+
+/* Sixty-four of all lengths, many beginning alike, in small chunks and with hardly any memory: each says what it says
+ * alone, and all pages are free afterwards (which run() checks). */
+static void test_mixed(void **state) {
+        enum { N = 64 };
+        static IpcJob jobs[N];
+        static Result alone[N], together[N];
+        static char texts[N][512];
+        for (size_t i = 0; i < N; i++) {
+                for (size_t k = 0; k <= 4 + i % 3; k++)
+                        strcat(texts[i], prompts[(i / 16 + k) % N_PROMPTS]);
+                jobs[i] = ask(texts[i], (int32_t)(10 + i * 7 % 60));
+                jobs[i].uid = (uint32_t)(i % 3);
+                jobs[i].ignore_eos = i % 2;
+        }
+        Plan a = {.model = any_model(), .n = N, .jobs = jobs, .cancel = -1, .one_by_one = true, .slots = 1,
+                  .context = 256, .batch_tokens = 512};
+        run(&a, alone);
+        Plan b = a;
+        b.one_by_one = false;
+        b.slots = 8;
+        b.batch_tokens = 24;
+        run(&b, together);
+        results_deinit(together, N);
+        b.memory = b.memory_used - b.kv + 12 * (b.kv / b.pages);
+        b.preemptions = 0;
+        b.kv = 0;
+        run(&b, together);
+        assert_int_equal(b.pages, 12);
+        assert_true(b.preemptions > 0);
+        size_t cached = 0;
+        for (size_t i = 0; i < N; i++) {
+                assert_same(&alone[i], &together[i]);
+                cached += together[i].cached_tokens;
+        }
+        assert_true(cached > 0);
+        results_deinit(alone, N);
+        results_deinit(together, N);
+}
+
+/* The first holds the only slot and is paused; the second, posted then (two posted together are prepared at once, and
+ * may come in either order), comes to its end; then the first goes on, and says the same. */
+static void pause_first(Client *c, size_t i) {
+        if (n_ids(&c->results[0]) < 3 || c->n_posted > 1)
+                return;
+        tell_job(c, IPC_PAUSE, 0);
+        post(c, 1);
+}
+
+static void resume_first(Client *c, size_t i) {
+        if (i == 1)
+                tell_job(c, IPC_RESUME, 0);
+}
+
+static void test_pause(void **state) {
+        IpcJob jobs[] = {ask("Once upon a time", 200), ask("The dog", 40)};
+        Result alone[2] = {0}, paused[2] = {0};
+        jobs[0].ignore_eos = jobs[1].ignore_eos = true;
+        Plan p = {.model = any_model(), .n = 2, .jobs = jobs, .cancel = -1, .one_by_one = true, .slots = 1};
+        run(&p, alone);
+        p.piece = pause_first;
+        p.end = resume_first;
+        run(&p, paused);
+        for (size_t i = 0; i < 2; i++)
+                assert_same(&alone[i], &paused[i]);
+        assert_int_equal(paused[1].order, 0);
+        results_deinit(alone, 2);
+        results_deinit(paused, 2);
+}
+
 /* A prompt that a user had before is taken from the cache, and changes nothing; another user's is computed anew. */
 static void test_prefix_cache(void **state) {
 #define BEGINNING "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. " \
@@ -373,6 +464,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_reference),  cmocka_unit_test(test_demo),
                 cmocka_unit_test(test_neighbours),
+                cmocka_unit_test(test_streams),
+                cmocka_unit_test(test_mixed),      cmocka_unit_test(test_pause),
                 cmocka_unit_test(test_preemption), cmocka_unit_test(test_prefix_cache),
                 cmocka_unit_test(test_resume),     cmocka_unit_test(test_stop),
                 cmocka_unit_test(test_limits),     cmocka_unit_test(test_cancel),

@@ -63,6 +63,33 @@ static void test_return(void **state) {
         fair_deinit(&f);
 }
 
+static void test_pause(void **state) {
+        Thing a[2] = {0}, b = {0};
+        Fair f;
+        fair_init(&f);
+        for (int i = 0; i < 2; i++)
+                assert_int_equal(fair_put(&f, &a[i].item, 1, 1, FAIR_INTERACTIVE), 0);
+        fair_take(&f, &a[0].item);
+        fair_charge(&a[0].item, 1000, 0);
+        fair_pause(&f, &a[0].item);
+        fair_pause(&f, &a[1].item); /* out of the queue */
+        assert_null(fair_next(&f));
+        assert_int_equal(fair_put(&f, &b.item, 2, 1, FAIR_INTERACTIVE), 0);
+        assert_true(fair_service(&b.item) == 1000); /* nobody is active: who comes starts as an equal */
+        fair_charge(&b.item, 500, 0);
+        fair_resume(&f, &a[0].item);
+        assert_true(fair_service(&a[0].item) == 1500); /* being paused earns no credit */
+        fair_resume(&f, &a[1].item);
+        assert_ptr_equal(fair_next(&f), &b.item); /* equal service, and fewer running */
+        assert_true(fair_ousts(&b.item, &a[0].item));
+        fair_put_back(&f, &a[1].item);
+        assert_false(fair_ousts(&b.item, &a[0].item)); /* the only place they have */
+        fair_remove(&f, &a[0].item);
+        fair_remove(&f, &a[1].item);
+        fair_remove(&f, &b.item);
+        fair_deinit(&f);
+}
+
 static void test_classes(void **state) {
         Thing t[3] = {0};
         Fair f;
@@ -144,8 +171,8 @@ static void test_random(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_shares), cmocka_unit_test(test_return), cmocka_unit_test(test_classes),
-                cmocka_unit_test(test_random),
+                cmocka_unit_test(test_shares),  cmocka_unit_test(test_return), cmocka_unit_test(test_pause),
+                cmocka_unit_test(test_classes), cmocka_unit_test(test_random),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -131,7 +131,9 @@ struct DeviceOps {
         int (*eventfd)(Stream *s);
         int (*mark)(Stream *s, uint64_t *ret_ticket);
         int (*poll)(Stream *s, uint64_t *ret_ticket);
-        int (*wait)(Stream *s, uint64_t ticket); /* blocks: for loading and tests, never on a loop thread */
+        /* Blocks until the mark is reached: on a worker or in a test, never on a loop's thread. The only operation of
+         * a stream that may be called on another thread than the rest. */
+        int (*wait)(Stream *s, uint64_t ticket);
 
         /* Copies `n` bytes of host memory now, puts them at dev in stream order. */
         void (*upload)(Stream *s, void *dev, const void *host, size_t n);

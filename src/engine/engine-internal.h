@@ -16,6 +16,8 @@ struct Engine {
         EventLoop *loop;
         IpcConn ipc;
         Device *device; /* NULL before SETUP */
+        Lane lanes[LANES_MAX];
+        uint32_t n_lanes;
         WorkPool *workers;
         size_t budget; /* bytes of the device's memory that models may take */
         List models, jobs, shows;
@@ -50,8 +52,10 @@ struct EngineModel {
         Error error;
         Loaded *loaded;  /* the worker's while one has it */
         size_t memory;   /* it takes of the budget */
+        Lane *lane;      /* it is bound to from LOADING until it is closed; NULL for a load test */
         List pending;    /* jobs that wait for it to be loaded */
         uint32_t n_jobs; /* jobs that use it */
+        uint32_t n_posted; /* and those that will */
         uint64_t last_used;
         RunCounts counts;
 };
@@ -70,7 +74,7 @@ struct Job {
         Seq seq;
         Work work;
         IpcFailCode code; /* of the work */
-        Error error;
+        char *why;        /* with a code; NULL: there was no memory for it */
         size_t dropped;
 };
 

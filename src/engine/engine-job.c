@@ -15,6 +15,7 @@ enum { CLOGGED_BYTES = 4 * 1024 * 1024 }; /* of messages the daemon has not take
 void engine_job_free(Job *j) {
         seq_deinit(&j->seq);
         free(j->frame);
+        free(j->why);
         free(j);
 }
 
@@ -30,6 +31,7 @@ static void job_end(Job *j) {
                 m->n_jobs--;
                 m->last_used = now_usec();
         }
+        m->n_posted--;
         list_remove(&j->pending);
         list_remove(&j->by_id);
         list_remove(&j->node);
@@ -107,9 +109,12 @@ const RunHandlers engine_job_handlers = {on_started, on_progress, on_device_fail
 static void run_prep(Work *w) {
         Job *j = container_of(w, Job, work);
         const Runner *r = runner_of(j);
-        j->code = prep(&j->model->loaded->prep, &j->ask, &j->seq, &j->dropped, &j->error);
+        Error e = ERROR_NULL;
+        j->code = prep(&j->model->loaded->prep, &j->ask, &j->seq, &j->dropped, &e);
         if (!j->code && r->ops->check)
-                j->code = r->ops->check(r, &j->seq, &j->error);
+                j->code = r->ops->check(r, &j->seq, &e);
+        if (j->code)
+                j->why = strdup(e.text);
 }
 
 static void prep_done(Work *w) {
@@ -119,7 +124,7 @@ static void prep_done(Work *w) {
                 return;
         }
         if (j->code) {
-                engine_job_fail(j, j->code, j->error.text);
+                engine_job_fail(j, j->code, j->why ? j->why : "not enough memory to prepare the prompt");
                 return;
         }
         if (j->dropped > 0)
@@ -139,7 +144,7 @@ static void prep_done(Work *w) {
         r->ops->pause(r, &j->seq, j->paused);
 }
 
-void engine_job_start(Job *j) {
+static void begin_prep(Job *j) {
         uint64_t queued = j->seq.queued_usec;
         if (j->ask.max_tokens < 0)
                 j->ask.max_tokens = j->model->loaded->max_tokens;
@@ -149,7 +154,22 @@ void engine_job_start(Job *j) {
         j->state = JOB_PREPARING;
         j->model->n_jobs++;
         j->work = (Work){.run = run_prep, .done = prep_done};
+}
+
+void engine_job_start(Job *j) {
+        begin_prep(j);
         work_submit(j->model->engine->workers, &j->work);
+}
+
+/* One that has just come, and whose prompt takes less to prepare than a worker to wake, is prepared at once. */
+static void start_new(Job *j) {
+        if (!prep_is_short(&j->model->loaded->prep, &j->ask)) {
+                engine_job_start(j);
+                return;
+        }
+        begin_prep(j);
+        run_prep(&j->work);
+        prep_done(&j->work);
 }
 
 /* ---- coming and going ---- */
@@ -186,6 +206,7 @@ static int new_job(EngineModel *m, const void *body, size_t len, Job **ret) {
         int r = ipc_decode(IPC_JOB, frame, len, &j->ask); /* it did before */
         list_append(&m->engine->jobs, &j->node);
         list_append(bucket_of(m->engine, j->ask.id), &j->by_id);
+        m->n_posted++;
         *ret = j;
         return r;
 }
@@ -205,8 +226,8 @@ int engine_job_post(Engine *e, const void *body, size_t len) {
         if (r < 0)
                 return r;
         j->seq.queued_usec = now_usec();
-        if (engine_model_is_ready(m))
-                engine_job_start(j);
+        if (engine_model_is_ready(m) && list_is_empty(&m->pending))
+                start_new(j);
         else
                 list_append(&m->pending, &j->pending);
         engine_settle_later(e);

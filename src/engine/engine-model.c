@@ -94,6 +94,22 @@ static void start_work(EngineModel *m, EngineModelPhase phase, void (*run)(Work 
         work_submit(m->engine->workers, &m->work);
 }
 
+static Lane *least_used_lane(Engine *e) {
+        Lane *least = &e->lanes[0];
+        for (Lane *l = e->lanes; l < e->lanes + e->n_lanes; l++)
+                if (l->n_bound < least->n_bound)
+                        least = l;
+        return least;
+}
+
+static void bind_lane(EngineModel *m, Lane *l) {
+        if (m->lane)
+                m->lane->n_bound--;
+        if (l)
+                l->n_bound++;
+        m->lane = l;
+}
+
 static void run_close(Work *w) {
         EngineModel *m = container_of(w, EngineModel, work);
         loaded_free(TAKE(m->loaded));
@@ -104,6 +120,7 @@ static void close_done(Work *w) {
         EngineModel *m = container_of(w, EngineModel, work);
         m->phase = PHASE_UNLOADED;
         m->memory = 0;
+        bind_lane(m, NULL);
         if (!m->failed)
                 engine_model_tell(m, IPC_MODEL_UNLOADED, NULL);
         engine_settle_later(m->engine);
@@ -141,7 +158,7 @@ static void start_pending(EngineModel *m) {
 
 static void run_load(Work *w) {
         EngineModel *m = container_of(w, EngineModel, work);
-        m->result = loaded_load(m->loaded, m->engine->device, &m->error);
+        m->result = loaded_load(m->loaded, m->lane, &m->error);
 }
 
 static void load_done(Work *w) {
@@ -233,6 +250,8 @@ static void settle_memory(EngineModel *m) {
                 return;
         }
         m->memory = loaded_memory(m->loaded);
+        if (!m->loaded->test)
+                bind_lane(m, least_used_lane(m->engine));
         start_work(m, PHASE_LOADING, run_load, load_done);
 }
 

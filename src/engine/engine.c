@@ -22,13 +22,6 @@ static bool is_busy(const Engine *e) {
         return false;
 }
 
-static uint32_t count_jobs(const Engine *e, const EngineModel *m) {
-        uint32_t n = 0;
-        list_foreach(j, &e->jobs, Job, node)
-                n += j->model == m;
-        return n;
-}
-
 static void send_model_stats(Engine *e, const EngineModel *m, RunLoad load, uint32_t waiting) {
         IpcModelStats stats = {
                 .name = ipc_str(m->name),
@@ -48,7 +41,7 @@ static void send_stats(Engine *e) {
         IpcStats stats = {.longest_usec = longest->clock_usec, .longest_cpu_usec = longest->cpu_usec};
         list_foreach(m, &e->models, EngineModel, node) {
                 RunLoad load = m->phase == PHASE_LOADED ? engine_model_load(m) : (RunLoad){0};
-                uint32_t waiting = count_jobs(e, m) - load.running;
+                uint32_t waiting = m->n_posted - load.running;
                 stats.steps += m->counts.steps;
                 stats.rows += m->counts.rows;
                 stats.memory_used += m->memory;
@@ -105,6 +98,27 @@ static char *copy_str(IpcStr s) {
         return strndup(s.data ? s.data : "", s.len);
 }
 
+/* The device and its lanes. */
+static int open_device(Engine *e, const IpcSetup *setup, char *note, size_t note_size, Error *error) {
+        _cleanup_free_ char *name = copy_str(setup->device);
+        if (!name)
+                return error_set(error, -ENOMEM, "not enough memory to open a device");
+        int r = engine_open_device(name, setup->require, setup->threads, &e->device, note, note_size, error);
+        uint32_t n = CLAMP(setup->streams, 1u, (uint32_t)LANES_MAX);
+        while (r >= 0 && e->n_lanes < n) {
+                r = lane_init(&e->lanes[e->n_lanes], e->device, e->loop, error);
+                e->n_lanes += r >= 0;
+        }
+        return r;
+}
+
+static void close_device(Engine *e) {
+        while (e->n_lanes > 0)
+                lane_deinit(&e->lanes[--e->n_lanes]);
+        if (e->device)
+                device_free(TAKE(e->device));
+}
+
 static size_t find_budget(const Device *d, const IpcSetup *setup) {
         if (setup->memory > 0)
                 return setup->memory;
@@ -121,10 +135,7 @@ static int on_setup(Engine *e, const void *body, size_t len) {
                 return -EPROTO;
         if (setup.log_level >= LOG_LEVEL_ERROR && setup.log_level <= LOG_LEVEL_DEBUG)
                 log_set_level((LogLevel)setup.log_level);
-        _cleanup_free_ char *name = copy_str(setup.device);
-        if (!name)
-                return -ENOMEM;
-        r = engine_open_device(name, setup.require, setup.threads, &e->device, note, sizeof(note), &error);
+        r = open_device(e, &setup, note, sizeof(note), &error);
         IpcHello hello = {.version = IPC_VERSION, .note = ipc_str(note), .error = ipc_str(error.text)};
         if (r >= 0) {
                 e->budget = find_budget(e->device, &setup);
@@ -134,6 +145,7 @@ static int on_setup(Engine *e, const void *body, size_t len) {
         ipc_send(&e->ipc, IPC_HELLO, &hello);
         if (r < 0) {
                 log_error("%s", error.text);
+                close_device(e);
                 engine_settle_later(e); /* ends us */
                 return 0;
         }
@@ -304,8 +316,7 @@ void engine_free(Engine *e) {
                 engine_job_free(j);
         list_foreach(m, &e->models, EngineModel, node)
                 engine_model_free(m);
-        if (e->device)
-                device_free(e->device);
+        close_device(e);
         event_remove(&e->settle);
         event_remove(&e->tick);
         ipc_conn_deinit(&e->ipc);

@@ -1,6 +1,6 @@
 /* The fair queue; see fair.h. Users are few (people and services of one machine), so they are a list that is walked.
- * A user without items is kept only while their counter exceeds the smallest active one: below, the lift would give
- * the same value to a stranger. */
+ * A user without items is kept only while their counter exceeds what a stranger would be lifted to. When nobody is
+ * active, that is the largest counter there is: the next who come start as equals. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -13,14 +13,16 @@ struct FairUser {
         ListNode node;
         uint32_t uid;
         double weight, service;
-        uint32_t n_active; /* items, waiting or running */
+        uint32_t n_active;  /* items, waiting or running */
+        uint32_t n_running; /* of these */
         uint32_t n_paused;
+        uint64_t round; /* of fair_first_of_user() */
         List waiting[FAIR_CLASSES];
 };
 
 void fair_init(Fair *f) {
+        *f = (Fair){0};
         list_init(&f->users);
-        f->n_waiting = 0;
 }
 
 void fair_deinit(Fair *f) {
@@ -29,13 +31,13 @@ void fair_deinit(Fair *f) {
         fair_init(f);
 }
 
-/* The smallest counter of the active users, or 0 when there is none: then nothing needs to be remembered. */
+/* The smallest counter of the active users. */
 static double least_service(const Fair *f) {
         double least = INFINITY;
         list_foreach(u, &f->users, FairUser, node)
                 if (u->n_active > 0)
                         least = fmin(least, u->service);
-        return isfinite(least) ? least : 0;
+        return isfinite(least) ? least : f->level;
 }
 
 static bool any_active(const Fair *f) {
@@ -45,11 +47,17 @@ static bool any_active(const Fair *f) {
         return false;
 }
 
-static void forget_absent(Fair *f) {
-        bool active = any_active(f);
+/* After an item is not active any more. Unless it was its user's last there is nothing to do: idle users wait for
+ * somebody else to fall idle. */
+static void settle(Fair *f, const FairUser *left) {
+        if (left->n_active > 0)
+                return;
+        if (!any_active(f))
+                list_foreach(u, &f->users, FairUser, node)
+                        f->level = fmax(f->level, u->service);
         double least = least_service(f);
         list_foreach(u, &f->users, FairUser, node)
-                if (u->n_active + u->n_paused == 0 && (!active || u->service <= least)) {
+                if (u->n_active + u->n_paused == 0 && u->service <= least) {
                         list_remove(&u->node);
                         free(u);
                 }
@@ -88,11 +96,15 @@ int fair_put(Fair *f, FairItem *item, uint32_t uid, double weight, FairClass cla
         return 0;
 }
 
+static bool goes_before(const FairUser *a, const FairUser *b) {
+        return a->service < b->service || (a->service <= b->service && a->n_running < b->n_running);
+}
+
 FairItem *fair_next(const Fair *f) {
         for (int class = 0; class < FAIR_CLASSES; class++) {
                 const FairUser *best = NULL;
                 list_foreach(u, &f->users, FairUser, node)
-                        if (!list_is_empty(&u->waiting[class]) && (!best || u->service < best->service))
+                        if (!list_is_empty(&u->waiting[class]) && (!best || goes_before(u, best)))
                                 best = u;
                 if (best)
                         return list_first(&best->waiting[class], FairItem, node);
@@ -100,42 +112,55 @@ FairItem *fair_next(const Fair *f) {
         return NULL;
 }
 
-void fair_take(Fair *f, FairItem *item) {
+static void stop_waiting(Fair *f, FairItem *item) {
         list_remove(&item->node);
         f->n_waiting--;
+}
+
+void fair_take(Fair *f, FairItem *item) {
+        stop_waiting(f, item);
+        item->user->n_running++;
 }
 
 void fair_put_back(Fair *f, FairItem *item) {
         list_prepend(&item->user->waiting[item->class], &item->node);
         f->n_waiting++;
+        item->user->n_running--;
+}
+
+/* Waiting or running. */
+static void deactivate(Fair *f, FairItem *item) {
+        if (list_is_linked(&item->node))
+                stop_waiting(f, item);
+        else
+                item->user->n_running--;
+        item->user->n_active--;
 }
 
 void fair_pause(Fair *f, FairItem *item) {
-        if (list_is_linked(&item->node))
-                fair_take(f, item);
+        deactivate(f, item);
         item->paused = true;
-        item->user->n_active--;
         item->user->n_paused++;
-        forget_absent(f);
+        settle(f, item->user);
 }
 
 void fair_resume(Fair *f, FairItem *item) {
         activate(f, item->user);
+        item->user->n_running++;
         item->user->n_paused--;
         item->paused = false;
 }
 
 void fair_remove(Fair *f, FairItem *item) {
-        if (!item->user)
+        FairUser *u = item->user;
+        if (!u)
                 return;
-        if (list_is_linked(&item->node))
-                fair_take(f, item);
         if (item->paused)
-                item->user->n_paused--;
+                u->n_paused--;
         else
-                item->user->n_active--;
+                deactivate(f, item);
         item->user = NULL;
-        forget_absent(f);
+        settle(f, u);
 }
 
 void fair_charge(FairItem *item, uint32_t prompt_tokens, uint32_t output_tokens) {
@@ -147,6 +172,18 @@ bool fair_yields(const FairItem *a, const FairItem *b) {
         if (a->class != b->class)
                 return a->class > b->class;
         return a->user->service > b->user->service;
+}
+
+bool fair_ousts(const FairItem *a, const FairItem *b) {
+        if (a->class != b->class)
+                return a->class < b->class;
+        return a->user->n_running == 0 && b->user->n_running > 1 && a->user->service <= b->user->service;
+}
+
+bool fair_first_of_user(const FairItem *item, uint64_t round) {
+        bool first = item->user->round != round;
+        item->user->round = round;
+        return first;
 }
 
 double fair_service(const FairItem *item) {

@@ -4,7 +4,8 @@
  * service they got, weighted by cost (a prompt token 1, an output token 2) and divided by the user's weight. The
  * waiting item of the user with the smallest counter goes next, so that a user who floods the queue delays themselves.
  * A user who comes back after a pause is lifted to the smallest counter among the active ones: being away earns no
- * credit. Interactive items of any user go before batch items.
+ * credit. Of users with equal counters the one with fewer running items goes first. Interactive items of any user go
+ * before batch items.
  *
  * An item is active from fair_put() to fair_remove(): first waiting, after fair_take() running, and after
  * fair_put_back() waiting again, in front of its user's others. From fair_pause() to fair_resume(), which leaves it as
@@ -30,6 +31,7 @@ typedef struct FairItem {
 typedef struct Fair {
         List users;
         uint32_t n_waiting;
+        double level; /* what a user is lifted to while nobody is active */
 } Fair;
 
 void fair_init(Fair *f);
@@ -50,4 +52,10 @@ void fair_remove(Fair *f, FairItem *item);
 void fair_charge(FairItem *item, uint32_t prompt_tokens, uint32_t output_tokens);
 /* Whether `a` has less claim on the device than `b`: batch before interactive, then more service had. */
 bool fair_yields(const FairItem *a, const FairItem *b);
+/* Whether `a`, next, may have the place of `b`, running, at once: `b` is batch and `a` is not, or the user of `a` has
+ * no place, and that of `b` several and had no less service. Put back, `b` is then not next before `a` has a place,
+ * and each time more users have one: so this comes to an end. */
+bool fair_ousts(const FairItem *a, const FairItem *b);
+/* True for one item of each user in a round, the first that is asked about. Rounds count up from 1. */
+bool fair_first_of_user(const FairItem *item, uint64_t round);
 double fair_service(const FairItem *item);

@@ -60,8 +60,6 @@ int loaded_new(const LoadedSpec *spec, Loaded **ret) {
 static int open_test(Loaded *l, Error *e) {
         int r = loadtest_tokenizer_new(&l->tokenizer, e);
         if (r >= 0)
-                r = loadtest_template_new(&l->chat, e);
-        if (r >= 0)
                 r = dump_details(l, loadtest_details(), e);
         return r;
 }
@@ -126,17 +124,18 @@ static bool on_progress(float done, void *arg) {
         return true;
 }
 
-static int load_model(Loaded *l, Device *d, Error *e) {
-        int r = model_load(l->model, d, on_progress, l, e);
-        return r < 0 ? r : sched_new(d, l->model, &l->spec, &l->runner, e);
+static int load_model(Loaded *l, Lane *lane, Error *e) {
+        int r = model_load(l->model, lane->device, on_progress, l, e);
+        return r < 0 ? r : sched_new(lane, l->model, &l->spec, &l->runner, e);
 }
 
-int loaded_load(Loaded *l, Device *d, Error *e) {
-        int r = l->test ? loadtest_new(l->test, l->spec.slots, &l->runner, e) : load_model(l, d, e);
+int loaded_load(Loaded *l, Lane *lane, Error *e) {
+        int r = l->test ? loadtest_new(l->test, l->spec.slots, &l->runner, e) : load_model(l, lane, e);
         if (r < 0)
                 return r;
         l->prep = (PrepModel){
                 .name = l->name, .tokenizer = l->tokenizer, .chat = l->chat,
+                .takes_last = l->test,
                 .chat_error = l->chat_error.code == -ENOENT || l->chat_error.code == 0 ? NULL : l->chat_error.text,
                 .n_vocab = l->test ? (uint32_t)tokenizer_n_tokens(l->tokenizer) : model_info(l->model)->n_vocab,
                 .context = l->spec.context,

@@ -42,7 +42,8 @@ int loaded_open(Loaded *l, Error *e);
  * `shrink` the context may become smaller than what was asked for; otherwise that is -ENOMEM, as is, always, memory
  * for no useful context. */
 int loaded_plan(Loaded *l, size_t available, bool shrink, Error *e);
-int loaded_load(Loaded *l, Device *d, Error *e);
+/* `lane`: where it will compute; a load test has no need of it. */
+int loaded_load(Loaded *l, Lane *lane, Error *e);
 void loaded_free(Loaded *l);
 DEFINE_CLEANUP(Loaded, loaded_free)
 

@@ -75,11 +75,6 @@ int loadtest_tokenizer_new(Tokenizer **ret, Error *e) {
         return tokenizer_new(&spec, ret, e);
 }
 
-int loadtest_template_new(ChatTemplate **ret, Error *e) {
-        static const char source[] = "{{ messages[-1]['content'] }}";
-        return chat_template_new(source, strlen(source), e, ret);
-}
-
 json_t *loadtest_details(void) {
         return json_pack("{s:s, s:s, s:[s], s:s, s:s, s:s}", "format", "builtin", "family", "load-test", "families",
                          "load-test", "parameter_size", "0", "quantization_level", "none", "parent_model", "");
@@ -144,8 +139,12 @@ static void enter_slot(LoadTestRunner *t, Seq *q) {
         t->runner.handlers->started(q);
 }
 
+static bool can_admit(const LoadTestRunner *t) {
+        return t->n_running < t->slots && t->fair.n_waiting > 0;
+}
+
 static void admit(LoadTestRunner *t) {
-        while (t->n_running < t->slots && t->fair.n_waiting > 0)
+        for (uint32_t n = 0; n < AT_ONCE && can_admit(t); n++)
                 enter_slot(t, container_of(fair_next(&t->fair), Seq, fair));
 }
 
@@ -201,6 +200,8 @@ static void go_on(LoadTestRunner *t) {
                 event_timer_set(&t->timer, CLOGGED_USEC);
         else if (t->n_running > 0)
                 event_defer_set(&t->pump);
+        if (can_admit(t))
+                event_defer_set(&t->pump);
 }
 
 static void serve(LoadTestRunner *t) {
@@ -251,7 +252,8 @@ static IpcFailCode loadtest_check(const Runner *r, Seq *q, Error *e) {
         if (code)
                 return code;
         if (!text[0] || parse_duration(text, &q->due_usec) < 0) {
-                error_set(e, -EINVAL, "the prompt of the delay model must be the time to wait, such as \"100ms\"%s%.40s%s",
+                error_set(e, -EINVAL,
+                          "the prompt of the delay model must be the time to wait, such as \"100ms\"%s%.40s%s",
                           text[0] ? ", not \"" : "; it is empty", text, text[0] ? "\"" : "");
                 return IPC_E_INVALID;
         }

@@ -13,7 +13,7 @@
 #include <jansson.h>
 
 #include "engine/runner.h"
-#include "text/chat.h"
+#include "text/tokenizer.h"
 
 typedef enum LoadTest { LOADTEST_NONE, LOADTEST_DELAY, LOADTEST_NULL } LoadTest;
 
@@ -23,7 +23,6 @@ enum { LOADTEST_CONTEXT = 1 << 20, LOADTEST_TOKENS_DEFAULT = 16 };
 LoadTest loadtest_of_path(const char *path);
 /* What reads its prompts and chats. */
 int loadtest_tokenizer_new(Tokenizer **ret, Error *e);
-int loadtest_template_new(ChatTemplate **ret, Error *e);
 json_t *loadtest_details(void); /* as show_details(); NULL: no memory */
 json_t *loadtest_show(void);    /* as show_file() */
 

@@ -8,6 +8,8 @@
 #include "engine/sampler.h"
 #include "engine/stop.h"
 
+enum { SHORT_BYTES = 512 };
+
 typedef struct Ids {
         int32_t *data;
         size_t n;
@@ -71,19 +73,26 @@ static void set_token_text(const PrepModel *m, json_t *context, const char *name
         json_object_set_new(context, name, value ? value : json_string(""));
 }
 
-static IpcFailCode chat_context(const PrepModel *m, const IpcJob *j, json_t **ret, Error *e) {
+static IpcFailCode parse_chat(const IpcJob *j, json_t **ret, Error *e) {
         json_error_t je;
-        json_t *context = json_loadb(j->prompt.data, j->prompt.len, JSON_ALLOW_NUL, &je);
-        if (!json_is_object(context)) {
-                error_set(e, -EINVAL, "the chat is not a JSON object: %s", context ? "it is an array" : je.text);
-                json_decref(context);
-                return IPC_E_INVALID;
+        json_t *chat = json_loadb(j->prompt.data, j->prompt.len, JSON_ALLOW_NUL, &je);
+        if (json_is_object(chat)) {
+                *ret = chat;
+                return 0;
         }
-        set_token_text(m, context, "bos_token", tokenizer_bos(m->tokenizer));
-        set_token_text(m, context, "eos_token", tokenizer_eos(m->tokenizer));
-        if (!json_object_get(context, "add_generation_prompt"))
-                json_object_set_new(context, "add_generation_prompt", json_true());
-        *ret = context;
+        error_set(e, -EINVAL, "the chat is not a JSON object: %s", chat ? "it is an array" : je.text);
+        json_decref(chat);
+        return IPC_E_INVALID;
+}
+
+static IpcFailCode chat_context(const PrepModel *m, const IpcJob *j, json_t **ret, Error *e) {
+        IpcFailCode code = parse_chat(j, ret, e);
+        if (code)
+                return code;
+        set_token_text(m, *ret, "bos_token", tokenizer_bos(m->tokenizer));
+        set_token_text(m, *ret, "eos_token", tokenizer_eos(m->tokenizer));
+        if (!json_object_get(*ret, "add_generation_prompt"))
+                json_object_set_new(*ret, "add_generation_prompt", json_true());
         return 0;
 }
 
@@ -122,18 +131,19 @@ static IpcFailCode prompt_from_chat(const PrepModel *m, const IpcJob *j, Ids *re
         return code ? code : add_bos(m, ret, e);
 }
 
-/* What a model without a template continues: the messages' contents, a blank line between them. */
+/* What a model without a template continues: the messages' contents, a blank line between them; or the last one's. */
 static IpcFailCode prompt_from_contents(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {
-        json_t *context = NULL, *message;
+        json_t *chat = NULL;
         _cleanup_buf_ Buf text = BUF_NULL;
-        size_t i;
-        IpcFailCode code = chat_context(m, j, &context, e);
-        json_array_foreach(json_object_get(context, "messages"), i, message) {
-                const json_t *content = json_object_get(message, "content");
-                buf_puts(&text, i ? "\n\n" : "");
+        IpcFailCode code = parse_chat(j, &chat, e);
+        const json_t *messages = json_object_get(chat, "messages");
+        size_t n = json_array_size(messages), first = m->takes_last && n > 0 ? n - 1 : 0;
+        for (size_t i = first; i < n; i++) {
+                const json_t *content = json_object_get(json_array_get(messages, i), "content");
+                buf_puts(&text, i > first ? "\n\n" : "");
                 buf_put(&text, json_string_value(content), json_string_length(content));
         }
-        json_decref(context);
+        json_decref(chat);
         if (code || text.failed)
                 return code ? code : no_memory(e);
         return encode(m, text.len ? text.data : "", text.len, TOKENIZE_ADD_SPECIAL, ret, e);
@@ -146,7 +156,7 @@ static IpcFailCode make_prompt(const PrepModel *m, const IpcJob *j, Ids *ret, Er
         case IPC_PROMPT_IDS:
                 return prompt_from_ids(m, j, ret, e);
         case IPC_PROMPT_CHAT:
-                return prompt_from_chat(m, j, ret, e);
+                return m->takes_last ? prompt_from_contents(m, j, ret, e) : prompt_from_chat(m, j, ret, e);
         case IPC_PROMPT_PLAIN_CHAT:
                 return m->chat ? prompt_from_chat(m, j, ret, e) : prompt_from_contents(m, j, ret, e);
         }
@@ -169,6 +179,11 @@ static IpcFailCode prompt_of_job(const PrepModel *m, const IpcJob *j, Ids *ids, 
                 code = IPC_E_INVALID;
         }
         return code;
+}
+
+bool prep_is_short(const PrepModel *m, const IpcJob *j) {
+        bool any_time = m->chat && (j->kind == IPC_PROMPT_CHAT || j->kind == IPC_PROMPT_PLAIN_CHAT);
+        return !any_time && j->prompt.len <= SHORT_BYTES && j->prompt_ids.n <= SHORT_BYTES && j->produced.n == 0;
 }
 
 IpcFailCode prep(const PrepModel *m, const IpcJob *job, Seq *s, size_t *ret_dropped, Error *e) {

@@ -17,8 +17,12 @@ typedef struct PrepModel {
         const Tokenizer *tokenizer;
         const ChatTemplate *chat;  /* NULL: none that could be used */
         const char *chat_error;    /* then: why, or NULL when the model brings none */
+        bool takes_last;           /* a chat's prompt is the content of its last message, without a template */
         uint32_t n_vocab, context;
 } PrepModel;
+
+/* Whether prep() takes microseconds only, so that the loop may do it. A template may take any time. */
+bool prep_is_short(const PrepModel *m, const IpcJob *job);
 
 /* Sets up `s`, which seq_init() made from `job`. Returns 0 or the IpcFailCode whose text is in `e`. *ret_dropped:
  * tokens of the prompt that were cut. */

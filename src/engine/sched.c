@@ -14,10 +14,7 @@
 #include "util/checked.h"
 #include "util/str.h"
 
-enum { IN_FLIGHT = 2 };
-
 typedef struct Step {
-        uint64_t ticket;
         uint32_t n;
         Seq **seqs;     /* [slots] whose tokens were sampled; NULL where the result is not wanted any more */
         SampleOut *out; /* [slots] */
@@ -25,24 +22,26 @@ typedef struct Step {
 
 typedef struct Sched {
         Runner runner;
+        Lane *lane; /* it computes there, as `member` while it is started */
+        LaneMember member;
         Device *device;
-        Model *model;
         Stream *stream;
+        Model *model;
         Workspace *workspace;
         SchedSpec spec;
         Buffer pages, tables, bias_ids, bias; /* dev; biases are [slots, SAMPLER_BIAS_MAX] */
         KvArena arena;
         Kv kv;
         Batch batch;
-        Step steps[IN_FLIGHT]; /* a ring: n_flight from `oldest` on */
+        Step steps[LANE_DEPTH]; /* a ring: n_flight from `oldest` on */
         uint32_t oldest, n_flight;
 
         Fair fair;
         List running; /* in order of getting their slot */
         uint32_t n_running;
         Seq **slots;
-
-        EventSource done, pump;
+        uint32_t *free_slots; /* [slots - n_running] */
+        uint64_t round; /* of fair_first_of_user() */
 } Sched;
 
 static Sched *sched_of(const Runner *r) {
@@ -52,15 +51,16 @@ static Sched *sched_of(const Runner *r) {
 /* ---- planning a step ---- */
 
 static void leave_slot(Sched *s, Seq *q) {
-        for (uint32_t i = 0; i < IN_FLIGHT; i++)
-                for (uint32_t k = 0; k < s->steps[i].n; k++)
-                        if (s->steps[i].seqs[k] == q)
-                                s->steps[i].seqs[k] = NULL;
+        for (uint32_t i = 0; i < LANE_DEPTH; i++) {
+                if (q->places[i] > 0)
+                        s->steps[i].seqs[q->places[i] - 1] = NULL;
+                q->places[i] = 0;
+        }
         kv_release(&s->kv, (uint32_t)q->slot);
         s->slots[q->slot] = NULL;
+        s->free_slots[s->spec.slots - s->n_running--] = (uint32_t)q->slot;
         q->slot = -1;
         list_remove(&q->node);
-        s->n_running--;
 }
 
 static void preempt(Sched *s, Seq *q) {
@@ -86,11 +86,11 @@ static void upload_table(Sched *s, uint32_t slot) {
         s->device->ops->upload(s->stream, dev, kv_table(&s->kv, slot), s->kv.slots[slot].used * sizeof(*dev));
 }
 
-static void enter_slot(Sched *s, Seq *q, uint32_t slot) {
+static void enter_slot(Sched *s, Seq *q) {
+        uint32_t slot = s->free_slots[s->spec.slots - ++s->n_running];
         fair_take(&s->fair, &q->fair);
         s->slots[slot] = q;
         list_append(&s->running, &q->node);
-        s->n_running++;
         q->slot = (int32_t)slot;
         q->enqueued = kv_begin(&s->kv, slot, q->job->uid, q->ids, q->n_ids);
         q->length = q->n_ids;
@@ -117,27 +117,32 @@ static Seq *least_entitled(Sched *s) {
         return least;
 }
 
-/* Whether the next one in the queue may have a slot: there must be pages for all it brings, and one for each who runs
- * already, so that a newcomer does not push anybody out at once. */
-static bool has_room(const Sched *s) {
-        const Seq *q = container_of(fair_next(&s->fair), Seq, fair);
+/* Whether `q` may have a slot: there must be pages for all it brings, and one for each who runs already, so that a
+ * newcomer does not push anybody out soon. */
+static bool has_room(const Sched *s, const Seq *q) {
         return s->n_running == 0 ||
                (s->n_running < s->spec.slots && kv_pages(&s->kv, q->n_ids) + s->n_running <= s->kv.n_free);
 }
 
-static uint32_t free_slot(const Sched *s) {
-        uint32_t slot = 0;
-        while (s->slots[slot])
-                slot++;
-        return slot;
+/* Who has to make way for `next` at once: a paused one, or one of those with less claim than they have room. */
+static Seq *find_ousted(const Sched *s, const Seq *next) {
+        Seq *ousted = NULL;
+        list_foreach(q, &s->running, Seq, node) {
+                if (q->paused)
+                        return q;
+                if (fair_ousts(&next->fair, &q->fair) && (!ousted || !fair_yields(&ousted->fair, &q->fair)))
+                        ousted = q;
+        }
+        return ousted;
 }
 
 static void admit(Sched *s) {
         while (s->fair.n_waiting > 0) {
-                if (has_room(s))
-                        enter_slot(s, container_of(fair_next(&s->fair), Seq, fair), free_slot(s));
-                else if (least_entitled(s)->paused)
-                        preempt(s, least_entitled(s));
+                Seq *next = container_of(fair_next(&s->fair), Seq, fair), *ousted;
+                if (has_room(s, next))
+                        enter_slot(s, next);
+                else if ((ousted = find_ousted(s, next)))
+                        preempt(s, ousted);
                 else
                         return;
         }
@@ -148,23 +153,23 @@ static bool wants_rows(const Seq *q) {
         return !q->paused && q->length < q->limit;
 }
 
-static Seq *find_short_of_pages(Sched *s) {
-        list_foreach(q, &s->running, Seq, node)
-                if (wants_rows(q) && kv_missing(&s->kv, (uint32_t)q->slot, q->length) > 0)
-                        return q;
-        return NULL;
-}
-
-static void reserve_pages(Sched *s) {
-        for (Seq *q; (q = find_short_of_pages(s));) {
-                uint32_t slot = (uint32_t)q->slot;
-                if (kv_missing(&s->kv, slot, q->length) > s->kv.n_free) {
-                        preempt(s, least_entitled(s));
+/* Gives those who compute the pages they lack. False when there were not enough for one of them. */
+static bool extend_all(Sched *s) {
+        list_foreach(q, &s->running, Seq, node) {
+                uint32_t slot = (uint32_t)q->slot, missing = kv_missing(&s->kv, slot, q->length);
+                if (missing == 0 || !wants_rows(q))
                         continue;
-                }
+                if (missing > s->kv.n_free)
+                        return false;
                 kv_extend(&s->kv, slot, q->length);
                 upload_table(s, slot);
         }
+        return true;
+}
+
+static void reserve_pages(Sched *s) {
+        while (!extend_all(s))
+                preempt(s, least_entitled(s));
 }
 
 static void put_rows(Sched *s, Step *step, Seq *q, uint32_t n) {
@@ -173,63 +178,76 @@ static void put_rows(Sched *s, Step *step, Seq *q, uint32_t n) {
         if (q->enqueued < q->length)
                 return;
         step->seqs[s->batch.n_samples] = q;
+        q->places[step - s->steps] = s->batch.n_samples + 1;
         batch_sample_last(&s->batch, &q->params);
         q->length++;
+}
+
+static bool prefills(const Seq *q) {
+        return wants_rows(q) && q->length - q->enqueued > 1;
+}
+
+/* Shares `room` rows out among the prompts that are being computed: to one of each user an equal part, so that nobody
+ * waits for another's long prompt, and what is left in the order of getting their slots. */
+static void plan_chunks(Sched *s, uint32_t room) {
+        uint32_t n_users = 0, share;
+        s->round++;
+        list_foreach(q, &s->running, Seq, node)
+                n_users += prefills(q) && fair_first_of_user(&q->fair, s->round);
+        share = room / MAX(n_users, 1u);
+        s->round++;
+        list_foreach(q, &s->running, Seq, node) {
+                bool first = prefills(q) && fair_first_of_user(&q->fair, s->round);
+                q->chunk = first ? MIN(q->length - q->enqueued, share) : 0;
+                room -= q->chunk;
+        }
+        list_foreach(q, &s->running, Seq, node) {
+                uint32_t more = prefills(q) ? MIN(q->length - q->enqueued - q->chunk, room) : 0;
+                q->chunk += more;
+                room -= more;
+        }
 }
 
 static void fill_batch(Sched *s, Step *step) {
         batch_clear(&s->batch);
         list_foreach(q, &s->running, Seq, node)
-                if (wants_rows(q) && q->length - q->enqueued == 1)
+                if (wants_rows(q) && !prefills(q))
                         put_rows(s, step, q, 1);
-        list_foreach(q, &s->running, Seq, node) {
-                uint32_t room = s->batch.max_rows - s->batch.n_rows;
-                if (wants_rows(q) && q->length - q->enqueued > 1 && room > 0)
-                        put_rows(s, step, q, MIN(q->length - q->enqueued, room));
-        }
+        plan_chunks(s, s->batch.max_rows - s->batch.n_rows);
+        list_foreach(q, &s->running, Seq, node)
+                if (q->chunk > 0)
+                        put_rows(s, step, q, q->chunk);
         step->n = s->batch.n_samples;
 }
 
 /* ---- running it ---- */
 
-static int launch(Sched *s, Step *step) {
+static void launch(Sched *s, Step *step) {
         const DeviceOps *ops = s->device->ops;
         const int32_t *index;
         float *logits;
         Rows rows;
         batch_upload(&s->batch, s->stream, &rows, &index);
         model_forward(s->model, s->workspace, s->stream, &rows, &s->arena, index, step->n, &logits);
-        if (step->n > 0) {
-                SampleOut *out = s->batch.out.data;
-                ops->sample(s->stream, out, logits, step->n, model_info(s->model)->n_vocab, index, &rows,
-                            s->batch.params);
-                ops->download(s->stream, step->out, out, step->n * sizeof(*out));
-        }
-        return ops->mark(s->stream, &step->ticket);
+        if (step->n == 0)
+                return;
+        SampleOut *out = s->batch.out.data;
+        ops->sample(s->stream, out, logits, step->n, model_info(s->model)->n_vocab, index, &rows, s->batch.params);
+        ops->download(s->stream, step->out, out, step->n * sizeof(*out));
 }
 
-/* False when there is nothing to do. */
-static bool enqueue_step(Sched *s) {
-        Step *step = &s->steps[(s->oldest + s->n_flight) % IN_FLIGHT];
+static bool on_turn(LaneMember *m) {
+        Sched *s = container_of(m, Sched, member);
+        Step *step = &s->steps[(s->oldest + s->n_flight) % LANE_DEPTH];
         admit(s);
         reserve_pages(s);
         fill_batch(s, step);
         if (s->batch.n_rows == 0)
                 return false;
-        int r = launch(s, step);
-        if (r < 0) {
-                s->runner.handlers->failed(s->runner.owner, r);
-                return false;
-        }
+        launch(s, step);
         s->runner.counts->rows += s->batch.n_rows;
         s->n_flight++;
         return true;
-}
-
-static void on_pump(EventSource *source, uint32_t revents) {
-        Sched *s = container_of(source, Sched, pump);
-        while (s->n_flight < IN_FLIGHT && enqueue_step(s))
-                ;
 }
 
 static void take_token(Sched *s, Seq *q, const SampleOut *out) {
@@ -243,30 +261,26 @@ static void take_token(Sched *s, Seq *q, const SampleOut *out) {
         s->runner.handlers->progress(q);
 }
 
-static void finish_step(Sched *s, Step *step) {
+static void on_done(LaneMember *m) {
+        Sched *s = container_of(m, Sched, member);
+        Step *step = &s->steps[s->oldest];
         for (uint32_t i = 0; i < step->n; i++) {
                 Seq *q = step->seqs[i];
+                if (!q)
+                        continue;
                 step->seqs[i] = NULL;
-                if (q)
-                        take_token(s, q, &step->out[i]);
+                q->places[step - s->steps] = 0;
+                take_token(s, q, &step->out[i]);
         }
         step->n = 0;
-        s->oldest = (s->oldest + 1) % IN_FLIGHT;
+        s->oldest = (s->oldest + 1) % LANE_DEPTH;
         s->n_flight--;
         s->runner.counts->steps++;
 }
 
-static void on_done(EventSource *source, uint32_t revents) {
-        Sched *s = container_of(source, Sched, done);
-        uint64_t reached;
-        int r = s->device->ops->poll(s->stream, &reached);
-        if (r < 0) {
-                s->runner.handlers->failed(s->runner.owner, r);
-                return;
-        }
-        while (s->n_flight > 0 && s->steps[s->oldest].ticket <= reached)
-                finish_step(s, &s->steps[s->oldest]);
-        event_defer_set(&s->pump);
+static void on_failed(LaneMember *m, int error) {
+        const Runner *r = &container_of(m, Sched, member)->runner;
+        r->handlers->failed(r->owner, error);
 }
 
 /* ---- coming and going ---- */
@@ -275,7 +289,7 @@ static int sched_add(Runner *r, Seq *q) {
         Sched *s = sched_of(r);
         int error = fair_put(&s->fair, &q->fair, q->job->uid, (double)q->job->weight, seq_class(q));
         if (error >= 0)
-                event_defer_set(&s->pump);
+                lane_want(&s->member);
         return error;
 }
 
@@ -284,7 +298,7 @@ static void sched_remove(Runner *r, Seq *q) {
         if (q->slot >= 0)
                 leave_slot(s, q);
         fair_remove(&s->fair, &q->fair);
-        event_defer_set(&s->pump); /* who waited for its place may go on */
+        lane_want(&s->member); /* who waited for its place may go on */
 }
 
 static void sched_pause(Runner *r, Seq *q, bool paused) {
@@ -298,7 +312,7 @@ static void sched_pause(Runner *r, Seq *q, bool paused) {
                 fair_resume(&s->fair, &q->fair);
         if (!paused && q->slot < 0)
                 fair_put_back(&s->fair, &q->fair);
-        event_defer_set(&s->pump);
+        lane_want(&s->member);
 }
 
 static RunLoad sched_load(const Runner *r) {
@@ -312,18 +326,14 @@ static RunLoad sched_load(const Runner *r) {
 }
 
 static int sched_start(Runner *r, EventLoop *l) {
+        static const LaneOps ops = {on_turn, on_done, on_failed};
         Sched *s = sched_of(r);
-        int error = event_add_defer(l, &s->pump, EVENT_PRIORITY_NORMAL, "schedule", on_pump);
-        if (error >= 0)
-                error = event_add_io(l, &s->done, s->device->ops->eventfd(s->stream), EPOLLIN, EVENT_PRIORITY_NORMAL,
-                                     "step done", on_done);
-        return error;
+        lane_join(s->lane, &s->member, &ops);
+        return 0;
 }
 
 static void sched_stop(Runner *r) {
-        Sched *s = sched_of(r);
-        event_remove(&s->done);
-        event_remove(&s->pump);
+        lane_leave(&sched_of(r)->member);
 }
 
 /* ---- memory ---- */
@@ -376,8 +386,11 @@ static int new_arena(Sched *s, Error *e) {
 static int new_host_state(Sched *s, Error *e) {
         uint32_t slots = s->spec.slots;
         s->slots = calloc(slots, sizeof(*s->slots));
-        bool ok = s->slots && kv_init(&s->kv, slots, max_pages(&s->spec), s->spec.n_pages, SCHED_PAGE_SIZE) >= 0;
-        for (uint32_t i = 0; i < IN_FLIGHT; i++) {
+        s->free_slots = calloc(slots, sizeof(*s->free_slots));
+        for (uint32_t i = 0; s->free_slots && i < slots; i++)
+                s->free_slots[i] = i;
+        bool ok = s->slots && s->free_slots && kv_init(&s->kv, slots, max_pages(&s->spec), s->spec.n_pages, SCHED_PAGE_SIZE) >= 0;
+        for (uint32_t i = 0; i < LANE_DEPTH; i++) {
                 s->steps[i].seqs = calloc(slots, sizeof(Seq *));
                 s->steps[i].out = calloc(slots, sizeof(SampleOut));
                 ok = ok && s->steps[i].seqs && s->steps[i].out;
@@ -392,8 +405,7 @@ static void free_buffer(Device *d, Buffer *b) {
 
 static void sched_free(Runner *r) {
         Sched *s = sched_of(r);
-        if (s->stream)
-                s->device->ops->stream_free(s->stream); /* first: it may still write to the rest */
+        lane_wait(&s->member); /* first: the stream may still write to the rest */
         if (s->workspace)
                 workspace_free(s->workspace);
         batch_deinit(&s->batch);
@@ -401,17 +413,18 @@ static void sched_free(Runner *r) {
         free_buffer(s->device, &s->tables);
         free_buffer(s->device, &s->bias_ids);
         free_buffer(s->device, &s->bias);
-        for (uint32_t i = 0; i < IN_FLIGHT; i++) {
+        for (uint32_t i = 0; i < LANE_DEPTH; i++) {
                 free(s->steps[i].seqs);
                 free(s->steps[i].out);
         }
         free(s->slots);
+        free(s->free_slots);
         kv_deinit(&s->kv);
         fair_deinit(&s->fair);
         free(s);
 }
 
-int sched_new(Device *d, Model *m, const SchedSpec *spec, Runner **ret, Error *e) {
+int sched_new(Lane *lane, Model *m, const SchedSpec *spec, Runner **ret, Error *e) {
         static const RunnerOps ops = {
                 .start = sched_start, .stop = sched_stop, .add = sched_add, .remove = sched_remove,
                 .pause = sched_pause, .load = sched_load, .free = sched_free,
@@ -420,21 +433,20 @@ int sched_new(Device *d, Model *m, const SchedSpec *spec, Runner **ret, Error *e
         if (!s)
                 return error_set(e, -ENOMEM, "not enough memory for a scheduler");
         s->runner.ops = &ops;
-        s->device = d;
+        s->lane = lane;
+        s->device = lane->device;
+        s->stream = lane->stream;
         s->model = m;
         s->spec = *spec;
-        s->done = s->pump = EVENT_SOURCE_NULL;
         list_init(&s->running);
         fair_init(&s->fair);
         int r = new_host_state(s, e);
         if (r >= 0)
                 r = new_arena(s, e);
         if (r >= 0)
-                r = batch_init(&s->batch, d, spec->slots, spec->context, max_rows(spec), e);
+                r = batch_init(&s->batch, s->device, spec->slots, spec->context, max_rows(spec), e);
         if (r >= 0)
-                r = workspace_new(m, d, max_rows(spec), spec->slots, &s->workspace, e);
-        if (r >= 0)
-                r = d->ops->stream_new(d, &s->stream, e);
+                r = workspace_new(m, s->device, max_rows(spec), spec->slots, &s->workspace, e);
         if (r < 0)
                 sched_free(&s->runner);
         else

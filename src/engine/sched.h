@@ -2,14 +2,18 @@
  *
  * A sequence waits in the fair queue, gets a slot, has its prompt computed in chunks and then one row a step, and
  * leaves at its end; sequences join and leave between any two steps. A step takes the decodes first, then prefill up
- * to the row limit. Two steps are in flight: the second is enqueued before the first one's result is seen, which the
- * device makes possible by writing sampled tokens where the next step reads them. The results of a sequence that
- * ended or lost its slot meanwhile are dropped.
+ * to the row limit, shared among the users. Steps are enqueued when the model has its turn on its lane (lane.h), up to
+ * LANE_DEPTH of them: the next one before the last one's result is seen, which the device makes possible by writing
+ * sampled tokens where the next step reads them. The results of a sequence that ended or lost its slot meanwhile are
+ * dropped.
  *
  * Pages are taken for all of a prompt when it gets its slot, then one by one. When none is left, the running sequence
  * with the least claim (batch class, most service had, youngest) gives its slot up and returns to the front of its
  * user's queue; it is computed again from its tokens, with the same result, since values do not depend on the batch.
  * The arena holds at least one full context, so the last one running always comes to its end.
+ *
+ * A user without a slot gets one from a user who has several, and an interactive sequence gets a batch one's: whoever
+ * comes waits for the steps in flight, not for somebody else's long answer.
  *
  * A paused sequence gets no rows. It gives its slot and pages up, before any other, as soon as somebody else waits for
  * a slot or is short of pages, and is then outside the queue until it goes on. */
@@ -18,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/lane.h"
 #include "engine/runner.h"
 #include "model/model.h"
 
@@ -30,5 +35,5 @@ enum { SCHED_PAGE_SIZE = 32 };
 
 /* Bytes on the device apart from weights and pages; SIZE_MAX: too large. */
 size_t sched_size(const Model *m, const SchedSpec *spec);
-/* Allocates; may take long, so it belongs on a worker. The model is loaded on `d`. */
-int sched_new(Device *d, Model *m, const SchedSpec *spec, Runner **ret, Error *e);
+/* Allocates; may take long, so it belongs on a worker. The model is loaded on the lane's device. */
+int sched_new(Lane *lane, Model *m, const SchedSpec *spec, Runner **ret, Error *e);

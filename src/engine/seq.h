@@ -5,7 +5,8 @@
  * replayed through the same stages, with the bytes that were already delivered skipped, so that a sequence resumed
  * anywhere gives the same text as one that was never interrupted.
  *
- * finish leaves NONE once, in seq_set_prompt() (what was replayed was all) or seq_accept(); nothing comes after that. */
+ * finish leaves NONE once, in seq_set_prompt() (what was replayed was all), seq_accept() or seq_end(); nothing comes
+ * after that. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,6 +14,7 @@
 
 #include "device/device.h"
 #include "engine/fair.h"
+#include "engine/lane.h"
 #include "ipc/ipc.h"
 #include "text/tokenizer.h"
 #include "util/buf.h"
@@ -42,6 +44,8 @@ typedef struct Seq {
         int32_t slot; /* -1: none */
         uint32_t enqueued; /* positions whose rows were enqueued since it has this slot */
         uint32_t length;   /* tokens it will have when all that is enqueued is done */
+        uint32_t chunk;    /* rows of its prompt in the step that is being filled */
+        uint32_t places[LANE_DEPTH]; /* of the steps in flight: 1 + its place among the sampled, 0: it has none */
         uint32_t n_cached; /* tokens of the prompt that were in the cache */
         bool started, paused;
         uint64_t due_usec; /* a load test's: see loadtest.c */

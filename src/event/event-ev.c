@@ -95,12 +95,21 @@ int event_add_io(EventLoop *l, EventSource *s, int fd, uint32_t events, int prio
         return 0;
 }
 
+/* libev drops what is pending for a watcher that is stopped. So that somebody who changes what is watched in each
+ * iteration does not keep its own events away, what was seen and is still wanted stays pending. */
 int event_io_set(EventSource *s, uint32_t events) {
         Impl *impl = s->impl;
-        ev_io_stop(s->loop->ev, &impl->io);
-        ev_io_set(&impl->io, impl->io.fd, ev_events_of(events));
+        struct ev_loop *ev = s->loop->ev;
+        int wanted = ev_events_of(events), seen;
+        if (wanted == (impl->io.events & (EV_READ | EV_WRITE)) && ev_is_active(&impl->io) == (events != 0))
+                return 0;
+        seen = ev_clear_pending(ev, &impl->io) & wanted;
+        ev_io_stop(ev, &impl->io);
+        ev_io_modify(&impl->io, wanted);
         if (events)
-                ev_io_start(s->loop->ev, &impl->io);
+                ev_io_start(ev, &impl->io);
+        if (seen)
+                ev_feed_event(ev, &impl->io, seen);
         return 0;
 }
 

@@ -6,6 +6,8 @@
 
 #include "event/work.h"
 
+enum { AT_ONCE = 256 };
+
 struct WorkPool {
         pthread_mutex_t lock;
         pthread_cond_t wake;
@@ -29,6 +31,7 @@ static void *worker(void *arg) {
                         continue;
                 }
                 list_remove(&w->node);
+                w->waiting = false;
                 pthread_mutex_unlock(&p->lock);
                 w->run(w);
                 pthread_mutex_lock(&p->lock);
@@ -46,8 +49,8 @@ static void on_finished(EventSource *s, uint32_t revents _unused_) {
         eventfd_t count;
         eventfd_read(p->fd, &count);
         /* One list at a time: done() may submit, and even free what embeds other works of this batch only after
-         * its own done(). */
-        for (;;) {
+         * its own done(). So many at a time: the loop has others to serve. */
+        for (int n = 0; n < AT_ONCE; n++) {
                 pthread_mutex_lock(&p->lock);
                 Work *w = list_first(&p->finished, Work, node);
                 if (w)
@@ -57,6 +60,7 @@ static void on_finished(EventSource *s, uint32_t revents _unused_) {
                         return;
                 w->done(w);
         }
+        eventfd_write(p->fd, 1);
 }
 
 static int start_threads(WorkPool *p, uint32_t n) {
@@ -109,20 +113,18 @@ void work_pool_free(WorkPool *p) {
 
 void work_submit(WorkPool *p, Work *w) {
         pthread_mutex_lock(&p->lock);
+        w->waiting = true;
         list_append(&p->waiting, &w->node);
         pthread_cond_signal(&p->wake);
         pthread_mutex_unlock(&p->lock);
 }
 
 bool work_withdraw(WorkPool *p, Work *w) {
-        bool found = false;
         pthread_mutex_lock(&p->lock);
-        list_foreach(it, &p->waiting, Work, node)
-                if (it == w) {
-                        list_remove(&w->node);
-                        found = true;
-                        break;
-                }
+        bool withdrawn = w->waiting;
+        if (withdrawn)
+                list_remove(&w->node);
+        w->waiting = false;
         pthread_mutex_unlock(&p->lock);
-        return found;
+        return withdrawn;
 }

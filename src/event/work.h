@@ -15,6 +15,7 @@ typedef struct Work Work;
 
 struct Work {
         ListNode node;
+        bool waiting; /* the pool's: no worker has it yet */
         void (*run)(Work *w);  /* on a worker */
         void (*done)(Work *w); /* on the loop; the work is the owner's again */
 };

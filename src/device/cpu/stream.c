@@ -31,8 +31,8 @@
  * Finishing. The leader stores the batch's ticket in `done` and then writes the eventfd. poll() clears the eventfd
  * and then loads `done`, so a mark that it misses makes the eventfd readable again.
  *
- * Failing. Only recording can fail, for want of memory; `error` belongs to the caller's thread and is never cleared.
- * What was queued before is still executed. */
+ * Failing. Only recording can fail, for want of memory; `error` is set by the caller's thread and never cleared. What
+ * was queued before is still executed. */
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -92,16 +92,15 @@ struct Stream {
         /* The caller's. */
         Batch *open;
         const void *kept; /* see stream_kept() */
-        uint64_t last_ticket;
-        int error;
-
         /* Shared. */
         int fd;
         _Atomic uint64_t done;
-        pthread_mutex_t lock; /* guards the following four */
+        atomic_int error;
+        pthread_mutex_t lock; /* guards the following five */
         pthread_cond_t queued, finished;
         Batch *queue, **queue_tail;
         Batch *spare;
+        uint64_t last_ticket;
         bool stopping;
 
         /* The group's. */
@@ -537,8 +536,8 @@ int cpu_mark(Stream *s, uint64_t *ret_ticket) {
                 return s->error;
         s->open = NULL;
         s->kept = NULL;
-        *ret_ticket = b->ticket = ++s->last_ticket;
         pthread_mutex_lock(&s->lock);
+        *ret_ticket = b->ticket = ++s->last_ticket;
         *s->queue_tail = b;
         s->queue_tail = &b->next;
         pthread_cond_signal(&s->queued);
@@ -556,11 +555,10 @@ int cpu_poll(Stream *s, uint64_t *ret_ticket) {
 }
 
 int cpu_wait(Stream *s, uint64_t ticket) {
-        if (ticket > s->last_ticket)
-                return s->error < 0 ? s->error : -EINVAL;
         pthread_mutex_lock(&s->lock);
-        while (s->done < ticket)
+        bool known = ticket <= s->last_ticket;
+        while (known && s->done < ticket)
                 pthread_cond_wait(&s->finished, &s->lock);
         pthread_mutex_unlock(&s->lock);
-        return s->error;
+        return s->error < 0 || known ? s->error : -EINVAL;
 }
