@@ -690,9 +690,12 @@ static void move_list(Pool *p, List *jobs) {
                         pool_send(p, IPC_CANCEL, &(IpcId){j->id});
                 pool_remove_job(p, j);
                 job_rewind(j);
+                bool first = list_is_empty(&to->unposted);
                 take_job(to, j);
-                event_timer_set(&to->turn, 0);
-                pool_want(to);
+                if (first) {
+                        event_timer_set(&to->turn, 0);
+                        pool_want(to);
+                }
         }
 }
 
