@@ -132,6 +132,35 @@ static void test_defer(void **state) {
         assert_string_equal(f.order, "aaa");
 }
 
+static void forever(EventSource *s, uint32_t revents) {
+        (void)revents;
+        event_defer_set(s);
+        if (++f.calls == 1000000)
+                event_loop_exit(s->loop, 1);
+}
+
+static void once(EventSource *s, uint32_t revents) {
+        (void)revents;
+        strcat(f.order, s == &f.b ? "b" : "c");
+        if (s == &f.c)
+                event_io_set(s, 0);
+        if (strlen(f.order) == 2)
+                event_loop_exit(s->loop, 0);
+}
+
+/* A call that defers itself again and again lets the others have their turns. */
+static void test_defer_and_others(void **state) {
+        (void)state;
+        event_add_defer(f.loop, &f.a, 0, "defer", forever);
+        event_add_timer(f.loop, &f.b, 0, "timer", once);
+        event_add_io(f.loop, &f.c, f.fds[0], EPOLLIN, 0, "io", once);
+        assert_int_equal(write(f.fds[1], "x", 1), 1);
+        event_timer_set(&f.b, 2000);
+        event_defer_set(&f.a);
+        assert_int_equal(event_loop_run(f.loop), 0);
+        assert_int_equal(strlen(f.order), 2);
+}
+
 static void on_signal(EventSource *s, uint32_t revents) {
         f.status = revents;
         event_loop_exit(s->loop, 0);
@@ -195,6 +224,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_io, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_io_pause, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_defer, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_defer_and_others, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_signal, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_child, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_child_killed, setup, teardown),

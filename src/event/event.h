@@ -59,9 +59,10 @@ typedef struct EventLongest {
 
 const EventLongest *event_loop_longest(const EventLoop *l);
 
-/* Watches `fd` (not taken over) for EPOLLIN/EPOLLOUT/EPOLLRDHUP. */
+/* Watches `fd` (not taken over) for EPOLLIN/EPOLLOUT/EPOLLRDHUP. With EPOLLET an event may be reported only once until
+ * event_io_set() asks for it again: for many descriptors that may all be ready together and are not served at once. */
 int event_add_io(EventLoop *l, EventSource *s, int fd, uint32_t events, int priority, const char *name, EventHandler h);
-/* Changes what is watched; 0 pauses. */
+/* Changes what is watched; 0 pauses, except that the end of a socket is seen all the same. */
 int event_io_set(EventSource *s, uint32_t events);
 
 /* A one-shot timer, not armed until event_timer_set(). */
@@ -69,7 +70,8 @@ int event_add_timer(EventLoop *l, EventSource *s, int priority, const char *name
 /* Fires once at now_usec() + delay; UINT64_MAX disarms. */
 int event_timer_set(EventSource *s, uint64_t delay_usec);
 
-/* A deferred call: once per event_defer_set(), from the loop, after what is running now. */
+/* A deferred call: once per event_defer_set(), from the loop, after what is running now. One that defers itself again takes
+ * turns with all other sources. */
 int event_add_defer(EventLoop *l, EventSource *s, int priority, const char *name, EventHandler h);
 void event_defer_set(EventSource *s);
 
