@@ -42,6 +42,9 @@ enum {
         MHD_MEMORY_MIN = 4096,
 };
 
+/* By edge: ten thousand that hang up together are then seen once each, not all again in each turn until all are served. */
+static const uint32_t HANGUP = EPOLLRDHUP | EPOLLET;
+
 typedef struct RequestImpl RequestImpl;
 
 typedef struct Shard {
@@ -75,6 +78,7 @@ struct Connection {
         char *key; /* its listener's, which may go before it does */
         int fd;
         EventSource watch; /* for the client's hang-up: libmicrohttpd does not look while a request is suspended */
+        bool watched;
         RequestImpl *request; /* the one being received or answered; NULL: idle */
         uint64_t since;       /* since when it is idle or receiving; else when the client last took something */
 };
@@ -195,7 +199,7 @@ static void request_abandon(RequestImpl *q) {
 static void on_hangup(EventSource *s, uint32_t revents) {
         Connection *c = container_of(s, Connection, watch);
         char byte;
-        event_io_set(s, 0); /* until the next suspend() */
+        c->watched = false; /* until the next suspend() */
         /* libev reports readability for a hang-up; bytes of a request are none, and are not ours to read. */
         if (!(revents & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {
                 ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -211,8 +215,9 @@ static void suspend(RequestImpl *q) {
                 return;
         q->suspended = true;
         MHD_suspend_connection(q->mhd);
-        if (q->r.connection->watch.impl)
-                event_io_set(&q->r.connection->watch, EPOLLRDHUP); /* costs nothing where it is so already */
+        Connection *c = q->r.connection;
+        if (c->watch.impl && !c->watched)
+                c->watched = event_io_set(&c->watch, HANGUP) >= 0;
 }
 
 /* ---- answers ---- */
@@ -516,8 +521,9 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
                 h->accepting->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
                 Connection *fresh = TAKE(h->accepting);
                 *socket_context = fresh;
-                if (event_add_io(h->loop, &fresh->watch, fresh->fd, EPOLLRDHUP, EVENT_PRIORITY_NORMAL, "hang-up", on_hangup) < 0)
+                if (event_add_io(h->loop, &fresh->watch, fresh->fd, HANGUP, EVENT_PRIORITY_NORMAL, "hang-up", on_hangup) < 0)
                         shutdown(fresh->fd, SHUT_RDWR);
+                fresh->watched = true;
                 return;
         }
         connection_free(*socket_context);

@@ -132,7 +132,7 @@ static void fail_all(Pool *p, const char *why) {
         fail_waiters(p, why);
         set_text(&p->failing, why, strlen(why));
         if (oldest_job(p))
-                event_timer_set(&p->turn, 0);
+                event_defer_set(&p->turn);
         else
                 free(TAKE(p->failing));
 }
@@ -298,7 +298,6 @@ static void post_jobs(Pool *p, size_t most) {
                 post_job(p, j);
 }
 
-/* A timer of no time: a deferred call that sets itself again would keep everything else waiting. */
 static void on_turn(EventSource *s, uint32_t revents _unused_) {
         Pool *p = container_of(s, Pool, turn);
         if (p->failing) {
@@ -308,7 +307,7 @@ static void on_turn(EventSource *s, uint32_t revents _unused_) {
         } else if (p->state == POOL_RUNNING)
                 post_jobs(p, JOBS_PER_TURN);
         if (p->failing || (p->state == POOL_RUNNING && !list_is_empty(&p->unposted)))
-                event_timer_set(s, 0);
+                event_defer_set(s);
         pool_want(p); /* something may have come while all failed */
 }
 
@@ -351,7 +350,7 @@ static int on_hello(Pool *p, const IpcHello *h) {
                  p->note ? p->note : "");
         list_foreach(w, &p->waiters, PoolWaiter, node)
                 send_waiter(p, w);
-        event_timer_set(&p->turn, 0);
+        event_defer_set(&p->turn);
         return 0;
 }
 
@@ -772,7 +771,7 @@ int pool_new(Daemon *d, const ConfigPool *config, Pool **ret) {
         if (r >= 0)
                 r = event_add_timer(d->loop, &p->restart, EVENT_PRIORITY_NORMAL, "pool start", on_restart);
         if (r >= 0)
-                r = event_add_timer(d->loop, &p->turn, EVENT_PRIORITY_NORMAL, "pool turn", on_turn);
+                r = event_add_defer(d->loop, &p->turn, EVENT_PRIORITY_NORMAL, "pool turn", on_turn);
         if (r < 0)
                 return r;
         *ret = TAKE(p);
