@@ -9,20 +9,36 @@
 #include "daemon/job.h"
 #include "daemon/pool.h"
 
+typedef struct ApiError { /* the answer to a request that cannot be served as it is; status 0: none */
+        unsigned status;
+        const char *code;
+        char param[128], text[512];
+} ApiError;
+
+typedef struct Args Args;
+
 typedef struct Api {
         Daemon *d;
         Request *r;
         json_t *body; /* the parsed object of a POST, borrowed; NULL for other methods */
         const char *rest; /* what the "*" of the route matched */
+        ApiError error; /* of the fields that were read: sent when the handler, which then does nothing, has returned */
+        bool has_context; /* the body is large, so a worker has made this already; see api_context() */
+        char *context;
+        ApiError context_error;
 } Api;
 
 typedef void (*ApiRoute)(Api *a);
+/* Makes the text of a prompt from the body's fields, which it may change, and from nothing else: it may run on a worker. Malloc'd;
+ * NULL: there is none, or a->error says why it cannot be. */
+typedef char *(*ApiContext)(Args *a);
 
 typedef struct Route {
         const char *method; /* "GET" serves HEAD too */
         const char *path;   /* exact, or ending in "*" */
         ApiRoute handler;
         const char *unsupported; /* instead of a handler: why this is answered 501 */
+        ApiContext context; /* may be NULL */
 } Route;
 
 /* One table per dialect, ended by a row without a path. */
@@ -42,15 +58,22 @@ void api_reply(Request *r, unsigned status, json_t *object);
 /* Appends `data` as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */
 void json_put_string(Buf *out, const char *data, size_t len);
 
-/* ---- arguments: typed, bounded fields of an object. The first mistake answers 400 and sticks; readers then return
- * their default. null counts as absent ---- */
+/* ---- arguments: typed, bounded fields of an object. The first mistake is kept in `error`, and is the answer; readers then
+ * return their default. null counts as absent ---- */
 
-typedef struct Args {
-        Request *r;
+struct Args {
         json_t *object;
         const char *prefix; /* of the parameter's name in messages: "options." */
-        bool failed;        /* an error was sent */
-} Args;
+        ApiError *error;
+};
+
+static inline Args api_args(Api *a) {
+        return (Args){.object = a->body, .prefix = "", .error = &a->error};
+}
+
+static inline bool arg_failed(const Args *a) {
+        return a->error->status != 0;
+}
 
 json_t *arg_get(const Args *a, const char *key);
 bool arg_bool(Args *a, const char *key, bool otherwise);
@@ -59,9 +82,9 @@ int64_t arg_int(Args *a, const char *key, int64_t min, int64_t max, int64_t othe
 const char *arg_string(Args *a, const char *key, const char *otherwise);
 void arg_fail(Args *a, const char *key, const char *fmt, ...) _printf_(3, 4);
 void arg_no_memory(Args *a);
-/* Answers 400 when the field is there and is not what its absence means. */
+/* A mistake when the field is there and is not what its absence means. */
 void arg_unsupported(Args *a, const char *key, const char *why);
-/* The model named by the request, or NULL after a 400 or 404 was sent. */
+/* The model named by the request, or NULL and an error. */
 ModelEntry *arg_model(Args *a, Daemon *d);
 
 /* ---- what to generate ---- */
@@ -71,7 +94,7 @@ typedef struct Spec { /* an IpcJob under construction and the memory it views */
         Buf stop_lens, stop_bytes, bias_ids, bias;
         bool keep_alive_given; /* else the model's */
         uint64_t keep_alive;
-        uint64_t deadline;     /* now_usec() by which the request must be done; UINT64_MAX: any time */
+        uint64_t timeout;      /* for the request to be done in, microseconds; UINT64_MAX: for ever */
 } Spec;
 
 void spec_init(Spec *s);
@@ -90,8 +113,10 @@ void spec_read_bias(Spec *s, Args *a);
 /* How urgent it is (priority) and how long it may take (timeout). */
 void spec_read_service(Spec *s, Args *a);
 /* Checks a chat's messages and normalises them in place: parts become text, arguments of tool calls objects. New
- * reference, or NULL after an error was sent. */
+ * reference, or NULL and an error. */
 json_t *arg_messages(Args *a, const char *key);
+/* The text of the prompt, made by the route's `make`: now, or by the worker that had the body. As that returns it. */
+char *api_context(Api *api, Args *a, ApiContext make);
 
 /* ---- an answer: one request, one or more jobs, and a dialect that writes ---- */
 

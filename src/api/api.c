@@ -1,7 +1,7 @@
 /* Dispatch: key, route, JSON body; and the two shapes of error.
  *
- * A body large enough to take the loop noticeable time is parsed on a worker; the request waits, suspended, and a client
- * that leaves meanwhile only marks the parse as nobody's. */
+ * A body large enough to take the loop noticeable time is parsed on a worker, which also makes the text of the prompt from
+ * it; the request waits, suspended, and a client that leaves meanwhile only marks the parse as nobody's. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,6 +65,8 @@ void api_refuse(Request *r, const JobRefusal *why) {
                 snprintf(value, sizeof(value), "%llu", (unsigned long long)(why->retry_usec + 999) / 1000);
                 request_add_header(r, "Retry-After-Ms", value);
         }
+        if (why->status == 504) /* OpenAI's clients would ask again, with the same time to run out of */
+                request_add_header(r, "X-Should-Retry", "false");
         api_error(r, why->status, why->code, NULL, "%s", why->text);
 }
 
@@ -176,6 +178,8 @@ static void run(const Route *route, Api *a, const json_error_t *error) {
                 api_error(a->r, 400, "invalid_json", NULL, "the body must be a JSON object");
         else
                 route->handler(a);
+        if (a->error.status)
+                api_error(a->r, a->error.status, a->error.code, *a->error.param ? a->error.param : NULL, "%s", a->error.text);
 }
 
 typedef struct Parse {
@@ -194,11 +198,15 @@ static json_t *parse(const Buf *text, json_error_t *ret_error) {
 static void parse_run(Work *w) {
         Parse *p = container_of(w, Parse, work);
         p->body = parse(&p->text, &p->error);
+        p->api.has_context = p->route->context && json_is_object(p->body);
+        if (p->api.has_context)
+                p->api.context = p->route->context(&(Args){.object = p->body, .prefix = "", .error = &p->api.context_error});
 }
 
 static void parse_clear(Work *w) {
         Parse *p = container_of(w, Parse, work);
         json_decref(p->body);
+        free(p->api.context);
         buf_deinit(&p->text);
 }
 

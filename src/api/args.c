@@ -12,22 +12,29 @@
 enum { STOPS_MAX = 16, BIAS_MAX = 1024, MESSAGES_MAX = 65536 };
 
 void arg_fail(Args *a, const char *key, const char *fmt, ...) {
-        if (a->failed)
+        ApiError *e = a->error;
+        if (e->status)
                 return;
-        char text[400], param[128];
+        *e = (ApiError){.status = 400, .code = "invalid_value"};
+        snprintf(e->param, sizeof(e->param), "%s%s", a->prefix, key);
+        size_t n = (size_t)snprintf(e->text, sizeof(e->text), "%s: ", e->param);
         va_list ap;
         va_start(ap, fmt);
-        vsnprintf(text, sizeof(text), fmt, ap);
+        vsnprintf(e->text + n, sizeof(e->text) - n, fmt, ap);
         va_end(ap);
-        snprintf(param, sizeof(param), "%s%s", a->prefix, key);
-        a->failed = true;
-        api_error(a->r, 400, "invalid_value", param, "%s: %s", param, text);
 }
 
 void arg_no_memory(Args *a) {
-        if (!a->failed)
-                api_error(a->r, 503, "out_of_memory", NULL, "out of memory for this request");
-        a->failed = true;
+        if (!a->error->status)
+                *a->error = (ApiError){.status = 503, .code = "out_of_memory", .text = "out of memory for this request"};
+}
+
+char *api_context(Api *api, Args *a, ApiContext make) {
+        if (!api->has_context)
+                return make(a);
+        if (!arg_failed(a))
+                api->error = api->context_error;
+        return TAKE(api->context);
 }
 
 json_t *arg_get(const Args *a, const char *key) {
@@ -106,7 +113,7 @@ void arg_unsupported(Args *a, const char *key, const char *why) {
 
 ModelEntry *arg_model(Args *a, Daemon *d) {
         const char *name = arg_string(a, "model", NULL);
-        if (a->failed)
+        if (arg_failed(a))
                 return NULL;
         if (!name) {
                 arg_fail(a, "model", "is missing; say which model to use (GET /v1/models lists them)");
@@ -117,13 +124,13 @@ ModelEntry *arg_model(Args *a, Daemon *d) {
                 return m;
         const char *near = registry_nearest(&d->registry, name);
         const ModelEntry *missing = registry_find_missing(&d->registry, name);
-        a->failed = true;
-        if (missing) {
-                api_error(a->r, 404, "model_not_found", "model", "the file of model '%s' is not there: %s", name, missing->path);
-                return NULL;
-        }
-        api_error(a->r, 404, "model_not_found", "model", "there is no model '%s'%s%s%s", name, near ? "; did you mean '" : "",
-                  near ? near : "", near ? "'?" : "");
+        ApiError *e = a->error;
+        *e = (ApiError){.status = 404, .code = "model_not_found", .param = "model"};
+        if (missing)
+                snprintf(e->text, sizeof(e->text), "the file of model '%s' is not there: %s", name, missing->path);
+        else
+                snprintf(e->text, sizeof(e->text), "there is no model '%s'%s%s%s", name, near ? "; did you mean '" : "",
+                         near ? near : "", near ? "'?" : "");
         return NULL;
 }
 
@@ -132,7 +139,7 @@ ModelEntry *arg_model(Args *a, Daemon *d) {
 void spec_init(Spec *s) {
         *s = (Spec){.job = {.max_tokens = -1, .temperature = 1, .top_p = 1, .repeat_penalty = 1, .penalty_last = 64, .n_top = -1,
                             .add_special = true},
-                   .deadline = UINT64_MAX};
+                   .timeout = UINT64_MAX};
 }
 
 void spec_deinit(Spec *s) {
@@ -222,7 +229,7 @@ static void read_timeout(Spec *s, Args *a) {
         if (usec == 0)
                 arg_fail(a, "timeout", "must be a number of seconds above 0, or a duration such as \"30s\"");
         else
-                s->deadline = usec > UINT64_MAX - a->r->started ? UINT64_MAX : a->r->started + usec;
+                s->timeout = usec;
 }
 
 void spec_read_service(Spec *s, Args *a) {
@@ -293,7 +300,7 @@ static bool normalise_message(Args *a, const char *key, size_t i, json_t *m) {
                 arg_fail(a, where, "has the role '%.32s'; roles are system, developer, user, assistant and tool", role);
         if (json_array_size(json_object_get(m, "images")) > 0)
                 arg_fail(a, where, "has images; only text is supported");
-        json_t *content = a->failed ? NULL : content_of(a, where, json_object_get(m, "content"));
+        json_t *content = arg_failed(a) ? NULL : content_of(a, where, json_object_get(m, "content"));
         if (!content || json_object_set_new(m, "content", content) < 0) {
                 arg_no_memory(a);
                 return false;

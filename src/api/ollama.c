@@ -166,7 +166,7 @@ static void loading_done(PoolWaiter *w, IpcStr json _unused_, const char *error)
 /* An empty prompt asks for the model itself: loaded, or, with keep_alive 0, unloaded. */
 static void load_or_unload(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
         read_keep_alive(a, s);
-        if (a->failed)
+        if (arg_failed(a))
                 return;
         bool unload = s->keep_alive_given && s->keep_alive == 0;
         Loading *l = calloc(1, sizeof(*l));
@@ -189,7 +189,7 @@ static void load_or_unload(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat)
 /* ---- generate and chat ---- */
 
 static void read_options(Spec *s, Args *a) {
-        Args o = {.r = a->r, .object = arg_get(a, "options"), .prefix = "options.", .failed = a->failed};
+        Args o = {.object = arg_get(a, "options"), .prefix = "options.", .error = a->error};
         s->job.temperature = 0.8f; /* Ollama's defaults */
         s->job.top_k = 40;
         s->job.top_p = 0.9f;
@@ -205,7 +205,6 @@ static void read_options(Spec *s, Args *a) {
         if (arg_number(&o, "typical_p", 0, 1, 1) < 1)
                 arg_fail(&o, "typical_p", "typical sampling is not supported");
         s->job.max_tokens = MAX(s->job.max_tokens, -1); /* -2, fill the context, is what -1 means here */
-        a->failed |= o.failed;
 }
 
 static void read_logprobs(Spec *s, Args *a) {
@@ -233,8 +232,11 @@ static char *end_context(Args *a, Buf *out) {
         return text;
 }
 
-static char *chat_context(Args *a, json_t *messages) {
+static char *chat_context(Args *a) {
         Buf out = BUF_NULL;
+        json_t *messages = arg_messages(a, "messages");
+        if (!messages)
+                return NULL;
         _cleanup_free_ char *text = json_dumps(messages, JSON_COMPACT);
         json_decref(messages);
         out.failed = !text;
@@ -249,9 +251,12 @@ static void put_message(Buf *out, const char *role, const char *content, size_t 
         buf_putc(out, '}');
 }
 
-static char *generate_context(Args *a, const json_t *prompt) {
+static char *generate_context(Args *a) {
+        const json_t *prompt = arg_get(a, "prompt");
         const char *system = arg_string(a, "system", "");
         Buf out = BUF_NULL;
+        if (arg_bool(a, "raw", false) || !json_is_string(prompt))
+                return NULL;
         buf_puts(&out, "{\"messages\":[");
         if (*system) {
                 put_message(&out, "system", system, strlen(system));
@@ -270,7 +275,7 @@ static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
         read_unsupported(a);
         read_keep_alive(a, s);
         spec_read_service(s, a);
-        if (a->failed)
+        if (arg_failed(a))
                 return;
         Answer *answer = answer_new(api, m, &dialect, 1);
         if (!answer)
@@ -282,28 +287,28 @@ static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
 }
 
 static void generate(Api *api) {
-        Args a = {.r = api->r, .object = api->body, .prefix = ""};
+        Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
         spec_init(&s);
         ModelEntry *m = arg_model(&a, api->d);
         const char *prompt = m ? arg_string(&a, "prompt", "") : NULL;
         bool raw = arg_bool(&a, "raw", false);
-        if (!m || a.failed)
+        if (arg_failed(&a))
                 return;
         if (!*prompt) {
                 load_or_unload(api, &a, &s, m, false);
                 return;
         }
-        json_t *text = arg_get(&a, "prompt"); /* may hold NUL, so not by its C string */
-        _cleanup_free_ char *context = raw ? NULL : generate_context(&a, text);
+        _cleanup_free_ char *context = api_context(api, &a, generate_context);
         s.job.kind = raw ? IPC_PROMPT_TEXT : IPC_PROMPT_PLAIN_CHAT;
-        s.job.prompt = raw ? (IpcStr){prompt, (uint32_t)json_string_length(text)} : ipc_str(context);
+        s.job.prompt = raw ? (IpcStr){prompt, (uint32_t)json_string_length(arg_get(&a, "prompt"))} /* may hold NUL */
+                           : ipc_str(context);
         s.job.parse_special = raw; /* a raw prompt is a template's output, made by the client */
         run(api, &a, &s, m, false);
 }
 
 static void chat(Api *api) {
-        Args a = {.r = api->r, .object = api->body, .prefix = ""};
+        Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
         spec_init(&s);
         ModelEntry *m = arg_model(&a, api->d);
@@ -313,10 +318,7 @@ static void chat(Api *api) {
                 load_or_unload(api, &a, &s, m, true);
                 return;
         }
-        json_t *messages = arg_messages(&a, "messages");
-        if (!messages)
-                return;
-        _cleanup_free_ char *context = chat_context(&a, messages);
+        _cleanup_free_ char *context = api_context(api, &a, chat_context);
         s.job.kind = IPC_PROMPT_CHAT;
         s.job.prompt = ipc_str(context);
         run(api, &a, &s, m, true);
@@ -439,7 +441,7 @@ static void showing_done(PoolWaiter *w, IpcStr json, const char *error) {
 }
 
 static void show(Api *api) {
-        Args a = {.r = api->r, .object = api->body, .prefix = ""};
+        Args a = api_args(api);
         if (!arg_get(&a, "model") && arg_get(&a, "name")) /* older clients */
                 json_object_set(api->body, "model", arg_get(&a, "name"));
         ModelEntry *m = arg_model(&a, api->d);
@@ -459,8 +461,8 @@ static void show(Api *api) {
 #define BY_FILES "models are files here: put a GGUF file into models_path, or remove it there"
 
 const Route ollama_routes[] = {
-        {"POST", "/api/generate", generate, NULL},
-        {"POST", "/api/chat", chat, NULL},
+        {"POST", "/api/generate", generate, NULL, generate_context},
+        {"POST", "/api/chat", chat, NULL, chat_context},
         {"GET", "/api/tags", tags, NULL},
         {"GET", "/api/ps", ps, NULL},
         {"POST", "/api/show", show, NULL},

@@ -277,7 +277,7 @@ static void read_common(Spec *s, Args *a) {
 static Answer *start_answer(Api *api, Args *a, const Spec *s, ModelEntry *m, bool chat, uint32_t n) {
         bool stream = arg_bool(a, "stream", false);
         const json_t *options = arg_get(a, "stream_options");
-        Answer *answer = a->failed ? NULL : answer_new(api, m, chat ? &chat_dialect : &completion_dialect, n);
+        Answer *answer = arg_failed(a) ? NULL : answer_new(api, m, chat ? &chat_dialect : &completion_dialect, n);
         if (!answer)
                 return NULL;
         make_id(answer, chat ? "chatcmpl" : "cmpl");
@@ -319,9 +319,9 @@ static char *chat_context(Args *a) {
                 return NULL;
         if (kwargs && !json_is_object(kwargs))
                 arg_fail(a, "chat_template_kwargs", "must be an object");
-        json_t *context = kwargs && !a->failed ? json_deep_copy(kwargs) : json_object();
+        json_t *context = kwargs && !arg_failed(a) ? json_deep_copy(kwargs) : json_object();
         json_object_set_new(context, "messages", messages);
-        char *text = a->failed ? NULL : json_dumps(context, JSON_COMPACT);
+        char *text = arg_failed(a) ? NULL : json_dumps(context, JSON_COMPACT);
         json_decref(context);
         if (!text)
                 arg_no_memory(a);
@@ -329,7 +329,7 @@ static char *chat_context(Args *a) {
 }
 
 static void chat_completions(Api *api) {
-        Args a = {.r = api->r, .object = api->body, .prefix = ""};
+        Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
         spec_init(&s);
         ModelEntry *m = arg_model(&a, api->d);
@@ -340,7 +340,7 @@ static void chat_completions(Api *api) {
         read_response_format(&a);
         read_tools(&a);
         uint32_t n = (uint32_t)arg_int(&a, "n", 1, CHOICES_MAX, 1);
-        _cleanup_free_ char *context = a.failed ? NULL : chat_context(&a);
+        _cleanup_free_ char *context = arg_failed(&a) ? NULL : api_context(api, &a, chat_context);
         Answer *answer = context ? start_answer(api, &a, &s, m, true, n) : NULL;
         if (!answer)
                 return;
@@ -424,7 +424,7 @@ static bool post_prompts(Answer *answer, Spec *s, const Prompt *prompts, size_t 
 }
 
 static void completions(Api *api) {
-        Args a = {.r = api->r, .object = api->body, .prefix = ""};
+        Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
         size_t n_prompts = 0;
         spec_init(&s);
@@ -438,7 +438,7 @@ static void completions(Api *api) {
         bool echo = arg_bool(&a, "echo", false);
         if (arg_int(&a, "best_of", 1, CHOICES_MAX, n) != n)
                 arg_fail(&a, "best_of", "is not supported other than equal to n");
-        Prompt *prompts = a.failed ? NULL : read_prompts(&a, &n_prompts);
+        Prompt *prompts = arg_failed(&a) ? NULL : read_prompts(&a, &n_prompts);
         for (size_t i = 0; echo && i < n_prompts; i++)
                 if (prompts[i].is_ids)
                         arg_fail(&a, "echo", "needs the prompt as text, not as token ids");
@@ -475,7 +475,7 @@ static void model(Api *a) {
 }
 
 const Route openai_routes[] = {
-        {"POST", "/v1/chat/completions", chat_completions, NULL},
+        {"POST", "/v1/chat/completions", chat_completions, NULL, chat_context},
         {"POST", "/v1/completions", completions, NULL},
         {"GET", "/v1/models", models, NULL},
         {"GET", "/v1/models/*", model, NULL},
