@@ -392,7 +392,8 @@ static int new_host_state(Sched *s, Error *e) {
         s->free_slots = calloc(slots, sizeof(*s->free_slots));
         for (uint32_t i = 0; s->free_slots && i < slots; i++)
                 s->free_slots[i] = i;
-        bool ok = s->slots && s->free_slots && kv_init(&s->kv, slots, max_pages(&s->spec), s->spec.n_pages, SCHED_PAGE_SIZE) >= 0;
+        bool ok = s->slots && s->free_slots &&
+                  kv_init(&s->kv, slots, max_pages(&s->spec), s->spec.n_pages, SCHED_PAGE_SIZE) >= 0;
         for (uint32_t i = 0; i < LANE_DEPTH; i++) {
                 s->steps[i].seqs = calloc(slots, sizeof(Seq *));
                 s->steps[i].out = calloc(slots, sizeof(SampleOut));
