@@ -78,9 +78,9 @@ static void test_null_replay(void **state) {
         result_deinit(&rest);
 }
 
-/* The first job is paused with its first piece and goes on when the second, posted then, has ended, though there is one
- * slot only. The pause comes in time, though engine and client share a loop that the engine keeps busy: the answer is so
- * long that the engine would have to be deaf for tens of turns to come to its end. */
+/* The first job is paused with its first piece and goes on when the second, posted then, has ended, though there is
+ * one slot only. The pause comes in time, though engine and client share a loop that the engine keeps busy: the answer
+ * is so long that the engine would have to be deaf for hundreds of turns to come to its end. */
 enum { LONG_ANSWER = 1000000 };
 
 static void pause_first(Client *c, size_t i) {

@@ -1,4 +1,4 @@
-/* Jobs: posted by the daemon, waiting for their model, prepared on a worker, run by the model's scheduler, ended.
+/* Jobs: posted by the daemon, waiting for their model, prepared (most on a worker), run by the model's scheduler, ended.
  *
  *   PENDING --model ready--> PREPARING --prepared--> SCHEDULED
  * From each it may end: with a FAIL, with the last PIECE, or, cancelled, without a word. All ends meet in job_end(). */

@@ -1,5 +1,5 @@
 /* From a job as it was posted to a sequence that can be scheduled: the chat template, the tokenizer and all checks
- * that need the model, on a worker. */
+ * that need the model; on a worker, or on the loop where that is shorter. */
 #pragma once
 
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Who runs the prepared sequences of a loaded model: the scheduler (sched.h), or the load-test models' stand-in for it
  * (loadtest.h). A runner has the model's slots and the queue before them. All of it is called on the loop's thread,
- * but for check() and free(), which belong on a worker. */
+ * but for check(), which is called where the sequence is prepared, and free(), which belongs on a worker. */
 #pragma once
 
 #include "engine/seq.h"

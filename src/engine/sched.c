@@ -153,23 +153,26 @@ static bool wants_rows(const Seq *q) {
         return !q->paused && q->length < q->limit;
 }
 
-/* Gives those who compute the pages they lack. False when there were not enough for one of them. */
-static bool extend_all(Sched *s) {
-        list_foreach(q, &s->running, Seq, node) {
-                uint32_t slot = (uint32_t)q->slot, missing = kv_missing(&s->kv, slot, q->length);
-                if (missing == 0 || !wants_rows(q))
-                        continue;
-                if (missing > s->kv.n_free)
-                        return false;
-                kv_extend(&s->kv, slot, q->length);
-                upload_table(s, slot);
-        }
-        return true;
+static uint32_t lacking_pages(const Sched *s, const Seq *q) {
+        return wants_rows(q) ? kv_missing(&s->kv, (uint32_t)q->slot, q->length) : 0;
 }
 
+/* Gives those who compute the pages they lack, pushing out whom it takes; that may be the one at hand. */
 static void reserve_pages(Sched *s) {
-        while (!extend_all(s))
-                preempt(s, least_entitled(s));
+        for (ListNode *n = s->running.next; n != &s->running;) {
+                Seq *q = container_of(n, Seq, node), *least = NULL;
+                uint32_t missing = lacking_pages(s, q);
+                if (missing > s->kv.n_free)
+                        least = least_entitled(s);
+                else if (missing > 0) {
+                        kv_extend(&s->kv, (uint32_t)q->slot, q->length);
+                        upload_table(s, (uint32_t)q->slot);
+                }
+                if (!least || least == q)
+                        n = n->next;
+                if (least)
+                        preempt(s, least);
+        }
 }
 
 static void put_rows(Sched *s, Step *step, Seq *q, uint32_t n) {
@@ -389,7 +392,8 @@ static int new_host_state(Sched *s, Error *e) {
         s->free_slots = calloc(slots, sizeof(*s->free_slots));
         for (uint32_t i = 0; s->free_slots && i < slots; i++)
                 s->free_slots[i] = i;
-        bool ok = s->slots && s->free_slots && kv_init(&s->kv, slots, max_pages(&s->spec), s->spec.n_pages, SCHED_PAGE_SIZE) >= 0;
+        bool ok = s->slots && s->free_slots &&
+                  kv_init(&s->kv, slots, max_pages(&s->spec), s->spec.n_pages, SCHED_PAGE_SIZE) >= 0;
         for (uint32_t i = 0; i < LANE_DEPTH; i++) {
                 s->steps[i].seqs = calloc(slots, sizeof(Seq *));
                 s->steps[i].out = calloc(slots, sizeof(SampleOut));

@@ -21,7 +21,8 @@
  *   QUIT    exit now; no jobs are left
  *
  * A job's life: JOB -> (START PIECE* PIECE(finish) | FAIL). After CANCEL the engine sends nothing more of the job.
- * A paused job gets no rows, and keeps its slot and pages until another job needs them; pieces of steps in flight may still come.
+ * A paused job gets no rows, and keeps its slot and pages until another job needs them; pieces of steps in flight may
+ * still come.
  * A daemon whose engine died posts each job again to the next one with `produced` holding the tokens it got so far
  * and `text_sent` the bytes of text; the engine replays them without sending them again. */
 #pragma once
