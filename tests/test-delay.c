@@ -32,7 +32,7 @@ static EventSource *pump, *timer;
 static bool pump_is_set;
 static uint64_t timer_due;
 
-int event_add_defer(EventLoop *l, EventSource *s, int priority, const char *name, EventHandler h) {
+int event_add_defer(EventLoop *l, EventSource *s, const char *name, EventHandler h) {
         *s = (EventSource){.handler = h, .impl = s};
         pump = s;
         return 0;

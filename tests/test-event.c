@@ -125,7 +125,7 @@ static void defer_again(EventSource *s, uint32_t revents) {
 
 static void test_defer(void **state) {
         (void)state;
-        event_add_defer(f.loop, &f.a, 0, "defer", defer_again);
+        event_add_defer(f.loop, &f.a, "defer", defer_again);
         event_defer_set(&f.a);
         event_defer_set(&f.a); /* twice before it ran is once */
         assert_int_equal(event_loop_run(f.loop), 7);
@@ -151,7 +151,7 @@ static void once(EventSource *s, uint32_t revents) {
 /* A call that defers itself again and again lets the others have their turns. */
 static void test_defer_and_others(void **state) {
         (void)state;
-        event_add_defer(f.loop, &f.a, 0, "defer", forever);
+        event_add_defer(f.loop, &f.a, "defer", forever);
         event_add_timer(f.loop, &f.b, 0, "timer", once);
         event_add_io(f.loop, &f.c, f.fds[0], EPOLLIN, 0, "io", once);
         assert_int_equal(write(f.fds[1], "x", 1), 1);
@@ -208,7 +208,7 @@ static void slow(EventSource *s, uint32_t revents) {
 
 static void test_longest(void **state) {
         (void)state;
-        event_add_defer(f.loop, &f.a, 0, "the slow one", slow);
+        event_add_defer(f.loop, &f.a, "the slow one", slow);
         event_defer_set(&f.a);
         event_loop_run(f.loop);
         const EventLongest *longest = event_loop_longest(f.loop);

@@ -40,7 +40,7 @@ static void throw_dice(void) {
 static EventSource *turns, *reached;
 static bool turns_are_set;
 
-int event_add_defer(EventLoop *l, EventSource *s, int priority, const char *name, EventHandler h) {
+int event_add_defer(EventLoop *l, EventSource *s, const char *name, EventHandler h) {
         *s = (EventSource){.handler = h, .impl = s};
         turns = s;
         return 0;

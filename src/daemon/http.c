@@ -673,7 +673,7 @@ int http_new(EventLoop *l, Users *users, HttpHandler handler, HttpRoom room, voi
         h->epoll = epoll_create1(EPOLL_CLOEXEC);
         int r = h->epoll < 0 ? -errno : event_add_io(l, &h->io, h->epoll, EPOLLIN, EVENT_PRIORITY_NORMAL, "http", on_io);
         if (r >= 0)
-                r = event_add_defer(l, &h->kick, EVENT_PRIORITY_NORMAL, "http kick", on_kick);
+                r = event_add_defer(l, &h->kick, "http kick", on_kick);
         if (r >= 0)
                 r = event_add_timer(l, &h->sweep, EVENT_PRIORITY_NORMAL, "http sweep", on_sweep);
         if (r < 0)

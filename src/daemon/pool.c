@@ -771,7 +771,7 @@ int pool_new(Daemon *d, const ConfigPool *config, Pool **ret) {
         if (r >= 0)
                 r = event_add_timer(d->loop, &p->restart, EVENT_PRIORITY_NORMAL, "pool start", on_restart);
         if (r >= 0)
-                r = event_add_defer(d->loop, &p->turn, EVENT_PRIORITY_NORMAL, "pool turn", on_turn);
+                r = event_add_defer(d->loop, &p->turn, "pool turn", on_turn);
         if (r < 0)
                 return r;
         *ret = TAKE(p);

@@ -295,7 +295,7 @@ int engine_new(EventLoop *l, int fd, Engine **ret) {
                 list_init(&e->jobs_by_id[i]);
         int r = ipc_conn_init(&e->ipc, l, fd, on_message, on_gone);
         if (r >= 0)
-                r = event_add_defer(l, &e->settle, EVENT_PRIORITY_NORMAL, "settle", on_settle);
+                r = event_add_defer(l, &e->settle, "settle", on_settle);
         if (r >= 0)
                 r = event_add_timer(l, &e->tick, EVENT_PRIORITY_NORMAL, "tick", on_tick);
         if (r >= 0)

@@ -99,7 +99,7 @@ int lane_init(Lane *l, Device *d, EventLoop *loop, Error *e) {
         int r = d->ops->stream_new(d, &l->stream, e);
         if (r < 0)
                 return r;
-        r = event_add_defer(loop, &l->turns, EVENT_PRIORITY_NORMAL, "schedule", on_turns);
+        r = event_add_defer(loop, &l->turns, "schedule", on_turns);
         if (r >= 0)
                 r = event_add_io(loop, &l->reached, d->ops->eventfd(l->stream), EPOLLIN, EVENT_PRIORITY_NORMAL,
                                  "step done", on_reached);

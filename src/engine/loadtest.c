@@ -263,7 +263,7 @@ static IpcFailCode loadtest_check(const Runner *r, Seq *q, Error *e) {
 
 static int loadtest_start(Runner *r, EventLoop *l) {
         LoadTestRunner *t = runner_of(r);
-        int error = event_add_defer(l, &t->pump, EVENT_PRIORITY_NORMAL, "load test", on_pump);
+        int error = event_add_defer(l, &t->pump, "load test", on_pump);
         return error < 0 ? error : event_add_timer(l, &t->timer, EVENT_PRIORITY_NORMAL, "load test timer", on_timer);
 }
 

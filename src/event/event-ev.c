@@ -145,8 +145,8 @@ int event_timer_set(EventSource *s, uint64_t delay_usec) {
         return 0;
 }
 
-int event_add_defer(EventLoop *l, EventSource *s, int priority, const char *name, EventHandler h) {
-        return add_timer(l, s, EVENT_DEFER, priority, name, h);
+int event_add_defer(EventLoop *l, EventSource *s, const char *name, EventHandler h) {
+        return add_timer(l, s, EVENT_DEFER, EVENT_PRIORITY_NORMAL, name, h);
 }
 
 void event_defer_set(EventSource *s) {

@@ -130,7 +130,7 @@ int event_timer_set(EventSource *s, uint64_t delay_usec) {
         return r < 0 ? r : sd_event_source_set_enabled(s->impl, SD_EVENT_ONESHOT);
 }
 
-int event_add_defer(EventLoop *l, EventSource *s, int priority _unused_, const char *name, EventHandler h) {
+int event_add_defer(EventLoop *l, EventSource *s, const char *name, EventHandler h) {
         Deferred *d = calloc(1, sizeof(*d));
         if (!d)
                 return -ENOMEM;

@@ -72,7 +72,7 @@ int event_timer_set(EventSource *s, uint64_t delay_usec);
 
 /* A deferred call: once per event_defer_set(), from the loop, after what is running now. One that defers itself again takes
  * turns with all other sources. */
-int event_add_defer(EventLoop *l, EventSource *s, int priority, const char *name, EventHandler h);
+int event_add_defer(EventLoop *l, EventSource *s, const char *name, EventHandler h);
 void event_defer_set(EventSource *s);
 
 /* Takes the signal for the process (blocks its normal delivery): add before starting threads. */

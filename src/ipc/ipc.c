@@ -339,7 +339,7 @@ int ipc_conn_init(IpcConn *c, EventLoop *l, int fd, IpcHandler handler, IpcGone 
         *c = (IpcConn){.fd = fd, .io = EVENT_SOURCE_NULL, .flush = EVENT_SOURCE_NULL, .handler = handler, .gone = gone};
         int r = event_add_io(l, &c->io, fd, EPOLLIN, EVENT_PRIORITY_NORMAL, "ipc", on_io);
         if (r >= 0)
-                r = event_add_defer(l, &c->flush, EVENT_PRIORITY_NORMAL, "ipc flush", on_flush);
+                r = event_add_defer(l, &c->flush, "ipc flush", on_flush);
         if (r < 0)
                 ipc_conn_deinit(c);
         return r;
