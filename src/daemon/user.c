@@ -76,6 +76,22 @@ static void refill(User *u) {
         u->refilled = now;
 }
 
+uint64_t users_last_seen(const Users *us) {
+        uint64_t last = 0;
+        list_foreach(u, &us->list, User, node)
+                last = MAX(last, u->seen);
+        return last;
+}
+
+bool users_owe_nothing(Users *us) {
+        list_foreach(u, &us->list, User, node) {
+                refill(u);
+                if (u->tokens < (double)u->limits.tokens_per_minute)
+                        return false;
+        }
+        return true;
+}
+
 void users_sweep(Users *us) {
         list_foreach(u, &us->list, User, node) {
                 if (now_usec() - u->seen < REMEMBER_USEC)
