@@ -25,7 +25,7 @@
 enum {
         LARGE_ALLOCATION = 256 * 1024,
         STATUS_USEC = 1000000,
-        STATUS_IDLE_USEC = 5000000,
+        STATUS_IDLE_USEC = 2000000,
         DRAIN_CHECK_USEC = 20000,
         DRAIN_MARGIN_USEC = 5000000, /* beyond limits.drain_timeout, for what comes after it */
         SLEEP_CHECK_USEC = 20000,
@@ -149,7 +149,9 @@ static void on_status(EventSource *s, uint32_t revents _unused_) {
         if (m->d.draining)
                 return;
         state_save(&m->d.state, &m->d);
-        uint64_t left = idle_left(m), next = daemon_is_busy(&m->d) ? STATUS_USEC : STATUS_IDLE_USEC;
+        uint64_t left = idle_left(m), next = STATUS_IDLE_USEC;
+        if (daemon_is_busy(&m->d) || daemon_has_engines(&m->d))
+                next = STATUS_USEC;
         if (left == 0 && daemon_may_exit(&m->d)) {
                 end_idle(m);
                 return;
