@@ -5,16 +5,18 @@ the real one."""
 
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import time
 
 sys.dont_write_bytecode = True
 from harness import (  # noqa: E402
-    PATIENCE, SRC, STORIES, Answer, Case, UnixConnection, figure, frozen, main, wait_until,
+    BUILD, PATIENCE, PROMPT, SRC, STORIES, Answer, Case, UnixConnection, chunk_text, figure, frozen, main, wait_until,
 )
 
 HALF = 8 << 20  # layout of the kept state: src/daemon/state.c
@@ -119,8 +121,8 @@ class KeepTest(ServiceCase):
             with self.subTest(name):
                 d = self.serve(stored={"state": fd})
                 self.assertEqual(d.get("/health").status, 200)
-                said = d.log().count("accounts")
-                self.assertEqual(said, 1 if name != "read only" else d.log().count("cannot keep accounts"), d.log())
+                says = "cannot keep accounts" if name == "read only" else "begin anew"
+                self.assertEqual((d.log().count("accounts"), d.log().count(says)), (1, 1), d.log())
                 d.stop()
         os.close(pipe_w)
         d = self.serve(stored={"state": memfd(good, at=HALF)})  # in the other half, with values that nobody would believe
@@ -259,6 +261,64 @@ class TellTest(ServiceCase):
             local.request("GET", "/api/tags")
             self.assertEqual(Answer(local.getresponse()).status, 200)
             local.close()
+
+
+class SleepTest(Case):
+    BUS = """<busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth><policy context="default">
+<allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/><allow user="*"/></policy></busconfig>"""
+
+    def start_program(self, *args, **kw):
+        p = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=0, **kw)
+
+        def end():
+            p.kill()
+            p.wait()
+            p.stdin.close()
+            p.stdout.close()
+
+        self.addCleanup(end)
+        return p
+
+    def start_logind(self, directory):
+        """On a bus of its own; the environment in which both are found."""
+        bus, logind = os.path.join(directory, "bus"), os.path.join(BUILD, "tests", "fake-logind")
+        if not os.path.exists(logind) or not shutil.which("dbus-daemon"):
+            self.skipTest("built without systemd, or no dbus-daemon")
+        with open(bus + ".conf", "w", encoding="ascii") as f:
+            f.write(self.BUS.format(bus))
+        self.start_program("dbus-daemon", f"--config-file={bus}.conf", "--nofork", "--nopidfile", stderr=subprocess.DEVNULL)
+        wait_until(lambda: os.path.exists(bus), "a bus")
+        env = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={bus}"}
+        p = self.start_program(logind, env={**os.environ, **env})
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        return p, env
+
+    def test_two_nights(self):
+        """Engines leave before the machine sleeps, which waits for that; jobs wait, and go on when it is awake."""
+        with tempfile.TemporaryDirectory() as directory:
+            logind, env = self.start_logind(directory)
+            d = self.start({}, env=env)
+            self.assertEqual(logind.stdout.readline(), "inhibited\n")
+            body = {"model": STORIES, "prompt": PROMPT, "max_tokens": 400, "ignore_eos": True, "temperature": 0}
+            expected = d.stream("/v1/completions", body).text()
+            for _ in range(2):
+                stream = d.stream("/v1/completions", body)
+                chunks = iter(stream)
+                text = chunk_text(next(chunks))
+                engine = d.engine_pid()
+                with frozen(engine):
+                    logind.stdin.write("s")
+                    self.assertEqual(logind.stdout.readline(), "allowed\n")
+                self.assertFalse(os.path.exists(f"/proc/{engine}/exe"))
+                self.assertEqual(d.get("/health").status, 200)
+                time.sleep(0.5)
+                pool = d.status()["pools"][0]
+                self.assertEqual((pool["state"], pool["waiting"], pool["restarts"]), ("stopped", 1, 0))
+                logind.stdin.write("w")
+                self.assertEqual(logind.stdout.readline(), "inhibited\n")
+                text += "".join(chunk_text(c) for c in chunks)
+                stream.close()
+                self.assertEqual(text, expected)
 
 
 class CatalogTest(Case):
