@@ -297,7 +297,7 @@ class SleepTest(Case):
         """Engines leave before the machine sleeps, which waits for that; jobs wait, and go on when it is awake."""
         with tempfile.TemporaryDirectory() as directory:
             logind, env = self.start_logind(directory)
-            d = self.start({}, env=env)
+            d = self.start({"model_defaults": {"queue_timeout": "2s"}}, env=env)
             self.assertEqual(logind.stdout.readline(), "inhibited\n")
             body = {"model": STORIES, "prompt": PROMPT, "max_tokens": 400, "ignore_eos": True, "temperature": 0}
             expected = d.stream("/v1/completions", body).text()
@@ -307,6 +307,7 @@ class SleepTest(Case):
                 text = chunk_text(next(chunks))
                 engine = d.engine_pid()
                 with frozen(engine):
+                    time.sleep(2.2)  # longer than it might have waited in the queue, where it comes again
                     logind.stdin.write("s")
                     self.assertEqual(logind.stdout.readline(), "allowed\n")
                 self.assertFalse(os.path.exists(f"/proc/{engine}/exe"))
