@@ -43,6 +43,7 @@ static void on_retry(EventSource *s, uint32_t revents _unused_) {
 
 void listener_pause(Listener *l) {
         l->paused = true;
+        event_timer_set(&l->retry, UINT64_MAX); /* armed again by who pauses for a moment only */
         event_io_set(&l->source, 0);
 }
 
@@ -226,11 +227,25 @@ int listen_check(const ConfigListen *c, Error *e) {
         return c->key_file ? read_key(c->key_file, &key, e) : 0;
 }
 
+/* The key of a TCP socket: the file the configuration names, else the credential zerollama.key that the service manager
+ * handed to us, if it did. */
+static int find_key(const Listener *l, const ConfigListen *c, char **ret, Error *e) {
+        const char *dir = getenv("CREDENTIALS_DIRECTORY");
+        _cleanup_free_ char *credential = NULL;
+        if (c && c->key_file)
+                return read_key(c->key_file, ret, e);
+        if (!l->tcp || !dir)
+                return 0;
+        if (asprintf(&credential, "%s/zerollama.key", dir) < 0)
+                return error_set(e, -ENOMEM, "out of memory");
+        return access(credential, F_OK) == 0 ? read_key(credential, ret, e) : 0;
+}
+
 int listener_prepare(Listener *l, const ConfigListen *c, Error *e) {
         free(TAKE(l->next_key));
-        int r = c && c->key_file ? read_key(c->key_file, &l->next_key, e) : 0;
+        int r = find_key(l, c, &l->next_key, e);
         if (r >= 0 && l->tcp && !l->loopback && !l->next_key)
-                return error_set(e, -EACCES, "%s is open to the network; give its entry in listen a key_file", l->address);
+                return error_set(e, -EACCES, "%s is open to the network; give its entry in listen a key_file, or the service a credential zerollama.key", l->address);
         return r;
 }
 
@@ -246,9 +261,9 @@ int listener_open(EventLoop *loop, const ConfigListen *c, ListenerAccept accept,
         _cleanup_(listener_freep) Listener *l = listener_new(-1);
         if (!l || !(l->address = listen_address(c)))
                 return error_set(e, -ENOMEM, "out of memory");
-        int r = c->key_file ? read_key(c->key_file, &l->key, e) : 0;
+        int r = c->unix_path ? open_unix(l, c, e) : open_tcp(l, c, e);
         if (r >= 0)
-                r = c->unix_path ? open_unix(l, c, e) : open_tcp(l, c, e);
+                r = find_key(l, c, &l->key, e);
         if (r >= 0 && (r = listener_start(loop, l, accept, arg)) < 0)
                 error_set(e, r, "cannot watch %s: %s", l->address, strerror(-r));
         if (r < 0)
