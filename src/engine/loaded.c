@@ -15,7 +15,7 @@ enum {
 };
 
 static int open_text(Loaded *l, Error *e) {
-        GgufString template;
+        FileText template;
         int r = vocab_tokenizer_new(model_gguf(l->model), &l->tokenizer, e);
         if (r < 0)
                 return r;

@@ -52,7 +52,7 @@ static json_t *json_of_value(GgufType type, const char *value) {
         return v ? v : json_null();
 }
 
-static void put_key(GgufString key, GgufType type, const char *value, void *arg) {
+static void put_key(FileText key, GgufType type, const char *value, void *arg) {
         _cleanup_buf_ Buf name = BUF_NULL;
         Utf8Stream u = {0};
         utf8_stream_put(&u, key.data, key.len, true, &name);
@@ -60,7 +60,7 @@ static void put_key(GgufString key, GgufType type, const char *value, void *arg)
                 json_object_set_new(arg, name.data, json_of_value(type, value));
 }
 
-static json_t *capabilities(GgufString template) {
+static json_t *capabilities(FileText template) {
         bool tools = memmem(template.data, template.len, "tools", 5) != NULL;
         return tools ? json_pack("[s, s]", "completion", "tools") : json_pack("[s]", "completion");
 }
@@ -68,7 +68,7 @@ static json_t *capabilities(GgufString template) {
 static int show_model(const char *path, json_t **ret, Error *e) {
         _cleanup_(model_freep) Model *m = NULL;
         _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
-        GgufString template = {"", 0};
+        FileText template = {"", 0};
         int r = model_open(path, &m, e);
         if (r >= 0)
                 r = vocab_tokenizer_new(model_gguf(m), &t, e);

@@ -13,11 +13,11 @@
 #define KEY(name) "tokenizer.ggml." name
 
 /* error_set() that says which file is at fault, as gguf.h's own messages do. */
-#define refuse(g, e, code, fmt, ...) error_set(e, code, "%s: " fmt, gguf_path(g), ##__VA_ARGS__)
+#define refuse(g, e, code, fmt, ...) error_set(e, code, "%s: " fmt, gguf_file(g)->label, ##__VA_ARGS__)
 
 typedef struct Vocab {
         TokenizerSpec spec;
-        GgufString *tokens, *merges;
+        FileText *tokens, *merges;
         float *scores;
         int32_t *types;
         char model[16], pre[64];
@@ -32,7 +32,7 @@ static void vocab_deinit(Vocab *v) {
 
 /* The readers below return 0 with `ret` untouched when the key is absent. */
 static int read_name(const Gguf *g, const char *key, char *ret, size_t size, Error *e) {
-        GgufString s;
+        FileText s;
         int r = gguf_get_string(g, key, &s, e);
         if (r == -ENOENT)
                 return 0;
@@ -83,7 +83,7 @@ static int read_per_token(const Gguf *g, const char *key, GgufType type, size_t 
 }
 
 static int read_tokens(const Gguf *g, Vocab *v, Error *e) {
-        _Static_assert(sizeof(TokenText) == sizeof(GgufString), "both are a pointer and a length");
+        _Static_assert(sizeof(TokenText) == sizeof(FileText), "both are a pointer and a length");
         int r = gguf_get_strings(g, KEY("tokens"), &v->tokens, &v->spec.n_tokens, e);
         if (r == -ENOENT)
                 return refuse(g, e, -ENOENT, KEY("tokens") " is missing: the file has no vocabulary");
@@ -165,6 +165,6 @@ int vocab_tokenizer_new(const Gguf *g, Tokenizer **ret, Error *e) {
                 return r;
         r = tokenizer_new(&v.spec, ret, e);
         if (r < 0)
-                error_prefix(e, "%s", gguf_path(g));
+                error_prefix(e, "%s", gguf_file(g)->label);
         return r;
 }
