@@ -114,12 +114,15 @@ static int read_spm(const Gguf *g, Vocab *v, Error *e) {
         v->spec.bos = 1;
         v->spec.eos = 2;
         v->spec.unk = 0;
-        v->spec.add_bos = v->spec.add_space_prefix = true;
+        bool prefix = v->spec.add_bos = true;
         int r = read_per_token(g, KEY("scores"), GGUF_F32, v->spec.n_tokens, (void **)&v->scores, e);
         if (r == 0 && !v->scores)
                 return refuse(g, e, -EINVAL, KEY("scores") " is missing, which a 'llama' vocabulary needs");
         v->spec.scores = v->scores;
-        return r == 0 ? read_bool(g, KEY("add_space_prefix"), &v->spec.add_space_prefix, e) : r;
+        if (r == 0)
+                r = read_bool(g, KEY("add_space_prefix"), &prefix, e);
+        v->spec.space_prefix = prefix ? SPACE_PREFIX_AFTER_CONTROL : SPACE_PREFIX_NONE;
+        return r;
 }
 
 static int read_bpe(const Gguf *g, Vocab *v, Error *e) {
@@ -133,6 +136,7 @@ static int read_bpe(const Gguf *g, Vocab *v, Error *e) {
                 return refuse(g, e, -EOPNOTSUPP, KEY("pre") ": the pre-tokenizer '%s' is not supported", v->pre);
         v->spec.pre = v->pre;
         v->spec.add_bos = rule->add_bos;
+        v->spec.ignore_merges = rule->ignore_merges;
         r = gguf_get_strings(g, KEY("merges"), &v->merges, &v->spec.n_merges, e);
         if (r == -ENOENT)
                 return refuse(g, e, -EINVAL, KEY("merges") " is missing, which a 'gpt2' vocabulary needs");

@@ -98,6 +98,8 @@ struct Model {
                 _code;                                                                                                 \
         })
 
+/* Whether n_heads, n_kv_heads and head_dim go together; for formats, once they are read. */
+int model_check_heads(const Model *m, Error *e);
 /* Claims a tensor of exactly this shape, by ggml's name. `ret` must stay where it is; its data is set by model_load().
  * A tensor that is not there, as it need not, leaves `ret` zero. */
 int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence presence, Matrix *ret,

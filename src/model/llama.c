@@ -57,19 +57,6 @@ static bool has_head_norm(const Model *m) {
 
 /* ---- opening ---- */
 
-/* What the formats cannot have seen to, and the operations rely on. */
-static int check_heads(const Model *m, Error *e) {
-        const ModelInfo *i = &m->info;
-        if (i->n_kv_heads == 0 || i->n_heads % i->n_kv_heads != 0)
-                return MODEL_REFUSE(m, e, -EINVAL,
-                                    "%" PRIu32 " attention heads cannot share %" PRIu32 " key/value heads", i->n_heads,
-                                    i->n_kv_heads);
-        if (i->head_dim == 0 || i->head_dim % 2 != 0)
-                return MODEL_REFUSE(m, e, -EINVAL, "attention heads of %" PRIu32 " values cannot be rotated",
-                                    i->head_dim);
-        return 0;
-}
-
 static int claim_globals(Model *m, Llama *g, Error *e) {
         const ModelInfo *i = &m->info;
         const ModelParams *p = &m->params;
@@ -125,16 +112,13 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
 }
 
 static int llama_open(Model *m, Error *e) {
-        int k = check_heads(m, e);
-        if (k < 0)
-                return k;
         Llama *g = calloc(1, sizeof(*g) + m->info.n_layers * sizeof(*g->layers));
         if (!g)
                 return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %" PRIu32 " layers", m->info.n_layers);
         m->graph = g;
         g->eps = m->params.norm_eps;
         g->rope = m->params.rope;
-        k = claim_globals(m, g, e);
+        int k = claim_globals(m, g, e);
         for (uint32_t l = 0; l < m->info.n_layers && k == 0; l++)
                 k = claim_layer(m, l, &g->layers[l], e);
         return k;

@@ -76,6 +76,8 @@ static int read_heads(Model *m, Error *e) {
         value_dim = i->head_dim;
         if ((k = get_u32(m, "attention.value_length", false, &value_dim, e)) < 0)
                 return k;
+        if ((k = model_check_heads(m, e)) < 0)
+                return k;
         if (value_dim != i->head_dim)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP,
                                     "values of %" PRIu32 " and keys of %" PRIu32

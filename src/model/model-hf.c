@@ -82,16 +82,17 @@ static int read_sizes(Model *m, Error *e) {
                 i->n_kv_heads = i->n_heads;
         if (i->head_dim == 0)
                 i->head_dim = strcmp(i->architecture, "qwen3") == 0 ? 128 : i->n_embd / i->n_heads;
-        m->params.norm_eps = 1e-6f;
-        return get_positive(m, config, "rms_norm_eps", false, &m->params.norm_eps, e);
+        return model_check_heads(m, e);
 }
 
 /* qwen2 has always biases of q, k and v, mistral none; the other two say so for all four. */
-static int read_presences(Model *m, Error *e) {
+static int read_params(Model *m, Error *e) {
         const char *arch = m->info.architecture;
         bool tied, bias;
         int k;
-        if ((k = get_flag(m, "tie_word_embeddings", &tied, e)) < 0 || (k = get_flag(m, "attention_bias", &bias, e)) < 0)
+        m->params.norm_eps = 1e-6f;
+        if ((k = get_positive(m, hf_config(m->hf), "rms_norm_eps", false, &m->params.norm_eps, e)) < 0 ||
+            (k = get_flag(m, "tie_word_embeddings", &tied, e)) < 0 || (k = get_flag(m, "attention_bias", &bias, e)) < 0)
                 return k;
         bool always = strcmp(arch, "qwen2") == 0, never = strcmp(arch, "mistral") == 0;
         m->params.head = tied ? PRESENT_NO : PRESENT_YES;
@@ -271,7 +272,7 @@ static int open_weights(Model *m, Error *e) {
 static int describe(Model *m, Error *e) {
         int k;
         if ((k = check_class(m, e)) < 0 || (k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 ||
-            (k = read_presences(m, e)) < 0 || (k = read_window(m, e)) < 0 || (k = open_weights(m, e)) < 0)
+            (k = read_params(m, e)) < 0 || (k = read_window(m, e)) < 0 || (k = open_weights(m, e)) < 0)
                 return k;
         return read_rope(m, e);
 }

@@ -27,7 +27,7 @@ enum {
 
 static const ModelArch *const archs[] = {&arch_llama};
 
-/* ---- what architectures ask for ---- */
+/* ---- what formats and architectures ask for ---- */
 
 static int check_shape(const Model *m, const char *name, const Tensor *t, uint64_t cols, uint64_t rows, Error *e) {
         if (t->dims[0] == cols && t->dims[1] == rows && t->dims[2] == 1 && t->dims[3] == 1)
@@ -85,6 +85,18 @@ int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s: is stored as %s; a vector should be F32, F16 or BF16", name,
                                     dtype_name(t->type));
         m->weights[m->n_weights++] = (Weight){.tensor = t, .vector = ret};
+        return 0;
+}
+
+int model_check_heads(const Model *m, Error *e) {
+        const ModelInfo *i = &m->info;
+        if (i->n_kv_heads == 0 || i->n_heads % i->n_kv_heads != 0)
+                return MODEL_REFUSE(m, e, -EINVAL,
+                                    "%" PRIu32 " attention heads cannot share %" PRIu32 " key/value heads", i->n_heads,
+                                    i->n_kv_heads);
+        if (i->head_dim == 0 || i->head_dim % 2 != 0)
+                return MODEL_REFUSE(m, e, -EINVAL, "attention heads of %" PRIu32 " values cannot be rotated",
+                                    i->head_dim);
         return 0;
 }
 
