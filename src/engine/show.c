@@ -75,6 +75,8 @@ static void put_hf_sizes(const ModelInfo *i, json_t *info) {
         };
         char name[128];
         for (size_t n = 0; n < ARRAY_SIZE(sizes); n++) {
+                if (sizes[n].value == 0) /* no window */
+                        continue;
                 snprintf(name, sizeof(name), "%s.%s", i->architecture, sizes[n].key);
                 json_object_set_new(info, name, json_integer(sizes[n].value));
         }
