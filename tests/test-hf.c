@@ -77,7 +77,8 @@ static void test_info(void **state) {
         assert_int_equal(i->n_vocab, 40);
         assert_int_equal(i->context_length, 64);
         assert_int_equal(i->window, 0);
-        assert_int_equal(i->n_params, 2 * 40 * 32 + 32 + 2 * (2 * 32 * 48 + 2 * 32 * 24 + 3 * 32 * 16 + 2 * 32 + 2 * 12));
+        assert_int_equal(i->n_params,
+                         2 * 40 * 32 + 32 + 2 * (2 * 32 * 48 + 2 * 32 * 24 + 3 * 32 * 16 + 2 * 32 + 2 * 12));
         assert_int_equal(i->weights_size, 4 * i->n_params);
         assert_int_equal(m->n_files, 4);
         assert_null(model_gguf(m));
@@ -89,8 +90,9 @@ static void test_rope(void **state) {
         Folder *f = *state;
         copy_all(f, "mistral");
         _cleanup_(model_freep) Model *newer = open_model(f);
-        put_changed(f, "mistral", "config.json", "{\"rope_parameters\": null, \"rope_theta\": 500, \"rope_scaling\": "
-                                                 "{\"type\": \"linear\", \"factor\": 2}}");
+        put_changed(f, "mistral", "config.json",
+                    "{\"rope_parameters\": null, \"rope_theta\": 500, \"rope_scaling\": "
+                    "{\"type\": \"linear\", \"factor\": 2}}");
         _cleanup_(model_freep) Model *older = open_model(f);
         const Model *both[] = {newer, older};
         for (size_t i = 0; i < ARRAY_SIZE(both); i++) {
@@ -114,10 +116,14 @@ static void test_defaults(void **state) {
                 {"llama", "{\"sliding_window\": 5}", 0},
                 {"qwen2", "{\"sliding_window\": 5}", 0},
                 {"qwen2", "{\"sliding_window\": 5, \"use_sliding_window\": true, \"layer_types\": null}", 0},
-                {"qwen2", "{\"sliding_window\": 5, \"use_sliding_window\": true, \"layer_types\": null, "
-                          "\"max_window_layers\": 0}", 5},
-                {"qwen2", "{\"sliding_window\": 5, \"use_sliding_window\": true, \"layer_types\": "
-                          "[\"sliding_attention\", \"sliding_attention\"]}", 5},
+                {"qwen2",
+                 "{\"sliding_window\": 5, \"use_sliding_window\": true, \"layer_types\": null, "
+                 "\"max_window_layers\": 0}",
+                 5},
+                {"qwen2",
+                 "{\"sliding_window\": 5, \"use_sliding_window\": true, \"layer_types\": "
+                 "[\"sliding_attention\", \"sliding_attention\"]}",
+                 5},
                 {"llama", "{\"architectures\": null, \"head_dim\": null, \"partial_rotary_factor\": 1.0}", 0},
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -182,7 +188,8 @@ static void test_unaligned(void **state) {
                 if (m->weights[i].matrix) {
                         assert_int_equal((uintptr_t)m->weights[i].tensor->data % 2, 1);
                         assert_int_equal((uintptr_t)m->weights[i].matrix->data % 4, 0);
-                        assert_memory_equal(m->weights[i].matrix->data, m->weights[i].tensor->data, m->weights[i].tensor->size);
+                        assert_memory_equal(m->weights[i].matrix->data, m->weights[i].tensor->data,
+                                            m->weights[i].tensor->size);
                 }
         model_free(TAKE(m));
         device_free(d);
@@ -201,7 +208,8 @@ static void test_config(void **state) {
                 {"{\"model_type\": 7}", -EINVAL, "'model_type' should be a string"},
                 {"{\"model_type\": \"gemma3_text\"}", -EOPNOTSUPP, "its architecture 'gemma3_text' is not supported"},
                 {"{\"model_type\": \"llama\\u001b\"}", -EOPNOTSUPP, "its architecture 'llama?' is not supported"},
-                {"{\"architectures\": [\"LlamaForSequenceClassification\"]}", -EOPNOTSUPP, "which is no language model"},
+                {"{\"architectures\": [\"LlamaForSequenceClassification\"]}", -EOPNOTSUPP,
+                 "which is no language model"},
                 {"{\"architectures\": [\"LlamaModel\"]}", -EOPNOTSUPP, "'LlamaModel', which is no language model"},
                 {"{\"architectures\": 7}", -EOPNOTSUPP, "'architectures' is 'no list of names'"},
                 {"{\"hidden_size\": null}", -EINVAL, "'hidden_size' is missing"},
@@ -229,17 +237,23 @@ static void test_config(void **state) {
                 {"{\"hidden_act\": \"gelu\"}", -EOPNOTSUPP, "'hidden_act' is 'gelu'; 'silu' is supported"},
                 {"{\"hidden_act\": []}", -EOPNOTSUPP, "'hidden_act' is 'no string'"},
                 {"{\"partial_rotary_factor\": 0.5}", -EOPNOTSUPP, "'partial_rotary_factor' asks for"},
-                {"{\"quantization_config\": {\"quant_method\": \"gptq\"}}", -EOPNOTSUPP, "'quantization_config' says that"},
+                {"{\"quantization_config\": {\"quant_method\": \"gptq\"}}", -EOPNOTSUPP,
+                 "'quantization_config' says that"},
                 {"{\"quantization\": {}}", -EOPNOTSUPP, "'quantization' says that the weights are quantised"},
                 {"{\"rope_parameters\": 7}", -EINVAL, "'rope_parameters' should be an object"},
-                {"{\"rope_parameters\": {\"rope_type\": \"yarn\"}}", -EOPNOTSUPP, "'rope_type' is 'yarn'; default, linear and"},
+                {"{\"rope_parameters\": {\"rope_type\": \"yarn\"}}", -EOPNOTSUPP,
+                 "'rope_type' is 'yarn'; default, linear and"},
                 {"{\"rope_parameters\": {\"rope_type\": 7}}", -EINVAL, "'rope_type' should be a string"},
                 {"{\"rope_parameters\": {\"rope_type\": \"linear\"}}", -EINVAL, "'factor' is missing"},
-                {"{\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 0}}", -EINVAL, "'factor' should be a positive"},
-                {"{\"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8}}", -EINVAL, "'low_freq_factor' is missing"},
+                {"{\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 0}}", -EINVAL,
+                 "'factor' should be a positive"},
+                {"{\"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8}}", -EINVAL,
+                 "'low_freq_factor' is missing"},
                 {"{\"rope_parameters\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, "
-                 "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}", -EINVAL, "should be above low_freq"},
-                {"{\"rope_parameters\": null, \"rope_theta\": -1}", -EINVAL, "'rope_theta' should be a positive number"},
+                 "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}}",
+                 -EINVAL, "should be above low_freq"},
+                {"{\"rope_parameters\": null, \"rope_theta\": -1}", -EINVAL,
+                 "'rope_theta' should be a positive number"},
         };
         copy_all(f, "llama");
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -263,7 +277,8 @@ static void test_qwen_config(void **state) {
         } cases[] = {
                 {"{\"layer_types\": [\"full_attention\", \"sliding_attention\"]}", -EOPNOTSUPP, "in some layers only"},
                 {"{\"layer_types\": [\"full_attention\"]}", -EINVAL, "'layer_types' lists 1 layers of 2"},
-                {"{\"layer_types\": [\"full_attention\", \"linear_attention\"]}", -EOPNOTSUPP, "a layer of 'linear_attention'"},
+                {"{\"layer_types\": [\"full_attention\", \"linear_attention\"]}", -EOPNOTSUPP,
+                 "a layer of 'linear_attention'"},
                 {"{\"layer_types\": [7, 7]}", -EOPNOTSUPP, "a layer of 'no string'"},
                 {"{\"layer_types\": 7}", -EINVAL, "'layer_types' should be a list"},
                 {"{\"layer_types\": null, \"max_window_layers\": 1}", -EOPNOTSUPP, "in some layers only"},
@@ -273,7 +288,8 @@ static void test_qwen_config(void **state) {
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 char members[256];
                 bool uses = strstr(cases[i].members, "use_");
-                snprintf(members, sizeof(members), "{%s%s", uses ? "" : "\"use_sliding_window\": true, ", cases[i].members + 1);
+                snprintf(members, sizeof(members), "{%s%s", uses ? "" : "\"use_sliding_window\": true, ",
+                         cases[i].members + 1);
                 put_changed(f, "qwen2", "config.json", members);
                 refused(f, cases[i].code, cases[i].message);
         }
@@ -393,8 +409,10 @@ static int teardown(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_info),   TEST(test_rope),        TEST(test_defaults), TEST(test_ignored),         TEST(test_unaligned),
-                TEST(test_config), TEST(test_qwen_config), TEST(test_shards),   TEST(test_published_cases), TEST(test_odd_configs),
+                TEST(test_info),        TEST(test_rope),      TEST(test_defaults),
+                TEST(test_ignored),     TEST(test_unaligned), TEST(test_config),
+                TEST(test_qwen_config), TEST(test_shards),    TEST(test_published_cases),
+                TEST(test_odd_configs),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,14 +48,16 @@ static void test_sound(void **state) {
         (void)state;
         _cleanup_(safetensors_freep) Safetensors *s = NULL;
         Error e = ERROR_NULL;
-        write_file("{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[4,16]},"
+        write_file("{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":["
+                   "4,16]},"
                    "\"one\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]},"
                    "\"none\":{\"dtype\":\"F16\",\"shape\":[0,7],\"data_offsets\":[4,4]}}   ",
                    16);
         if (safetensors_open(path, &s, &e) < 0)
                 fail_msg("%s", e.text);
         assert_int_equal(safetensors_n_tensors(s), 3);
-        const Tensor *one = safetensors_tensor_at(s, 0), *none = safetensors_tensor_at(s, 1), *b = safetensors_tensor_at(s, 2);
+        const Tensor *one = safetensors_tensor_at(s, 0), *none = safetensors_tensor_at(s, 1),
+                     *b = safetensors_tensor_at(s, 2);
         assert_int_equal(one->n_dims, 0);
         assert_int_equal(one->size, 4);
         assert_int_equal(none->size, 0);
@@ -85,8 +87,10 @@ static void test_published(void **state) {
                 int code;
                 uint32_t n_dims;
         } files[] = {
-                {"tensor-3d-float32", 0, 3}, {"tensor-4d-float32", 0, 4},
-                {"tensor-1d-int32", -EOPNOTSUPP, 0}, {"tensor-2d-float64", -EOPNOTSUPP, 0},
+                {"tensor-3d-float32", 0, 3},
+                {"tensor-4d-float32", 0, 4},
+                {"tensor-1d-int32", -EOPNOTSUPP, 0},
+                {"tensor-2d-float64", -EOPNOTSUPP, 0},
         };
         skip_without("safetensors/valid_small/tensor-3d-float32.safetensors");
         for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
@@ -104,7 +108,8 @@ static void test_published(void **state) {
 
 /* ---- refused files ---- */
 
-#define F32(name, shape, from, to) "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" #from "," #to "]}"
+#define F32(name, shape, from, to)                                                                                     \
+        "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" #from "," #to "]}"
 
 static void test_headers(void **state) {
         (void)state;
@@ -112,11 +117,13 @@ static void test_headers(void **state) {
                 const char *header;
                 int code;
                 const char *message;
-        } cases[] = { /* each before 16 bytes of data */
+        } cases[] = {
+                /* each before 16 bytes of data */
                 {"{" F32("a", "[2]", 0, 8) "," F32("b", "[3]", 4, 16) "}", -EINVAL, "tensors 'a' and 'b' overlap"},
                 {"{" F32("a", "[4]", 0, 16) "," F32("b", "[4]", 0, 16) "}", -EINVAL, "overlap"},
                 {"{" F32("a", "[1]", 4, 8) "," F32("b", "[4]", 0, 16) "}", -EINVAL, "tensors 'b' and 'a' overlap"},
-                {"{" F32("a", "[1]", 0, 4) "," F32("b", "[2]", 8, 16) "}", -EINVAL, "the 4 bytes before tensor 'b' belong"},
+                {"{" F32("a", "[1]", 0, 4) "," F32("b", "[2]", 8, 16) "}", -EINVAL,
+                 "the 4 bytes before tensor 'b' belong"},
                 {"{" F32("a", "[3]", 4, 16) "}", -EINVAL, "the 4 bytes before tensor 'a' belong"},
                 {"{" F32("a", "[3]", 0, 12) "}", -EINVAL, "its last 4 bytes belong to no tensor"},
                 {"{}", -EINVAL, "its last 16 bytes belong to no tensor"},
@@ -134,18 +141,24 @@ static void test_headers(void **state) {
                 {"{" F32("a", "[4294967296, 4294967296]", 0, 0) "}", -EINVAL, "its shape is larger than any file"},
                 {"{" F32("a", "[1,1,1,1,4]", 0, 16) "}", -EOPNOTSUPP, "has 5 dimensions; at most 4"},
                 {"{" F32("a", "[2]", 0, 8) "," F32("a", "[2]", 8, 16) "}", -EINVAL, "duplicate object key"},
-                {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", -EINVAL, "duplicate"},
-                {"{\"a\":{\"dtype\":\"F33\",\"shape\":[4],\"data_offsets\":[0,16]}}", -EINVAL, "'a': is of unknown dtype 'F33'"},
+                {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", -EINVAL,
+                 "duplicate"},
+                {"{\"a\":{\"dtype\":\"F33\",\"shape\":[4],\"data_offsets\":[0,16]}}", -EINVAL,
+                 "'a': is of unknown dtype 'F33'"},
                 {"{\"a\":{\"dtype\":7,\"shape\":[4],\"data_offsets\":[0,16]}}", -EINVAL, "its dtype is not a string"},
-                {"{\"a\":{\"dtype\":\"I64\",\"shape\":[2],\"data_offsets\":[0,16]}}", -EOPNOTSUPP, "'a': is stored as I64"},
-                {"{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[16],\"data_offsets\":[0,16]}}", -EOPNOTSUPP, "stored as F8_E4M3"},
-                {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,16]}}", -EINVAL, "should have a dtype, a shape and data_offsets"},
+                {"{\"a\":{\"dtype\":\"I64\",\"shape\":[2],\"data_offsets\":[0,16]}}", -EOPNOTSUPP,
+                 "'a': is stored as I64"},
+                {"{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[16],\"data_offsets\":[0,16]}}", -EOPNOTSUPP,
+                 "stored as F8_E4M3"},
+                {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,16]}}", -EINVAL,
+                 "should have a dtype, a shape and data_offsets"},
                 {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16],\"x\":1}}", -EINVAL, "and no more"},
                 {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,8,16]}}", -EINVAL, "are not two offsets"},
                 {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":{}}}", -EINVAL, "are not two offsets"},
                 {"{\"a\":7}", -EINVAL, "tensor 'a': should have"},
                 {"{\"a\\n\\u001b[31m\":7}", -EINVAL, "tensor 'a??[31m'"},
-                {"{\"__metadata__\":{\"a\":1}," F32("a", "[4]", 0, 16) "}", -EINVAL, "__metadata__ has a 'a' that is not"},
+                {"{\"__metadata__\":{\"a\":1}," F32("a", "[4]", 0, 16) "}", -EINVAL,
+                 "__metadata__ has a 'a' that is not"},
                 {"{\"__metadata__\":7," F32("a", "[4]", 0, 16) "}", -EINVAL, "__metadata__ is not an object"},
                 {"[]", -EINVAL, "does not begin with '{'"},
                 {" {}", -EINVAL, "does not begin with '{'"},
@@ -201,8 +214,8 @@ static uint32_t next_random(uint32_t *x) {
 /* Any byte of a sound file changed, or the file cut short. */
 static void test_flipped(void **state) {
         (void)state;
-        static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"}," F32("a", "[2,2]", 0, 16) ","
-                                     F32("bb", "[1]", 16, 20) "," F32("c", "[3]", 20, 32) "}";
+        static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"}," F32("a", "[2,2]", 0, 16) "," F32(
+                "bb", "[1]", 16, 20) "," F32("c", "[3]", 20, 32) "}";
         enum { N = 8 + sizeof(header) - 1 + 32, TRIES = 20000 };
         uint32_t x = 7, opened = 0, sum = 0;
         write_file(header, 32);
@@ -241,7 +254,7 @@ static int group_teardown(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_sound),   cmocka_unit_test(test_empty), cmocka_unit_test(test_published),
+                cmocka_unit_test(test_sound),   cmocka_unit_test(test_empty),   cmocka_unit_test(test_published),
                 cmocka_unit_test(test_headers), cmocka_unit_test(test_lengths), cmocka_unit_test(test_deep),
                 cmocka_unit_test(test_flipped),
         };

@@ -51,7 +51,8 @@ static json_t *model_of_parts(json_t *vocab, const char *path) {
 
 /* The published file with the case's parts in place of its own; NULL where there is none. */
 static json_t *tokenizer_of(const json_t *c) {
-        const char *file = json_string_value(json_object_get(c, "file")), *merges = json_string_value(json_object_get(c, "merges"));
+        const char *file = json_string_value(json_object_get(c, "file")),
+                   *merges = json_string_value(json_object_get(c, "merges"));
         if (!test_data(file)) {
                 print_message("no test data %s: skipped\n", file);
                 return NULL;
@@ -70,7 +71,8 @@ static bool equal_ids(const Tokenizer *t, const json_t *text, const json_t *want
         size_t n, i;
         json_t *id;
         assert_int_equal(tokenizer_encode(t, json_string_value(text), json_string_length(text),
-                                          TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &ids, &n), 0);
+                                          TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &ids, &n),
+                         0);
         bool equal = n == json_array_size(want);
         json_array_foreach(want, i, id)
                 equal = equal && ids[i] == json_integer_value(id);
@@ -115,15 +117,22 @@ static void test_ids(void **state) {
         "\"model\": {\"type\": \"BPE\", \"vocab\": {" TOKENS                                                           \
         "}, \"merges\": [\"a b\", [\"\\u2581\", \"ab\"]], \"fuse_unk\": true, \"unk_token\": null}"
 #define PARTS                                                                                                          \
-        "\"added_tokens\": [" ADDED(0, "<s>", true) ", " ADDED(1, "</s>", true) ", " ADDED(7, "<x>", false)            \
-        "], \"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", \"prepend\": "          \
-        "\"\\u2581\"}, {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"\\u2581\"}]}, "        \
-        "\"pre_tokenizer\": null, \"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": "                 \
-        "[{\"SpecialToken\": {\"id\": \"<s>\"}}, {\"Sequence\": {\"id\": \"A\"}}], \"special_tokens\": {\"<s>\": "     \
-        "{\"id\": \"<s>\", \"ids\": [0], \"tokens\": [\"<s>\"]}}}, \"decoder\": {\"type\": \"Sequence\", "             \
-        "\"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": \"\\u2581\"}, \"content\": \" \"}, "         \
-        "{\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}, {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, " \
-        "\"stop\": 0}]}"
+        "\"added_tokens\": [" ADDED(0, "<s>", true) ", " ADDED(1, "</s>", true) ", " ADDED(                            \
+                7, "<x>",                                                                                              \
+                false) "], \"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", "        \
+                       "\"prepend\": "                                                                                 \
+                       "\"\\u2581\"}, {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": "         \
+                       "\"\\u2581\"}]}, "                                                                              \
+                       "\"pre_tokenizer\": null, \"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": "  \
+                       "[{\"SpecialToken\": {\"id\": \"<s>\"}}, {\"Sequence\": {\"id\": \"A\"}}], "                    \
+                       "\"special_tokens\": {\"<s>\": "                                                                \
+                       "{\"id\": \"<s>\", \"ids\": [0], \"tokens\": [\"<s>\"]}}}, \"decoder\": {\"type\": "            \
+                       "\"Sequence\", "                                                                                \
+                       "\"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": \"\\u2581\"}, \"content\": "  \
+                       "\" \"}, "                                                                                      \
+                       "{\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}, {\"type\": \"Strip\", \"content\": \" "    \
+                       "\", \"start\": 1, "                                                                            \
+                       "\"stop\": 0}]}"
 #define SMALL "{" MODEL ", " PARTS "}"
 
 static void check_small(const Folder *f, const char *text, const int32_t *want, size_t n_want) {
@@ -133,7 +142,8 @@ static void check_small(const Folder *f, const char *text, const int32_t *want, 
         size_t n;
         if (load(f, &t, &e) < 0)
                 fail_msg("%s", e.text);
-        assert_int_equal(tokenizer_encode(t, text, strlen(text), TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &ids, &n), 0);
+        assert_int_equal(
+                tokenizer_encode(t, text, strlen(text), TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &ids, &n), 0);
         assert_int_equal(n, n_want);
         assert_memory_equal(ids, want, n * sizeof(*ids));
 }
@@ -148,7 +158,8 @@ static void test_configs(void **state) {
         check_small(f, "ab<x>ab</s>", IDS(0, 6, 7, 6, 1));
         folder_put_text(f, "tokenizer_config.json", "{\"add_bos_token\": false, \"bos_token\": \"<s>\"}");
         check_small(f, "ab", IDS(6));
-        folder_put_text(f, "tokenizer_config.json", "{\"add_eos_token\": true, \"eos_token\": {\"content\": \"</s>\"}}");
+        folder_put_text(f, "tokenizer_config.json",
+                        "{\"add_eos_token\": true, \"eos_token\": {\"content\": \"</s>\"}}");
         check_small(f, "ab", IDS(0, 6, 1));
         folder_put_text(f, "tokenizer_config.json", NULL);
         folder_put_text(f, "generation_config.json", "{\"eos_token_id\": [1, 4]}");
@@ -173,8 +184,9 @@ static void test_templates(void **state) {
         check_template(f, NULL, -ENOENT);
         folder_put_text(f, "tokenizer_config.json", "{\"chat_template\": \"one\"}");
         check_template(f, "one", 0);
-        folder_put_text(f, "tokenizer_config.json", "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"no\"}, "
-                                                    "{\"name\": \"default\", \"template\": \"two\"}]}");
+        folder_put_text(f, "tokenizer_config.json",
+                        "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"no\"}, "
+                        "{\"name\": \"default\", \"template\": \"two\"}]}");
         check_template(f, "two", 0);
         folder_put_text(f, "tokenizer_config.json", "{\"chat_template\": [{\"name\": \"tool_use\"}]}");
         check_template(f, NULL, -EINVAL);
@@ -203,7 +215,8 @@ static void test_refused_configs(void **state) {
                 {"tokenizer_config.json", "{\"add_eos_token\": true}", "wants a token added that it does not name"},
                 {"tokenizer_config.json", "[]", "is not a JSON object"},
                 {"tokenizer_config.json", "{\"a\": 1, \"a\": 2}", "duplicate object key"},
-                {"generation_config.json", "{\"eos_token_id\": 8}", "generation_config.json: its eos_token_id is no token"},
+                {"generation_config.json", "{\"eos_token_id\": 8}",
+                 "generation_config.json: its eos_token_id is no token"},
                 {"generation_config.json", "{\"eos_token_id\": [1, -1]}", "its eos_token_id is no token"},
                 {"generation_config.json", "{\"eos_token_id\": \"</s>\"}", "its eos_token_id is no token"},
                 {"generation_config.json", "{", "is no sound JSON"},
@@ -267,11 +280,12 @@ static void test_refused_parts(void **state) {
                 {"\"normalizers\": [", "\"normalizers\": 7, \"x\": [", -EOPNOTSUPP, "normalizer is not a list"},
                 {"\"pre_tokenizer\": null", "\"pre_tokenizer\": {\"type\": \"Whitespace\"}", -EOPNOTSUPP,
                  "the pre_tokenizer 'Whitespace'"},
-                {"\"pre_tokenizer\": null", "\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"\\u2581\"}",
-                 -EOPNOTSUPP, "the pre_tokenizer 'Metaspace'"},
                 {"\"pre_tokenizer\": null",
-                 "\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"\\u2581\", \"split\": false}", -EOPNOTSUPP,
-                 "the normalizer 'Prepend'"},
+                 "\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"\\u2581\"}", -EOPNOTSUPP,
+                 "the pre_tokenizer 'Metaspace'"},
+                {"\"pre_tokenizer\": null",
+                 "\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"\\u2581\", \"split\": false}",
+                 -EOPNOTSUPP, "the normalizer 'Prepend'"},
                 {"\"pre_tokenizer\": null", BYTES_ONLY, -EOPNOTSUPP, "the normalizer 'Prepend'"},
                 {"\"pre_tokenizer\": null", "\"pre_tokenizer\": {\"type\": \"ByteLevel\"}", -EOPNOTSUPP, "'ByteLevel'"},
                 {"\"pre_tokenizer\": null",
@@ -280,8 +294,10 @@ static void test_refused_parts(void **state) {
                  -EOPNOTSUPP, "the pre_tokenizer's regex 'x+' is none that is known"},
                 {"\"Fuse\"", "\"WordPiece\"", -EOPNOTSUPP, "the decoder 'WordPiece'"},
                 {"\"start\": 1", "\"start\": 2", -EOPNOTSUPP, "the decoder 'Strip'"},
-                {"\"TemplateProcessing\"", "\"RobertaProcessing\"", -EOPNOTSUPP, "the post_processor 'RobertaProcessing'"},
-                {"\"Sequence\": {\"id\": \"A\"}", "\"Sequence\": null", -EOPNOTSUPP, "the post_processor 'TemplateProcessing'"},
+                {"\"TemplateProcessing\"", "\"RobertaProcessing\"", -EOPNOTSUPP,
+                 "the post_processor 'RobertaProcessing'"},
+                {"\"Sequence\": {\"id\": \"A\"}", "\"Sequence\": null", -EOPNOTSUPP,
+                 "the post_processor 'TemplateProcessing'"},
                 {"\"ids\": [0]", "\"ids\": [0, 1]", -EINVAL, "names a special token that it does not define"},
                 {"\"ids\": [0]", "\"ids\": [99]", -EINVAL, "names a special token that it does not define"},
                 {"\"ids\": [0]", "\"ids\": 0", -EINVAL, "names a special token that it does not define"},
@@ -297,7 +313,8 @@ static void test_refused_parts(void **state) {
 
 /* ---- any part gone or of another kind ---- */
 
-static const char *const odd[] = {NULL, "null", "7", "-1", "0.5", "true", "\"x\"", "\"\"", "[]", "{}", "[[]]", "{\"type\": 7}", "[7]"};
+static const char *const odd[] = {NULL,   "null", "7",  "-1",   "0.5",           "true", "\"x\"",
+                                  "\"\"", "[]",   "{}", "[[]]", "{\"type\": 7}", "[7]"};
 
 /* Puts an odd value, or none, in a member's place; loads and uses what still loads; and puts the member back. */
 static void try_member(Folder *f, json_t *root, json_t *object, const char *key, size_t *loaded) {
@@ -365,8 +382,8 @@ static int teardown(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_ids),          TEST(test_configs),       TEST(test_templates),
-                TEST(test_refused_configs), TEST(test_refused_parts), TEST(test_odd_parts),
+                TEST(test_ids),           TEST(test_configs),   TEST(test_templates), TEST(test_refused_configs),
+                TEST(test_refused_parts), TEST(test_odd_parts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,14 +135,19 @@ static int scan_directory(Registry *r, const char *path, struct timespec *ret_mt
         return result;
 }
 
+/* "model.safetensors", "model-00001-of-00002.safetensors"; not "consolidated.safetensors", which are the same again. */
+static bool has_weights(const char *file) {
+        static const char start[] = "model", end[] = ".safetensors";
+        size_t n = strlen(file), n_end = sizeof(end) - 1;
+        return strncmp(file, start, sizeof(start) - 1) == 0 && n > n_end && strcmp(file + n - n_end, end) == 0;
+}
+
 /* Adds what is in a model's directory: the sizes of its weights, and the date of its newest file that counts. */
 static bool look_into(ModelEntry *m) {
-        static const char weights[] = ".safetensors";
         bool is_model = false;
         DIR *d = opendir(m->path);
         for (struct dirent *e; d && (e = readdir(d));) {
-                size_t n = strlen(e->d_name), end = sizeof(weights) - 1;
-                bool is_weights = n > end && strcmp(e->d_name + n - end, weights) == 0;
+                bool is_weights = has_weights(e->d_name);
                 bool is_config = strcmp(e->d_name, "config.json") == 0;
                 struct stat st;
                 if ((!is_weights && !is_config) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)

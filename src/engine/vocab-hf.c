@@ -77,9 +77,9 @@ static bool flag(const json_t *object, const char *key, bool otherwise) {
 }
 
 static char *shown(char *buf, const json_t *text) {
-        return file_text(buf, SHOWN_MAX, json_is_string(text)
-                                                 ? (FileText){json_string_value(text), json_string_length(text)}
-                                                 : (FileText){"?", 1});
+        return file_text(buf, SHOWN_MAX,
+                         json_is_string(text) ? (FileText){json_string_value(text), json_string_length(text)}
+                                              : (FileText){"?", 1});
 }
 
 /* Refuses a part of the pipeline by its type. */
@@ -123,10 +123,12 @@ static int set_rule(Reader *v, const PretokenizerRule *rule) {
 
 static int read_split(Reader *v, const json_t *split) {
         const json_t *regex = get(get(split, "pattern"), "Regex");
-        const PretokenizerRule *rule = json_is_string(regex) ? pretokenizer_rule_published(json_string_value(regex)) : NULL;
+        const PretokenizerRule *rule =
+                json_is_string(regex) ? pretokenizer_rule_published(json_string_value(regex)) : NULL;
         char text[SHOWN_MAX];
         if (regex && !rule)
-                return REFUSE(v, -EOPNOTSUPP, "the pre_tokenizer's regex '%s' is none that is known", shown(text, regex));
+                return REFUSE(v, -EOPNOTSUPP, "the pre_tokenizer's regex '%s' is none that is known",
+                              shown(text, regex));
         if (!rule || !has_text(split, "behavior", "Isolated") || flag(split, "invert", false))
                 return refuse_part(v, "pre_tokenizer", split);
         return set_rule(v, rule);
@@ -162,20 +164,23 @@ static int read_metaspace(Reader *v, const json_t *part) {
 }
 
 static bool replaces(const json_t *part, const char *from, const char *to) {
-        return has_type(part, "Replace") && has_text(get(part, "pattern"), "String", from) && has_text(part, "content", to);
+        return has_type(part, "Replace") && has_text(get(part, "pattern"), "String", from) &&
+               has_text(part, "content", to);
 }
 
 /* [Prepend U+2581,] Replace " " by U+2581 */
 static int read_spm_normalizer(Reader *v, const Stage *s, bool metaspace) {
         size_t i = 0;
-        if (!metaspace && i < s->n && has_type(s->parts[i], "Prepend") && has_text(s->parts[i], "prepend", SPACE_MARK)) {
+        if (!metaspace && i < s->n && has_type(s->parts[i], "Prepend") &&
+            has_text(s->parts[i], "prepend", SPACE_MARK)) {
                 v->spec.space_prefix = SPACE_PREFIX_ALWAYS;
                 i++;
         }
         if (!metaspace) {
                 if (i == s->n)
-                        return REFUSE(v, -EOPNOTSUPP, "neither its normalizer nor its pre_tokenizer says how text is "
-                                                      "cut and spaces are written");
+                        return REFUSE(v, -EOPNOTSUPP,
+                                      "neither its normalizer nor its pre_tokenizer says how text is "
+                                      "cut and spaces are written");
                 if (replaces(s->parts[i], " ", SPACE_MARK))
                         i++;
         }
@@ -213,8 +218,8 @@ static bool decodes(const Reader *v, const json_t *part) {
                 return has_type(part, "ByteLevel");
         return has_type(part, "ByteFallback") || has_type(part, "Fuse") || replaces(part, SPACE_MARK, " ") ||
                (has_type(part, "Metaspace") && has_text(part, "replacement", SPACE_MARK)) ||
-               (has_type(part, "Strip") && has_text(part, "content", " ") && json_integer_value(get(part, "start")) == 1 &&
-                json_integer_value(get(part, "stop")) == 0);
+               (has_type(part, "Strip") && has_text(part, "content", " ") &&
+                json_integer_value(get(part, "start")) == 1 && json_integer_value(get(part, "stop")) == 0);
 }
 
 static int check_decoder(const Reader *v) {
@@ -234,7 +239,8 @@ static int check_model(Reader *v, const json_t *model) {
         if (!json_is_object(model))
                 return REFUSE(v, -EINVAL, "has no model");
         if (get(model, "type") && !has_type(model, "BPE"))
-                return REFUSE(v, -EOPNOTSUPP, "its model '%s' is not supported; BPE is", shown(text, get(model, "type")));
+                return REFUSE(v, -EOPNOTSUPP, "its model '%s' is not supported; BPE is",
+                              shown(text, get(model, "type")));
         for (size_t i = 0; i < ARRAY_SIZE(neutral_empty); i++)
                 if (get(model, neutral_empty[i]) && !has_text(model, neutral_empty[i], ""))
                         return REFUSE(v, -EOPNOTSUPP, "its model's %s is not supported", neutral_empty[i]);
@@ -273,7 +279,8 @@ static int put_token(Reader *v, const char *text, size_t len, const json_t *numb
 }
 
 static bool is_byte_token(const char *text) {
-        return strlen(text) == 6 && memcmp(text, "<0x", 3) == 0 && strspn(text + 3, "0123456789ABCDEF") == 2 && text[5] == '>';
+        return strlen(text) == 6 && memcmp(text, "<0x", 3) == 0 && strspn(text + 3, "0123456789ABCDEF") == 2 &&
+               text[5] == '>';
 }
 
 static int read_vocab(Reader *v) {
@@ -288,8 +295,9 @@ static int read_vocab(Reader *v) {
                 bytes += byte;
         }
         if (v->byte_fallback && bytes != BYTES)
-                return REFUSE(v, -EOPNOTSUPP, "byte_fallback with %zu of the %d byte tokens <0x00>…<0xFF> is not supported",
-                              bytes, BYTES);
+                return REFUSE(v, -EOPNOTSUPP,
+                              "byte_fallback with %zu of the %d byte tokens <0x00>…<0xFF> is not supported", bytes,
+                              BYTES);
         return 0;
 }
 
@@ -302,7 +310,8 @@ static int read_added_token(Reader *v, const json_t *t) {
         shown(text, content);
         for (size_t i = 0; i < ARRAY_SIZE(options); i++)
                 if (flag(t, options[i], false))
-                        return REFUSE(v, -EOPNOTSUPP, "its added token '%s' has %s, which is not supported", text, options[i]);
+                        return REFUSE(v, -EOPNOTSUPP, "its added token '%s' has %s, which is not supported", text,
+                                      options[i]);
         in_vocab = json_object_get(v->vocab, json_string_value(content));
         if (in_vocab && !json_equal(in_vocab, get(t, "id")))
                 return REFUSE(v, -EINVAL, "its added token '%s' has another id in the vocabulary", text);
@@ -396,8 +405,10 @@ static int read_named(const Reader *v, const char *key, int32_t *ret) {
         if (!name)
                 return 0;
         *ret = find_token(v, name);
-        return *ret >= 0 ? 0 : HF_REFUSE(v->h, v->e, -EINVAL, "tokenizer_config.json: its %s '%s' is no token of " FILE_NAME,
-                                         key, shown(text, name));
+        return *ret >= 0
+                       ? 0
+                       : HF_REFUSE(v->h, v->e, -EINVAL, "tokenizer_config.json: its %s '%s' is no token of " FILE_NAME,
+                                   key, shown(text, name));
 }
 
 static int add_end(Reader *v, const char *file, const json_t *id) {
@@ -405,7 +416,8 @@ static int add_end(Reader *v, const char *file, const json_t *id) {
         if (!json_is_integer(id) || n < 0 || (size_t)n >= v->spec.n_tokens)
                 return HF_REFUSE(v->h, v->e, -EINVAL, "%s: its eos_token_id is no token of " FILE_NAME, file);
         if (v->spec.n_ends == ENDS_MAX)
-                return HF_REFUSE(v->h, v->e, -EOPNOTSUPP, "%s: more than %d eos_token_id are not supported", file, ENDS_MAX);
+                return HF_REFUSE(v->h, v->e, -EOPNOTSUPP, "%s: more than %d eos_token_id are not supported", file,
+                                 ENDS_MAX);
         v->ends[v->spec.n_ends++] = (int32_t)n;
         return 0;
 }
@@ -430,7 +442,8 @@ static int read_template_token(Reader *v, const json_t *template, const json_t *
         const json_t *id = json_array_get(ids, 0);
         json_int_t n = json_integer_value(id);
         if (json_array_size(ids) != 1 || !json_is_integer(id) || n < 0 || (size_t)n >= v->spec.n_tokens)
-                return REFUSE(v, -EINVAL, "its post_processor names a special token that it does not define as one token");
+                return REFUSE(v, -EINVAL,
+                              "its post_processor names a special token that it does not define as one token");
         *ret = (int32_t)n;
         return 0;
 }
@@ -478,7 +491,8 @@ static int read_special(Reader *v) {
         v->spec.add_bos = flag(config, "add_bos_token", v->spec.add_bos);
         v->spec.add_eos = flag(config, "add_eos_token", v->spec.add_eos);
         if ((v->spec.add_bos && v->spec.bos < 0) || (v->spec.add_eos && v->spec.eos < 0))
-                return HF_REFUSE(v->h, v->e, -EINVAL, "tokenizer_config.json: wants a token added that it does not name");
+                return HF_REFUSE(v->h, v->e, -EINVAL,
+                                 "tokenizer_config.json: wants a token added that it does not name");
         if ((k = read_ends(v, "generation_config.json", hf_generation_config(v->h))) < 0)
                 return k;
         return read_ends(v, "config.json", hf_config(v->h));
@@ -506,7 +520,8 @@ static int read_all(Reader *v) {
                 return HF_REFUSE(v->h, v->e, k, "has no " FILE_NAME "; other vocabularies have to be converted to one");
         const json_t *model = get(v->root, "model");
         if (k < 0 || (k = read_front(v)) < 0 || (k = check_model(v, model)) < 0 || (k = check_decoder(v)) < 0 ||
-            (k = read_tokens(v)) < 0 || (k = read_unknown(v, model)) < 0 || (k = read_merges(v, get(model, "merges"))) < 0)
+            (k = read_tokens(v)) < 0 || (k = read_unknown(v, model)) < 0 ||
+            (k = read_merges(v, get(model, "merges"))) < 0)
                 return k;
         return read_special(v);
 }

@@ -108,7 +108,8 @@ static int open_named(HfModel *h, json_t *weight_map, Map *shard_of, Error *e) {
                 const char *name = json_string_value(file);
                 file_text(shown, sizeof(shown), (FileText){tensor, strlen(tensor)});
                 if (!name || !is_plain(name))
-                        return HF_REFUSE(h, e, -EINVAL, INDEX ": tensor '%s' is not in a file of this directory", shown);
+                        return HF_REFUSE(h, e, -EINVAL, INDEX ": tensor '%s' is not in a file of this directory",
+                                         shown);
                 if (map_get(shard_of, name, strlen(name), &known))
                         continue;
                 if (h->n_shards == SHARDS_MAX)
@@ -149,8 +150,8 @@ static int open_sharded(HfModel *h, Error *e) {
         json_auto_t *index = NULL;
         int k = hf_read_json(h, INDEX, &index, e);
         if (k == -ENOENT)
-                return HF_REFUSE(h, e, -ENOENT, "has neither " SINGLE " nor " INDEX
-                                                "; weights in other formats have to be converted");
+                return HF_REFUSE(h, e, -ENOENT,
+                                 "has neither " SINGLE " nor " INDEX "; weights in other formats have to be converted");
         if (k < 0)
                 return k;
         json_t *weight_map = json_object_get(index, "weight_map");
@@ -279,7 +280,11 @@ int hf_add_vector(HfModel *h, const char *name, const float *values, size_t n) {
         if (!h->vector)
                 return -ENOMEM;
         memcpy(h->vector, values, n * sizeof(float));
-        h->tensors[h->n_tensors++] = (Tensor){.name = {name, strlen(name)}, .type = DTYPE_F32, .n_dims = 1,
-                                              .dims = {n, 1, 1, 1}, .data = h->vector, .size = n * sizeof(float)};
+        h->tensors[h->n_tensors++] = (Tensor){.name = {name, strlen(name)},
+                                              .type = DTYPE_F32,
+                                              .n_dims = 1,
+                                              .dims = {n, 1, 1, 1},
+                                              .data = h->vector,
+                                              .size = n * sizeof(float)};
         return 0;
 }

@@ -4,10 +4,11 @@
  *   model.safetensors             the weights, or
  *   model.safetensors.index.json  which of several safetensors files ("shards") has which tensor
  *   generation_config.json, tokenizer_config.json, chat_template.jinja   may be absent
- *   tokenizer.json, tokenizer.model   read by the engine's vocab-hf
+ *   tokenizer.json                read by the engine's vocab-hf
  *
  * hf_open() reads the small files; hf_open_weights() opens all the weights and checks them against the index. What the
- * configuration means is model-hf's to say. Nothing outside the directory is opened by a name that stands in it. Errors name the file and the reason. */
+ * configuration means is model-hf's to say. Nothing outside the directory is opened by a name that stands in it. Errors
+ * name the file and the reason. */
 #pragma once
 
 #include <jansson.h>

@@ -110,8 +110,8 @@ static int read_layer_types(const Model *m, const json_t *types, bool *ret_slide
         json_array_foreach(types, i, type) {
                 const char *name = json_string_value(type);
                 if (!name || (strcmp(name, "full_attention") != 0 && strcmp(name, "sliding_attention") != 0))
-                        return BAD_VALUE(m, e, -EOPNOTSUPP, "layer_types", "has a layer of '%.40s', which is not supported",
-                                         name ? name : "no string");
+                        return BAD_VALUE(m, e, -EOPNOTSUPP, "layer_types",
+                                         "has a layer of '%.40s', which is not supported", name ? name : "no string");
                 sliding += name[0] == 's';
         }
         if (i != m->info.n_layers)
@@ -125,7 +125,8 @@ static int read_layer_types(const Model *m, const json_t *types, bool *ret_slide
 
 /* Qwen's layers slide from max_window_layers on, if at all. */
 static int qwen_slides(const Model *m, bool *ret_slide, Error *e) {
-        const json_t *config = hf_config(m->hf), *types = get(config, "layer_types"), *first = get(config, "max_window_layers");
+        const json_t *config = hf_config(m->hf), *types = get(config, "layer_types"),
+                     *first = get(config, "max_window_layers");
         int k = get_flag(m, "use_sliding_window", ret_slide, e);
         if (k < 0 || !*ret_slide)
                 return k;
@@ -152,7 +153,8 @@ static int read_window(Model *m, Error *e) {
 
 /* Keys that would change the result, and are not computed here unless they have the value that changes nothing. */
 static int refuse_options(const Model *m, Error *e) {
-        const json_t *config = hf_config(m->hf), *act = get(config, "hidden_act"), *partial = get(config, "partial_rotary_factor");
+        const json_t *config = hf_config(m->hf), *act = get(config, "hidden_act"),
+                     *partial = get(config, "partial_rotary_factor");
         bool mlp_bias;
         int k = get_flag(m, "mlp_bias", &mlp_bias, e);
         if (k < 0)
@@ -166,7 +168,8 @@ static int refuse_options(const Model *m, Error *e) {
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "hidden_act", "is '%.40s'; 'silu' is supported",
                                  json_is_string(act) ? json_string_value(act) : "no string");
         if (mlp_bias)
-                return BAD_VALUE(m, e, -EOPNOTSUPP, "mlp_bias", "asks for biases in the network, which are not supported");
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "mlp_bias",
+                                 "asks for biases in the network, which are not supported");
         if (partial && json_number_value(partial) != 1)
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "partial_rotary_factor",
                                  "asks for heads that rotate in part, which is not supported");
@@ -282,18 +285,20 @@ static int describe(Model *m, Error *e) {
 static void tensor_name(const char *name, char *buf, size_t size) {
         static const struct {
                 const char *ggml, *hf;
-        } globals[] = {
-                {"token_embd.weight", "model.embed_tokens.weight"},
-                {"output.weight", "lm_head.weight"},
-                {"output_norm.weight", "model.norm.weight"},
-        }, parts[] = {
-                {"attn_norm", "input_layernorm"},      {"ffn_norm", "post_attention_layernorm"},
-                {"attn_q", "self_attn.q_proj"},        {"attn_k", "self_attn.k_proj"},
-                {"attn_v", "self_attn.v_proj"},        {"attn_output", "self_attn.o_proj"},
-                {"attn_q_norm", "self_attn.q_norm"},   {"attn_k_norm", "self_attn.k_norm"},
-                {"ffn_gate", "mlp.gate_proj"},         {"ffn_up", "mlp.up_proj"},
-                {"ffn_down", "mlp.down_proj"},
-        };
+        } globals[] =
+                {
+                        {"token_embd.weight", "model.embed_tokens.weight"},
+                        {"output.weight", "lm_head.weight"},
+                        {"output_norm.weight", "model.norm.weight"},
+                },
+          parts[] = {
+                  {"attn_norm", "input_layernorm"},    {"ffn_norm", "post_attention_layernorm"},
+                  {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
+                  {"attn_v", "self_attn.v_proj"},      {"attn_output", "self_attn.o_proj"},
+                  {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"},
+                  {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
+                  {"ffn_down", "mlp.down_proj"},
+          };
         unsigned layer;
         char part[32], kind[16]; /* blk.LAYER.PART.KIND */
         snprintf(buf, size, "%s", name);

@@ -3,8 +3,9 @@
  *   opened (metadata read, tensors claimed, nothing loaded) -> loaded (weights on a device) -> freed
  *
  * Loading: where the device can use host memory (the CPU), matrices stay in the files' maps, shared by all processes
- * that serve them; elsewhere, and where a file has numbers at odd places, they are uploaded slice by slice. Vectors (norms, biases, rope factors) are few and
- * small, come in several formats and are wanted as float32, so they are always converted into a buffer of their own. */
+ * that serve them; elsewhere, and where a file has numbers at odd places, they are uploaded slice by slice. Vectors
+ * (norms, biases, rope factors) are few and small, come in several formats and are wanted as float32, so they are always
+ * converted into a buffer of their own. */
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>

@@ -1,6 +1,7 @@
 /* A language model: what its files say, its weights on a device, and how one step is computed.
  *
- *   model_open()   parses and validates a GGUF file or a Hugging Face directory; touches no device; cheap (the weights stay mapped, unread)
+ *   model_open()   parses and validates a GGUF file or a Hugging Face directory; touches no device; cheap (the weights
+ *                  stay mapped, unread)
  *   model_load()   puts the weights on a device (on the CPU: wraps the map, and touches it so that later steps do not
  *                  wait for the disk); blocks, so it runs on a worker, reporting progress
  *   model_forward() enqueues one step on a stream

@@ -10,7 +10,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read as they stand in the file");
 
 enum {
-        PREFIX = 8,                   /* bytes of the header's length */
+        PREFIX = 8,                     /* bytes of the header's length */
         HEADER_MAX = 100 * 1000 * 1000, /* the limit of the format's own reader */
         DIMS_MAX = 4,
         SHOWN_MAX = 120, /* bytes of a name in messages */
@@ -33,9 +33,13 @@ static const struct {
         bool supported;
         Dtype type;
 } types[] = {
-        {"F32", 4, true, DTYPE_F32}, {"F16", 2, true, DTYPE_F16}, {"BF16", 2, true, DTYPE_BF16},
-        {"F64", 8}, {"I64", 8}, {"I32", 4}, {"I16", 2}, {"I8", 1}, {"U64", 8}, {"U32", 4}, {"U16", 2}, {"U8", 1},
-        {"BOOL", 1}, {"F8_E5M2", 1}, {"F8_E4M3", 1},
+        {"F32", 4, true, DTYPE_F32},
+        {"F16", 2, true, DTYPE_F16},
+        {"BF16", 2, true, DTYPE_BF16},
+        {.name = "F64", .size = 8},     {.name = "I64", .size = 8},     {.name = "I32", .size = 4},
+        {.name = "I16", .size = 2},     {.name = "I8", .size = 1},      {.name = "U64", .size = 8},
+        {.name = "U32", .size = 4},     {.name = "U16", .size = 2},     {.name = "U8", .size = 1},
+        {.name = "BOOL", .size = 1},    {.name = "F8_E5M2", .size = 1}, {.name = "F8_E4M3", .size = 1},
 };
 
 /* ---- one tensor ---- */

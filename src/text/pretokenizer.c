@@ -41,7 +41,7 @@
 
 /* Llama 3's as its tokenizer.json has it; Qwen's differs in the digits. */
 #define LLAMA3_PUBLISHED(digits)                                                                                       \
-        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits                                           \
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits                                       \
         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 static const PretokenizerRule rules[] = {
