@@ -311,6 +311,29 @@ static void test_refused_parts(void **state) {
         }
 }
 
+/* Published tokenizers of kinds that are not ours, and odd ones. */
+static void test_refused_published(void **state) {
+        Folder *f = *state;
+        static const struct {
+                const char *file;
+                int code;
+                const char *message;
+        } cases[] = {
+                {"tokenizers/t5-small/tokenizer.json", -EOPNOTSUPP, "its model 'Unigram' is not supported"},
+                {"tokenizers/bert_bge_small/tokenizer.json", -EOPNOTSUPP, "its model 'WordPiece' is not supported"},
+                {"tokenizers/roberta-base/tokenizer.json", -EOPNOTSUPP, "its added token '<mask>' has lstrip"},
+                {"config_cases/mlxd/config_object/tokenizer.json", -EOPNOTSUPP, "says how spaces are written"},
+                {"config_cases/mlxd/corrupt_json/tokenizer.json", -EINVAL, "is no sound JSON"},
+        };
+        skip_without("tokenizers/t5-small/tokenizer.json");
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                size_t n;
+                _cleanup_free_ char *text = read_file(test_data(cases[i].file), &n);
+                folder_put(f, "tokenizer.json", text, n);
+                refused(f, cases[i].code, cases[i].message);
+        }
+}
+
 /* ---- any part gone or of another kind ---- */
 
 static const char *const odd[] = {NULL,   "null", "7",  "-1",   "0.5",           "true", "\"x\"",
@@ -383,7 +406,7 @@ static int teardown(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_ids),           TEST(test_configs),   TEST(test_templates), TEST(test_refused_configs),
-                TEST(test_refused_parts), TEST(test_odd_parts),
+                TEST(test_refused_parts), TEST(test_odd_parts), TEST(test_refused_published),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,7 +31,7 @@ typedef struct Reader {
         const HfModel *h;
         Error *e;
         json_t *root;
-        const json_t *vocab, *added;
+        const json_t *vocab;
         TokenizerSpec spec;
         TokenText *tokens, *merges; /* in root, or in merge_text */
         int32_t *types;
@@ -169,21 +169,17 @@ static bool replaces(const json_t *part, const char *from, const char *to) {
 }
 
 /* [Prepend U+2581,] Replace " " by U+2581 */
-static int read_spm_normalizer(Reader *v, const Stage *s, bool metaspace) {
+static int read_spm_normalizer(Reader *v, const Stage *s) {
         size_t i = 0;
-        if (!metaspace && i < s->n && has_type(s->parts[i], "Prepend") &&
-            has_text(s->parts[i], "prepend", SPACE_MARK)) {
+        if (i < s->n && has_type(s->parts[i], "Prepend") && has_text(s->parts[i], "prepend", SPACE_MARK)) {
                 v->spec.space_prefix = SPACE_PREFIX_ALWAYS;
                 i++;
         }
-        if (!metaspace) {
-                if (i == s->n)
-                        return REFUSE(v, -EOPNOTSUPP,
-                                      "neither its normalizer nor its pre_tokenizer says how text is "
-                                      "cut and spaces are written");
-                if (replaces(s->parts[i], " ", SPACE_MARK))
-                        i++;
-        }
+        if (i == s->n)
+                return REFUSE(v, -EOPNOTSUPP,
+                              "neither its normalizer nor its pre_tokenizer says how spaces are written");
+        if (replaces(s->parts[i], " ", SPACE_MARK))
+                i++;
         return i < s->n ? refuse_part(v, s->name, s->parts[i]) : 0;
 }
 
@@ -202,10 +198,10 @@ static int read_front(Reader *v) {
                 return k;
         v->spec.kind = TOKENIZER_SPM;
         if (words.n == 0)
-                return read_spm_normalizer(v, &normalizer, false);
+                return read_spm_normalizer(v, &normalizer);
         if (words.n == 1 && has_type(words.parts[0], "Metaspace")) {
                 k = read_metaspace(v, words.parts[0]);
-                return k < 0 ? k : read_spm_normalizer(v, &normalizer, true);
+                return k < 0 || normalizer.n == 0 ? k : refuse_part(v, normalizer.name, normalizer.parts[0]);
         }
         if (!has_type(words.parts[words.n - 1], "ByteLevel"))
                 return refuse_part(v, words.name, words.parts[words.n - 1]);
@@ -233,31 +229,42 @@ static int check_decoder(const Reader *v) {
 
 /* ---- model ---- */
 
-static int check_model(Reader *v, const json_t *model) {
-        static const char *const neutral_empty[] = {"continuing_subword_prefix", "end_of_word_suffix"};
+/* Parts of the model that would change the result, and are not computed here. */
+static int check_options(const Reader *v, const json_t *model) {
+        static const char *const marks[] = {"continuing_subword_prefix", "end_of_word_suffix"};
+        bool spm = v->spec.kind == TOKENIZER_SPM;
+        for (size_t i = 0; i < ARRAY_SIZE(marks); i++)
+                if (get(model, marks[i]) && !has_text(model, marks[i], ""))
+                        return REFUSE(v, -EOPNOTSUPP, "its model's %s is not supported", marks[i]);
+        if (json_number_value(get(model, "dropout")) != 0)
+                return REFUSE(v, -EOPNOTSUPP, "its model's dropout is not supported");
+        if (!spm && v->byte_fallback)
+                return REFUSE(v, -EOPNOTSUPP, "byte_fallback beside a ByteLevel pre_tokenizer is not supported");
+        if (spm && v->spec.ignore_merges)
+                return REFUSE(v, -EOPNOTSUPP, "ignore_merges without a ByteLevel pre_tokenizer is not supported");
+        if (spm && !v->byte_fallback && !flag(model, "fuse_unk", false))
+                return REFUSE(v, -EOPNOTSUPP, "a model with neither byte_fallback nor fuse_unk is not supported");
+        return 0;
+}
+
+/* Old files leave the type out where it is BPE. */
+static int check_type(const Reader *v, const json_t *model) {
         char text[SHOWN_MAX];
         if (!json_is_object(model))
                 return REFUSE(v, -EINVAL, "has no model");
         if (get(model, "type") && !has_type(model, "BPE"))
                 return REFUSE(v, -EOPNOTSUPP, "its model '%s' is not supported; BPE is",
                               shown(text, get(model, "type")));
-        for (size_t i = 0; i < ARRAY_SIZE(neutral_empty); i++)
-                if (get(model, neutral_empty[i]) && !has_text(model, neutral_empty[i], ""))
-                        return REFUSE(v, -EOPNOTSUPP, "its model's %s is not supported", neutral_empty[i]);
-        if (json_number_value(get(model, "dropout")) != 0)
-                return REFUSE(v, -EOPNOTSUPP, "its model's dropout is not supported");
+        return 0;
+}
+
+static int read_model(Reader *v, const json_t *model) {
         v->vocab = get(model, "vocab");
         if (json_object_size(v->vocab) == 0)
                 return REFUSE(v, -EINVAL, "its model has no vocab");
         v->byte_fallback = flag(model, "byte_fallback", false);
         v->spec.ignore_merges = flag(model, "ignore_merges", false);
-        if (v->spec.kind == TOKENIZER_BPE && v->byte_fallback)
-                return REFUSE(v, -EOPNOTSUPP, "byte_fallback beside a ByteLevel pre_tokenizer is not supported");
-        if (v->spec.kind == TOKENIZER_SPM && v->spec.ignore_merges)
-                return REFUSE(v, -EOPNOTSUPP, "ignore_merges without a ByteLevel pre_tokenizer is not supported");
-        if (v->spec.kind == TOKENIZER_SPM && !v->byte_fallback && !flag(model, "fuse_unk", false))
-                return REFUSE(v, -EOPNOTSUPP, "a model with neither byte_fallback nor fuse_unk is not supported");
-        return 0;
+        return check_options(v, model);
 }
 
 /* Enters a token; the same one may come twice, from the vocabulary and as an added token. */
@@ -322,14 +329,14 @@ static int read_added_token(Reader *v, const json_t *t) {
 static int read_tokens(Reader *v) {
         size_t i;
         json_t *t;
-        v->added = get(v->root, "added_tokens");
-        v->cap = json_object_size(v->vocab) + json_array_size(v->added);
+        const json_t *added = get(v->root, "added_tokens");
+        v->cap = json_object_size(v->vocab) + json_array_size(added);
         v->tokens = calloc(v->cap, sizeof(*v->tokens));
         v->types = calloc(v->cap, sizeof(*v->types));
         if (!v->tokens || !v->types)
                 return REFUSE(v, -ENOMEM, "not enough memory for a vocabulary of %zu tokens", v->cap);
         int k = read_vocab(v);
-        json_array_foreach(v->added, i, t)
+        json_array_foreach(added, i, t)
                 if (k == 0)
                         k = read_added_token(v, t);
         for (i = 0; i < v->spec.n_tokens && k == 0; i++)
@@ -385,15 +392,13 @@ static int read_merges(Reader *v, const json_t *merges) {
 
 /* ---- special tokens ---- */
 
-/* The id of a token by its text, or -1. */
+/* The id of a token by its text, or -1. For the few special ones. */
 static int32_t find_token(const Reader *v, const json_t *text) {
-        size_t i;
-        json_t *t;
-        json_array_foreach(v->added, i, t)
-                if (json_equal(get(t, "content"), text))
-                        return (int32_t)json_integer_value(get(t, "id"));
-        const json_t *id = json_string_value(text) ? json_object_get(v->vocab, json_string_value(text)) : NULL;
-        return id ? (int32_t)json_integer_value(id) : -1;
+        for (size_t i = 0; i < v->spec.n_tokens && json_is_string(text); i++)
+                if (v->tokens[i].len == json_string_length(text) &&
+                    memcmp(v->tokens[i].data, json_string_value(text), v->tokens[i].len) == 0)
+                        return (int32_t)i;
+        return -1;
 }
 
 /* tokenizer_config.json's "bos_token" is a text, or an object with it, or null. */
@@ -517,10 +522,12 @@ static int read_unknown(Reader *v, const json_t *model) {
 static int read_all(Reader *v) {
         int k = hf_read_json(v->h, FILE_NAME, &v->root, v->e);
         if (k == -ENOENT)
-                return HF_REFUSE(v->h, v->e, k, "has no " FILE_NAME "; other vocabularies have to be converted to one");
+                return HF_REFUSE(v->h, v->e, k,
+                                 "has no " FILE_NAME
+                                 "; AutoTokenizer.save_pretrained() of transformers makes one of other vocabularies");
         const json_t *model = get(v->root, "model");
-        if (k < 0 || (k = read_front(v)) < 0 || (k = check_model(v, model)) < 0 || (k = check_decoder(v)) < 0 ||
-            (k = read_tokens(v)) < 0 || (k = read_unknown(v, model)) < 0 ||
+        if (k < 0 || (k = check_type(v, model)) < 0 || (k = read_front(v)) < 0 || (k = read_model(v, model)) < 0 ||
+            (k = check_decoder(v)) < 0 || (k = read_tokens(v)) < 0 || (k = read_unknown(v, model)) < 0 ||
             (k = read_merges(v, get(model, "merges"))) < 0)
                 return k;
         return read_special(v);

@@ -15,7 +15,7 @@
 #define TEMPLATE "chat_template.jinja"
 
 enum {
-        JSON_MAX = 256 << 20, /* bytes: the largest tokenizer.json have 40 million */
+        JSON_MAX = 64 << 20, /* bytes: the largest tokenizer.json have half of that */
         SHARDS_MAX = 1024,
         SHOWN_MAX = 120,
 };
