@@ -450,8 +450,10 @@ static void test_broken_spm(void **state) {
         spec.eos = -2;
         refused(&spec, -EINVAL, "end-of-text");
         spec = v.spec;
-        spec.scores = NULL;
-        refused(&spec, -EINVAL, "score");
+        spec.scores = NULL; /* so by merges */
+        spec.merges = &(TokenText){"no such", 7};
+        spec.n_merges = 1;
+        refused(&spec, -EINVAL, "merge 0, 'no such'");
         spec = v.spec;
         spec.n_tokens = 0;
         refused(&spec, -EINVAL, "0 tokens");
