@@ -251,7 +251,8 @@ static void test_refused_parts(void **state) {
                 {"\"BPE\"", "\"Unigram\"", -EOPNOTSUPP, "its model 'Unigram' is not supported"},
                 {"\"model\"", "\"modal\"", -EINVAL, "has no model"},
                 {"\"vocab\"", "\"vokab\"", -EINVAL, "has no vocab"},
-                {"\"merges\"", "\"merge\"", -EINVAL, "has no merges"},
+                {"\"merges\"", "\"merge\"", -EOPNOTSUPP, "has no merges, so it is not BPE"},
+                {"\"merges\"", "\"merges\": 7, \"merge\"", -EINVAL, "merges are not a list"},
                 {"\"fuse_unk\": true", "\"fuse_unk\": false", -EOPNOTSUPP, "neither byte_fallback nor fuse_unk"},
                 {"\"fuse_unk\"", "\"byte_fallback\": true, \"fuse_unk\"", -EOPNOTSUPP, "with 0 of the 256 byte tokens"},
                 {"\"fuse_unk\"", "\"dropout\": 0.1, \"fuse_unk\"", -EOPNOTSUPP, "dropout"},
@@ -319,7 +320,7 @@ static void test_refused_published(void **state) {
                 int code;
                 const char *message;
         } cases[] = {
-                {"tokenizers/t5-small/tokenizer.json", -EOPNOTSUPP, "its model 'Unigram' is not supported"},
+                {"tokenizers/t5-small/tokenizer.json", -EOPNOTSUPP, "its model has no merges, so it is not BPE"},
                 {"tokenizers/bert_bge_small/tokenizer.json", -EOPNOTSUPP, "its model 'WordPiece' is not supported"},
                 {"tokenizers/roberta-base/tokenizer.json", -EOPNOTSUPP, "its added token '<mask>' has lstrip"},
                 {"config_cases/mlxd/config_object/tokenizer.json", -EOPNOTSUPP, "says how spaces are written"},

@@ -247,7 +247,7 @@ static int check_options(const Reader *v, const json_t *model) {
         return 0;
 }
 
-/* Old files leave the type out where it is BPE. */
+/* Old files leave the type out; of those that do, BPE is the one with merges. */
 static int check_type(const Reader *v, const json_t *model) {
         char text[SHOWN_MAX];
         if (!json_is_object(model))
@@ -255,6 +255,8 @@ static int check_type(const Reader *v, const json_t *model) {
         if (get(model, "type") && !has_type(model, "BPE"))
                 return REFUSE(v, -EOPNOTSUPP, "its model '%s' is not supported; BPE is",
                               shown(text, get(model, "type")));
+        if (!get(model, "merges"))
+                return REFUSE(v, -EOPNOTSUPP, "its model has no merges, so it is not BPE, which alone is supported");
         return 0;
 }
 
@@ -370,7 +372,7 @@ static int read_merges(Reader *v, const json_t *merges) {
         size_t i;
         json_t *merge;
         if (!json_is_array(merges))
-                return REFUSE(v, -EINVAL, "its model has no merges");
+                return REFUSE(v, -EINVAL, "its model's merges are not a list");
         v->spec.n_merges = json_array_size(merges);
         v->merges = calloc(MAX(v->spec.n_merges, (size_t)1), sizeof(*v->merges));
         if (!v->merges)
