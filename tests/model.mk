@@ -1,12 +1,19 @@
 # Unit tests of src/model, and the small models they compare with transformers.
 MODEL_TEST_LIBS = libzl-model.la libzl-device.la libzl-util.la $(JANSSON_LIBS) $(UNIT_LIBS)
-check_PROGRAMS += tests/test-gguf tests/test-model tests/test-llama
-TESTS += tests/test-gguf tests/test-model tests/test-llama
+MODEL_TESTS = tests/test-gguf tests/test-safetensors tests/test-model tests/test-hf tests/test-llama
+check_PROGRAMS += $(MODEL_TESTS)
+TESTS += $(MODEL_TESTS)
 tests_test_gguf_SOURCES = tests/test-gguf.c
 tests_test_gguf_CFLAGS = $(UNIT_CFLAGS)
 tests_test_gguf_LDADD = $(MODEL_TEST_LIBS)
+tests_test_safetensors_SOURCES = tests/test-safetensors.c tests/folder.h
+tests_test_safetensors_CFLAGS = $(UNIT_CFLAGS)
+tests_test_safetensors_LDADD = $(MODEL_TEST_LIBS)
+tests_test_hf_SOURCES = tests/test-hf.c tests/folder.h
+tests_test_hf_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_hf_LDADD = $(MODEL_TEST_LIBS)
 tests_test_model_SOURCES = tests/test-model.c
-tests_test_model_CFLAGS = $(UNIT_CFLAGS)
+tests_test_model_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_model_LDADD = $(MODEL_TEST_LIBS)
 tests_test_llama_SOURCES = tests/test-llama.c
 tests_test_llama_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
@@ -15,4 +22,6 @@ EXTRA_DIST += tests/data/make-arch-cases.py \
 	tests/data/arch-llama3.gguf tests/data/arch-llama3.json \
 	tests/data/arch-mistral.gguf tests/data/arch-mistral.json \
 	tests/data/arch-qwen2.gguf tests/data/arch-qwen2.json \
-	tests/data/arch-qwen3.gguf tests/data/arch-qwen3.json
+	tests/data/arch-qwen3.gguf tests/data/arch-qwen3.json \
+	tests/data/make-hf-cases.py tests/data/hf-cases.json \
+	tests/data/hf-llama tests/data/hf-mistral tests/data/hf-qwen2 tests/data/hf-qwen3

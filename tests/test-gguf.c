@@ -100,7 +100,7 @@ static void test_numbers(void **state) {
         uint64_t u = 0;
         double d = 0;
         bool yes = false;
-        GgufString s;
+        FileText s;
         put_header(&b, 3, 0, 10);
         put_numbers(&b);
         assert_int_equal(open_bytes(&b, &g, &e), 0);
@@ -133,7 +133,7 @@ static void test_numbers(void **state) {
         assert_non_null(strstr(e.text, "key 'nowhere' is missing"));
 }
 
-static void collect(GgufString key, GgufType type, const char *value, void *arg) {
+static void collect(FileText key, GgufType type, const char *value, void *arg) {
         buf_printf(arg, "%.*s(%d)=%s;", (int)key.len, key.data, type, value);
 }
 
@@ -141,10 +141,10 @@ static void test_arrays(void **state) {
         (void)state;
         _cleanup_buf_ Buf b = BUF_NULL, shown = BUF_NULL;
         _cleanup_(gguf_freep) Gguf *g = NULL;
-        _cleanup_free_ GgufString *s = NULL;
+        _cleanup_free_ FileText *s = NULL;
         Error e = ERROR_NULL;
         GgufType type;
-        GgufString text;
+        FileText text;
         const void *data;
         size_t n;
         put_header(&b, 2, 0, 4);
@@ -192,7 +192,7 @@ static void test_tensors(void **state) {
         put_data(&b, 64 + 2 * 2 * 34);
         assert_int_equal(open_bytes(&b, &g, &e), 0);
         assert_int_equal(gguf_n_tensors(g), 2);
-        const GgufTensor *t = gguf_tensor(g, "late");
+        const Tensor *t = gguf_tensor(g, "late");
         assert_ptr_equal(t, gguf_tensor_at(g, 0));
         assert_int_equal(t->size, 2 * 2 * 34);
         assert_int_equal(t->dims[1], 2);
@@ -208,7 +208,7 @@ static void test_real(void **state) {
         (void)state;
         skip_without("models/stories260K-f32.gguf");
         _cleanup_(gguf_freep) Gguf *g = NULL;
-        _cleanup_free_ GgufString *tokens = NULL;
+        _cleanup_free_ FileText *tokens = NULL;
         Error e = ERROR_NULL;
         uint64_t u;
         size_t n;
@@ -218,7 +218,7 @@ static void test_real(void **state) {
         assert_int_equal(gguf_get_strings(g, "tokenizer.ggml.tokens", &tokens, &n, &e), 0);
         assert_int_equal(n, 512);
         assert_memory_equal(tokens[3].data, "<0x00>", 6);
-        const GgufTensor *t = gguf_tensor(g, "blk.4.attn_k.weight");
+        const Tensor *t = gguf_tensor(g, "blk.4.attn_k.weight");
         assert_int_equal(t->dims[0], 64);
         assert_int_equal(t->dims[1], 32);
         assert_int_equal(t->type, DTYPE_F32);
@@ -421,7 +421,7 @@ static void test_broken(void **state) {
                 const char *message;
         } cases[] = {
                 {no_magic, -EINVAL, "is no GGUF file"},
-                {lfs_pointer, -EINVAL, "is a Git LFS pointer, not the model"},
+                {lfs_pointer, -EINVAL, "is a Git LFS pointer, not the file"},
                 {version_1, -EOPNOTSUPP, "is GGUF version 1; versions 2 and 3 are supported"},
                 {version_4, -EOPNOTSUPP, "is GGUF version 4; versions 2 and 3 are supported"},
                 {big_endian, -EOPNOTSUPP, "is a big-endian GGUF file"},
@@ -493,7 +493,7 @@ static void test_paths(void **state) {
         (void)state;
         char dir[] = "/tmp/test-gguf-XXXXXX", path[128], message[256];
         assert_non_null(mkdtemp(dir));
-        assert_int_equal(refused(dir, "is a directory; name a .gguf file"), -EISDIR);
+        assert_int_equal(refused(dir, "is a directory, should be a file"), -EISDIR);
         snprintf(path, sizeof(path), "%s/absent/b/model.gguf", dir);
         snprintf(message, sizeof(message), "%s: cannot enter '%s/absent': No such file or directory", path, dir);
         assert_int_equal(refused(path, message), -ENOENT);
@@ -548,11 +548,11 @@ static unsigned use(const Gguf *g) {
         unsigned sum = 0;
         gguf_each(g, collect, &shown);
         for (size_t i = 0; i < gguf_n_tensors(g); i++) {
-                const GgufTensor *t = gguf_tensor_at(g, i);
+                const Tensor *t = gguf_tensor_at(g, i);
                 const uint8_t *p = t->data;
                 sum += p[0] + p[t->size - 1];
         }
-        GgufString *tokens = NULL;
+        FileText *tokens = NULL;
         size_t n = 0;
         if (gguf_get_strings(g, "tokenizer.ggml.tokens", &tokens, &n, NULL) == 0)
                 for (size_t i = 0; i < n; i++)
@@ -565,9 +565,9 @@ static unsigned use(const Gguf *g) {
 static size_t header_size(const char *path) {
         _cleanup_(gguf_freep) Gguf *g = NULL;
         assert_int_equal(gguf_open(path, &g, NULL), 0);
-        size_t size = gguf_size(g);
+        size_t size = gguf_file(g)->size;
         for (size_t i = 0; i < gguf_n_tensors(g); i++)
-                size = MIN(size, (size_t)((const char *)gguf_tensor_at(g, i)->data - (const char *)gguf_data(g)));
+                size = MIN(size, (size_t)((const char *)gguf_tensor_at(g, i)->data - (const char *)gguf_file(g)->data));
         return size;
 }
 

@@ -35,9 +35,8 @@ static void scatter_pages(Runner *r) {
         r->device->ops->upload(r->stream, r->tables.data, tables, sizeof(tables));
 }
 
-static void runner_init(Runner *r, Device *d, Model *m) {
+static void runner_init(Runner *r, Device *d, Model *m, Dtype type) {
         Error e = ERROR_NULL;
-        Dtype type = model_kv_type(m);
         *r = (Runner){.device = d, .model = m};
         assert_int_equal(d->ops->stream_new(d, &r->stream, &e), 0);
         assert_int_equal(workspace_new(m, d, ROWS_MAX, ROWS_MAX, &r->workspace, &e), 0);
@@ -114,7 +113,7 @@ static float *run(Runner *r, int32_t slot, const int32_t *ids, uint32_t n, uint3
 
 static uint32_t read_ids(const json_t *a, int32_t *ids) {
         size_t n = json_array_size(a);
-        assert_in_range(n, 1, ROWS_MAX);
+        assert_in_range(n, 1, CONTEXT);
         for (size_t i = 0; i < n; i++)
                 ids[i] = (int32_t)json_integer_value(json_array_get(a, i));
         return (uint32_t)n;
@@ -136,7 +135,7 @@ static double larger(double worst, float is, double want) {
 }
 
 typedef struct RealCase {
-        const char *name;
+        const char *name, *expected; /* in models/ */
         double margin; /* greedy ids must agree where the best two logits are further apart */
         double error;  /* of a logit */
 } RealCase;
@@ -191,17 +190,17 @@ static void check_chunks(Runner *r, const int32_t *ids, uint32_t n, const float 
 static void check_real(Device *d, const RealCase *c) {
         char name[128];
         Runner r;
-        snprintf(name, sizeof(name), "models/%s.gguf", c->name);
+        snprintf(name, sizeof(name), "models/%s", c->name);
         skip_without(name);
         _cleanup_(model_freep) Model *m = load_model(test_data(name), d);
-        snprintf(name, sizeof(name), "models/%s.expected.json", c->name);
+        snprintf(name, sizeof(name), "models/%s", c->expected);
         json_t *texts = load_json(test_data(name)), *text;
-        runner_init(&r, d, m);
+        runner_init(&r, d, m, model_kv_type(m));
         size_t i;
         json_array_foreach(texts, i, text) {
-                int32_t ids[ROWS_MAX];
+                int32_t ids[CONTEXT];
                 uint32_t n = read_ids(json_object_get(text, "ids"), ids);
-                _cleanup_free_ float *logits = run(&r, 0, ids, n, n);
+                _cleanup_free_ float *logits = run(&r, 0, ids, n, MIN(n, (uint32_t)ROWS_MAX));
                 double worst = check_text(c, text, logits, model_info(m)->n_vocab);
                 print_message("%s, text %zu: logits differ by %.6f at most\n", c->name, i, worst);
                 assert_true(worst < c->error);
@@ -213,8 +212,13 @@ static void check_real(Device *d, const RealCase *c) {
 
 static void test_real(void **state) {
         static const RealCase cases[] = {
-                {"stories260K-f32", 1e-3, 1e-3},   {"stories260K-f16", 2e-2, 2e-2},   {"babyllama105-f16", 2e-2, 2e-2},
-                {"babyllama105-q8_0", 2e-2, 2e-2}, {"babyllama105-q4_0", 2e-2, 2e-2},
+                {"stories260K-f32.gguf", "stories260K-f32.expected.json", 1e-3, 1e-3},
+                {"stories260K-f16.gguf", "stories260K-f16.expected.json", 2e-2, 2e-2},
+                {"stories260K-hf", "stories260K-hf/expected_greedy.json", 1e-3, 1e-3},
+                {"babyllama105-f16.gguf", "babyllama105-f16.expected.json", 2e-2, 2e-2},
+                {"babyllama105-q8_0.gguf", "babyllama105-q8_0.expected.json", 2e-2, 2e-2},
+                {"babyllama105-q4_0.gguf", "babyllama105-q4_0.expected.json", 2e-2, 2e-2},
+                {"babyllama105-hf", "babyllama105-hf/expected_greedy.json", 1e-3, 1e-3},
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
                 check_real(*state, &cases[i]);
@@ -222,36 +226,48 @@ static void test_real(void **state) {
 
 /* ---- architectures ---- */
 
-static const char *case_path(const char *name, const char *suffix) {
+static const char *source_path(const char *name) {
         static char path[4096];
         const char *dir = getenv("top_srcdir");
-        snprintf(path, sizeof(path), "%s/tests/data/arch-%s.%s", dir ? dir : ".", name, suffix);
+        snprintf(path, sizeof(path), "%s/tests/data/%s", dir ? dir : ".", name);
         return path;
 }
 
-static void check_arch(Device *d, const char *name) {
+static const char *case_path(const char *name, const char *suffix) {
+        char file[64];
+        snprintf(file, sizeof(file), "arch-%s.%s", name, suffix);
+        return source_path(file);
+}
+
+/* The logits of all positions, or of every `every`th token, against the reference, which does not round its cache. */
+static void check_logits(Device *d, const char *path, const json_t *want_all, uint32_t every) {
         Runner r;
-        int32_t ids[ROWS_MAX];
+        int32_t ids[CONTEXT];
         double worst = 0;
-        json_t *j = load_json(case_path(name, "json")), *rows = json_object_get(j, "logits");
-        uint32_t n = read_ids(json_object_get(j, "ids"), ids);
-        _cleanup_(model_freep) Model *m = load_model(case_path(name, "gguf"), d);
+        const json_t *rows = json_object_get(want_all, "logits");
+        uint32_t n = read_ids(json_object_get(want_all, "ids"), ids);
+        _cleanup_(model_freep) Model *m = load_model(path, d);
         uint32_t n_vocab = model_info(m)->n_vocab;
-        runner_init(&r, d, m);
-        _cleanup_free_ float *logits = run(&r, 0, ids, n, n);
+        runner_init(&r, d, m, DTYPE_F32);
+        _cleanup_free_ float *logits = run(&r, 0, ids, n, MIN(n, (uint32_t)ROWS_MAX));
         assert_int_equal(json_array_size(rows), n);
         for (uint32_t i = 0; i < n; i++) {
                 const json_t *row = json_array_get(rows, i);
-                assert_int_equal(json_array_size(row), n_vocab);
-                for (uint32_t k = 0; k < n_vocab; k++) {
-                        double want = json_number_value(json_array_get(row, k));
+                assert_int_equal(json_array_size(row), n_vocab / every);
+                for (uint32_t k = 0; k < n_vocab; k += every) {
+                        double want = json_number_value(json_array_get(row, k / every));
                         worst = larger(worst, logits[i * n_vocab + k], want);
                 }
         }
-        print_message("%s: logits differ by %.6f at most\n", name, worst);
+        print_message("%s: logits differ by %.6f at most\n", path, worst);
         assert_true(worst < 2e-4);
         check_chunks(&r, ids, n, logits);
         runner_deinit(&r);
+}
+
+static void check_arch(Device *d, const char *name) {
+        json_t *j = load_json(case_path(name, "json"));
+        check_logits(d, case_path(name, "gguf"), j, 1);
         json_decref(j);
 }
 
@@ -259,6 +275,30 @@ static void test_archs(void **state) {
         static const char *const names[] = {"llama3", "mistral", "qwen2", "qwen3"};
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
                 check_arch(*state, names[i]);
+}
+
+/* Directories as transformers saves them (tests/data/make-hf-cases.py). */
+static void test_directories(void **state) {
+        static const char *const names[] = {"llama", "mistral", "qwen2", "qwen3"};
+        json_t *j = load_json(source_path("hf-cases.json")), *made = json_object_get(j, "made");
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                char name[64];
+                snprintf(name, sizeof(name), "hf-%s", names[i]);
+                check_logits(*state, source_path(name), json_object_get(made, names[i]), 1);
+        }
+        json_decref(j);
+}
+
+static void test_random_directories(void **state) {
+        const char *name;
+        json_t *j = load_json(source_path("hf-cases.json")), *want;
+        skip_without("models/tiny_random");
+        json_object_foreach(json_object_get(j, "random"), name, want) {
+                char path[128];
+                snprintf(path, sizeof(path), "models/tiny_random/%s", name);
+                check_logits(*state, test_data(path), want, (uint32_t)json_integer_value(json_object_get(want, "every")));
+        }
+        json_decref(j);
 }
 
 /* A device that cannot use host memory gets the weights uploaded. */
@@ -270,6 +310,9 @@ static void test_upload(void **state) {
         d->ops = &ops;
         check_arch(d, "llama3");
         check_arch(d, "qwen2");
+        json_t *j = load_json(source_path("hf-cases.json"));
+        check_logits(d, source_path("hf-qwen3"), json_object_get(json_object_get(j, "made"), "qwen3"), 1);
+        json_decref(j);
         d->ops = real;
 }
 
@@ -282,7 +325,7 @@ static void test_batch(void **state) {
         int32_t ids[2][N], slot[2 * N], position[2 * N], index[2];
         _cleanup_(model_freep) Model *m = load_model(case_path("mistral", "gguf"), *state);
         uint32_t n_vocab = model_info(m)->n_vocab;
-        runner_init(&r, *state, m);
+        runner_init(&r, *state, m, model_kv_type(m));
         for (int i = 0; i < N; i++) {
                 ids[0][i] = i * 7 % 40;
                 ids[1][i] = i * 11 % 40;
@@ -320,6 +363,8 @@ static int group_teardown(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_archs),
+                cmocka_unit_test(test_directories),
+                cmocka_unit_test(test_random_directories),
                 cmocka_unit_test(test_upload),
                 cmocka_unit_test(test_batch),
                 cmocka_unit_test(test_real),

@@ -373,7 +373,7 @@ static void test_load(void **state) {
         assert_int_equal(model_load(m, d, rising, &last, &e), 0);
         assert_true(last == 1);
         assert_int_equal(model_load(m, d, NULL, NULL, &e), -EBUSY);
-        assert_true(m->matrices.wrapped);
+        assert_true(m->matrices[0].wrapped);
         const Matrix *w = m->weights[0].matrix;
         assert_ptr_equal(w->data, m->weights[0].tensor->data);
 }

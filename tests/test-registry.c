@@ -25,7 +25,7 @@ static void touch(const char *name) {
 static void drop(const char *name) {
         char path[256];
         snprintf(path, sizeof(path), "%s/%s", dir, name);
-        unlink(path);
+        remove(path);
 }
 
 /* The directory's time has a coarse clock: make sure that the next look sees a change. */
@@ -104,6 +104,44 @@ static void test_come_and_go(void **state) {
         config_free(c);
 }
 
+static void make_directory(const char *name) {
+        char path[256];
+        snprintf(path, sizeof(path), "%s/%s", dir, name);
+        assert_int_equal(mkdir(path, 0700), 0);
+}
+
+/* A directory is a model when its config.json is there; its size is that of its weights. */
+static void test_directories(void **state) {
+        (void)state;
+        Registry r;
+        make_directory("hf");
+        make_directory("other");
+        make_directory("b");
+        touch("b.gguf");
+        touch("b/config.json");
+        touch("other/note.txt");
+        Config *c = load("models:\n  - {name: named, path: hf}\n");
+        registry_init(&r, on_change, NULL);
+        assert_int_equal(registry_configure(&r, c), 0);
+        assert_null(find(&r, "hf"));
+        assert_null(find(&r, "named"));
+        touch("hf/config.json");
+        touch("hf/model-1.safetensors");
+        touch("hf/model-2.safetensors");
+        touch("hf/tokenizer.json");
+        assert_non_null(find(&r, "hf")); /* although the directory it lies in did not change */
+        assert_int_equal(find(&r, "hf")->size, 10);
+        assert_int_equal(find(&r, "named")->size, 10);
+        assert_null(find(&r, "other"));
+        assert_non_null(strstr(find(&r, "b")->path, "b.gguf")); /* of two with a name the file */
+        drop("hf/config.json");
+        registry_refresh(&r);
+        assert_null(find(&r, "hf"));
+        assert_string_equal(registry_find_missing(&r, "hf")->name, "hf");
+        registry_deinit(&r);
+        config_free(c);
+}
+
 static int setup(void **state) {
         (void)state;
         return mkdtemp(dir) ? 0 : -1;
@@ -111,13 +149,16 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
         (void)state;
-        static const char *const names[] = {"a.gguf", "b.gguf", "c:7b.gguf", "new.gguf", "note.txt", ".hidden.gguf"};
+        static const char *const names[] = {"a.gguf", "b.gguf", "c:7b.gguf", "new.gguf", "note.txt", ".hidden.gguf",
+                                            "b/config.json", "other/note.txt", "hf/config.json", "hf/model-1.safetensors",
+                                            "hf/model-2.safetensors", "hf/tokenizer.json", "b", "other", "hf"};
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
                 drop(names[i]);
         return rmdir(dir);
 }
 
 int main(void) {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_come_and_go)};
+        const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_come_and_go),
+                                           cmocka_unit_test(test_directories)};
         return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -108,6 +108,7 @@ static void load_gpt2(Vocab *v, const char *pre) {
         json_array_foreach(json_object_get(model, "merges"), i, merge)
                 add_merge(v, json_string_value(merge), json_string_length(merge));
         v->spec.pre = pre;
+        v->spec.ignore_merges = strcmp(pre, "llama-bpe") == 0;
         v->types[50256] = TOKEN_CONTROL;
         v->spec.bos = v->spec.eos = 50256;
 }
@@ -248,7 +249,7 @@ static void spm_vocab(Vocab *v, size_t n, const char *const *texts, const float 
         }
         v->spec = (TokenizerSpec){.kind = TOKENIZER_SPM, .n_tokens = total, .tokens = v->tokens, .scores = v->scores,
                                   .types = v->types, .bos = 1, .eos = 2, .eot = -1, .unk = 0, .add_bos = true,
-                                  .add_space_prefix = true};
+                                  .space_prefix = SPACE_PREFIX_AFTER_CONTROL};
 }
 
 #define MARK "\xe2\x96\x81"
@@ -449,8 +450,10 @@ static void test_broken_spm(void **state) {
         spec.eos = -2;
         refused(&spec, -EINVAL, "end-of-text");
         spec = v.spec;
-        spec.scores = NULL;
-        refused(&spec, -EINVAL, "score");
+        spec.scores = NULL; /* so by merges */
+        spec.merges = &(TokenText){"no such", 7};
+        spec.n_merges = 1;
+        refused(&spec, -EINVAL, "merge 0, 'no such'");
         spec = v.spec;
         spec.n_tokens = 0;
         refused(&spec, -EINVAL, "0 tokens");
@@ -476,7 +479,7 @@ static void test_ignore_merges(void **state) {
         TokenizerSpec spec = {.kind = TOKENIZER_BPE, .pre = "gpt-2", .n_tokens = 6, .tokens = tokens, .n_merges = 3,
                               .merges = merges, .bos = -1, .eos = -1, .eot = -1, .unk = -1};
         _cleanup_(tokenizer_freep) Tokenizer *t = make(&spec);
-        spec.pre = "llama-bpe";
+        spec.ignore_merges = true;
         _cleanup_(tokenizer_freep) Tokenizer *taking_whole = make(&spec);
         for (int again = 0; again < 2; again++) {
                 assert_ids(t, "abc", 0, IDS(0, 4));

@@ -127,7 +127,7 @@ ModelEntry *arg_model(Args *a, Daemon *d) {
         ApiError *e = a->error;
         *e = (ApiError){.status = 404, .code = "model_not_found", .param = "model"};
         if (missing)
-                snprintf(e->text, sizeof(e->text), "the file of model '%s' is not there: %s", name, missing->path);
+                snprintf(e->text, sizeof(e->text), "model '%s' is not there any more: %s", name, missing->path);
         else
                 snprintf(e->text, sizeof(e->text), "there is no model '%s'%s%s%s", name, near ? "; did you mean '" : "",
                          near ? near : "", near ? "'?" : "");

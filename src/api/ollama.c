@@ -326,6 +326,12 @@ static void chat(Api *api) {
 
 /* ---- what there is ---- */
 
+/* What a model is that was not loaded yet, as far as its name tells. */
+static const char *format_of(const char *path) {
+        const char *dot = strrchr(path, '.');
+        return dot && strcmp(dot, ".gguf") == 0 ? "gguf" : strncmp(path, "builtin:", 8) == 0 ? "builtin" : "safetensors";
+}
+
 static void set_common(json_t *o, const ModelEntry *m) {
         char name[512], digest[65], *d = digest;
         snprintf(name, sizeof(name), "%s%s", m->name, strchr(m->name, ':') ? "" : ":latest");
@@ -334,7 +340,7 @@ static void set_common(json_t *o, const ModelEntry *m) {
                 d += sprintf(d, "%016" PRIx64, hash_bytes(m->path, strlen(m->path), m->size * 31 + (uint64_t)m->modified * 4 + i));
         json_t *details = m->details ? json_loads(m->details, 0, NULL) : NULL;
         if (!details)
-                details = json_pack("{s:s,s:s,s:s,s:[s],s:s,s:s}", "parent_model", "", "format", "gguf", "family", "", "families", "",
+                details = json_pack("{s:s,s:s,s:s,s:[s],s:s,s:s}", "parent_model", "", "format", format_of(m->path), "family", "", "families", "",
                                     "parameter_size", "", "quantization_level", "");
         json_object_set_new(o, "name", json_string(name));
         json_object_set_new(o, "model", json_string(name));

@@ -31,7 +31,7 @@ char *default_model(ZlClient *client, int *ret_exit) {
         const char *name = obvious_model(list);
         char *copy = name ? strdup(name) : NULL;
         if (!name && list->n == 0)
-                complain("the daemon has no model; put a .gguf file into its models directory");
+                complain("the daemon has no model; put a .gguf file or a Hugging Face directory into its models directory");
         else if (!name)
                 complain("there are %zu models: name one of those 'zerollama list' shows", list->n);
         zl_models_free(list);

@@ -227,12 +227,23 @@ typedef struct Reload {
         void *arg;
 } Reload;
 
+int daemon_load_config(const char *path, Config **ret, Error *e) {
+        Config *c;
+        int r = config_load(path, &c, e);
+        if (r < 0)
+                return r;
+        for (uint32_t i = 0; r >= 0 && i < c->n_listen; i++)
+                r = listen_check(&c->listen[i], e);
+        if (r < 0)
+                config_free(c);
+        else
+                *ret = c;
+        return r;
+}
+
 static void reload_run(Work *w) {
         Reload *r = container_of(w, Reload, work);
-        int result = config_load(r->d->config_path, &r->config, &r->error);
-        for (uint32_t i = 0; result >= 0 && i < r->config->n_listen; i++)
-                result = listen_check(&r->config->listen[i], &r->error);
-        if (result < 0 && !r->error.text[0])
+        if (daemon_load_config(r->d->config_path, &r->config, &r->error) < 0 && !r->error.text[0])
                 error_set(&r->error, -ENOMEM, "out of memory");
 }
 

@@ -37,6 +37,9 @@ struct Daemon {
         } jobs; /* how they ended; restarted: re-posted to a new engine */
 };
 
+/* Reads and checks a configuration, with the key files it names; from any thread. *ret is written only on success. */
+int daemon_load_config(const char *path, Config **ret, Error *e);
+
 /* Takes `config` over, also when it fails; adopts the sockets the service manager passed, else opens those of the
  * configuration. `handler` gets the requests, with the Daemon as its argument. daemon_stop() either way. */
 int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *config, HttpHandler handler, Error *e);

@@ -333,7 +333,7 @@ int main(int argc, char **argv) {
         int r = parse_options(argc, argv, &o);
         if (r != 0)
                 return r;
-        if (config_load(o.config, &config, &e) < 0) {
+        if (daemon_load_config(o.config, &config, &e) < 0) {
                 fprintf(stderr, "zerollamad: %s\n", e.text[0] ? e.text : "out of memory");
                 return 1;
         }

@@ -1,6 +1,7 @@
 /* Models by name; see registry.h. The list is short, so it is searched. */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -100,30 +101,79 @@ static bool is_plain(const char *name) {
         return name[0] != '.';
 }
 
+/* A directory is a model as Hugging Face publishes it once it has a config.json, which look_at() sees: it comes after
+ * the directory. A model file of that name goes before. */
+static bool may_be_model(int dir, const char *name) {
+        char file[NAME_MAX + sizeof(suffix)];
+        struct stat st;
+        snprintf(file, sizeof(file), "%s%s", name, suffix);
+        return fstatat(dir, name, &st, 0) == 0 && S_ISDIR(st.st_mode) && fstatat(dir, file, &st, 0) < 0;
+}
+
+/* The length of the name that a directory's entry is served by, or 0. */
+static size_t served_name(int dir, const char *entry) {
+        size_t n = strlen(entry), end = sizeof(suffix) - 1;
+        if (!is_plain(entry))
+                return 0;
+        if (n > end && strcmp(entry + n - end, suffix) == 0)
+                return n - end;
+        return may_be_model(dir, entry) ? n : 0;
+}
+
 static int scan_directory(Registry *r, const char *path, struct timespec *ret_mtime) {
         struct stat st;
         *ret_mtime = stat(path, &st) == 0 ? st.st_mtim : (struct timespec){0};
         DIR *d = opendir(path);
         int result = 0;
         for (struct dirent *e; d && result == 0 && (e = readdir(d));) {
-                size_t n = strlen(e->d_name);
-                if (n > sizeof(suffix) - 1 && is_plain(e->d_name) && strcmp(e->d_name + n - (sizeof(suffix) - 1), suffix) == 0)
-                        result = put(r, e->d_name, n - (sizeof(suffix) - 1), join(path, e->d_name), NULL);
+                size_t n = served_name(dirfd(d), e->d_name);
+                if (n > 0)
+                        result = put(r, e->d_name, n, join(path, e->d_name), NULL);
         }
         if (d)
                 closedir(d);
         return result;
 }
 
-static void look_at_files(Registry *r) {
-        list_foreach(m, &r->models, ModelEntry, node) {
+/* "model.safetensors", "model-00001-of-00002.safetensors"; not "consolidated.safetensors", which are the same again. */
+static bool has_weights(const char *file) {
+        static const char start[] = "model", end[] = ".safetensors";
+        size_t n = strlen(file), n_end = sizeof(end) - 1;
+        return strncmp(file, start, sizeof(start) - 1) == 0 && n > n_end && strcmp(file + n - n_end, end) == 0;
+}
+
+/* Adds what is in a model's directory: the sizes of its weights, and the date of its newest file that counts. */
+static bool look_into(ModelEntry *m) {
+        bool is_model = false;
+        DIR *d = opendir(m->path);
+        for (struct dirent *e; d && (e = readdir(d));) {
+                bool is_weights = has_weights(e->d_name);
+                bool is_config = strcmp(e->d_name, "config.json") == 0;
                 struct stat st;
-                m->missing = !m->seen || (!m->builtin && (stat(m->path, &st) < 0 || !S_ISREG(st.st_mode))); /* not seen: no longer named, still in use */
-                if (!m->missing && !m->builtin) {
-                        m->size = (uint64_t)st.st_size;
-                        m->modified = st.st_mtime;
-                }
+                if ((!is_weights && !is_config) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+                        continue;
+                is_model = is_model || is_config;
+                m->size += is_weights ? (uint64_t)st.st_size : 0;
+                m->modified = MAX(m->modified, st.st_mtime);
         }
+        if (d)
+                closedir(d);
+        return is_model;
+}
+
+/* Brings size and date up to date; false where there is no model. */
+static bool look_at(ModelEntry *m) {
+        struct stat st;
+        if (stat(m->path, &st) < 0)
+                return false;
+        m->size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+        m->modified = st.st_mtime;
+        return S_ISREG(st.st_mode) || (S_ISDIR(st.st_mode) && look_into(m));
+}
+
+static void look_at_files(Registry *r) {
+        list_foreach(m, &r->models, ModelEntry, node)
+                m->missing = !m->seen || (!m->builtin && !look_at(m)); /* not seen: no longer named, still in use */
 }
 
 static int scan(Registry *r) {
@@ -164,7 +214,7 @@ int registry_configure(Registry *r, const Config *config) {
                 log_warning("models_path '%s' cannot be read: %s", config->models_path, strerror(errno));
         list_foreach(m, &r->models, ModelEntry, node)
                 if (m->missing && m->named)
-                        log_warning("model '%s': there is no file %s", m->name, m->path);
+                        log_warning("model '%s': there is no model %s", m->name, m->path);
         return result;
 }
 

@@ -1,6 +1,6 @@
-/* The models this daemon serves: those the config names, and the *.gguf files found in models_path and in the
- * directory of models that came with the installation. Only names, sizes and dates are looked at here; what is in a
- * file only an engine reads.
+/* The models this daemon serves: those the config names, and the *.gguf files and directories with a config.json found
+ * in models_path and in the directory of models that came with the installation. Only names, sizes and dates are
+ * looked at here; what is in a file only an engine reads.
  *
  * A name is looked up as clients write it: "demo", "demo:latest", or an alias. A Model entry, once made, stays until
  * its file is gone and nothing refers to it. */

@@ -4,6 +4,7 @@
 
 #include "engine/loaded.h"
 #include "engine/show.h"
+#include "engine/vocab-hf.h"
 #include "engine/vocab.h"
 #include "util/checked.h"
 #include "util/str.h"
@@ -15,12 +16,16 @@ enum {
 };
 
 static int open_text(Loaded *l, Error *e) {
-        GgufString template;
-        int r = vocab_tokenizer_new(model_gguf(l->model), &l->tokenizer, e);
+        FileText template;
+        const HfModel *hf = model_hf(l->model);
+        const Gguf *gguf = model_gguf(l->model);
+        int r = hf ? vocab_hf_tokenizer_new(hf, &l->tokenizer, e) : vocab_tokenizer_new(gguf, &l->tokenizer, e);
         if (r < 0)
                 return r;
         /* A template that is absent or broken is no reason to refuse the model: chats are told why. */
-        if (gguf_get_string(model_gguf(l->model), "tokenizer.chat_template", &template, &l->chat_error) == 0)
+        r = hf ? hf_chat_template(hf, &template, &l->chat_error)
+               : gguf_get_string(gguf, "tokenizer.chat_template", &template, &l->chat_error);
+        if (r == 0)
                 chat_template_new(template.data, template.len, &l->chat_error, &l->chat);
         return 0;
 }

@@ -1,10 +1,11 @@
-/* Showing a model file; see show.h. Keys are those of the Ollama API's /api/show. */
+/* Showing a model; see show.h. Keys are those of the Ollama API's /api/show. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/loadtest.h"
 #include "engine/show.h"
+#include "engine/vocab-hf.h"
 #include "engine/vocab.h"
 #include "util/buf.h"
 
@@ -35,7 +36,7 @@ static json_t *string_of_bytes(const char *data, size_t len) {
 json_t *show_details(const ModelInfo *info) {
         char size[32];
         format_count(size, sizeof(size), info->n_params);
-        return json_pack("{s:s, s:s, s:[s], s:s, s:s, s:s}", "format", "gguf", "family", info->architecture, "families",
+        return json_pack("{s:s, s:s, s:[s], s:s, s:s, s:s}", "format", info->format, "family", info->architecture, "families",
                          info->architecture, "parameter_size", size, "quantization_level", info->quantization,
                          "parent_model", "");
 }
@@ -52,7 +53,7 @@ static json_t *json_of_value(GgufType type, const char *value) {
         return v ? v : json_null();
 }
 
-static void put_key(GgufString key, GgufType type, const char *value, void *arg) {
+static void put_key(FileText key, GgufType type, const char *value, void *arg) {
         _cleanup_buf_ Buf name = BUF_NULL;
         Utf8Stream u = {0};
         utf8_stream_put(&u, key.data, key.len, true, &name);
@@ -60,7 +61,49 @@ static void put_key(GgufString key, GgufType type, const char *value, void *arg)
                 json_object_set_new(arg, name.data, json_of_value(type, value));
 }
 
-static json_t *capabilities(GgufString template) {
+/* A directory says the same in its own words: the sizes under GGUF's names, which clients know, and config.json. */
+static void put_hf_sizes(const ModelInfo *i, json_t *info) {
+        const struct {
+                const char *key;
+                uint32_t value;
+        } sizes[] = {
+                {"context_length", i->context_length}, {"block_count", i->n_layers},
+                {"embedding_length", i->n_embd},       {"feed_forward_length", i->n_ff},
+                {"attention.head_count", i->n_heads},  {"attention.head_count_kv", i->n_kv_heads},
+                {"attention.key_length", i->head_dim}, {"attention.sliding_window", i->window},
+                {"vocab_size", i->n_vocab},
+        };
+        char name[128];
+        for (size_t n = 0; n < ARRAY_SIZE(sizes); n++) {
+                if (sizes[n].value == 0) /* no window */
+                        continue;
+                snprintf(name, sizeof(name), "%s.%s", i->architecture, sizes[n].key);
+                json_object_set_new(info, name, json_integer(sizes[n].value));
+        }
+}
+
+static void put_hf_info(const Model *m, const Tokenizer *t, json_t *info) {
+        const ModelInfo *i = model_info(m);
+        char name[128];
+        const char *key;
+        json_t *value;
+        json_object_set_new(info, "general.architecture", json_string(i->architecture));
+        json_object_set_new(info, "general.name", json_string(i->name));
+        json_object_set_new(info, "general.parameter_count", json_integer((json_int_t)i->n_params));
+        put_hf_sizes(i, info);
+        json_object_set_new(info, "tokenizer.ggml.model", json_string(tokenizer_kind(t) == TOKENIZER_BPE ? "gpt2" : "llama"));
+        json_object_set_new(info, "tokenizer.ggml.n_tokens", json_integer((json_int_t)tokenizer_n_tokens(t)));
+        json_object_set_new(info, "tokenizer.ggml.bos_token_id", json_integer(tokenizer_bos(t)));
+        json_object_set_new(info, "tokenizer.ggml.eos_token_id", json_integer(tokenizer_eos(t)));
+        json_object_foreach((json_t *)hf_config(model_hf(m)), key, value) {
+                bool plain = !json_is_object(value) && !json_is_array(value);
+                _cleanup_free_ char *text = plain ? NULL : json_dumps(value, JSON_COMPACT);
+                snprintf(name, sizeof(name), "config.%.100s", key);
+                json_object_set_new(info, name, plain ? json_incref(value) : json_string(text));
+        }
+}
+
+static json_t *capabilities(FileText template) {
         bool tools = memmem(template.data, template.len, "tools", 5) != NULL;
         return tools ? json_pack("[s, s]", "completion", "tools") : json_pack("[s]", "completion");
 }
@@ -68,15 +111,23 @@ static json_t *capabilities(GgufString template) {
 static int show_model(const char *path, json_t **ret, Error *e) {
         _cleanup_(model_freep) Model *m = NULL;
         _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
-        GgufString template = {"", 0};
+        FileText template = {"", 0};
         int r = model_open(path, &m, e);
-        if (r >= 0)
-                r = vocab_tokenizer_new(model_gguf(m), &t, e);
         if (r < 0)
                 return r;
-        gguf_get_string(model_gguf(m), "tokenizer.chat_template", &template, NULL); /* may be absent */
+        const Gguf *gguf = model_gguf(m);
+        const HfModel *hf = model_hf(m);
+        r = hf ? vocab_hf_tokenizer_new(hf, &t, e) : vocab_tokenizer_new(gguf, &t, e);
+        if (r < 0)
+                return r;
         json_t *info = json_object();
-        gguf_each(model_gguf(m), put_key, info);
+        if (hf) {
+                hf_chat_template(hf, &template, NULL); /* may be absent */
+                put_hf_info(m, t, info);
+        } else {
+                gguf_get_string(gguf, "tokenizer.chat_template", &template, NULL);
+                gguf_each(gguf, put_key, info);
+        }
         json_t *shown = json_pack("{s:o, s:o, s:o, s:s, s:o}", "details", show_details(model_info(m)), "model_info",
                                   info, "template", string_of_bytes(template.data, template.len), "parameters", "",
                                   "capabilities", capabilities(template));

@@ -1,4 +1,4 @@
-/* What a model file is understood as, in the JSON that people and APIs are shown. */
+/* What a model is understood as, in the JSON that people and APIs are shown. */
 #pragma once
 
 #include <jansson.h>

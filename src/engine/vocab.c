@@ -13,11 +13,11 @@
 #define KEY(name) "tokenizer.ggml." name
 
 /* error_set() that says which file is at fault, as gguf.h's own messages do. */
-#define refuse(g, e, code, fmt, ...) error_set(e, code, "%s: " fmt, gguf_path(g), ##__VA_ARGS__)
+#define refuse(g, e, code, fmt, ...) error_set(e, code, "%s: " fmt, gguf_file(g)->label, ##__VA_ARGS__)
 
 typedef struct Vocab {
         TokenizerSpec spec;
-        GgufString *tokens, *merges;
+        FileText *tokens, *merges;
         float *scores;
         int32_t *types;
         char model[16], pre[64];
@@ -32,7 +32,7 @@ static void vocab_deinit(Vocab *v) {
 
 /* The readers below return 0 with `ret` untouched when the key is absent. */
 static int read_name(const Gguf *g, const char *key, char *ret, size_t size, Error *e) {
-        GgufString s;
+        FileText s;
         int r = gguf_get_string(g, key, &s, e);
         if (r == -ENOENT)
                 return 0;
@@ -83,7 +83,7 @@ static int read_per_token(const Gguf *g, const char *key, GgufType type, size_t 
 }
 
 static int read_tokens(const Gguf *g, Vocab *v, Error *e) {
-        _Static_assert(sizeof(TokenText) == sizeof(GgufString), "both are a pointer and a length");
+        _Static_assert(sizeof(TokenText) == sizeof(FileText), "both are a pointer and a length");
         int r = gguf_get_strings(g, KEY("tokens"), &v->tokens, &v->spec.n_tokens, e);
         if (r == -ENOENT)
                 return refuse(g, e, -ENOENT, KEY("tokens") " is missing: the file has no vocabulary");
@@ -114,12 +114,15 @@ static int read_spm(const Gguf *g, Vocab *v, Error *e) {
         v->spec.bos = 1;
         v->spec.eos = 2;
         v->spec.unk = 0;
-        v->spec.add_bos = v->spec.add_space_prefix = true;
+        bool prefix = v->spec.add_bos = true;
         int r = read_per_token(g, KEY("scores"), GGUF_F32, v->spec.n_tokens, (void **)&v->scores, e);
         if (r == 0 && !v->scores)
                 return refuse(g, e, -EINVAL, KEY("scores") " is missing, which a 'llama' vocabulary needs");
         v->spec.scores = v->scores;
-        return r == 0 ? read_bool(g, KEY("add_space_prefix"), &v->spec.add_space_prefix, e) : r;
+        if (r == 0)
+                r = read_bool(g, KEY("add_space_prefix"), &prefix, e);
+        v->spec.space_prefix = prefix ? SPACE_PREFIX_AFTER_CONTROL : SPACE_PREFIX_NONE;
+        return r;
 }
 
 static int read_bpe(const Gguf *g, Vocab *v, Error *e) {
@@ -133,6 +136,7 @@ static int read_bpe(const Gguf *g, Vocab *v, Error *e) {
                 return refuse(g, e, -EOPNOTSUPP, KEY("pre") ": the pre-tokenizer '%s' is not supported", v->pre);
         v->spec.pre = v->pre;
         v->spec.add_bos = rule->add_bos;
+        v->spec.ignore_merges = rule->ignore_merges;
         r = gguf_get_strings(g, KEY("merges"), &v->merges, &v->spec.n_merges, e);
         if (r == -ENOENT)
                 return refuse(g, e, -EINVAL, KEY("merges") " is missing, which a 'gpt2' vocabulary needs");
@@ -165,6 +169,6 @@ int vocab_tokenizer_new(const Gguf *g, Tokenizer **ret, Error *e) {
                 return r;
         r = tokenizer_new(&v.spec, ret, e);
         if (r < 0)
-                error_prefix(e, "%s", gguf_path(g));
+                error_prefix(e, "%s", gguf_file(g)->label);
         return r;
 }

@@ -1,4 +1,4 @@
-/* The tokenizer that a model file describes in its tokenizer.ggml.* metadata. */
+/* The tokenizer that a GGUF file describes in its tokenizer.ggml.* metadata. */
 #pragma once
 
 #include "model/gguf.h"

@@ -1,3 +1,4 @@
-# A model file's vocabulary as a Tokenizer: the one place that knows both GGUF and src/text.
+# A model's vocabulary as a Tokenizer: the one place that knows both the files of models and src/text.
 noinst_LTLIBRARIES += libzl-vocab.la
-libzl_vocab_la_SOURCES = src/engine/vocab.h src/engine/vocab.c
+libzl_vocab_la_SOURCES = src/engine/vocab.h src/engine/vocab.c src/engine/vocab-hf.h src/engine/vocab-hf.c
+libzl_vocab_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

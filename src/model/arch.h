@@ -1,17 +1,45 @@
-/* What model.c and the architecture families share; private to this room.
+/* What model.c, the file formats and the architecture families share; private to this room.
  *
- * A family's open() reads the metadata into m->info and *claims* every tensor it will use, giving shape and the place
- * where the weight's device address goes. A tensor that nobody claimed would change the result if it were ignored, so
- * model_open() refuses the file. model_load() then knows all there is to load, and no family deals with it. */
+ * A *format* (model-gguf.c, model-hf.c) opens files and describes the model in one way, whatever the files are like:
+ * sizes in m->info, m->params, and tensors. A *family* (llama.c) *claims* every tensor it will use by ggml's name for
+ * it, giving shape and the place where the weight's device address goes; the format knows what its files call that
+ * tensor. One that nobody claimed would change the result if it were left out, so model_open() refuses the model.
+ * model_load() then knows all there is to load, and no family deals with it. */
 #pragma once
 
 #include "model/model.h"
+#include "util/map.h"
 
 enum { WORKSPACE_PARTS = 12 };
 
+/* Does a model of these files have this tensor? MAYBE: it does if the tensor is there. */
+typedef enum Presence { PRESENT_MAYBE, PRESENT_YES, PRESENT_NO } Presence;
+
+/* What the files say beyond ModelInfo. */
+typedef struct ModelParams {
+        float norm_eps;
+        Rope rope;                            /* its factors are the tensor rope_freqs.weight */
+        Presence qkv_bias, output_bias, head; /* head: output.weight, of its own and not the embedding table */
+} ModelParams;
+
+typedef struct ModelFormat {
+        const char *name; /* "gguf" */
+        /* Sets label, info.architecture and info.name. */
+        int (*open)(Model *m, const char *path, Error *e);
+        void (*close)(Model *m);
+        /* Sets files, tensors, the sizes in info, and params. The architecture is one that we know. */
+        int (*describe)(Model *m, Error *e);
+        /* What the files call the tensor that ggml calls `name`. */
+        void (*tensor_name)(const char *name, char *buf, size_t size);
+        /* May be left unclaimed: it has no part in the result. */
+        bool (*ignores)(const Model *m, FileText name);
+} ModelFormat;
+
+extern const ModelFormat format_gguf, format_hf;
+
 /* A claimed tensor: either a matrix, used as it is in the file, or a vector, loaded as float32. */
 typedef struct Weight {
-        const GgufTensor *tensor;
+        const Tensor *tensor;
         Matrix *matrix;
         const float **vector;
 } Weight;
@@ -29,7 +57,7 @@ struct Workspace {
 };
 
 typedef struct ModelArch {
-        const char *const *names; /* values of general.architecture, NULL-terminated */
+        const char *const *names; /* values of general.architecture or model_type, NULL-terminated */
         int (*open)(Model *m, Error *e);
         void (*parts)(const Model *m, size_t rows, size_t logits, WorkspacePart parts[static WORKSPACE_PARTS]);
         void (*forward)(const Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv,
@@ -39,35 +67,44 @@ typedef struct ModelArch {
 extern const ModelArch arch_llama;
 
 struct Model {
-        Gguf *gguf;
+        const ModelFormat *format;
+        Gguf *gguf; /* of the two, the one that it was opened from */
+        HfModel *hf;
+        const char *label;       /* what messages call it */
+        const ModelFile **files; /* those with weights */
+        size_t n_files;
+        const Tensor *tensors;
+        size_t n_tensors;
+        Map by_name;
         ModelInfo info;
+        ModelParams params;
         Dtype type; /* of most of the weights */
         const ModelArch *arch;
         void *graph; /* the family's own; released with free() */
         Weight *weights;
         size_t n_weights;
-        bool *claimed;  /* [tensors of the file] */
-        Device *device; /* NULL: not loaded */
-        Buffer matrices, vectors;
+        bool *claimed;    /* [n_tensors] */
+        Device *device;   /* NULL: not loaded */
+        Buffer *matrices; /* one for each file where they are used in place, else one */
+        size_t n_matrices;
+        Buffer vectors;
 };
 
-/* Says why, with the file's name, and returns `code`. */
+/* Says why, with the model's path, and returns `code`. */
 #define MODEL_REFUSE(m, e, code, fmt, ...)                                                                             \
         ({                                                                                                             \
                 int _code = (code);                                                                                    \
-                error_set(e, _code, "%s: " fmt, gguf_label((m)->gguf), ##__VA_ARGS__);                                 \
+                error_set(e, _code, "%s: " fmt, (m)->label, ##__VA_ARGS__);                                            \
                 _code;                                                                                                 \
         })
 
-/* Keys of the architecture: "block_count" is read as "llama.block_count". An absent key leaves *value as it is, or
- * is an error when `required`. */
-int model_u32(const Model *m, const char *key, bool required, uint32_t *value, Error *e);
-int model_f32(const Model *m, const char *key, bool required, float *value, Error *e);
-
-/* Claims a tensor of exactly this shape. `ret` must stay where it is; its data is set by model_load(). An optional
- * tensor that is absent leaves `ret` zero. */
-int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, bool optional, Matrix *ret, Error *e);
-int model_claim_vector(Model *m, const char *name, uint64_t n, bool optional, const float **ret, Error *e);
+/* Whether n_heads, n_kv_heads and head_dim go together; for formats, once they are read. */
+int model_check_heads(const Model *m, Error *e);
+/* Claims a tensor of exactly this shape, by ggml's name. `ret` must stay where it is; its data is set by model_load().
+ * A tensor that is not there, as it need not, leaves `ret` zero. */
+int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence presence, Matrix *ret,
+                       Error *e);
+int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence, const float **ret, Error *e);
 
 /* Layer `l` of the arena. */
 KvLayer model_kv_layer(const Model *m, const KvArena *kv, uint32_t l);

@@ -4,7 +4,7 @@
  *
  *   header -> metadata -> tensor infos -> (alignment) -> tensor data
  *
- * and keeps an index: one Value per key and one GgufTensor per tensor, found by name through hash maps. Counts are
+ * and keeps an index: one Value per key and one Tensor per tensor, found by name through hash maps. Counts are
  * believed only as far as that many of the smallest possible entries fit into the bytes left, and up to ENTRIES_MAX,
  * so that the index is small whatever the file says. What holds once gguf_open() has returned 0:
  *  - every string, array and tensor lies within the map, and arrays hold no arrays;
@@ -12,18 +12,14 @@
  *  - tensors do not overlap, begin at a multiple of the alignment (8 at least), and have whole rows of a known type.
  * Metadata values stand unaligned in the file and are read with memcpy(). */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "model/gguf.h"
 #include "util/buf.h"
 #include "util/checked.h"
 #include "util/map.h"
-#include "util/str.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are read as they stand in the file");
 
@@ -34,27 +30,24 @@ enum {
         ENTRIES_MAX = 65536, /* keys, tensors: far more than any model has, and little memory */
         ALIGNMENT_DEFAULT = 32,
         ALIGNMENT_MIN = 8,
-        LABEL_MAX = 200, /* bytes of the path in messages */
         SHOWN_MAX = 80,  /* bytes of a key or name in messages */
         VALUE_MIN = 13,  /* bytes of the smallest metadata entry: key length 8, type 4, value 1 */
         TENSOR_MIN = 32, /* and of a tensor's info: name length 8, n_dims 4, one dim 8, type 4, offset 8 */
 };
 
 typedef struct Value {
-        GgufString key;
+        FileText key;
         GgufType type, element; /* element: of an array */
         const uint8_t *data;    /* the number, the text, or the first element */
         size_t n;               /* bytes of the text, or elements */
 } Value;
 
 struct Gguf {
-        char *path;
-        const char *label; /* what messages call it: the end of the path */
-        const uint8_t *map;
-        size_t size, alignment;
+        ModelFile file;
+        size_t alignment;
         size_t n_values, n_tensors;
         Value *values;
-        GgufTensor *tensors;
+        Tensor *tensors;
         Map by_key, by_name;
 };
 
@@ -66,13 +59,7 @@ typedef struct Reader {
         Error *e;
 } Reader;
 
-/* Says why and returns `code`, in sight of the compiler, which then knows that it is not 0. */
-#define REFUSE(g, e, code, fmt, ...)                                                                                   \
-        ({                                                                                                             \
-                int _code = (code);                                                                                    \
-                error_set(e, _code, "%s: " fmt, (g)->label, ##__VA_ARGS__);                                            \
-                _code;                                                                                                 \
-        })
+#define REFUSE(g, e, code, fmt, ...) FILE_REFUSE(&(g)->file, e, code, fmt, ##__VA_ARGS__)
 
 static const struct {
         const char *name;
@@ -117,19 +104,19 @@ static int take_u64(Reader *r, uint64_t *ret) {
         return k;
 }
 
-static int take_string(Reader *r, GgufString *ret) {
+static int take_string(Reader *r, FileText *ret) {
         uint64_t n;
         const uint8_t *p;
         int k = take_u64(r, &n);
         if (k == 0)
                 k = take(r, n, &p);
         if (k == 0)
-                *ret = (GgufString){.data = (const char *)p, .len = n};
+                *ret = (FileText){.data = (const char *)p, .len = n};
         return k;
 }
 
 /* A key or a tensor's name; from here on `where` is about it. */
-static int take_name(Reader *r, const char *what, size_t max, GgufString *ret) {
+static int take_name(Reader *r, const char *what, size_t max, FileText *ret) {
         char shown[SHOWN_MAX];
         int k = take_string(r, ret);
         if (k < 0)
@@ -137,16 +124,16 @@ static int take_name(Reader *r, const char *what, size_t max, GgufString *ret) {
         if (ret->len == 0 || ret->len > max)
                 return REFUSE(r->g, r->e, -EINVAL, "%s: its name is %zu bytes long; 1 to %zu are allowed", r->where,
                               ret->len, max);
-        snprintf(r->where, sizeof(r->where), "%s '%s'", what, gguf_text(shown, sizeof(shown), *ret));
+        snprintf(r->where, sizeof(r->where), "%s '%s'", what, file_text(shown, sizeof(shown), *ret));
         return 0;
 }
 
 /* Enters a name that must be new. */
-static int index_name(const Reader *r, Map *m, GgufString name, size_t i) {
+static int index_name(const Reader *r, Map *m, FileText name, size_t i) {
         int k = map_set(m, name.data, name.len, (int32_t)i);
         if (k > 0)
                 return REFUSE(r->g, r->e, -EINVAL, "%s: is there twice; the file is damaged", r->where);
-        return k < 0 ? error_set(r->e, k, "%s: no memory for its index", r->g->label) : 0;
+        return k < 0 ? error_set(r->e, k, "%s: no memory for its index", r->g->file.label) : 0;
 }
 
 /* ---- header and metadata ---- */
@@ -155,7 +142,7 @@ static int check_count(const Reader *r, const char *what, uint64_t n, size_t sma
         if (n > left(r) / smallest)
                 return REFUSE(r->g, r->e, -EINVAL,
                               "says that it holds %" PRIu64 " %s, more than its %zu bytes can; it is damaged", n, what,
-                              r->g->size);
+                              r->g->file.size);
         if (n > ENTRIES_MAX)
                 return REFUSE(r->g, r->e, -EOPNOTSUPP, "holds %" PRIu64 " %s; at most %d are supported", n, what,
                               ENTRIES_MAX);
@@ -163,10 +150,7 @@ static int check_count(const Reader *r, const char *what, uint64_t n, size_t sma
 }
 
 static int check_magic(const Gguf *g, Error *e) {
-        static const char lfs[] = "version https://git-lfs";
-        if (g->size >= sizeof(lfs) && memcmp(g->map, lfs, sizeof(lfs) - 1) == 0)
-                return REFUSE(g, e, -EINVAL, "is a Git LFS pointer, not the model: fetch it with 'git lfs pull'");
-        if (g->size < 4 || memcmp(g->map, "GGUF", 4) != 0)
+        if (g->file.size < 4 || memcmp(g->file.data, "GGUF", 4) != 0)
                 return REFUSE(g, e, -EINVAL, "is no GGUF file (it does not begin with \"GGUF\")");
         return 0;
 }
@@ -208,7 +192,7 @@ static int take_type(Reader *r, GgufType *ret) {
 
 static int take_array(Reader *r, Value *v) {
         uint64_t n;
-        GgufString s;
+        FileText s;
         int k = take_type(r, &v->element);
         if (k < 0 || (k = take_u64(r, &n)) < 0)
                 return k;
@@ -229,7 +213,7 @@ static int take_array(Reader *r, Value *v) {
 }
 
 static int take_value(Reader *r, Value *v) {
-        GgufString s;
+        FileText s;
         int k = take_type(r, &v->type);
         if (k < 0)
                 return k;
@@ -280,7 +264,7 @@ static int read_alignment(Gguf *g, Error *e) {
         return 0;
 }
 
-static int take_dims(Reader *r, GgufTensor *t) {
+static int take_dims(Reader *r, Tensor *t) {
         int k = take_u32(r, &t->n_dims);
         if (k < 0)
                 return k;
@@ -299,7 +283,7 @@ static int take_dims(Reader *r, GgufTensor *t) {
 
 static int refuse_type(const Reader *r, uint32_t type) {
         _cleanup_buf_ Buf known = BUF_NULL;
-        for (uint32_t i = 0; i < GGUF_DTYPE_MAX; i++)
+        for (uint32_t i = 0; i < TENSOR_DTYPE_MAX; i++)
                 if (dtype_info(i))
                         buf_printf(&known, "%s%s", known.len ? ", " : "", dtype_name(i));
         return REFUSE(r->g, r->e, -EOPNOTSUPP,
@@ -308,8 +292,8 @@ static int refuse_type(const Reader *r, uint32_t type) {
 }
 
 /* The tensor's size in bytes, from its shape and type. */
-static int measure(const Reader *r, GgufTensor *t, uint32_t type) {
-        const DtypeInfo *info = type < GGUF_DTYPE_MAX ? dtype_info(type) : NULL;
+static int measure(const Reader *r, Tensor *t, uint32_t type) {
+        const DtypeInfo *info = type < TENSOR_DTYPE_MAX ? dtype_info(type) : NULL;
         if (!info)
                 return refuse_type(r, type);
         t->type = (Dtype)type;
@@ -321,7 +305,7 @@ static int measure(const Reader *r, GgufTensor *t, uint32_t type) {
         for (uint32_t i = 1; i < DIMS_MAX && t->size > 0; i++)
                 if (!checked_mul(t->size, t->dims[i], &t->size))
                         t->size = 0;
-        if (t->size == 0 || t->size > r->g->size)
+        if (t->size == 0 || t->size > r->g->file.size)
                 return REFUSE(r->g, r->e, -EINVAL,
                               "%s: has the shape [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64
                               "], larger than the file; it is cut short or damaged",
@@ -329,7 +313,7 @@ static int measure(const Reader *r, GgufTensor *t, uint32_t type) {
         return 0;
 }
 
-static int take_tensor(Reader *r, GgufTensor *t, uint64_t *ret_offset) {
+static int take_tensor(Reader *r, Tensor *t, uint64_t *ret_offset) {
         uint32_t type;
         int k = take_name(r, "tensor", NAME_LEN_MAX, &t->name);
         if (k < 0 || (k = take_dims(r, t)) < 0 || (k = take_u32(r, &type)) < 0 || (k = take_u64(r, ret_offset)) < 0)
@@ -345,27 +329,27 @@ static int take_tensor(Reader *r, GgufTensor *t, uint64_t *ret_offset) {
 static int place_tensors(Gguf *g, size_t header, const uint64_t *offsets, Error *e) {
         char shown[SHOWN_MAX];
         size_t start;
-        if (!checked_align(header, g->alignment, &start) || start > g->size)
-                start = g->size;
+        if (!checked_align(header, g->alignment, &start) || start > g->file.size)
+                start = g->file.size;
         for (size_t i = 0; i < g->n_tensors; i++) {
-                GgufTensor *t = &g->tensors[i];
-                if (offsets[i] > g->size - start || t->size > g->size - start - offsets[i])
+                Tensor *t = &g->tensors[i];
+                if (offsets[i] > g->file.size - start || t->size > g->file.size - start - offsets[i])
                         return REFUSE(g, e, -EINVAL,
                                       "tensor '%s': ends beyond the file; it is cut short or damaged: fetch it again",
-                                      gguf_text(shown, sizeof(shown), t->name));
-                t->data = g->map + start + offsets[i];
+                                      file_text(shown, sizeof(shown), t->name));
+                t->data = g->file.data + start + offsets[i];
         }
         return 0;
 }
 
 static int by_place(const void *a, const void *b) {
-        const GgufTensor *x = *(const GgufTensor *const *)a, *y = *(const GgufTensor *const *)b;
+        const Tensor *x = *(const Tensor *const *)a, *y = *(const Tensor *const *)b;
         return x->data < y->data ? -1 : x->data > y->data;
 }
 
 static int check_overlap(const Gguf *g, Error *e) {
         char one[SHOWN_MAX], two[SHOWN_MAX];
-        _cleanup_free_ const GgufTensor **t = calloc(MAX(g->n_tensors, (size_t)1), sizeof(*t));
+        _cleanup_free_ const Tensor **t = calloc(MAX(g->n_tensors, (size_t)1), sizeof(*t));
         if (!t)
                 return REFUSE(g, e, -ENOMEM, "no memory for its index");
         for (size_t i = 0; i < g->n_tensors; i++)
@@ -374,8 +358,8 @@ static int check_overlap(const Gguf *g, Error *e) {
         for (size_t i = 1; i < g->n_tensors; i++)
                 if ((const uint8_t *)t[i - 1]->data + t[i - 1]->size > (const uint8_t *)t[i]->data)
                         return REFUSE(g, e, -EINVAL, "tensors '%s' and '%s' overlap; the file is damaged",
-                                      gguf_text(one, sizeof(one), t[i - 1]->name),
-                                      gguf_text(two, sizeof(two), t[i]->name));
+                                      file_text(one, sizeof(one), t[i - 1]->name),
+                                      file_text(two, sizeof(two), t[i]->name));
         return 0;
 }
 
@@ -386,19 +370,19 @@ static int take_tensors(Reader *r, Gguf *g, size_t n) {
         if (k < 0 || !g->tensors || !offsets)
                 return REFUSE(g, r->e, -ENOMEM, "no memory for its index");
         for (size_t i = 0; i < n; i++) {
-                GgufTensor *t = &g->tensors[i];
+                Tensor *t = &g->tensors[i];
                 snprintf(r->where, sizeof(r->where), "tensor %zu of %zu", i + 1, n);
                 if ((k = take_tensor(r, t, &offsets[i])) < 0 || (k = index_name(r, &g->by_name, t->name, i)) < 0)
                         return k;
         }
         g->n_tensors = n;
-        if ((k = place_tensors(g, (size_t)(r->p - g->map), offsets, r->e)) < 0)
+        if ((k = place_tensors(g, (size_t)(r->p - g->file.data), offsets, r->e)) < 0)
                 return k;
         return check_overlap(g, r->e);
 }
 
 static int parse(Gguf *g, Error *e) {
-        Reader r = {.g = g, .p = g->map, .end = g->map + g->size, .where = "header", .e = e};
+        Reader r = {.g = g, .p = g->file.data, .end = g->file.data + g->file.size, .where = "header", .e = e};
         uint64_t n_tensors, n_values;
         int k = take_header(&r, &n_tensors, &n_values);
         if (k < 0 || (k = take_metadata(&r, g, n_values)) < 0 || (k = read_alignment(g, e)) < 0)
@@ -410,53 +394,11 @@ static int parse(Gguf *g, Error *e) {
 
 /* ---- opening ---- */
 
-/* Says which component of the path stood in the way. */
-static int explain_open(const Gguf *g, int err, Error *e) {
-        struct stat st;
-        _cleanup_free_ char *dir = strdup(g->path);
-        char *s = dir ? dir + strspn(dir, "/") : NULL;
-        while (s && (s = strchr(s, '/'))) {
-                *s = 0;
-                int failed = stat(dir, &st) < 0                               ? errno
-                             : !S_ISDIR(st.st_mode)                           ? ENOTDIR
-                             : faccessat(AT_FDCWD, dir, X_OK, AT_EACCESS) < 0 ? errno
-                                                                              : 0;
-                if (failed)
-                        return REFUSE(g, e, -failed, "cannot enter '%.200s': %s", dir, strerror(failed));
-                *s++ = '/';
-        }
-        return REFUSE(g, e, -err, "cannot open it: %s", strerror(err));
-}
-
-/* O_NONBLOCK: so that a FIFO in the model's place is refused instead of waited for. */
-static int map_file(Gguf *g, Error *e) {
-        struct stat st;
-        _cleanup_close_ int fd = open(g->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        if (fd < 0)
-                return explain_open(g, errno, e);
-        if (fstat(fd, &st) < 0)
-                return REFUSE(g, e, -errno, "cannot look at it: %s", strerror(errno));
-        if (S_ISDIR(st.st_mode))
-                return REFUSE(g, e, -EISDIR, "is a directory; name a .gguf file");
-        if (!S_ISREG(st.st_mode))
-                return REFUSE(g, e, -EINVAL, "is not a regular file");
-        if (st.st_size == 0)
-                return REFUSE(g, e, -EINVAL, "is empty");
-        void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-        if (map == MAP_FAILED)
-                return REFUSE(g, e, -errno, "cannot map it: %s", strerror(errno));
-        g->map = map;
-        g->size = (size_t)st.st_size;
-        return 0;
-}
-
 int gguf_open(const char *path, Gguf **ret, Error *e) {
         _cleanup_(gguf_freep) Gguf *g = calloc(1, sizeof(*g));
-        if (!g || !(g->path = strdup(path)))
+        if (!g)
                 return error_set(e, -ENOMEM, "%s: no memory to open it", path);
-        size_t len = strlen(g->path);
-        g->label = g->path + (len > LABEL_MAX ? len - LABEL_MAX : 0);
-        int k = map_file(g, e);
+        int k = model_file_open(path, &g->file, e);
         if (k < 0 || (k = parse(g, e)) < 0)
                 return k;
         *ret = TAKE(g);
@@ -470,35 +412,12 @@ void gguf_free(Gguf *g) {
         map_deinit(&g->by_name);
         free(g->values);
         free(g->tensors);
-        if (g->map)
-                munmap((void *)g->map, g->size);
-        free(g->path);
+        model_file_close(&g->file);
         free(g);
 }
 
-const char *gguf_path(const Gguf *g) {
-        return g->path;
-}
-
-const char *gguf_label(const Gguf *g) {
-        return g->label;
-}
-
-const void *gguf_data(const Gguf *g) {
-        return g->map;
-}
-
-size_t gguf_size(const Gguf *g) {
-        return g->size;
-}
-
-char *gguf_text(char *buf, size_t size, GgufString s) {
-        bool bad;
-        size_t n = utf8_valid_prefix(s.data, MIN(s.len, size - 1), &bad);
-        for (size_t i = 0; i < n; i++)
-                buf[i] = (unsigned char)s.data[i] < ' ' || s.data[i] == 0x7f ? '?' : s.data[i];
-        buf[n] = 0;
-        return buf;
+const ModelFile *gguf_file(const Gguf *g) {
+        return &g->file;
 }
 
 /* ---- metadata ---- */
@@ -579,13 +498,13 @@ int gguf_get_bool(const Gguf *g, const char *key, bool *ret, Error *e) {
         return 0;
 }
 
-int gguf_get_string(const Gguf *g, const char *key, GgufString *ret, Error *e) {
+int gguf_get_string(const Gguf *g, const char *key, FileText *ret, Error *e) {
         const Value *v = find(g, key, e);
         if (!v)
                 return -ENOENT;
         if (v->type != GGUF_STRING)
                 return wrong_type(g, key, v, "a string", e);
-        *ret = (GgufString){.data = (const char *)v->data, .len = v->n};
+        *ret = (FileText){.data = (const char *)v->data, .len = v->n};
         return 0;
 }
 
@@ -614,20 +533,20 @@ int gguf_get_array_data(const Gguf *g, const char *key, GgufType type, const voi
         return 0;
 }
 
-int gguf_get_strings(const Gguf *g, const char *key, GgufString **ret, size_t *ret_n, Error *e) {
+int gguf_get_strings(const Gguf *g, const char *key, FileText **ret, size_t *ret_n, Error *e) {
         const Value *v = find(g, key, e);
         if (!v)
                 return -ENOENT;
         if (v->type != GGUF_ARRAY || v->element != GGUF_STRING)
                 return wrong_type(g, key, v, "an array of string", e);
-        GgufString *s = calloc(MAX(v->n, (size_t)1), sizeof(*s));
+        FileText *s = calloc(MAX(v->n, (size_t)1), sizeof(*s));
         if (!s)
                 return REFUSE(g, e, -ENOMEM, "key '%s': no memory for %zu strings", key, v->n);
         const uint8_t *p = v->data;
         for (size_t i = 0; i < v->n; i++) {
                 uint64_t len;
                 memcpy(&len, p, sizeof(len));
-                s[i] = (GgufString){.data = (const char *)p + sizeof(len), .len = len};
+                s[i] = (FileText){.data = (const char *)p + sizeof(len), .len = len};
                 p += sizeof(len) + len;
         }
         *ret = s;
@@ -665,11 +584,11 @@ size_t gguf_n_tensors(const Gguf *g) {
         return g->n_tensors;
 }
 
-const GgufTensor *gguf_tensor_at(const Gguf *g, size_t i) {
+const Tensor *gguf_tensor_at(const Gguf *g, size_t i) {
         return i < g->n_tensors ? &g->tensors[i] : NULL;
 }
 
-const GgufTensor *gguf_tensor(const Gguf *g, const char *name) {
+const Tensor *gguf_tensor(const Gguf *g, const char *name) {
         int32_t i;
         return map_get(&g->by_name, name, strlen(name), &i) ? &g->tensors[i] : NULL;
 }

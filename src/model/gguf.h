@@ -6,36 +6,16 @@
  *
  * The file is hostile: gguf_open() checks every length, count, type, name, shape, offset and overlap against the
  * file's size before anything is believed, so that what it returns can be used without further checks. Values and
- * strings point into the map and live as long as the Gguf. Errors name the file, the key or tensor, and the reason.
- *
- * The file must not be truncated in place while it is open: reading a page that is gone raises SIGBUS. Replace a
- * model by renaming a new file over it. */
+ * strings point into the map and live as long as the Gguf. Errors name the file, the key or tensor, and the reason. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "device/dtype.h"
-#include "util/error.h"
+#include "model/file.h"
 
 typedef struct Gguf Gguf;
-
-typedef struct GgufString {
-        const char *data;
-        size_t len;
-} GgufString;
-
-enum { GGUF_DTYPE_MAX = 64 }; /* tensor types are below this */
-
-typedef struct GgufTensor {
-        GgufString name;
-        Dtype type;
-        uint32_t n_dims;
-        uint64_t dims[4]; /* innermost first: dims[0] is the row length; absent ones are 1 */
-        const void *data; /* in the map */
-        size_t size;      /* bytes */
-} GgufTensor;
 
 typedef enum GgufType {
         GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY,
@@ -48,32 +28,25 @@ int gguf_open(const char *path, Gguf **ret, Error *e);
 void gguf_free(Gguf *g);
 DEFINE_CLEANUP(Gguf, gguf_free)
 
-const char *gguf_path(const Gguf *g);
-const char *gguf_label(const Gguf *g); /* what messages call the file: its path, or the end of a long one */
-const void *gguf_data(const Gguf *g); /* the whole map, page-aligned */
-size_t gguf_size(const Gguf *g);      /* bytes of the file */
-
-/* Copies the file's own words for messages and JSON: as many whole UTF-8 characters as fit, control characters as '?'.
- * Returns `buf`. */
-char *gguf_text(char *buf, size_t size, GgufString s);
+const ModelFile *gguf_file(const Gguf *g);
 
 /* Metadata. 0, -ENOENT when the key is absent, -EINVAL when it is of another type; `e` says which. Any integer type
  * reads as u64 (negative: -EINVAL), any number as f64. */
 int gguf_get_u64(const Gguf *g, const char *key, uint64_t *ret, Error *e);
 int gguf_get_f64(const Gguf *g, const char *key, double *ret, Error *e);
 int gguf_get_bool(const Gguf *g, const char *key, bool *ret, Error *e);
-int gguf_get_string(const Gguf *g, const char *key, GgufString *ret, Error *e);
+int gguf_get_string(const Gguf *g, const char *key, FileText *ret, Error *e);
 /* Arrays: element type and count; then elements. */
 int gguf_get_array(const Gguf *g, const char *key, GgufType *ret_type, size_t *ret_n, Error *e);
 /* The elements of a numeric array, as they are in the file (unaligned). */
 int gguf_get_array_data(const Gguf *g, const char *key, GgufType type, const void **ret, size_t *ret_n, Error *e);
 /* All strings of a string array in one allocation the caller frees; the texts stay in the map. */
-int gguf_get_strings(const Gguf *g, const char *key, GgufString **ret, size_t *ret_n, Error *e);
+int gguf_get_strings(const Gguf *g, const char *key, FileText **ret, size_t *ret_n, Error *e);
 
 size_t gguf_n_tensors(const Gguf *g);
-const GgufTensor *gguf_tensor_at(const Gguf *g, size_t i);
-const GgufTensor *gguf_tensor(const Gguf *g, const char *name); /* NULL when absent */
+const Tensor *gguf_tensor_at(const Gguf *g, size_t i);
+const Tensor *gguf_tensor(const Gguf *g, const char *name); /* NULL when absent */
 
 /* For showing: calls `fn` for every metadata key, with its value as text (arrays: as "[n]" of the element type). */
-typedef void (*GgufEach)(GgufString key, GgufType type, const char *value, void *arg);
+typedef void (*GgufEach)(FileText key, GgufType type, const char *value, void *arg);
 void gguf_each(const Gguf *g, GgufEach fn, void *arg);

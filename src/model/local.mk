@@ -1,6 +1,12 @@
 # Files of src/model, and the libraries and programs they make.
 noinst_LTLIBRARIES += libzl-model.la
 libzl_model_la_SOURCES = \
+	src/model/file.h src/model/file.c \
 	src/model/gguf.h src/model/gguf.c \
+	src/model/safetensors.h src/model/safetensors.c \
+	src/model/hf.h src/model/hf.c \
 	src/model/model.h src/model/arch.h src/model/model.c \
+	src/model/model-gguf.c src/model/model-hf.c \
 	src/model/llama.c
+libzl_model_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+libzl_model_la_LIBADD = $(JANSSON_LIBS)

@@ -1,10 +1,11 @@
-/* A model file on its way to a device: what is the same for every architecture.
+/* A model on its way to a device: what is the same for every architecture.
  *
  *   opened (metadata read, tensors claimed, nothing loaded) -> loaded (weights on a device) -> freed
  *
- * Loading: where the device can use host memory (the CPU), matrices stay in the file's map, shared by all processes
- * that serve the file; elsewhere they are uploaded slice by slice. Vectors (norms, biases, rope factors) are few and
- * small, come in several formats and are wanted as float32, so they are always converted into a buffer of their own. */
+ * Loading: where the device can use host memory (the CPU), matrices stay in the files' maps, shared by all processes
+ * that serve them; elsewhere, and where a file has numbers at odd places, they are uploaded slice by slice. Vectors
+ * (norms, biases, rope factors) are few and small, come in several formats and are wanted as float32, so they are always
+ * converted into a buffer of their own. */
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "model/arch.h"
 #include "util/buf.h"
@@ -26,35 +28,9 @@ enum {
 
 static const ModelArch *const archs[] = {&arch_llama};
 
-/* ---- what architectures ask for ---- */
+/* ---- what formats and architectures ask for ---- */
 
-int model_u32(const Model *m, const char *key, bool required, uint32_t *value, Error *e) {
-        char name[128];
-        uint64_t v;
-        snprintf(name, sizeof(name), "%s.%s", m->info.architecture, key);
-        int k = gguf_get_u64(m->gguf, name, &v, e);
-        if (k < 0)
-                return k != -ENOENT ? k : required ? -EINVAL : 0;
-        if (v > INT32_MAX)
-                return MODEL_REFUSE(m, e, -EINVAL, "key '%s': is %" PRIu64 ", which is too large", name, v);
-        *value = (uint32_t)v;
-        return 0;
-}
-
-int model_f32(const Model *m, const char *key, bool required, float *value, Error *e) {
-        char name[128];
-        double v;
-        snprintf(name, sizeof(name), "%s.%s", m->info.architecture, key);
-        int k = gguf_get_f64(m->gguf, name, &v, e);
-        if (k < 0)
-                return k != -ENOENT ? k : required ? -EINVAL : 0;
-        if (!isfinite((float)v))
-                return MODEL_REFUSE(m, e, -EINVAL, "key '%s': is %g, should be a number", name, v);
-        *value = (float)v;
-        return 0;
-}
-
-static int check_shape(const Model *m, const char *name, const GgufTensor *t, uint64_t cols, uint64_t rows, Error *e) {
+static int check_shape(const Model *m, const char *name, const Tensor *t, uint64_t cols, uint64_t rows, Error *e) {
         if (t->dims[0] == cols && t->dims[1] == rows && t->dims[2] == 1 && t->dims[3] == 1)
                 return 0;
         _cleanup_buf_ Buf is = BUF_NULL;
@@ -66,12 +42,19 @@ static int check_shape(const Model *m, const char *name, const GgufTensor *t, ui
         return MODEL_REFUSE(m, e, -EINVAL, "%s: is [%s], should be [%" PRIu64 ", %" PRIu64 "]", name, text, cols, rows);
 }
 
-/* *ret_tensor is NULL when an optional tensor is absent. */
-static int claim(Model *m, const char *name, uint64_t cols, uint64_t rows, bool optional, const GgufTensor **ret_tensor,
-                 Error *e) {
-        const GgufTensor *t = gguf_tensor(m->gguf, name);
+static const Tensor *find_tensor(const Model *m, const char *name) {
+        int32_t i;
+        return map_get(&m->by_name, name, strlen(name), &i) ? &m->tensors[i] : NULL;
+}
+
+/* *ret_tensor is NULL when the model goes without it. */
+static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, Presence presence,
+                 const Tensor **ret_tensor, Error *e) {
+        char name[128];
+        m->format->tensor_name(ggml_name, name, sizeof(name));
+        const Tensor *t = presence == PRESENT_NO ? NULL : find_tensor(m, name);
         *ret_tensor = t;
-        if (!t && optional)
+        if (!t && presence != PRESENT_YES)
                 return 0;
         if (!t)
                 return MODEL_REFUSE(m, e, -EINVAL, "%s: is missing; the file is not a complete %s model", name,
@@ -79,13 +62,14 @@ static int claim(Model *m, const char *name, uint64_t cols, uint64_t rows, bool 
         if (cols > INT32_MAX || rows > INT32_MAX)
                 return MODEL_REFUSE(m, e, -EINVAL, "%s: should be [%" PRIu64 ", %" PRIu64 "], which is too large", name,
                                     cols, rows);
-        m->claimed[t - gguf_tensor_at(m->gguf, 0)] = true;
+        m->claimed[t - m->tensors] = true;
         return check_shape(m, name, t, cols, rows, e);
 }
 
-int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, bool optional, Matrix *ret, Error *e) {
-        const GgufTensor *t;
-        int k = claim(m, name, cols, rows, optional, &t, e);
+int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence presence, Matrix *ret,
+                       Error *e) {
+        const Tensor *t;
+        int k = claim(m, name, cols, rows, presence, &t, e);
         if (k < 0 || !t)
                 return k;
         *ret = (Matrix){.type = t->type, .cols = (uint32_t)cols, .rows = (uint32_t)rows};
@@ -93,15 +77,27 @@ int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows,
         return 0;
 }
 
-int model_claim_vector(Model *m, const char *name, uint64_t n, bool optional, const float **ret, Error *e) {
-        const GgufTensor *t;
-        int k = claim(m, name, n, 1, optional, &t, e);
+int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence, const float **ret, Error *e) {
+        const Tensor *t;
+        int k = claim(m, name, n, 1, presence, &t, e);
         if (k < 0 || !t)
                 return k;
         if (t->type != DTYPE_F32 && t->type != DTYPE_F16 && t->type != DTYPE_BF16)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s: is stored as %s; a vector should be F32, F16 or BF16", name,
                                     dtype_name(t->type));
         m->weights[m->n_weights++] = (Weight){.tensor = t, .vector = ret};
+        return 0;
+}
+
+int model_check_heads(const Model *m, Error *e) {
+        const ModelInfo *i = &m->info;
+        if (i->n_kv_heads == 0 || i->n_heads % i->n_kv_heads != 0)
+                return MODEL_REFUSE(m, e, -EINVAL,
+                                    "%" PRIu32 " attention heads cannot share %" PRIu32 " key/value heads", i->n_heads,
+                                    i->n_kv_heads);
+        if (i->head_dim == 0 || i->head_dim % 2 != 0)
+                return MODEL_REFUSE(m, e, -EINVAL, "attention heads of %" PRIu32 " values cannot be rotated",
+                                    i->head_dim);
         return 0;
 }
 
@@ -122,15 +118,10 @@ KvLayer model_kv_layer(const Model *m, const KvArena *kv, uint32_t l) {
 /* ---- opening ---- */
 
 static int find_arch(Model *m, Error *e) {
-        GgufString name;
-        int k = gguf_get_string(m->gguf, "general.architecture", &name, e);
-        if (k < 0)
-                return k == -ENOENT ? -EINVAL : k;
-        gguf_text(m->info.architecture, sizeof(m->info.architecture), name);
         _cleanup_buf_ Buf known = BUF_NULL;
         for (size_t i = 0; i < ARRAY_SIZE(archs); i++)
                 for (const char *const *n = archs[i]->names; *n; n++) {
-                        if (name.len == strlen(*n) && memcmp(name.data, *n, name.len) == 0) {
+                        if (strcmp(m->info.architecture, *n) == 0) {
                                 m->arch = archs[i];
                                 return 0;
                         }
@@ -140,23 +131,11 @@ static int find_arch(Model *m, Error *e) {
                             m->info.architecture, known.failed ? "others" : known.data);
 }
 
-static void name_model(Model *m) {
-        GgufString name = {0};
-        char *to = m->info.name;
-        if (gguf_get_string(m->gguf, "general.name", &name, NULL) == 0)
-                gguf_text(to, sizeof(m->info.name), name);
-        if (!*to) {
-                const char *slash = strrchr(gguf_path(m->gguf), '/');
-                const char *base = slash ? slash + 1 : gguf_path(m->gguf);
-                gguf_text(to, sizeof(m->info.name), (GgufString){.data = base, .len = strlen(base)});
-        }
-}
-
 /* Sizes, and the type that most bytes are stored in. */
 static void survey_tensors(Model *m) {
-        size_t n = gguf_n_tensors(m->gguf), most = 0, bytes[GGUF_DTYPE_MAX] = {0};
-        for (size_t i = 0; i < n; i++) {
-                const GgufTensor *t = gguf_tensor_at(m->gguf, i);
+        size_t most = 0, bytes[TENSOR_DTYPE_MAX] = {0};
+        for (size_t i = 0; i < m->n_tensors; i++) {
+                const Tensor *t = &m->tensors[i];
                 m->info.n_params += t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
                 m->info.weights_size += t->size;
                 bytes[t->type] += t->size;
@@ -168,30 +147,36 @@ static void survey_tensors(Model *m) {
         snprintf(m->info.quantization, sizeof(m->info.quantization), "%s", dtype_name(m->type));
 }
 
+static int index_tensors(Model *m, Error *e) {
+        size_t n = m->n_tensors;
+        int k = map_init(&m->by_name, n);
+        m->weights = calloc(n, sizeof(*m->weights));
+        m->claimed = calloc(n, sizeof(*m->claimed));
+        for (size_t i = 0; i < n && k >= 0; i++)
+                k = map_set(&m->by_name, m->tensors[i].name.data, m->tensors[i].name.len, (int32_t)i);
+        if (k < 0 || !m->weights || !m->claimed)
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %zu tensors", n);
+        return 0;
+}
+
 static int check_all_claimed(const Model *m, Error *e) {
         char name[80];
-        for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++)
-                if (!m->claimed[i])
+        for (size_t i = 0; i < m->n_tensors; i++)
+                if (!m->claimed[i] && !m->format->ignores(m, m->tensors[i].name))
                         return MODEL_REFUSE(m, e, -EOPNOTSUPP,
                                             "tensor '%s' has no place in a %s model as computed here; leaving it out "
                                             "would change the result",
-                                            gguf_text(name, sizeof(name), gguf_tensor_at(m->gguf, i)->name),
-                                            m->info.architecture);
+                                            file_text(name, sizeof(name), m->tensors[i].name), m->info.architecture);
         return 0;
 }
 
 static int set_up(Model *m, Error *e) {
-        size_t n = gguf_n_tensors(m->gguf);
         int k = find_arch(m, e);
         if (k < 0)
                 return k;
-        if (n == 0)
-                return MODEL_REFUSE(m, e, -EINVAL, "holds a vocabulary only, no weights");
-        m->weights = calloc(n, sizeof(*m->weights));
-        m->claimed = calloc(n, sizeof(*m->claimed));
-        if (!m->weights || !m->claimed)
-                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %zu tensors", n);
-        name_model(m);
+        if ((k = m->format->describe(m, e)) < 0 || (k = index_tensors(m, e)) < 0)
+                return k;
+        m->info.format = m->format->name;
         survey_tensors(m);
         if ((k = m->arch->open(m, e)) < 0)
                 return k;
@@ -199,10 +184,12 @@ static int set_up(Model *m, Error *e) {
 }
 
 int model_open(const char *path, Model **ret, Error *e) {
+        struct stat st;
         _cleanup_(model_freep) Model *m = calloc(1, sizeof(*m));
         if (!m)
                 return error_set(e, -ENOMEM, "%.200s: no memory to open it", path);
-        int k = gguf_open(path, &m->gguf, e);
+        m->format = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? &format_hf : &format_gguf;
+        int k = m->format->open(m, path, e);
         if (k < 0 || (k = set_up(m, e)) < 0)
                 return k;
         *ret = TAKE(m);
@@ -212,9 +199,13 @@ int model_open(const char *path, Model **ret, Error *e) {
 static void unload(Model *m) {
         if (!m->device)
                 return;
-        m->device->ops->buffer_free(m->device, &m->matrices);
+        for (size_t i = 0; i < m->n_matrices; i++)
+                m->device->ops->buffer_free(m->device, &m->matrices[i]);
         m->device->ops->buffer_free(m->device, &m->vectors);
-        m->matrices = m->vectors = (Buffer){0};
+        free(m->matrices);
+        m->matrices = NULL;
+        m->n_matrices = 0;
+        m->vectors = (Buffer){0};
         m->device = NULL;
 }
 
@@ -222,7 +213,9 @@ void model_free(Model *m) {
         if (!m)
                 return;
         unload(m);
-        gguf_free(m->gguf);
+        m->format->close(m);
+        free(m->files);
+        map_deinit(&m->by_name);
         free(m->weights);
         free(m->claimed);
         free(m->graph);
@@ -235,6 +228,10 @@ const ModelInfo *model_info(const Model *m) {
 
 const Gguf *model_gguf(const Model *m) {
         return m->gguf;
+}
+
+const HfModel *model_hf(const Model *m) {
+        return m->hf;
 }
 
 /* ---- loading ---- */
@@ -276,14 +273,12 @@ static int new_buffer(Loader *l, size_t size, Buffer *ret) {
 }
 
 /* Reads the file's pages in, so that no step waits for the disk. */
-static int touch(Loader *l) {
-        const uint8_t *data = gguf_data(l->m->gguf);
-        size_t size = gguf_size(l->m->gguf);
-        for (size_t at = 0; at < size; at += SLICE) {
-                size_t n = MIN((size_t)SLICE, size - at);
-                (void)madvise((void *)(data + at), n, MADV_WILLNEED);
+static int touch(Loader *l, const ModelFile *f) {
+        for (size_t at = 0; at < f->size; at += SLICE) {
+                size_t n = MIN((size_t)SLICE, f->size - at);
+                (void)madvise((void *)(f->data + at), n, MADV_WILLNEED);
                 for (size_t i = 0; i < n; i += PAGE)
-                        (void)*(const volatile uint8_t *)(data + at + i);
+                        (void)*(const volatile uint8_t *)(f->data + at + i);
                 int k = advance(l, n);
                 if (k < 0)
                         return k;
@@ -291,19 +286,56 @@ static int touch(Loader *l) {
         return 0;
 }
 
-static int wrap_matrices(Loader *l) {
+static bool holds(const ModelFile *f, const Tensor *t) {
+        const uint8_t *p = t->data;
+        return p >= f->data && p < f->data + f->size;
+}
+
+/* Matrices that lie in file `n` are used where they are. */
+static int wrap_file(Loader *l, size_t n) {
         Model *m = l->m;
-        const char *data = gguf_data(m->gguf);
-        l->total = gguf_size(m->gguf);
-        int k = m->device->ops->buffer_wrap(m->device, data, l->total, &m->matrices);
+        const ModelFile *f = m->files[n];
+        Buffer *b = &m->matrices[n];
+        int k = m->device->ops->buffer_wrap(m->device, f->data, f->size, b);
         if (k < 0)
                 return MODEL_REFUSE(m, l->e, k, "%s cannot use it in place: %s", m->device->name, strerror(-k));
         for (size_t i = 0; i < m->n_weights; i++) {
                 const Weight *w = &m->weights[i];
-                if (w->matrix)
-                        w->matrix->data = (char *)m->matrices.data + ((const char *)w->tensor->data - data);
+                if (w->matrix && holds(f, w->tensor))
+                        w->matrix->data = (char *)b->data + ((const uint8_t *)w->tensor->data - f->data);
         }
-        return touch(l);
+        return 0;
+}
+
+static int allocate_buffers(Loader *l, size_t n) {
+        l->m->matrices = calloc(n, sizeof(*l->m->matrices));
+        if (!l->m->matrices)
+                return MODEL_REFUSE(l->m, l->e, -ENOMEM, "no memory for %zu buffers", n);
+        l->m->n_matrices = n;
+        return 0;
+}
+
+static int wrap_matrices(Loader *l) {
+        Model *m = l->m;
+        int k = allocate_buffers(l, m->n_files);
+        for (size_t i = 0; i < m->n_files && k == 0; i++) {
+                l->total += m->files[i]->size;
+                k = wrap_file(l, i);
+        }
+        for (size_t i = 0; i < m->n_files && k == 0; i++)
+                k = touch(l, m->files[i]);
+        return k;
+}
+
+/* Operations read numbers where numbers may be; not every file has put them there. */
+static bool all_aligned(const Model *m) {
+        for (size_t i = 0; i < m->n_weights; i++) {
+                const Tensor *t = m->weights[i].tensor;
+                size_t align = t->type == DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
+                if (m->weights[i].matrix && (uintptr_t)t->data % align != 0)
+                        return false;
+        }
+        return true;
 }
 
 static int upload_matrix(Loader *l, const Weight *w) {
@@ -331,13 +363,15 @@ static int upload_matrices(Loader *l) {
                         at += aligned(m->weights[i].tensor->size);
                         l->total += m->weights[i].tensor->size;
                 }
-        int k = new_buffer(l, at, &m->matrices);
+        int k = allocate_buffers(l, 1);
+        if (k == 0)
+                k = new_buffer(l, at, &m->matrices[0]);
         at = 0;
         for (size_t i = 0; i < m->n_weights && k == 0; i++) {
                 const Weight *w = &m->weights[i];
                 if (!w->matrix)
                         continue;
-                w->matrix->data = (char *)m->matrices.data + at;
+                w->matrix->data = (char *)m->matrices[0].data + at;
                 at += aligned(w->tensor->size);
                 k = upload_matrix(l, w);
         }
@@ -354,7 +388,7 @@ static float from_half(uint16_t h) {
 }
 
 /* Value `i` of a vector in one of the plain formats. */
-static float value_at(const GgufTensor *t, size_t i) {
+static float value_at(const Tensor *t, size_t i) {
         float v;
         uint32_t bits;
         uint16_t half;
@@ -408,7 +442,7 @@ int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e)
         m->device = d;
         k = load_vectors(&l);
         if (k == 0)
-                k = d->ops->buffer_wrap ? wrap_matrices(&l) : upload_matrices(&l);
+                k = d->ops->buffer_wrap && all_aligned(m) ? wrap_matrices(&l) : upload_matrices(&l);
         d->ops->stream_free(l.stream);
         if (k < 0)
                 unload(m);

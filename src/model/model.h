@@ -1,6 +1,7 @@
-/* A language model: what its file says, its weights on a device, and how one step is computed.
+/* A language model: what its files say, its weights on a device, and how one step is computed.
  *
- *   model_open()   parses and validates a file; touches no device; cheap (the weights stay mapped, unread)
+ *   model_open()   parses and validates a GGUF file or a Hugging Face directory; touches no device; cheap (the weights
+ *                  stay mapped, unread)
  *   model_load()   puts the weights on a device (on the CPU: wraps the map, and touches it so that later steps do not
  *                  wait for the disk); blocks, so it runs on a worker, reporting progress
  *   model_forward() enqueues one step on a stream
@@ -14,13 +15,15 @@
 
 #include "device/device.h"
 #include "model/gguf.h"
+#include "model/hf.h"
 #include "util/error.h"
 
 typedef struct Model Model;
 
 typedef struct ModelInfo {
+        const char *format;      /* "gguf", "safetensors" */
         char architecture[32];   /* "llama" */
-        char name[128];          /* general.name, or the file's base name */
+        char name[128];          /* general.name, or the base name of file or directory */
         char quantization[16];   /* of most of the weights: "Q8_0" */
         uint64_t n_params;       /* values in all tensors */
         size_t weights_size;     /* bytes */
@@ -39,13 +42,15 @@ typedef struct KvArena {
         uint32_t max_pages;
 } KvArena;
 
-/* Errors as gguf_open(), and -EOPNOTSUPP for an architecture or option we do not compute, by name. */
+/* Errors as gguf_open() and hf_open(), and -EOPNOTSUPP for an architecture or option we do not compute, by name. */
 int model_open(const char *path, Model **ret, Error *e);
 void model_free(Model *m); /* also frees what model_load() put on the device */
 DEFINE_CLEANUP(Model, model_free)
 
 const ModelInfo *model_info(const Model *m);
+/* What it was opened from: of these one is NULL. */
 const Gguf *model_gguf(const Model *m);
+const HfModel *model_hf(const Model *m);
 
 /* `progress` (may be NULL) gets 0..1 on the calling thread; returning false cancels: -ECANCELED. The device must
  * outlive the model; after an error the model is as before and may be loaded again. */

@@ -5,11 +5,13 @@
  * others are moved up to U+0100…U+0143 in order. That is undone on loading, so that pieces are the bytes they stand
  * for. A piece with any other character (added tokens have them) is plain text.
  *
- * Bytes that are not UTF-8 are words of their own between the words of the text around them. */
+ * Text is normalised (NFC) where the model was trained on such text, as Qwen was. Bytes that are not UTF-8 are words of
+ * their own between the words of the text around them. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <utf8proc.h>
 
 #include "text/tokenizer-internal.h"
 #include "text/utf8.h"
@@ -82,6 +84,14 @@ void bpe_put_piece(TokenText text, Buf *out) {
                 buf_put(out, text.data, text.len);
 }
 
+/* The bytes that a part of a merge stands for. */
+static bool put_part(const Tokenizer *t, const char *text, size_t len, Buf *out) {
+        if (t->kind == TOKENIZER_BPE)
+                return put_bytes(text, len, out);
+        spm_put_piece((TokenText){text, len}, out);
+        return true;
+}
+
 /* One line of merges, "left right", as ids of the two and of what they make. */
 static bool read_merge(const Tokenizer *t, TokenText line, Buf *bytes, int32_t *left, int32_t *right, int32_t *merged) {
         const char *space = line.len > 0 ? memchr(line.data + 1, ' ', line.len - 1) : NULL;
@@ -89,17 +99,25 @@ static bool read_merge(const Tokenizer *t, TokenText line, Buf *bytes, int32_t *
                 return false;
         size_t n = (size_t)(space - line.data);
         buf_clear(bytes);
-        if (!put_bytes(line.data, n, bytes))
+        if (!put_part(t, line.data, n, bytes))
                 return false;
         size_t middle = bytes->len;
-        if (!put_bytes(space + 1, line.len - n - 1, bytes) || bytes->failed)
+        if (!put_part(t, space + 1, line.len - n - 1, bytes) || bytes->failed || middle == 0 || middle == bytes->len)
                 return false;
         return map_get(&t->ids, bytes->data, middle, left) &&
                map_get(&t->ids, bytes->data + middle, bytes->len - middle, right) &&
                map_get(&t->ids, bytes->data, bytes->len, merged);
 }
 
-static int load_merges(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
+/* Merges made from SentencePiece's vocabulary name its control tokens too, which text becomes only as a whole. */
+static bool makes_special(const Tokenizer *t, const Buf *bytes) {
+        int32_t id;
+        size_t len;
+        return bytes->len > 0 && specials_find(&t->specials, bytes->data, bytes->len, true, &id, &len) == 0 &&
+               len == bytes->len;
+}
+
+int merges_load(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
         if (spec->n_merges >= UINT32_MAX)
                 return error_set(e, -EINVAL, "the vocabulary has %zu merges, which is too many", spec->n_merges);
         if (merges_init(&t->merges, spec->n_merges) < 0)
@@ -108,7 +126,10 @@ static int load_merges(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
         for (size_t i = 0; i < spec->n_merges; i++) {
                 TokenText line = spec->merges[i];
                 int32_t left, right, merged;
-                if (!read_merge(t, line, &bytes, &left, &right, &merged))
+                bool sound = read_merge(t, line, &bytes, &left, &right, &merged);
+                if (!sound && t->kind == TOKENIZER_SPM && !bytes.failed && makes_special(t, &bytes))
+                        continue;
+                if (!sound)
                         return error_set(e, bytes.failed ? -ENOMEM : -EINVAL,
                                          "merge %zu, '%.*s', does not name two tokens of the vocabulary that make a third",
                                          i, (int)MIN(line.len, (size_t)64), line.data);
@@ -123,11 +144,12 @@ int bpe_init(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
         const PretokenizerRule *rule = spec->pre ? pretokenizer_rule(spec->pre) : NULL;
         if (!rule)
                 return error_set(e, -EOPNOTSUPP, "the pre-tokenizer '%s' is not supported", spec->pre ? spec->pre : "");
-        t->ignore_merges = rule->ignore_merges;
+        t->ignore_merges = spec->ignore_merges;
+        t->nfc = spec->nfc;
         for (int byte = 0; byte < 256; byte++)
                 map_get(&t->ids, &(char){(char)byte}, 1, &t->bytes[byte]);
         int r = pretokenizer_new(rule, &t->pretokenizer, e);
-        return r < 0 ? r : load_merges(t, spec, e);
+        return r < 0 ? r : merges_load(t, spec, e);
 }
 
 void bpe_deinit(Tokenizer *t) {
@@ -146,6 +168,27 @@ static int encode_valid(const Tokenizer *t, EncodeScratch *s, const char *text, 
         return 0;
 }
 
+static bool is_ascii(const char *text, size_t len) {
+        for (size_t i = 0; i < len; i++)
+                if ((unsigned char)text[i] >= 0x80)
+                        return false;
+        return true;
+}
+
+/* ASCII is in every normal form. */
+static int encode_normalised(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len) {
+        if (!t->nfc || is_ascii(text, len))
+                return encode_valid(t, s, text, len);
+        utf8proc_uint8_t *nfc = NULL;
+        utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)len, &nfc,
+                                          UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        int r = n >= 0 ? reserve_ids(s, (size_t)n) : n == UTF8PROC_ERROR_NOMEM ? -ENOMEM : -EINVAL;
+        if (r == 0)
+                r = encode_valid(t, s, (const char *)nfc, (size_t)n);
+        free(nfc);
+        return r;
+}
+
 /* How many bytes from the start of `text` belong to no character. */
 static size_t invalid_run(const char *text, size_t len) {
         size_t i = 0;
@@ -162,8 +205,10 @@ int bpe_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t le
         while (len > 0) {
                 bool bad;
                 size_t valid = utf8_valid_prefix(text, len, &bad);
-                int r = encode_valid(t, s, text, valid);
+                int r = encode_normalised(t, s, text, valid);
                 size_t invalid = invalid_run(text + valid, len - valid);
+                if (r == 0)
+                        r = reserve_ids(s, len - valid);
                 if (r == 0 && invalid > 0)
                         r = encode_word(t, s, text + valid, invalid);
                 if (r < 0)

@@ -77,7 +77,7 @@ static void consider(MergeScratch *m, const Tokenizer *t, const char *word, uint
         const Symbol *r = &m->symbols[l->next];
         uint32_t len = l->len + r->len;
         Merge merge;
-        if (t->kind == TOKENIZER_SPM ? spm_merge(t, word + left, len, &merge) : bpe_merge(t, l->id, r->id, &merge))
+        if (t->ranks ? spm_merge(t, word + left, len, &merge) : bpe_merge(t, l->id, r->id, &merge))
                 queue_push(m, (QueuedMerge){.rank = merge.rank, .left = left, .len = len, .id = merge.id});
 }
 

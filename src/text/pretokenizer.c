@@ -39,14 +39,22 @@
         CONTRACTIONS_ANY_CASE "|[^" LINE_ENDS WORD "]?\\p{L}++|\\p{N}" digits "| ?[^" WHITE WORD "]++[" LINE_ENDS "]*+"    \
         "|" UPTO_LAST_LINE_END "|" TRAILING_WHITE("[^" WHITE "]")
 
+/* Llama 3's as its tokenizer.json has it; Qwen's differs in the digits. */
+#define LLAMA3_PUBLISHED(digits)                                                                                       \
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits                                       \
+        "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
 static const PretokenizerRule rules[] = {
         {.names = "gpt-2 default phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat",
          .pattern = GPT2_PATTERN},
         {.names = "llama-bpe llama3 llama-v3 falcon3",
+         .published = LLAMA3_PUBLISHED("{1,3}"),
          .pattern = LLAMA3_PATTERN("{1,3}+"),
          .ignore_merges = true,
          .add_bos = true},
-        {.names = "qwen2 deepseek-r1-qwen stablelm2 megrez", .pattern = LLAMA3_PATTERN("")},
+        {.names = "qwen2 deepseek-r1-qwen stablelm2 megrez",
+         .published = LLAMA3_PUBLISHED(""),
+         .pattern = LLAMA3_PATTERN("")},
         {.names = "smollm starcoder refact command-r codeshell", .pattern = DIGITS_PATTERN},
 };
 
@@ -66,6 +74,13 @@ static bool has_name(const char *names, const char *name) {
 const PretokenizerRule *pretokenizer_rule(const char *name) {
         for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
                 if (has_name(rules[i].names, name))
+                        return &rules[i];
+        return NULL;
+}
+
+const PretokenizerRule *pretokenizer_rule_published(const char *regex) {
+        for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+                if (rules[i].published && strcmp(rules[i].published, regex) == 0)
                         return &rules[i];
         return NULL;
 }

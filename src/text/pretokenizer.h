@@ -10,13 +10,16 @@
 /* What a name in tokenizer.ggml.pre stands for. */
 typedef struct PretokenizerRule {
         const char *names; /* separated by spaces */
-        const char *pattern;
-        bool ignore_merges; /* a word that is a token is taken whole, even where merges would not lead to it */
+        const char *published; /* the regex as tokenizer.json files have it; NULL: they do not write it as one */
+        const char *pattern;   /* that which is matched here */
+        bool ignore_merges; /* TokenizerSpec.ignore_merges, unless the model file says otherwise */
         bool add_bos;       /* unless the model file says otherwise */
 } PretokenizerRule;
 
 /* NULL when the name is unknown. */
 const PretokenizerRule *pretokenizer_rule(const char *name);
+/* By the regex as published; NULL when it is unknown. */
+const PretokenizerRule *pretokenizer_rule_published(const char *regex);
 
 typedef struct Pretokenizer Pretokenizer; /* a compiled rule; immutable, for many threads */
 typedef struct PretokenizerScratch PretokenizerScratch;

@@ -1,5 +1,6 @@
 /* SentencePiece-style BPE ("llama" in GGUF), as in SentencePiece's bpe_model.cc: characters are merged in order of the
- * score of the token they make, whatever pairs the training had merged.
+ * score of the token they make, whatever pairs the training had merged. A tokenizer.json has no scores but the merges
+ * that follow from them, in order (bpe.c).
  *
  * SentencePiece writes a space as U+2581 in vocabulary and text. Here it is the other way round: pieces and text have
  * plain spaces, so that a piece is what it decodes to; only a U+2581 in the text, which means the same, has to be
@@ -70,12 +71,10 @@ static bool has_space_inside(TokenText text) {
 }
 
 int spm_init(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
-        if (!spec->scores)
-                return error_set(e, -EINVAL, "a SentencePiece vocabulary needs a score for each token");
         t->space_starts_word = true;
         for (size_t i = 0; i < t->n && t->space_starts_word; i++)
                 t->space_starts_word = !token_is_mergeable(t, i) || !has_space_inside(token_text(t, i));
-        return rank_scores(t, spec->scores, e);
+        return spec->scores ? rank_scores(t, spec->scores, e) : merges_load(t, spec, e);
 }
 
 /* Length of the word at the start of `text`: up to the next space that follows something else. */
@@ -89,9 +88,14 @@ static size_t word_len(const Tokenizer *t, const char *text, size_t len) {
         return space ? (size_t)(space - text) : len;
 }
 
+static bool begins_with_space(const char *text, size_t len) {
+        return text[0] == ' ' || (len >= SPACE_MARK_LEN && memcmp(text, SPACE_MARK, SPACE_MARK_LEN) == 0);
+}
+
 int spm_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, bool prefix) {
+        bool if_missing = t->space_prefix >= SPACE_PREFIX_ALWAYS_MISSING;
         buf_clear(&s->text);
-        if (prefix)
+        if (prefix && !(if_missing && begins_with_space(text, len)))
                 buf_putc(&s->text, ' ');
         put_with_spaces(text, len, &s->text);
         if (s->text.failed)

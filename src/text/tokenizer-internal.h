@@ -31,15 +31,17 @@ struct Tokenizer {
         Map ids;                 /* piece → id, of the tokens that ordinary text may become */
         int32_t bytes[256];      /* id of the token for a single byte, or -1 */
         int32_t bos, eos, unk;
-        bool add_bos, add_eos, add_space_prefix;
+        bool add_bos, add_eos;
         Specials specials;
         /* SPM */
-        uint32_t *ranks;        /* [n]: place of the token's score, best first; equal scores share a place */
+        SpacePrefix space_prefix;
+        uint32_t *ranks;        /* [n]: place of the token's score, best first; equal scores share a place; or NULL */
         bool space_starts_word; /* no token has a space after something else, so no merge crosses into one */
-        /* BPE */
+        /* BPE, and SPM without scores */
         MergeTable merges;
+        /* BPE */
         Pretokenizer *pretokenizer;
-        bool ignore_merges;
+        bool ignore_merges, nfc;
 };
 
 typedef struct EncodeScratch {
@@ -55,6 +57,8 @@ typedef struct EncodeScratch {
 TokenText token_text(const Tokenizer *t, size_t id);
 /* Can ordinary text become this token by merging? */
 bool token_is_mergeable(const Tokenizer *t, size_t id);
+/* Room for `n` more ids; -ENOMEM. Encoding a word of that many bytes needs no more. */
+int reserve_ids(EncodeScratch *s, size_t n);
 /* Encodes one word, across whose ends nothing merges. */
 int encode_word(const Tokenizer *t, EncodeScratch *s, const char *word, size_t len);
 
@@ -64,12 +68,13 @@ void bpe_put_piece(TokenText text, Buf *out);
 int spm_init(Tokenizer *t, const TokenizerSpec *spec, Error *e);
 int bpe_init(Tokenizer *t, const TokenizerSpec *spec, Error *e);
 void bpe_deinit(Tokenizer *t);
+int merges_load(Tokenizer *t, const TokenizerSpec *spec, Error *e);
 /* Encodes text without special tokens; `prefix`: it gets the space that words start with. */
 int spm_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, bool prefix);
 int bpe_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len);
 /* Sets up a word's symbols. */
 void spm_split(const Tokenizer *t, MergeScratch *m, const char *word, uint32_t len);
 void bpe_split(const Tokenizer *t, MergeScratch *m, const char *word, uint32_t len);
-/* Do two neighbours merge? SPM goes by their text, BPE by their ids. */
+/* Do two neighbours merge? By scores it is their text that counts, by merges their ids. */
 bool spm_merge(const Tokenizer *t, const char *text, uint32_t len, Merge *ret);
 bool bpe_merge(const Tokenizer *t, int32_t left, int32_t right, Merge *ret);

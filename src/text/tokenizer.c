@@ -56,6 +56,8 @@ static int check_spec(const TokenizerSpec *spec, Error *e) {
                 r = check_id(spec, "end-of-turn", spec->eot, e);
         if (r == 0)
                 r = check_id(spec, "unknown", spec->unk, e);
+        for (size_t i = 0; i < spec->n_ends && r == 0; i++)
+                r = check_id(spec, "end-of-text", spec->ends[i], e);
         return r;
 }
 
@@ -137,9 +139,12 @@ static int load_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
 /* Makes the texts findable; when two tokens have the same, the later one is meant, as in every other reader. */
 static int index_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
         int r = map_init(&t->ids, t->n);
+        for (size_t i = 0; i < spec->n_ends; i++)
+                if (spec->ends[i] >= 0)
+                        t->eog[spec->ends[i]] = true;
         for (size_t i = 0; i < t->n && r >= 0; i++) {
                 TokenText text = token_text(t, i);
-                t->eog[i] = (int32_t)i == spec->eos || (int32_t)i == spec->eot ||
+                t->eog[i] = t->eog[i] || (int32_t)i == spec->eos || (int32_t)i == spec->eot ||
                             (t->types[i] == TOKEN_CONTROL && is_end_name(text));
                 if (text.len > 0 && token_is_mergeable(t, i))
                         r = map_set(&t->ids, text.data, text.len, (int32_t)i);
@@ -158,7 +163,7 @@ static Tokenizer *allocate(const TokenizerSpec *spec) {
                 .kind = spec->kind, .n = spec->n_tokens,
                 .bos = spec->bos, .eos = spec->eos, .unk = spec->unk,
                 .add_bos = spec->add_bos, .add_eos = spec->add_eos,
-                .add_space_prefix = spec->kind == TOKENIZER_SPM && spec->add_space_prefix,
+                .space_prefix = spec->kind == TOKENIZER_SPM ? spec->space_prefix : SPACE_PREFIX_NONE,
                 .starts = calloc(spec->n_tokens + 1, sizeof(uint32_t)),
                 .types = calloc(spec->n_tokens, 1),
                 .eog = calloc(spec->n_tokens, sizeof(bool)),
@@ -202,8 +207,7 @@ void tokenizer_free(Tokenizer *t) {
         free(t);
 }
 
-/* Room for `n` more ids. */
-static int reserve_ids(EncodeScratch *s, size_t n) {
+int reserve_ids(EncodeScratch *s, size_t n) {
         if (s->n_ids + n <= s->cap_ids)
                 return 0;
         size_t cap = MAX(s->n_ids + n, s->cap_ids + s->cap_ids / 2);
@@ -284,9 +288,16 @@ static int encode_text(const Tokenizer *t, EncodeScratch *s, const char *text, s
         return t->kind == TOKENIZER_SPM ? spm_encode(t, s, text, len, prefix) : bpe_encode(t, s, text, len);
 }
 
-/* Text and special tokens in turn. SPM starts the text, and each text after a control token, with a space. */
+/* Does text that follows token `id` get a space in front? */
+static bool prefix_after(const Tokenizer *t, int32_t id) {
+        if (t->space_prefix == SPACE_PREFIX_AFTER_CONTROL)
+                return t->types[id] != TOKEN_USER_DEFINED;
+        return t->space_prefix == SPACE_PREFIX_ALWAYS || t->space_prefix == SPACE_PREFIX_ALWAYS_MISSING;
+}
+
+/* Text and special tokens in turn. */
 static int encode_parts(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, bool parse) {
-        bool prefix = t->add_space_prefix;
+        bool prefix = t->space_prefix != SPACE_PREFIX_NONE;
         while (len > 0) {
                 int32_t id;
                 size_t special_len, text_len = specials_find(&t->specials, text, len, parse, &id, &special_len);
@@ -297,7 +308,7 @@ static int encode_parts(const Tokenizer *t, EncodeScratch *s, const char *text, 
                         return r;
                 if (special_len > 0) {
                         put_id(s, id);
-                        prefix = t->add_space_prefix && t->types[id] != TOKEN_USER_DEFINED;
+                        prefix = prefix_after(t, id);
                 }
                 text += text_len + special_len;
                 len -= text_len + special_len;
@@ -335,6 +346,10 @@ int tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsigned 
         return r;
 }
 
+TokenizerKind tokenizer_kind(const Tokenizer *t) {
+        return t->kind;
+}
+
 size_t tokenizer_n_tokens(const Tokenizer *t) {
         return t->n;
 }
@@ -358,7 +373,7 @@ TokenText tokenizer_piece(const Tokenizer *t, int32_t id, bool special) {
 }
 
 int tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, bool special, bool strip_space, Buf *out) {
-        bool strip = strip_space && t->add_space_prefix;
+        bool strip = strip_space && t->space_prefix != SPACE_PREFIX_NONE;
         for (size_t i = 0; i < n; i++) {
                 TokenText piece = tokenizer_piece(t, ids[i], special);
                 bool first_text = strip && piece.len > 0 && is_text(t, (size_t)ids[i]);

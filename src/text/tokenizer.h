@@ -2,8 +2,8 @@
  *
  * A Tokenizer is immutable and may be used by many threads at once. It is made from a TokenizerSpec, which whoever
  * reads the model file fills; nothing here knows file formats. Kinds:
- *   TOKENIZER_SPM  SentencePiece-style BPE by scores ("llama" in GGUF): greedy merges of the best-scoring pair over
- *                  characters, byte fallback <0xXX>, spaces as U+2581
+ *   TOKENIZER_SPM  SentencePiece-style BPE ("llama" in GGUF): greedy merges over characters, byte fallback <0xXX>,
+ *                  spaces as U+2581. What merges first is told by the scores of the tokens, or by ranked merges
  *   TOKENIZER_BPE  byte-level BPE by ranked merges ("gpt2" in GGUF), after a pre-tokenizer regex chosen by name:
  *                  gpt-2, llama-bpe, qwen2, smollm (and their aliases)
  * Special tokens are found in the text before anything else. Control tokens only where PARSE_SPECIAL is given: template
@@ -31,6 +31,15 @@ typedef enum TokenType { /* GGUF's tokenizer.ggml.token_type */
         TOKEN_BYTE = 6,
 } TokenType;
 
+/* Where text gets the space that words start with. */
+typedef enum SpacePrefix {
+        SPACE_PREFIX_NONE,
+        SPACE_PREFIX_AFTER_CONTROL,  /* at the start and after control tokens: GGUF */
+        SPACE_PREFIX_ALWAYS,         /* at the start and after every special token: tokenizer.json's Prepend */
+        SPACE_PREFIX_ALWAYS_MISSING, /* there, unless it begins with one: its Metaspace, "always" */
+        SPACE_PREFIX_FIRST_MISSING,  /* at the start only, unless it begins with one: Metaspace, "first" */
+} SpacePrefix;
+
 typedef struct TokenText {
         const char *data;
         size_t len;
@@ -41,13 +50,17 @@ typedef struct TokenizerSpec { /* all memory is the caller's and is copied where
         const char *pre; /* BPE: name of the pre-tokenizer; unknown names are refused */
         size_t n_tokens;
         const TokenText *tokens; /* [n_tokens] */
-        const float *scores;     /* [n_tokens], SPM */
+        const float *scores;     /* [n_tokens], SPM; NULL: it has merges */
         const int32_t *types;    /* [n_tokens] TokenType, or NULL: all normal */
         size_t n_merges;
-        const TokenText *merges; /* BPE: "left right" in order of rank */
+        const TokenText *merges; /* "left right" in order of rank */
         int32_t bos, eos, eot, unk; /* -1: none */
+        const int32_t *ends;        /* [n_ends] that end generation, besides those */
+        size_t n_ends;
         bool add_bos, add_eos;
-        bool add_space_prefix; /* SPM */
+        SpacePrefix space_prefix; /* SPM */
+        bool ignore_merges;       /* BPE: a word that is a token is taken whole, even where merges would not lead to it */
+        bool nfc;                 /* BPE: text is brought into Unicode's normal form C */
 } TokenizerSpec;
 
 /* -EINVAL, naming the token or merge that is wrong; -EOPNOTSUPP for an unknown pre-tokenizer; -ENOMEM. */
@@ -64,6 +77,7 @@ enum {
  * more; -EINVAL when the vocabulary has neither a token for some byte nor an unknown one. */
 int tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ret, size_t *ret_n);
 
+TokenizerKind tokenizer_kind(const Tokenizer *t);
 size_t tokenizer_n_tokens(const Tokenizer *t);
 int32_t tokenizer_bos(const Tokenizer *t); /* -1: none */
 int32_t tokenizer_eos(const Tokenizer *t);

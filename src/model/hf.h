@@ -1,0 +1,50 @@
+/* A model as Hugging Face publishes it: a directory of
+ *
+ *   config.json                   what it is and its sizes; without it a directory is no model
+ *   model.safetensors             the weights, or
+ *   model.safetensors.index.json  which of several safetensors files ("shards") has which tensor
+ *   generation_config.json, tokenizer_config.json, chat_template.jinja   may be absent
+ *   tokenizer.json                read by the engine's vocab-hf
+ *
+ * hf_open() reads the small files; hf_open_weights() opens all the weights and checks them against the index. What the
+ * configuration means is model-hf's to say. Nothing outside the directory is opened by a name that stands in it. Errors
+ * name the file and the reason. */
+#pragma once
+
+#include <jansson.h>
+
+#include "model/safetensors.h"
+
+typedef struct HfModel HfModel;
+
+int hf_open(const char *path, HfModel **ret, Error *e);
+int hf_open_weights(HfModel *h, Error *e);
+void hf_free(HfModel *h);
+DEFINE_CLEANUP(HfModel, hf_free)
+
+const char *hf_label(const HfModel *h); /* what messages call it: the directory */
+const json_t *hf_config(const HfModel *h);
+const json_t *hf_generation_config(const HfModel *h); /* an object; empty where there is no such file */
+const json_t *hf_tokenizer_config(const HfModel *h);  /* as above */
+/* A JSON object of the directory, which the caller owns. -ENOENT when there is no such file. */
+int hf_read_json(const HfModel *h, const char *name, json_t **ret, Error *e);
+/* chat_template.jinja, else tokenizer_config.json's chat_template (of several, the one named "default"). -ENOENT when
+ * there is none; -EINVAL when it is no text. Lives as long as the HfModel. */
+int hf_chat_template(const HfModel *h, FileText *ret, Error *e);
+
+size_t hf_n_files(const HfModel *h);
+const ModelFile *hf_file_at(const HfModel *h, size_t i); /* of the weights */
+/* All tensors of all files, and one place after them for a tensor that is made from the configuration. Their names
+ * are unique. */
+size_t hf_n_tensors(const HfModel *h);
+const Tensor *hf_tensors(const HfModel *h);
+/* Fills that place with `n` numbers, which are copied. -ENOMEM. */
+int hf_add_vector(HfModel *h, const char *name, const float *values, size_t n);
+
+/* Says why, with the directory's name, and returns `code`. */
+#define HF_REFUSE(h, e, code, fmt, ...)                                                                                \
+        ({                                                                                                             \
+                int _code = (code);                                                                                    \
+                error_set(e, _code, "%s: " fmt, hf_label(h), ##__VA_ARGS__);                                           \
+                _code;                                                                                                 \
+        })

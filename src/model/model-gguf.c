@@ -1,0 +1,259 @@
+/* What a GGUF file says of its model. Keys and names of tensors are those of ggml's docs/gguf.md, and are what the
+ * description calls things, too. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/arch.h"
+
+/* ---- keys ---- */
+
+/* Keys of the architecture: "block_count" is read as "llama.block_count". An absent key leaves *value as it is, or
+ * is an error when `required`. */
+static int get_u32(const Model *m, const char *key, bool required, uint32_t *value, Error *e) {
+        char name[128];
+        uint64_t v;
+        snprintf(name, sizeof(name), "%s.%s", m->info.architecture, key);
+        int k = gguf_get_u64(m->gguf, name, &v, e);
+        if (k < 0)
+                return k != -ENOENT ? k : required ? -EINVAL : 0;
+        if (v > INT32_MAX)
+                return MODEL_REFUSE(m, e, -EINVAL, "key '%s': is %" PRIu64 ", which is too large", name, v);
+        *value = (uint32_t)v;
+        return 0;
+}
+
+static int get_f32(const Model *m, const char *key, bool required, float *value, Error *e) {
+        char name[128];
+        double v;
+        snprintf(name, sizeof(name), "%s.%s", m->info.architecture, key);
+        int k = gguf_get_f64(m->gguf, name, &v, e);
+        if (k < 0)
+                return k != -ENOENT ? k : required ? -EINVAL : 0;
+        if (!isfinite((float)v))
+                return MODEL_REFUSE(m, e, -EINVAL, "key '%s': is %g, should be a number", name, v);
+        *value = (float)v;
+        return 0;
+}
+
+/* ---- sizes and options ---- */
+
+static int read_sizes(Model *m, Error *e) {
+        ModelInfo *i = &m->info;
+        const struct {
+                const char *key;
+                uint32_t *value;
+        } sizes[] = {
+                {"context_length", &i->context_length}, {"block_count", &i->n_layers},
+                {"embedding_length", &i->n_embd},       {"feed_forward_length", &i->n_ff},
+                {"attention.head_count", &i->n_heads},
+        };
+        for (size_t n = 0; n < ARRAY_SIZE(sizes); n++) {
+                int k = get_u32(m, sizes[n].key, true, sizes[n].value, e);
+                if (k < 0)
+                        return k;
+                if (*sizes[n].value == 0)
+                        return MODEL_REFUSE(m, e, -EINVAL, "key '%s.%s': is 0", i->architecture, sizes[n].key);
+        }
+        if (i->n_layers > gguf_n_tensors(m->gguf))
+                return MODEL_REFUSE(m, e, -EINVAL,
+                                    "key '%s.block_count': is %" PRIu32 ", but there are only %zu tensors",
+                                    i->architecture, i->n_layers, gguf_n_tensors(m->gguf));
+        return get_u32(m, "attention.sliding_window", false, &i->window, e);
+}
+
+static int read_heads(Model *m, Error *e) {
+        ModelInfo *i = &m->info;
+        uint32_t value_dim;
+        int k;
+        i->n_kv_heads = i->n_heads;
+        i->head_dim = i->n_embd / i->n_heads;
+        if ((k = get_u32(m, "attention.head_count_kv", false, &i->n_kv_heads, e)) < 0 ||
+            (k = get_u32(m, "attention.key_length", false, &i->head_dim, e)) < 0)
+                return k;
+        value_dim = i->head_dim;
+        if ((k = get_u32(m, "attention.value_length", false, &value_dim, e)) < 0)
+                return k;
+        if ((k = model_check_heads(m, e)) < 0)
+                return k;
+        if (value_dim != i->head_dim)
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP,
+                                    "values of %" PRIu32 " and keys of %" PRIu32
+                                    " dimensions: different lengths are not supported",
+                                    value_dim, i->head_dim);
+        return 0;
+}
+
+/* *ret_scale multiplies positions. An absent type means linear, as in older files. */
+static int read_rope_scaling(Model *m, float *ret_scale, Error *e) {
+        char key[64], shown[32];
+        float factor = 1;
+        FileText type = {.data = "linear", .len = 6};
+        snprintf(key, sizeof(key), "%s.rope.scaling.type", m->info.architecture);
+        int k = gguf_get_string(m->gguf, key, &type, e);
+        if (k < 0 && k != -ENOENT)
+                return k;
+        bool none = type.len == 4 && memcmp(type.data, "none", 4) == 0;
+        if (!none && !(type.len == 6 && memcmp(type.data, "linear", 6) == 0))
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "key '%s': rope scaling '%s' is not supported; linear is", key,
+                                    file_text(shown, sizeof(shown), type));
+        if ((k = get_f32(m, "rope.scale_linear", false, &factor, e)) < 0 || /* the old name */
+            (k = get_f32(m, "rope.scaling.factor", false, &factor, e)) < 0)
+                return k;
+        if (factor < 0)
+                return MODEL_REFUSE(m, e, -EINVAL, "key '%s.rope.scaling.factor': is %g", m->info.architecture,
+                                    (double)factor);
+        *ret_scale = none || factor == 0 ? 1 : 1 / factor;
+        return 0;
+}
+
+/* "llama" files hold Wq and Wk permuted so that neighbours rotate together. */
+static RopeStyle rope_style(const Model *m) {
+        const char *a = m->info.architecture;
+        return strcmp(a, "llama") == 0 || strcmp(a, "mistral") == 0 ? ROPE_NORMAL : ROPE_NEOX;
+}
+
+static int read_rope(Model *m, Rope *rope, Error *e) {
+        const ModelInfo *i = &m->info;
+        int k;
+        *rope = (Rope){.style = rope_style(m), .n_rot = i->head_dim, .base = 10000, .scale = 1};
+        if ((k = get_u32(m, "rope.dimension_count", false, &rope->n_rot, e)) < 0 ||
+            (k = get_f32(m, "rope.freq_base", false, &rope->base, e)) < 0 ||
+            (k = read_rope_scaling(m, &rope->scale, e)) < 0)
+                return k;
+        if (rope->n_rot == 0 || rope->n_rot % 2 != 0 || rope->n_rot > i->head_dim)
+                return MODEL_REFUSE(m, e, -EINVAL,
+                                    "key '%s.rope.dimension_count': is %" PRIu32
+                                    ", should be even and at most %" PRIu32,
+                                    i->architecture, rope->n_rot, i->head_dim);
+        if (rope->base <= 0)
+                return MODEL_REFUSE(m, e, -EINVAL, "key '%s.rope.freq_base': is %g, should be positive",
+                                    i->architecture, (double)rope->base);
+        return 0;
+}
+
+/* Options that would change the result and are not computed here; with the value that changes nothing. */
+static int refuse_options(const Model *m, Error *e) {
+        static const struct {
+                const char *key;
+                double neutral;
+                const char *what;
+        } options[] = {
+                {"expert_count", 0, "a mixture of experts"},
+                {"use_parallel_residual", 0, "parallel residuals"},
+                {"attention.causal", 1, "attention in both directions"},
+                {"attention.clamp_kqv", 0, "clamped attention"},
+                {"attention.max_alibi_bias", 0, "ALiBi"},
+                {"attention.scale", 0, "a scale of its own for attention"},
+                {"attention.temperature_scale", 0, "attention temperature"},
+                {"attention.sliding_window_pattern", 0, "a sliding window in some layers only"},
+                {"attn_logit_softcapping", 0, "soft-capped attention"},
+                {"final_logit_softcapping", 0, "soft-capped logits"},
+                {"logit_scale", 1, "scaled logits"},
+                {"embedding_scale", 1, "scaled embeddings"},
+                {"residual_scale", 1, "scaled residuals"},
+                {"rope.scaling.attn_factor", 1, "rope scaling with an attention factor"},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+                char key[96];
+                bool flag = false;
+                double value = 0;
+                snprintf(key, sizeof(key), "%s.%s", m->info.architecture, options[i].key);
+                int k = gguf_get_bool(m->gguf, key, &flag, NULL);
+                if (k == 0)
+                        value = flag;
+                else
+                        k = gguf_get_f64(m->gguf, key, &value, NULL);
+                if (k == -ENOENT)
+                        continue;
+                if (k < 0 || value != options[i].neutral) /* k < 0: not one number but, say, one for each layer */
+                        return MODEL_REFUSE(m, e, -EOPNOTSUPP, "key '%s' asks for %s, which is not supported", key,
+                                            options[i].what);
+        }
+        return 0;
+}
+
+/* As many as the vocabulary has tokens, or the embedding rows. */
+static uint64_t count_tokens(const Model *m) {
+        GgufType type;
+        size_t n;
+        if (gguf_get_array(m->gguf, "tokenizer.ggml.tokens", &type, &n, NULL) == 0)
+                return n;
+        const Tensor *t = gguf_tensor(m->gguf, "token_embd.weight");
+        return t ? t->dims[1] : 0;
+}
+
+static int read_eps(Model *m, Error *e) {
+        int k = get_f32(m, "attention.layer_norm_rms_epsilon", true, &m->params.norm_eps, e);
+        if (k == 0 && m->params.norm_eps < 0)
+                return MODEL_REFUSE(m, e, -EINVAL, "key '%s.attention.layer_norm_rms_epsilon': is %g",
+                                    m->info.architecture, (double)m->params.norm_eps);
+        return k;
+}
+
+static int describe(Model *m, Error *e) {
+        int k;
+        if (m->n_tensors == 0)
+                return MODEL_REFUSE(m, e, -EINVAL, "holds a vocabulary only, no weights");
+        if ((k = read_sizes(m, e)) < 0 || (k = read_heads(m, e)) < 0 || (k = refuse_options(m, e)) < 0 ||
+            (k = read_eps(m, e)) < 0 || (k = read_rope(m, &m->params.rope, e)) < 0)
+                return k;
+        m->info.n_vocab = (uint32_t)MIN(count_tokens(m), (uint64_t)UINT32_MAX);
+        return 0;
+}
+
+/* ---- opening ---- */
+
+static int name_it(Model *m, Error *e) {
+        FileText name = {0};
+        int k = gguf_get_string(m->gguf, "general.architecture", &name, e);
+        if (k < 0)
+                return k == -ENOENT ? -EINVAL : k;
+        file_text(m->info.architecture, sizeof(m->info.architecture), name);
+        name = (FileText){0};
+        (void)gguf_get_string(m->gguf, "general.name", &name, NULL); /* may be absent */
+        if (name.len > 0)
+                file_text(m->info.name, sizeof(m->info.name), name);
+        if (!*m->info.name)
+                file_text(m->info.name, sizeof(m->info.name), file_base_name(gguf_file(m->gguf)->path));
+        return 0;
+}
+
+static int open_gguf(Model *m, const char *path, Error *e) {
+        int k = gguf_open(path, &m->gguf, e);
+        if (k < 0)
+                return k;
+        m->label = gguf_file(m->gguf)->label;
+        m->files = calloc(1, sizeof(*m->files));
+        if (!m->files)
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory to open it");
+        m->files[m->n_files++] = gguf_file(m->gguf);
+        m->tensors = gguf_tensor_at(m->gguf, 0);
+        m->n_tensors = gguf_n_tensors(m->gguf);
+        return name_it(m, e);
+}
+
+static void close_gguf(Model *m) {
+        gguf_free(m->gguf);
+}
+
+static void tensor_name(const char *name, char *buf, size_t size) {
+        snprintf(buf, size, "%s", name);
+}
+
+static bool ignores(const Model *m, FileText name) {
+        (void)m;
+        (void)name;
+        return false;
+}
+
+const ModelFormat format_gguf = {
+        .name = "gguf",
+        .open = open_gguf,
+        .close = close_gguf,
+        .describe = describe,
+        .tensor_name = tensor_name,
+        .ignores = ignores,
+};

@@ -1,0 +1,355 @@
+/* What a Hugging Face directory says of its model: config.json as transformers' Llama, Mistral, Qwen2 and Qwen3 classes
+ * read it, with their defaults. Their rotary embedding rotates the halves of a head together. A value that would
+ * change the result and is not computed here is refused by its name; null is the same as absent. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/arch.h"
+
+enum { ROT_MAX = 4096 }; /* dimensions of a head that rotate */
+
+/* ---- config.json ---- */
+
+/* Says what is wrong with a value of config.json. */
+#define BAD_VALUE(m, e, code, key, fmt, ...) MODEL_REFUSE(m, e, code, "config.json: '%s' " fmt, key, ##__VA_ARGS__)
+
+static const json_t *get(const json_t *object, const char *key) {
+        const json_t *v = json_object_get(object, key);
+        return json_is_null(v) ? NULL : v;
+}
+
+/* A number of things. An absent key leaves *value as it is, or is an error when `required`. */
+static int get_count(const Model *m, const json_t *object, const char *key, bool required, uint32_t *value, Error *e) {
+        const json_t *v = get(object, key);
+        json_int_t n = json_integer_value(v);
+        if (!v && required)
+                return BAD_VALUE(m, e, -EINVAL, key, "is missing");
+        if (!v)
+                return 0;
+        if (!json_is_integer(v) || n < 1 || n > INT32_MAX)
+                return BAD_VALUE(m, e, -EINVAL, key, "should be a whole number from 1 to %d", INT32_MAX);
+        *value = (uint32_t)n;
+        return 0;
+}
+
+static int get_positive(const Model *m, const json_t *object, const char *key, bool required, float *value, Error *e) {
+        const json_t *v = get(object, key);
+        float x = (float)json_number_value(v);
+        if (!v && required)
+                return BAD_VALUE(m, e, -EINVAL, key, "is missing");
+        if (!v)
+                return 0;
+        if (!json_is_number(v) || !isfinite(x) || x <= 0)
+                return BAD_VALUE(m, e, -EINVAL, key, "should be a positive number");
+        *value = x;
+        return 0;
+}
+
+static int get_flag(const Model *m, const char *key, bool *value, Error *e) {
+        const json_t *v = get(hf_config(m->hf), key);
+        *value = json_is_true(v);
+        return v && !json_is_boolean(v) ? BAD_VALUE(m, e, -EINVAL, key, "should be true or false") : 0;
+}
+
+/* ---- sizes and options ---- */
+
+static int read_sizes(Model *m, Error *e) {
+        ModelInfo *i = &m->info;
+        const json_t *config = hf_config(m->hf);
+        const struct {
+                const char *key;
+                bool required;
+                uint32_t *value;
+        } sizes[] = {
+                {"max_position_embeddings", true, &i->context_length},
+                {"num_hidden_layers", true, &i->n_layers},
+                {"hidden_size", true, &i->n_embd},
+                {"intermediate_size", true, &i->n_ff},
+                {"num_attention_heads", true, &i->n_heads},
+                {"vocab_size", true, &i->n_vocab},
+                {"num_key_value_heads", false, &i->n_kv_heads},
+                {"head_dim", false, &i->head_dim},
+        };
+        for (size_t n = 0; n < ARRAY_SIZE(sizes); n++) {
+                int k = get_count(m, config, sizes[n].key, sizes[n].required, sizes[n].value, e);
+                if (k < 0)
+                        return k;
+        }
+        if (i->n_kv_heads == 0)
+                i->n_kv_heads = i->n_heads;
+        if (i->head_dim == 0)
+                i->head_dim = strcmp(i->architecture, "qwen3") == 0 ? 128 : i->n_embd / i->n_heads;
+        return model_check_heads(m, e);
+}
+
+/* qwen2 has always biases of q, k and v, mistral none; the other two say so for all four. */
+static int read_params(Model *m, Error *e) {
+        const char *arch = m->info.architecture;
+        bool tied, bias;
+        int k;
+        m->params.norm_eps = 1e-6f;
+        if ((k = get_positive(m, hf_config(m->hf), "rms_norm_eps", false, &m->params.norm_eps, e)) < 0 ||
+            (k = get_flag(m, "tie_word_embeddings", &tied, e)) < 0 || (k = get_flag(m, "attention_bias", &bias, e)) < 0)
+                return k;
+        bool always = strcmp(arch, "qwen2") == 0, never = strcmp(arch, "mistral") == 0;
+        m->params.head = tied ? PRESENT_NO : PRESENT_YES;
+        m->params.qkv_bias = always || (bias && !never) ? PRESENT_YES : PRESENT_NO;
+        m->params.output_bias = bias && !always && !never ? PRESENT_YES : PRESENT_NO;
+        return 0;
+}
+
+/* How many of the layers slide, where each is listed: none or all, or it is not supported. */
+static int read_layer_types(const Model *m, const json_t *types, bool *ret_slide, Error *e) {
+        size_t i, sliding = 0;
+        json_t *type;
+        if (!json_is_array(types))
+                return BAD_VALUE(m, e, -EINVAL, "layer_types", "should be a list");
+        json_array_foreach(types, i, type) {
+                const char *name = json_string_value(type);
+                if (!name || (strcmp(name, "full_attention") != 0 && strcmp(name, "sliding_attention") != 0))
+                        return BAD_VALUE(m, e, -EOPNOTSUPP, "layer_types",
+                                         "has a layer of '%.40s', which is not supported", name ? name : "no string");
+                sliding += name[0] == 's';
+        }
+        if (i != m->info.n_layers)
+                return BAD_VALUE(m, e, -EINVAL, "layer_types", "lists %zu layers of %" PRIu32, i, m->info.n_layers);
+        if (sliding > 0 && sliding < i)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "layer_types",
+                                 "asks for a sliding window in some layers only, which is not supported");
+        *ret_slide = sliding > 0;
+        return 0;
+}
+
+/* Qwen's layers slide from max_window_layers on, if at all. */
+static int qwen_slides(const Model *m, bool *ret_slide, Error *e) {
+        const json_t *config = hf_config(m->hf), *types = get(config, "layer_types"),
+                     *first = get(config, "max_window_layers");
+        int k = get_flag(m, "use_sliding_window", ret_slide, e);
+        if (k < 0 || !*ret_slide)
+                return k;
+        if (types)
+                return read_layer_types(m, types, ret_slide, e);
+        json_int_t from = first ? json_integer_value(first) : 28;
+        if (from > 0 && from < (json_int_t)m->info.n_layers)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "max_window_layers",
+                                 "asks for a sliding window in some layers only, which is not supported");
+        *ret_slide = from <= 0;
+        return 0;
+}
+
+static int read_window(Model *m, Error *e) {
+        const char *arch = m->info.architecture;
+        bool slides = strcmp(arch, "mistral") == 0;
+        int k = 0;
+        if (strncmp(arch, "qwen", 4) == 0)
+                k = qwen_slides(m, &slides, e);
+        if (k < 0 || !slides)
+                return k;
+        return get_count(m, hf_config(m->hf), "sliding_window", false, &m->info.window, e);
+}
+
+/* Keys that would change the result, and are not computed here unless they have the value that changes nothing. */
+static int refuse_options(const Model *m, Error *e) {
+        const json_t *config = hf_config(m->hf), *act = get(config, "hidden_act"),
+                     *partial = get(config, "partial_rotary_factor");
+        bool mlp_bias;
+        int k = get_flag(m, "mlp_bias", &mlp_bias, e);
+        if (k < 0)
+                return k;
+        static const char *const quantized[] = {"quantization_config", "quantization", "compression_config"};
+        for (size_t i = 0; i < ARRAY_SIZE(quantized); i++)
+                if (get(config, quantized[i]))
+                        return BAD_VALUE(m, e, -EOPNOTSUPP, quantized[i],
+                                         "says that the weights are quantised; F32, F16 and BF16 are supported");
+        if (act && (!json_is_string(act) || strcmp(json_string_value(act), "silu") != 0))
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "hidden_act", "is '%.40s'; 'silu' is supported",
+                                 json_is_string(act) ? json_string_value(act) : "no string");
+        if (mlp_bias)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "mlp_bias",
+                                 "asks for biases in the network, which are not supported");
+        if (partial && json_number_value(partial) != 1)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "partial_rotary_factor",
+                                 "asks for heads that rotate in part, which is not supported");
+        return 0;
+}
+
+/* ---- rotary embedding ---- */
+
+/* Llama 3: long waves are slowed down by `factor`, short ones not at all, those between gradually. */
+static int add_llama3_factors(Model *m, const json_t *scaling, float factor, Error *e) {
+        uint32_t original, n = m->params.rope.n_rot / 2;
+        float low, high, factors[ROT_MAX / 2];
+        int k;
+        if ((k = get_positive(m, scaling, "low_freq_factor", true, &low, e)) < 0 ||
+            (k = get_positive(m, scaling, "high_freq_factor", true, &high, e)) < 0 ||
+            (k = get_count(m, scaling, "original_max_position_embeddings", true, &original, e)) < 0)
+                return k;
+        if (high <= low)
+                return BAD_VALUE(m, e, -EINVAL, "high_freq_factor", "should be above low_freq_factor");
+        for (uint32_t i = 0; i < n; i++) {
+                double wave = 2 * M_PI * pow((double)m->params.rope.base, (double)i / n);
+                double smooth = (original / wave - (double)low) / (double)(high - low);
+                factors[i] = wave < original / (double)high  ? 1
+                             : wave > original / (double)low ? factor
+                                                             : (float)(1 / ((1 - smooth) / (double)factor + smooth));
+        }
+        if (hf_add_vector(m->hf, "rope_freqs.weight", factors, n) < 0)
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for rope factors");
+        m->n_tensors = hf_n_tensors(m->hf);
+        return 0;
+}
+
+static int read_scaling(Model *m, const json_t *scaling, Error *e) {
+        const json_t *type = get(scaling, "rope_type");
+        float factor = 1;
+        if (!type)
+                type = get(scaling, "type");
+        if (type && !json_is_string(type))
+                return BAD_VALUE(m, e, -EINVAL, "rope_type", "should be a string");
+        const char *name = type ? json_string_value(type) : "default";
+        if (strcmp(name, "default") == 0)
+                return 0;
+        bool linear = strcmp(name, "linear") == 0;
+        if (!linear && strcmp(name, "llama3") != 0)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "rope_type", "is '%.40s'; default, linear and llama3 are supported",
+                                 name);
+        int k = get_positive(m, scaling, "factor", true, &factor, e);
+        if (k < 0)
+                return k;
+        if (linear)
+                m->params.rope.scale = 1 / factor;
+        return linear ? 0 : add_llama3_factors(m, scaling, factor, e);
+}
+
+/* Older files have rope_theta and rope_scaling, newer ones both in rope_parameters. */
+static int read_rope(Model *m, Error *e) {
+        const json_t *config = hf_config(m->hf), *both = get(config, "rope_parameters");
+        const json_t *scaling = both ? both : get(config, "rope_scaling");
+        Rope *rope = &m->params.rope;
+        *rope = (Rope){.style = ROPE_NEOX, .n_rot = m->info.head_dim, .base = 10000, .scale = 1};
+        if (rope->n_rot > ROT_MAX)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "head_dim", "is %" PRIu32 "; at most %d are supported", rope->n_rot,
+                                 ROT_MAX);
+        if (scaling && !json_is_object(scaling))
+                return BAD_VALUE(m, e, -EINVAL, both ? "rope_parameters" : "rope_scaling", "should be an object");
+        int k = get_positive(m, config, "rope_theta", false, &rope->base, e);
+        if (k == 0)
+                k = get_positive(m, both, "rope_theta", false, &rope->base, e);
+        return k < 0 || !scaling ? k : read_scaling(m, scaling, e);
+}
+
+/* "LlamaForCausalLM" computes logits, "LlamaModel" and "LlamaForSequenceClassification" do not. */
+static int check_class(const Model *m, Error *e) {
+        static const char wanted[] = "ForCausalLM";
+        const json_t *classes = get(hf_config(m->hf), "architectures");
+        const char *name = json_string_value(json_array_get(classes, 0));
+        if (!classes || (json_is_array(classes) && json_array_size(classes) == 0))
+                return 0;
+        size_t len = name ? strlen(name) : 0, n = sizeof(wanted) - 1;
+        if (len > n && strcmp(name + len - n, wanted) == 0)
+                return 0;
+        return BAD_VALUE(m, e, -EOPNOTSUPP, "architectures", "is '%.60s', which is no language model (…%s)",
+                         name ? name : "no list of names", wanted);
+}
+
+static int open_weights(Model *m, Error *e) {
+        int k = hf_open_weights(m->hf, e);
+        if (k < 0)
+                return k;
+        m->files = calloc(hf_n_files(m->hf), sizeof(*m->files));
+        if (!m->files)
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory to open it");
+        for (; m->n_files < hf_n_files(m->hf); m->n_files++)
+                m->files[m->n_files] = hf_file_at(m->hf, m->n_files);
+        m->tensors = hf_tensors(m->hf);
+        m->n_tensors = hf_n_tensors(m->hf);
+        if (m->info.n_layers > m->n_tensors)
+                return BAD_VALUE(m, e, -EINVAL, "num_hidden_layers", "is %" PRIu32 ", but there are only %zu tensors",
+                                 m->info.n_layers, m->n_tensors);
+        return 0;
+}
+
+static int describe(Model *m, Error *e) {
+        int k;
+        if ((k = check_class(m, e)) < 0 || (k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 ||
+            (k = read_params(m, e)) < 0 || (k = read_window(m, e)) < 0 || (k = open_weights(m, e)) < 0)
+                return k;
+        return read_rope(m, e);
+}
+
+/* ---- names ---- */
+
+static void tensor_name(const char *name, char *buf, size_t size) {
+        static const struct {
+                const char *ggml, *hf;
+        } globals[] =
+                {
+                        {"token_embd.weight", "model.embed_tokens.weight"},
+                        {"output.weight", "lm_head.weight"},
+                        {"output_norm.weight", "model.norm.weight"},
+                },
+          parts[] = {
+                  {"attn_norm", "input_layernorm"},    {"ffn_norm", "post_attention_layernorm"},
+                  {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
+                  {"attn_v", "self_attn.v_proj"},      {"attn_output", "self_attn.o_proj"},
+                  {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"},
+                  {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
+                  {"ffn_down", "mlp.down_proj"},
+          };
+        unsigned layer;
+        char part[32], kind[16]; /* blk.LAYER.PART.KIND */
+        snprintf(buf, size, "%s", name);
+        for (size_t i = 0; i < ARRAY_SIZE(globals); i++)
+                if (strcmp(name, globals[i].ggml) == 0)
+                        snprintf(buf, size, "%s", globals[i].hf);
+        if (sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
+                return;
+        for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+                if (strcmp(part, parts[i].ggml) == 0)
+                        snprintf(buf, size, "model.layers.%u.%s.%s", layer, parts[i].hf, kind);
+}
+
+/* Old files also hold the rotary frequencies, which follow from the configuration, and tied ones the table twice. */
+static bool ignores(const Model *m, FileText name) {
+        static const char frequencies[] = ".self_attn.rotary_emb.inv_freq", head[] = "lm_head.weight";
+        size_t n = sizeof(frequencies) - 1;
+        if (name.len > n && memcmp(name.data + name.len - n, frequencies, n) == 0)
+                return true;
+        return m->params.head == PRESENT_NO && name.len == sizeof(head) - 1 && memcmp(name.data, head, name.len) == 0;
+}
+
+/* ---- opening ---- */
+
+static int name_it(Model *m, Error *e) {
+        const json_t *type = get(hf_config(m->hf), "model_type");
+        if (!json_is_string(type))
+                return BAD_VALUE(m, e, -EINVAL, "model_type", "%s", type ? "should be a string" : "is missing");
+        const char *name = json_string_value(type);
+        file_text(m->info.architecture, sizeof(m->info.architecture), (FileText){name, strlen(name)});
+        file_text(m->info.name, sizeof(m->info.name), file_base_name(m->label));
+        return 0;
+}
+
+static int open_hf(Model *m, const char *path, Error *e) {
+        int k = hf_open(path, &m->hf, e);
+        if (k < 0)
+                return k;
+        m->label = hf_label(m->hf);
+        return name_it(m, e);
+}
+
+static void close_hf(Model *m) {
+        hf_free(m->hf);
+}
+
+const ModelFormat format_hf = {
+        .name = "safetensors",
+        .open = open_hf,
+        .close = close_hf,
+        .describe = describe,
+        .tensor_name = tensor_name,
+        .ignores = ignores,
+};

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Makes hf-cases.json and hf-*/: what transformers and tokenizers make of Hugging Face directories.
+
+usage: make-hf-cases.py DIRECTORY
+
+hf-*/ are tiny models with random weights as transformers saves them: Llama 3's rope scaling and biases, a sliding
+window with linear scaling (BF16, tied), Qwen2 in shards (F16), Qwen3 in shards. hf-cases.json has their logits, some
+logits of the random models in DIRECTORY/models/tiny_random, and the ids of texts by the tokenizers in DIRECTORY. A
+tokenizer is a file of DIRECTORY with some of its parts replaced, so that those other models use are seen, too. Needs
+numpy, torch, transformers and tokenizers; nothing is fetched.
+"""
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer
+
+HERE = pathlib.Path(__file__).parent
+VOCAB, LENGTH, EVERY = 40, 24, 16
+BASE = dict(vocab_size=VOCAB, hidden_size=32, intermediate_size=16, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=64, rms_norm_eps=1e-5, attn_implementation="eager")
+
+
+def config(kind, theta, scaling=None, **options):
+    rope = {"rope_type": "default", **(scaling or {}), "rope_theta": theta}
+    return transformers.AutoConfig.for_model(kind, **BASE, rope_parameters=rope, **options)
+
+
+LLAMA3_ROPE = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                   original_max_position_embeddings=32)
+MODELS = {
+    "llama": (torch.float32, None, config("llama", 100.0, LLAMA3_ROPE, attention_bias=True, tie_word_embeddings=False)),
+    "mistral": (torch.bfloat16, None, config("mistral", 500.0, dict(rope_type="linear", factor=2.0), sliding_window=7,
+                                             tie_word_embeddings=True)),
+    "qwen2": (torch.float16, "8KB", config("qwen2", 1000.0, tie_word_embeddings=False)),
+    "qwen3": (torch.float32, "20KB", config("qwen3", 1000.0, head_dim=12, tie_word_embeddings=False)),
+}
+
+
+def randomise(model, dtype):
+    """Weights large enough that every part changes the logits, and that `dtype` can hold."""
+    rng = np.random.default_rng(20)
+    for name, p in model.named_parameters():
+        x = rng.standard_normal(tuple(p.shape))
+        x = 1 + 0.3 * x if "norm" in name else x * (0.7 if "embed" in name or "lm_head" in name else 0.35)
+        p.data = torch.tensor(x, dtype=torch.float32).to(dtype)
+
+
+def logits(path, ids):
+    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0].numpy()
+
+
+def make_models():
+    out = {}
+    for name, (dtype, shard, cfg) in MODELS.items():
+        path = HERE / f"hf-{name}"
+        shutil.rmtree(path, ignore_errors=True)
+        model = transformers.AutoModelForCausalLM.from_config(cfg)
+        randomise(model, dtype)
+        model.to(dtype).save_pretrained(path, **({"max_shard_size": shard} if shard else {}))
+        for file in path.iterdir():
+            file.chmod(0o644)
+        ids = np.random.default_rng(7).integers(0, VOCAB, LENGTH).tolist()
+        out[name] = {"ids": ids, "every": 1, "logits": logits(path, ids)}
+    return out
+
+
+def run_random(root):
+    out = {}
+    for name in ("tiny_llama3", "tiny_mistral", "tiny_qwen3"):
+        ids = np.random.default_rng(7).integers(0, 256, 2 * LENGTH).tolist()
+        out[name] = {"ids": ids, "every": EVERY, "logits": logits(root / "models/tiny_random" / name, ids)[:, ::EVERY]}
+    return out
+
+
+# ---- tokenizers ----
+
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+          r"\s*[\r\n]+|\s+(?!\S)|\s+")
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
+def split(regex):
+    return {"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False},
+        {**BYTE_LEVEL, "use_regex": False}]}
+
+
+def added(first, *texts, special=True):
+    return [{"id": first + i, "content": t, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+             "special": special} for i, t in enumerate(texts)]
+
+
+def template(token, number):
+    return {"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": token, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {token: {"id": token, "ids": [number], "tokens": [token]}}}
+
+
+def metaspace(scheme):
+    return {"normalizer": None, "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme,
+                                                  "split": False}}
+
+
+def tokenizer_cases(root):
+    qwen = json.loads((root / "tokenizers/qwen2.5/tokenizer_config.json").read_text())["added_tokens_decoder"]
+    qwen_added = [{"id": int(i), **t} for i, t in sorted(qwen.items(), key=lambda item: int(item[0]))]
+    stories = "models/stories260K-hf/tokenizer.json"
+    return {
+        "gpt2": {"file": "tokenizers/gpt2/tokenizer.json", "parts": {}},
+        "gpt2 cut as Llama 3 cuts": {
+            "file": "tokenizers/gpt2/tokenizer.json", "model": {"ignore_merges": True},
+            "parts": {"pre_tokenizer": split(LLAMA3), "post_processor": {
+                "type": "Sequence", "processors": [BYTE_LEVEL, template("<|begin_of_text|>", 50257)]},
+                "added_tokens": added(50256, "<|endoftext|>", "<|begin_of_text|>", "<|eot_id|>")
+                + added(50259, "<tool>", " the", "漢字", special=False)}},
+        "gpt2 with digits apart": {
+            "file": "tokenizers/gpt2/tokenizer.json",
+            "parts": {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+                {"type": "Digits", "individual_digits": True}, BYTE_LEVEL]}}},
+        "qwen2.5": {
+            "file": "tokenizers/qwen2.5/vocab.json", "merges": "tokenizers/qwen2.5/merges.txt",
+            "parts": {"version": "1.0", "normalizer": {"type": "NFC"}, "pre_tokenizer": split(LLAMA3.replace("{1,3}", "")),
+                      "post_processor": {**BYTE_LEVEL, "use_regex": False}, "decoder": {**BYTE_LEVEL, "use_regex": False},
+                      "added_tokens": qwen_added}},
+        "stories260K": {"file": stories, "parts": {}},
+        "stories260K with a token of its own": {
+            "file": stories, "parts": {"added_tokens": added(0, "<unk>", "<s>", "</s>")
+                                       + added(512, "<tool>", special=False)}},
+        "stories260K, space at the start": {"file": stories, "parts": metaspace("first")},
+        "stories260K, space everywhere": {"file": stories, "parts": metaspace("always")},
+        "stories260K, space nowhere": {"file": stories, "parts": metaspace("never")},
+        "babyllama105": {"file": "models/babyllama105-hf/tokenizer.json", "parts": {}},
+    }
+
+
+TEXTS = [
+    "", " ", "  ", "Hello world", " Hello world", "  two  spaces  ", "\n\n x\r\n\ty", "Once upon a time, there was a girl.",
+    "I'm you're HE'LL", "1234567 v1.2 ½ ٣٤", "The quick brown fox jumps over the lazy dog.", "▁a ▁ b", "a▁b",
+    "Größe, Straße, naïve façade", "Le cœur déçu mais l'âme plutôt naïve", "El pingüino Wenceslao hizo kilómetros",
+    "Příliš žluťoučký kůň", "Zażółć gęślą jaźń", "Pijamalı hasta yağız şoföre", "Tiếng Việt có nhiều dấu",
+    "Съешь же ещё этих мягких французских булок", "Щастя їжакові", "Ταχίστη αλώπηξ βαφής ψημένη γη", "Հայերեն գրեր",
+    "ქართული ანბანი", "נסה את זה עכשיו", "نص حكيم له سر قاطع", "یک متن فارسی", "ऋषियों को सताने वाले", "বাংলা ভাষা", "தமிழ் மொழி", "తెలుగు",
+    "ภาษาไทย 123", "ខ្មែរ", "မြန်မာ", "አማርኛ ቋንቋ", "你好，世界！我想在apple工作", "繁體中文字", "いろはにほへと カタカナ", "다람쥐 헌 쳇바퀴에", "ᠮᠣᠩᠭᠣᠯ",
+    "e\u0301 n\u0303 A\u030a ę\u0301", "한글 \u1112\u1161\u11ab", "\u0958 \ufb1d \u2126 \u212b ﬁ", "क\u093c ড\u09bc", "a\u0323\u0307 a\u0307\u0323",
+    "🦙 👨\u200d👩\u200d👧 🇩🇪 👍🏽", "a\u00a0b\u3000c\u2028d", "#include <stdio.h>\nint main(void) { return 0; }\n", "x = [1, 2]  # два",
+    "<s>", "<s>Hello</s> again", "Hi<s> there", "<tool> x<tool>", "a<tool>b <tool>", "<|endoftext|>x", "<|begin_of_text|>Hi<|eot_id|>", "  <|eot_id|> ",
+    "<|im_start|>user\nHi<|im_end|>\n", "of the 漢字 x", "<|im_start", "<0x41> <unk>", "\x01\x7f",
+]
+
+
+def run_tokenizers(root):
+    cases = tokenizer_cases(root)
+    ids = []
+    for c in cases.values():
+        d = json.loads((root / c["file"]).read_text())
+        if "merges" in c:
+            merges = [m for m in (root / c["merges"]).read_text().split("\n") if m and not m.startswith("#version")]
+            d = {"model": {"type": "BPE", "vocab": d, "merges": merges}}
+        d.update(c["parts"])
+        d["model"].update(c.get("model", {}))
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+            json.dump(d, f)
+            f.flush()
+            t = Tokenizer.from_file(f.name)
+        ids.append([t.encode(text).ids for text in TEXTS])
+    return cases, [[text, *(row[i] for row in ids)] for i, text in enumerate(TEXTS)]
+
+
+def dump(value):
+    return json.dumps(value, separators=(",", ":"))
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    models = {"made": make_models(), "random": run_random(root)}
+    cases, rows = run_tokenizers(root)
+    out = []
+    for kind, named in models.items():
+        entries = []
+        for name, m in named.items():
+            lines = ",\n".join("[" + ",".join(f"{x:.5f}" for x in row) + "]" for row in m["logits"])
+            entries.append(f'"{name}": {{"ids":{dump(m["ids"])},"every":{m["every"]},"logits":[\n{lines}]}}')
+        out.append(f'"{kind}": {{\n' + ",\n".join(entries) + "}")
+    out.append('"tokenizers": {\n' + ",\n".join(f"{dump(k)}: {dump(v)}" for k, v in cases.items()) + "}")
+    out.append('"texts": [\n' + ",\n".join(map(dump, rows)) + "]")
+    (HERE / "hf-cases.json").write_text("{\n" + ",\n".join(out) + "\n}\n")
+    print("transformers", transformers.__version__)
+
+
+main()
