@@ -96,6 +96,7 @@ static void check_defaults(const Config *c) {
         assert_int_equal(l->drain_timeout, 25 * SECOND);
         assert_int_equal(l->restarts, 3);
         assert_int_equal(l->stall_timeout, 30 * SECOND);
+        assert_int_equal(c->idle_exit, 10 * MINUTE);
         assert_int_equal(c->log_level, LOG_LEVEL_INFO);
 }
 
@@ -196,6 +197,7 @@ static void test_full(void **state) {
         check_full_models(c);
         assert_int_equal(c->limits.header_size, 10000);
         assert_int_equal(c->limits.body_size, MIB + 1);
+        assert_true(c->idle_exit == UINT64_MAX);
         assert_int_equal(c->limits.drain_timeout, 23 * 60 * MINUTE + 1000);
         assert_int_equal(c->limits.idle_timeout, 10 * MINUTE);
         assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);

@@ -14,19 +14,23 @@ static void set_pid(const char *name, int add) {
 
 static void test_listen_fds(void **state) {
         (void)state;
+        char *names;
         unsetenv("LISTEN_PID");
-        assert_int_equal(manager_listen_fds(), 0);
+        assert_int_equal(manager_listen_fds(&names), 0);
         set_pid("LISTEN_PID", 1); /* for somebody else */
         setenv("LISTEN_FDS", "1", 1);
-        assert_int_equal(manager_listen_fds(), 0);
+        assert_int_equal(manager_listen_fds(&names), 0);
         set_pid("LISTEN_PID", 0);
         setenv("LISTEN_FDS", "x", 1);
-        assert_true(manager_listen_fds() < 0);
+        assert_true(manager_listen_fds(&names) < 0);
         setenv("LISTEN_FDS", "-1", 1);
-        assert_true(manager_listen_fds() < 0);
+        assert_true(manager_listen_fds(&names) < 0);
         setenv("LISTEN_FDS", "0", 1);
-        assert_int_equal(manager_listen_fds(), 0);
+        setenv("LISTEN_FDNAMES", "api:state", 1);
+        assert_int_equal(manager_listen_fds(&names), 0);
         assert_null(getenv("LISTEN_FDS")); /* not for our children */
+        assert_string_equal(names, "api:state");
+        free(names);
 }
 
 static void test_watchdog(void **state) {

@@ -466,6 +466,7 @@ static const Table log_table = {ROWS(log_rows), sizeof(Config)};
 static const Row config_rows[] = {
         {"listen", .table = &listen_table, LIST(Config, listen, n_listen), .min = 1, .max = 64},
         {"models_path", &kind_absolute, AT(Config, models_path)},
+        {"idle_exit", &kind_duration, AT(Config, idle_exit), "10m", SECOND, FOREVER},
         {"pools", .table = &pool_table, LIST(Config, pools, n_pools), .min = 1, .max = 64},
         {"model_defaults", .table = &model_default_table, MAPPING(Config, model_defaults)},
         {"models", .table = &model_table, LIST(Config, models, n_models), .max = 4096},

@@ -74,6 +74,7 @@ typedef struct Config {
         ConfigListen *listen;
         uint32_t n_listen;
         const char *models_path;       /* directory whose *.gguf are served */
+        uint64_t idle_exit;            /* of the daemon, where its sockets were passed */
         ConfigPool *pools;             /* at least one; models without a pool use the first */
         uint32_t n_pools;
         ConfigModel *models;           /* those the file names; others found in models_path get model_defaults */

@@ -10,16 +10,22 @@
 #include "daemon/daemon.h"
 #include "daemon/job.h"
 #include "daemon/manager.h"
+#include "daemon/message.h"
 #include "daemon/pool.h"
 #include "util/log.h"
 #include "util/str.h"
 
 enum {
         WORKERS = 2,            /* for a large body and whatever comes beside it */
+        STUCK_MARGIN = 10000000,
         UNABLE_USEC = 10000000, /* so long /ready says no after an engine was given up: then somebody must try */
 };
 
 /* ---- the daemon's view of itself ---- */
+
+static bool sockets_were_passed(const Daemon *d) {
+        return !list_is_empty(&d->listeners) && list_first(&d->listeners, Listener, node)->passed;
+}
 
 uint32_t daemon_running(const Daemon *d) {
         uint32_t n = 0;
@@ -42,6 +48,33 @@ const char *daemon_unready(const Daemon *d) {
                 if (p->unable && p->error && now_usec() - p->unable < UNABLE_USEC)
                         return p->error;
         return NULL;
+}
+
+bool daemon_is_busy(const Daemon *d) {
+        return http_n_connections(d->http) > 0 || daemon_running(d) + daemon_waiting(d) > 0 || d->reloading;
+}
+
+bool daemon_has_engines(const Daemon *d) {
+        list_foreach(p, &d->pools, Pool, node)
+                if (p->state != POOL_STOPPED)
+                        return true;
+        return !list_is_empty(&d->retired);
+}
+
+bool daemon_may_exit(Daemon *d) {
+        return !daemon_is_busy(d) && !daemon_has_engines(d) && sockets_were_passed(d) && users_owe_nothing(&d->users);
+}
+
+bool daemon_is_stuck(const Daemon *d) {
+        uint64_t now = now_usec(), patience = 2 * d->config->limits.stall_timeout + STUCK_MARGIN;
+        list_foreach(p, &d->pools, Pool, node) {
+                uint32_t running = 0;
+                list_foreach(m, &d->registry.models, ModelEntry, node)
+                        running += m->pool == p ? m->running : 0;
+                if (running > p->n_paused && now - p->last_progress > patience)
+                        return true;
+        }
+        return false;
 }
 
 /* ---- configuration ---- */
@@ -75,8 +108,7 @@ static int open_missing(Daemon *d, const Config *c, List *fresh, Error *e) {
 static int apply_listeners(Daemon *d, const Config *c, Error *e) {
         List fresh;
         list_init(&fresh);
-        bool passed = !list_is_empty(&d->listeners) && list_first(&d->listeners, Listener, node)->passed;
-        int r = passed ? 0 : open_missing(d, c, &fresh, e);
+        int r = sockets_were_passed(d) ? 0 : open_missing(d, c, &fresh, e);
         list_foreach(l, &d->listeners, Listener, node)
                 if (r >= 0 && (l->passed || config_of(c, l)))
                         r = listener_prepare(l, config_of(c, l), e);
@@ -208,14 +240,17 @@ static void reload_done(Work *w) {
                 r->config = NULL;
                 if (!d->log_level_given)
                         log_set_level(d->config->log_level);
-                log_info("configuration reloaded");
+                log_write(LOG_LEVEL_INFO, &(LogFields){.message_id = MESSAGE_RELOADED}, "configuration reloaded");
         }
         config_free(r->config);
         if (!r->check) {
                 d->reloading = false;
-                manager_notify("READY=1");
+                free(d->reload_error);
+                d->reload_error = r->error.text[0] ? strdup(r->error.text) : NULL;
                 if (r->error.text[0])
-                        log_error("the configuration was not reloaded, the old one stays: %s", r->error.text);
+                        log_write(LOG_LEVEL_ERROR, &(LogFields){.message_id = MESSAGE_RELOAD_FAILED},
+                                  "the configuration was not reloaded, the old one stays: %s", r->error.text);
+                manager_notify("READY=1");
         }
         if (r->done)
                 r->done(r->arg, r->error.text[0] ? r->error.text : NULL);
@@ -248,12 +283,19 @@ static void on_room(void *arg) {
                         listener_resume(l);
 }
 
-static int adopt_listeners(Daemon *d, Error *e) {
-        int n = manager_listen_fds();
+static int adopt_passed(Daemon *d, Error *e) {
+        _cleanup_free_ char *names = NULL;
+        int n = manager_listen_fds(&names);
         if (n < 0)
                 return error_set(e, n, "$LISTEN_FDS from the service manager makes no sense");
+        char *rest = names;
         for (int fd = 3; fd < 3 + n; fd++) {
                 Listener *l;
+                const char *name = strsep(&rest, ":");
+                if (name && strcmp(name, STATE_NAME) == 0) {
+                        state_adopt(&d->state, fd);
+                        continue;
+                }
                 int r = listener_adopt(d->loop, fd, http_accept, d->http, &l, e);
                 if (r < 0)
                         return r;
@@ -263,7 +305,7 @@ static int adopt_listeners(Daemon *d, Error *e) {
 }
 
 int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *config, HttpHandler handler, Error *e) {
-        *d = (Daemon){.loop = loop, .config_path = config_path, .started = now_usec()};
+        *d = (Daemon){.loop = loop, .config_path = config_path, .started = now_usec(), .state = STATE_NULL};
         list_init(&d->listeners);
         list_init(&d->pools);
         list_init(&d->retired);
@@ -275,9 +317,11 @@ int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *co
         if (r >= 0)
                 r = http_new(loop, &d->users, handler, on_room, d, &d->http, e);
         if (r >= 0)
-                r = adopt_listeners(d, e);
+                r = adopt_passed(d, e);
         if (r >= 0)
                 r = apply_config(d, config, e);
+        if (r >= 0)
+                state_restore(&d->state, d);
         if (r < 0 && d->config != config)
                 config_free(config);
         return r;
@@ -291,6 +335,10 @@ void daemon_stop(Daemon *d) {
                 pool_free(p);
         list_foreach(p, &d->retired, Pool, node)
                 pool_free(p);
+        if (d->config) /* after the last job's end, which is charged to somebody */
+                state_save(&d->state, d);
+        state_deinit(&d->state);
+        free(d->reload_error);
         registry_deinit(&d->registry);
         users_deinit(&d->users);
         work_pool_free(d->workers);
@@ -306,4 +354,13 @@ void daemon_drain(Daemon *d) {
                 else
                         listener_free(l);
         http_drain(d->http);
+}
+
+void daemon_sleep(Daemon *d, bool asleep) {
+        d->asleep = asleep;
+        list_foreach(p, &d->pools, Pool, node)
+                if (asleep)
+                        pool_halt(p);
+                else
+                        pool_want(p);
 }

@@ -5,12 +5,13 @@
 #include "daemon/config.h"
 #include "daemon/http.h"
 #include "daemon/registry.h"
+#include "daemon/state.h"
 #include "daemon/user.h"
 #include "event/event.h"
 #include "event/work.h"
 #include "util/list.h"
 
-typedef struct Daemon {
+struct Daemon {
         EventLoop *loop;
         WorkPool *workers; /* for what waits or takes long: reading configurations, parsing large bodies */
         const char *config_path; /* NULL: the default place */
@@ -21,14 +22,17 @@ typedef struct Daemon {
         List listeners; /* Listener */
         List pools;     /* Pool, in the config's order */
         List retired;   /* Pool: no longer in the config, its engine is ending */
+        State state;
         bool draining, reloading;
+        bool asleep; /* the machine is about to sleep: no engine may run */
+        char *reload_error; /* why the last reload failed; NULL: it did not */
         bool log_level_given; /* on the command line: a reload does not change it */
         uint64_t started;
         uint64_t next_job;
         struct {
                 uint64_t completed, failed, cancelled, refused, restarted;
         } jobs; /* how they ended; restarted: re-posted to a new engine */
-} Daemon;
+};
 
 /* Takes `config` over, also when it fails; adopts the sockets the service manager passed, else opens those of the
  * configuration. `handler` gets the requests, with the Daemon as its argument. daemon_stop() either way. */
@@ -37,10 +41,21 @@ int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *co
 void daemon_stop(Daemon *d);
 /* No new connections; what is there goes on. */
 void daemon_drain(Daemon *d);
+/* Before the machine sleeps engines leave their devices, after it jobs go on in new ones. */
+void daemon_sleep(Daemon *d, bool asleep);
+bool daemon_has_engines(const Daemon *d);
 
 /* Number of jobs now. */
 uint32_t daemon_running(const Daemon *d);
 uint32_t daemon_waiting(const Daemon *d);
+/* Somebody is connected, or something is being done. */
+bool daemon_is_busy(const Daemon *d);
+/* Whether ending now would cost nobody anything: the service manager holds the sockets and starts us again; no engine has
+ * a model loaded; no budget is spent. */
+bool daemon_may_exit(Daemon *d);
+/* Whether jobs have made no progress for so long that a stalled engine would have been replaced long ago: the fault is
+ * the daemon's own. */
+bool daemon_is_stuck(const Daemon *d);
 /* NULL: jobs can be taken. Else why not, for /ready. */
 const char *daemon_unready(const Daemon *d);
 

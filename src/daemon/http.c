@@ -22,7 +22,7 @@
 #include "daemon/http.h"
 #include "util/str.h"
 
-enum { STREAM_BLOCK = 8192, SWEEP_USEC = 1000000, SWEEP_AT_ONCE = 256, DISCARD_FACTOR = 4, MHD_MEMORY_MIN = 4096 };
+enum { STREAM_BLOCK = 8192, SWEEP_USEC = 1000000, SWEEP_AT_ONCE = 256, SILENT_USEC = 1000000, DISCARD_FACTOR = 4, MHD_MEMORY_MIN = 4096 };
 
 typedef struct RequestImpl RequestImpl;
 
@@ -50,6 +50,7 @@ struct Connection {
         int fd;
         EventSource watch; /* for the client's hang-up: libmicrohttpd does not look while a request is suspended */
         RequestImpl *request; /* the one being received or answered; NULL: idle */
+        bool served;          /* has had a request */
         uint64_t since;       /* since when it is idle or receiving; else when the client last took something */
 };
 
@@ -419,6 +420,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd _unused_, void **
         *req_cls = NULL;
         request_gone(q);
         q->r.connection->request = NULL;
+        q->r.connection->served = true;
         q->r.connection->since = now_usec();
         q->r.user->held -= q->held;
         buf_deinit(&q->r.body);
@@ -615,4 +617,14 @@ uint32_t http_n_connections(const Http *h) {
 
 uint32_t http_n_requests(const Http *h) {
         return h->n_requests;
+}
+
+uint32_t http_n_expected(const Http *h) {
+        uint32_t n = 0;
+        uint64_t now = now_usec();
+        char byte;
+        list_foreach(c, &h->connections, Connection, node)
+                if (!c->request)
+                        n += (!c->served && now - c->since < SILENT_USEC) || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+        return n;
 }

@@ -55,6 +55,9 @@ bool http_accept(Listener *l, int fd, void *arg);
 void http_drain(Http *h);
 uint32_t http_n_connections(const Http *h);
 uint32_t http_n_requests(const Http *h); /* not yet answered in whole */
+/* Connections without a request that are about to have one: something came that is not read yet, or they were just
+ * made and have not spoken so far. To end now would lose what their clients believe to be sent. */
+uint32_t http_n_expected(const Http *h);
 
 const char *request_header(const Request *r, const char *name); /* NULL when absent */
 /* Adds a header to the answer; before it begins. */

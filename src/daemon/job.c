@@ -128,13 +128,10 @@ static void job_end(Job *j, const char *how) {
                 double took = (double)(now - j->got_slot);
                 j->model->job_usec = j->model->job_usec > 0 ? 0.9 * j->model->job_usec + 0.1 * took : took;
         }
-        if (log_get_level() >= LOG_LEVEL_DEBUG) {
-                char fields[256];
-                snprintf(fields, sizeof(fields), "REQUEST_ID=%" PRIu64 "\nMODEL=%s\nUID=%u", j->id, j->model->name,
-                         j->user->uid);
-                log_write(LOG_LEVEL_DEBUG, fields, "job %" PRIu64 " %s: %s, %u + %zu tokens, %.3f s", j->id,
-                          j->model->name, how, j->prompt_tokens, produced, (double)(now - j->submitted) / 1e6);
-        }
+        if (log_get_level() >= LOG_LEVEL_DEBUG)
+                log_write(LOG_LEVEL_DEBUG, &(LogFields){.request_id = j->id, .model = j->model->name, .uid = &j->user->uid},
+                          "job %" PRIu64 " %s: %s, %u + %zu tokens, %.3f s", j->id, j->model->name, how, j->prompt_tokens, produced,
+                          (double)(now - j->submitted) / 1e6);
         pool_remove_job(j->pool, j);
         job_free(j);
 }

@@ -221,11 +221,25 @@ static int read_key(const char *path, char **ret, Error *e) {
         return *ret ? 0 : -ENOMEM;
 }
 
+/* The key of a TCP socket: the file the configuration names, else the credential zerollama.key that the service manager
+ * handed to us, if it did. */
+static int find_key(const Listener *l, const ConfigListen *c, char **ret, Error *e) {
+        const char *dir = getenv("CREDENTIALS_DIRECTORY");
+        _cleanup_free_ char *credential = NULL;
+        if (c && c->key_file)
+                return read_key(c->key_file, ret, e);
+        if (!l->tcp || !dir)
+                return 0;
+        if (asprintf(&credential, "%s/zerollama.key", dir) < 0)
+                return error_set(e, -ENOMEM, "out of memory");
+        return access(credential, F_OK) == 0 ? read_key(credential, ret, e) : 0;
+}
+
 int listener_prepare(Listener *l, const ConfigListen *c, Error *e) {
         free(TAKE(l->next_key));
-        int r = c && c->key_file ? read_key(c->key_file, &l->next_key, e) : 0;
+        int r = find_key(l, c, &l->next_key, e);
         if (r >= 0 && l->tcp && !l->loopback && !l->next_key)
-                return error_set(e, -EACCES, "%s is open to the network; give its entry in listen a key_file", l->address);
+                return error_set(e, -EACCES, "%s is open to the network; give its entry in listen a key_file, or the service a credential zerollama.key", l->address);
         return r;
 }
 
@@ -241,9 +255,9 @@ int listener_open(EventLoop *loop, const ConfigListen *c, ListenerAccept accept,
         _cleanup_(listener_freep) Listener *l = listener_new(-1);
         if (!l || !(l->address = listen_address(c)))
                 return error_set(e, -ENOMEM, "out of memory");
-        int r = c->key_file ? read_key(c->key_file, &l->key, e) : 0;
+        int r = c->unix_path ? open_unix(l, c, e) : open_tcp(l, c, e);
         if (r >= 0)
-                r = c->unix_path ? open_unix(l, c, e) : open_tcp(l, c, e);
+                r = find_key(l, c, &l->key, e);
         if (r >= 0 && (r = listener_start(loop, l, accept, arg)) < 0)
                 error_set(e, r, "cannot watch %s: %s", l->address, strerror(-r));
         if (r < 0)

@@ -3,6 +3,8 @@ noinst_LTLIBRARIES += libzl-daemon.la
 libzl_daemon_la_SOURCES = \
 	src/daemon/daemon.h src/daemon/daemon.c \
 	src/daemon/manager.h src/daemon/manager.c \
+	src/daemon/state.h src/daemon/state.c \
+	src/daemon/message.h \
 	src/daemon/user.h src/daemon/user.c \
 	src/daemon/histogram.h src/daemon/histogram.c \
 	src/daemon/listen.h src/daemon/listen.c \
@@ -10,8 +12,14 @@ libzl_daemon_la_SOURCES = \
 	src/daemon/registry.h src/daemon/registry.c \
 	src/daemon/job.h src/daemon/job.c \
 	src/daemon/pool.h src/daemon/pool.c
-libzl_daemon_la_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS)
-libzl_daemon_la_LIBADD = $(MHD_LIBS)
+libzl_daemon_la_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS) $(SYSTEMD_CFLAGS)
+libzl_daemon_la_LIBADD = $(MHD_LIBS) $(SYSTEMD_LIBS) -lm
+libzl_daemon_la_SOURCES += src/daemon/sleep.h
+if WITH_SYSTEMD
+libzl_daemon_la_SOURCES += src/daemon/sleep.c
+else
+EXTRA_DIST += src/daemon/sleep.c
+endif
 
 sbin_PROGRAMS += zerollamad
 zerollamad_SOURCES = src/daemon/main.c

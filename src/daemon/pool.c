@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "daemon/message.h"
 #include "daemon/pool.h"
 #include "util/log.h"
 #include "util/str.h"
@@ -126,8 +127,8 @@ static bool pool_is_wanted(const Pool *p) {
         return !list_is_empty(&p->jobs) || !list_is_empty(&p->waiters);
 }
 
-static void pool_want(Pool *p) {
-        if (p->state == POOL_STOPPED && pool_is_wanted(p))
+void pool_want(Pool *p) {
+        if (p->state == POOL_STOPPED && pool_is_wanted(p) && !p->daemon->asleep)
                 event_timer_set(&p->restart, restart_delay(p));
 }
 
@@ -203,7 +204,8 @@ static void describe_end(Pool *p, int status) {
                 log_debug("%s, as asked", text);
                 return;
         }
-        log_warning("%s; %s", text, pool_is_wanted(p) ? "starting another, its jobs go on" : "it had no jobs");
+        log_write(LOG_LEVEL_WARNING, &(LogFields){.message_id = MESSAGE_ENGINE_DIED}, "%s; %s", text,
+                  pool_is_wanted(p) ? "starting another, its jobs go on" : "it had no jobs");
         if (!p->error)
                 pool_error(p, text);
 }
@@ -316,10 +318,12 @@ static void on_model_state(Pool *p, const IpcModelState *s) {
         ModelEntry *m = model_of(p, s->name);
         if (!m)
                 return;
+        bool failed = s->phase == IPC_MODEL_FAILED;
         if (s->phase != m->phase && s->phase != IPC_MODEL_LOADING)
-                log_info("model '%s': %s%s%.*s", m->name,
-                         s->phase == IPC_MODEL_LOADED ? "loaded" : s->phase == IPC_MODEL_FAILED ? "cannot be loaded" : "unloaded",
-                         s->error.len ? ": " : "", (int)s->error.len, s->error.len ? s->error.data : "");
+                log_write(failed ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
+                          &(LogFields){.message_id = failed ? MESSAGE_MODEL_FAILED : NULL, .model = m->name}, "model '%s': %s%s%.*s",
+                          m->name, failed ? "cannot be loaded" : s->phase == IPC_MODEL_LOADED ? "loaded" : "unloaded",
+                          s->error.len ? ": " : "", (int)s->error.len, s->error.len ? s->error.data : "");
         m->phase = (IpcModelPhase)s->phase;
         m->progress = s->progress;
         m->weights = s->weights;
@@ -493,7 +497,7 @@ static void pool_stop(Pool *p) {
 
 static void on_restart(EventSource *s, uint32_t revents _unused_) {
         Pool *p = container_of(s, Pool, restart);
-        if (p->state == POOL_STOPPED && pool_is_wanted(p))
+        if (p->state == POOL_STOPPED && pool_is_wanted(p) && !p->daemon->asleep)
                 pool_start(p);
 }
 
@@ -678,13 +682,18 @@ Pool *pool_find(Daemon *d, const char *name) {
         return NULL;
 }
 
-void pool_reconfigure(Pool *p, const ConfigPool *config) {
-        p->config = config;
+void pool_halt(Pool *p) {
         if (p->state == POOL_STOPPED)
                 return;
-        log_info("pool '%s': settings changed, its engine is replaced", p->name);
         p->state = POOL_STOPPING; /* so that its end counts as asked for */
         kill_engine(p);
+}
+
+void pool_reconfigure(Pool *p, const ConfigPool *config) {
+        p->config = config;
+        if (p->state != POOL_STOPPED)
+                log_info("pool '%s': settings changed, its engine is replaced", p->name);
+        pool_halt(p);
 }
 
 int pool_new(Daemon *d, const ConfigPool *config, Pool **ret) {

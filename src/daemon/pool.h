@@ -52,6 +52,10 @@ Pool *pool_find(Daemon *d, const char *name);
 const char *pool_state_name(const Pool *p);
 /* A reload changed its settings: the engine is replaced, its jobs go on in the next. */
 void pool_reconfigure(Pool *p, const ConfigPool *config);
+/* Ends its engine, if it has one; its jobs go on in the next, which pool_want() starts where jobs wait for one, unless
+ * the machine is about to sleep. */
+void pool_halt(Pool *p);
+void pool_want(Pool *p);
 
 void pool_add_job(Pool *p, Job *j);
 void pool_remove_job(Pool *p, Job *j);

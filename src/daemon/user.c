@@ -3,6 +3,8 @@
 #include <sys/socket.h>
 
 #include "daemon/user.h"
+#include "util/buf.h"
+#include "util/log.h"
 #include "util/str.h"
 
 enum { RETRY_BUSY = 1000000 };
@@ -38,6 +40,15 @@ void users_deinit(Users *us) {
         }
 }
 
+static void log_user(const User *u) {
+        _cleanup_buf_ Buf groups = BUF_NULL;
+        if (log_get_level() < LOG_LEVEL_DEBUG)
+                return;
+        for (uint32_t i = 0; i < u->peer.n_gids; i++)
+                buf_printf(&groups, " %u", u->peer.gids[i]);
+        log_write(LOG_LEVEL_DEBUG, &(LogFields){.uid = &u->uid}, "user %u: groups%s", u->uid, groups.len ? groups.data : " none");
+}
+
 static void user_set_limits(User *u, ConfigUser limits) {
         if (limits.tokens_per_minute != u->limits.tokens_per_minute)
                 u->tokens = (double)limits.tokens_per_minute;
@@ -61,6 +72,7 @@ User *users_get(Users *us, const Peer *p, const Config *config) {
         u->refilled = u->seen = now_usec();
         user_set_limits(u, limits);
         list_append(&us->list, &u->node);
+        log_user(u);
         return u;
 }
 
@@ -74,6 +86,22 @@ static void refill(User *u) {
         double rate = (double)u->limits.tokens_per_minute;
         u->tokens = MIN(rate, u->tokens + rate * (double)(now - u->refilled) / 60e6);
         u->refilled = now;
+}
+
+uint64_t users_last_seen(const Users *us) {
+        uint64_t last = 0;
+        list_foreach(u, &us->list, User, node)
+                last = MAX(last, u->seen);
+        return last;
+}
+
+bool users_owe_nothing(Users *us) {
+        list_foreach(u, &us->list, User, node) {
+                refill(u);
+                if (u->tokens < (double)u->limits.tokens_per_minute)
+                        return false;
+        }
+        return true;
 }
 
 void users_sweep(Users *us) {

@@ -51,6 +51,10 @@ void users_deinit(Users *us);
 User *users_get(Users *us, const Peer *p, const Config *config);
 /* After a reload: looks every user's limits up again. */
 void users_reconfigure(Users *us, const Config *config);
+/* When somebody connected last; 0: never. */
+uint64_t users_last_seen(const Users *us);
+/* Whether every budget is full, so that to forget it would be no gift. */
+bool users_owe_nothing(Users *us);
 /* Forgets those who hold nothing and have not been seen for an hour. */
 void users_sweep(Users *us);
 

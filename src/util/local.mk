@@ -7,5 +7,3 @@ libzl_util_la_SOURCES = \
 	src/util/map.h src/util/map.c \
 	src/util/str.h src/util/str.c \
 	src/util/log.h src/util/log.c
-libzl_util_la_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
-libzl_util_la_LIBADD = $(SYSTEMD_LIBS)

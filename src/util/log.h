@@ -1,8 +1,11 @@
-/* The log of a process: to the journal with fields when systemd started us, else to stderr.
+/* The log of a process: to the journal with fields when stderr leads there, else to stderr.
  *
  * Only rooms that own a decision log (daemon, api, engine main); library rooms return an Error and log at most at
  * debug. Never blocks the loop longer than one write. */
 #pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
 
 #include "util/macro.h"
 
@@ -16,8 +19,17 @@ LogLevel log_get_level(void);
 int log_level_from_string(const char *s, LogLevel *ret);
 const char *log_level_to_string(LogLevel level);
 
-/* `fields`: NULL or extra journal fields as "KEY=value\nKEY=value"; shown on stderr only at debug level. */
-void log_write(LogLevel level, const char *fields, const char *fmt, ...) _printf_(3, 4);
+/* What a message is about, for the journal; on stderr they are shown only at debug level. */
+typedef struct LogFields {
+        const char *message_id; /* 32 hex digits that stay the same for ever: daemon/message.h. NULL: none */
+        uint64_t request_id;    /* 0: none */
+        const char *model;      /* NULL: none */
+        const uid_t *uid;       /* NULL: none */
+} LogFields;
+
+void log_write(LogLevel level, const LogFields *fields, const char *fmt, ...) _printf_(3, 4);
+/* A message as the journal takes it, in at most `size` bytes; returns the length. */
+size_t log_journal_entry(char *buf, size_t size, LogLevel level, const LogFields *fields, const char *text);
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, NULL, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, NULL, __VA_ARGS__)
