@@ -1,7 +1,7 @@
 # Unit tests of src/daemon, and the check that its manual pages know every option and route.
 include tests/config.mk
-check_PROGRAMS += tests/test-user tests/test-histogram tests/test-registry tests/test-manager
-TESTS += tests/test-user tests/test-histogram tests/test-registry tests/test-manager tests/test-man-daemon.py
+check_PROGRAMS += tests/test-user tests/test-histogram tests/test-registry tests/test-manager tests/test-daemon
+TESTS += tests/test-user tests/test-histogram tests/test-registry tests/test-manager tests/test-daemon tests/test-man-daemon.py
 dist_check_SCRIPTS += tests/test-man-daemon.py
 tests_test_user_SOURCES = tests/test-user.c
 tests_test_user_CFLAGS = $(UNIT_CFLAGS)
@@ -15,3 +15,13 @@ tests_test_registry_LDADD = libzl-daemon.la libzl-config.la libzl-ipc.la libzl-e
 tests_test_manager_SOURCES = tests/test-manager.c
 tests_test_manager_CFLAGS = $(UNIT_CFLAGS)
 tests_test_manager_LDADD = libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS)
+tests_test_daemon_SOURCES = tests/test-daemon.c
+tests_test_daemon_CFLAGS = $(UNIT_CFLAGS)
+tests_test_daemon_LDADD = libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS)
+# What plays logind for it-service.py.
+if WITH_SYSTEMD
+check_PROGRAMS += tests/fake-logind
+endif
+tests_fake_logind_SOURCES = tests/fake-logind.c
+tests_fake_logind_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
+tests_fake_logind_LDADD = $(SYSTEMD_LIBS)

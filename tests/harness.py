@@ -195,27 +195,40 @@ def chunk_text(chunk):
 
 
 class Manager:
-    """A notify socket, and every message that came through it."""
+    """A notify socket, every message that came through it, and the descriptors it was asked to keep, by name."""
 
     def __init__(self, directory):
         self.path = os.path.join(directory, "notify.sock")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
         self.messages = []
+        self.store = {}
         self.changed = threading.Condition()
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self):
         while True:
             try:
-                message = self.socket.recv(65536)
+                message, fds, _, _ = socket.recv_fds(self.socket, 65536, 16)
             except OSError:
                 return
             if not message:
                 return
+            self.keep(message.decode().split("\n"), fds)
             with self.changed:
                 self.messages.append((time.monotonic(), message.decode()))
                 self.changed.notify_all()
+
+    def keep(self, lines, fds):
+        """FDSTORE=1 and its reverse; all other descriptors are closed at once, which is the answer to BARRIER=1."""
+        name = next((line[7:] for line in lines if line.startswith("FDNAME=")), "stored")
+        if "FDSTORE=1" in lines or "FDSTOREREMOVE=1" in lines:
+            for fd in self.store.pop(name, []):
+                os.close(fd)
+        if "FDSTORE=1" in lines:
+            self.store[name], fds = fds, []
+        for fd in fds:
+            os.close(fd)
 
     def find(self, word, since=0):
         """Index and time of the first message at or after `since` that has the line, or a line that starts with it."""
@@ -245,9 +258,10 @@ class Manager:
 class Daemon:
     """zerollamad with `config` (a dict; the socket and the models are added), ready when made.
 
-    sockets: listening sockets to pass, as a service manager does. env: more environment; None removes."""
+    sockets: listening sockets to pass, as a service manager does; stored: descriptors kept for it, {name: fd}.
+    env: more environment; None removes."""
 
-    def __init__(self, config=None, env=None, models=(STORIES, BABY, CHAT), sockets=(), args=(), wait=True):
+    def __init__(self, config=None, env=None, models=(STORIES, BABY, CHAT), sockets=(), stored=None, args=(), wait=True):
         self.temporary = tempfile.TemporaryDirectory(prefix="zl-")
         self.dir = self.temporary.name
         self.socket = os.path.join(self.dir, "api.sock")
@@ -262,7 +276,7 @@ class Daemon:
         self.config = {}
         self.write_config(config or {})
         self.manager = Manager(self.dir)
-        self.start(env or {}, sockets, args, wait)
+        self.start(env or {}, sockets, stored or {}, args, wait)
 
     def add_model(self, name):
         path = os.path.join(self.models, name + ".gguf")
@@ -280,16 +294,18 @@ class Daemon:
     def change_config(self, **config):
         self.write_config({**self.config, **config})
 
-    def start(self, env, sockets, args, wait):
+    def start(self, env, sockets, stored, args, wait):
         environment = {**os.environ, "ZEROLLAMA_LIBEXEC": BUILD, "NOTIFY_SOCKET": self.manager.path, **env}
         environment = {k: v for k, v in environment.items() if v is not None}
         command = [ZEROLLAMAD, "--config", self.config_path, *args]
-        if sockets:  # $LISTEN_PID must be the daemon's own: a shell that becomes it knows
+        passed = [s.fileno() for s in sockets] + list(stored.values())
+        if passed:  # $LISTEN_PID must be the daemon's own: a shell that becomes it knows
             command = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *command]
-            environment["LISTEN_FDS"] = str(len(sockets))
+            environment["LISTEN_FDS"] = str(len(passed))
+            environment["LISTEN_FDNAMES"] = ":".join(["api"] * len(sockets) + list(stored))
 
-        def pass_sockets():
-            high = [os.dup(s.fileno()) for s in sockets]  # out of the way of where they go
+        def pass_fds():
+            high = [os.dup(fd) for fd in passed]  # out of the way of where they go
             while high and min(high) < 3 + len(high):
                 high = [os.dup(fd) for fd in high]
             for i, fd in enumerate(high):
@@ -303,8 +319,8 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 env=environment,
-                close_fds=not sockets,
-                preexec_fn=pass_sockets if sockets else None,
+                close_fds=not passed,
+                preexec_fn=pass_fds if passed else None,
             )
         if wait:
             try:

@@ -161,7 +161,7 @@ class Box:
 
     def run(self, *args, user=None, check=True, timeout=None, **kw):
         """A command inside; output is captured."""
-        who = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
+        who = ["runuser", "-u", user, "--"] if user else []
         done = subprocess.run(
             ["nsenter", "-t", str(self.pid), "-a", "--", *who, *args],
             capture_output=True, text=True, timeout=timeout or 2 * harness.PATIENCE, stdin=subprocess.DEVNULL, **kw,
