@@ -8,4 +8,4 @@ bench_decode_LDADD = libzl-model.la libzl-device.la libzl-util.la
 # Scripts that measure whole servers; see bench/README.md.
 EXTRA_DIST += bench/README.md bench/measure.py bench/plot.py bench/overhead bench/essay/run bench/essay/wire.py \
 	bench/essay/sync.py bench/essay/gevent_pool.py bench/essay/async_io.py \
-	bench/common.py bench/overload.py bench/reload.py bench/fairness.py bench/prefix.py bench/results
+	bench/common.py bench/overload.py bench/reload.py bench/fairness.py bench/prefix.py bench/service.py bench/results

@@ -32,8 +32,8 @@ BROKEN = ("limits:\n  conections: {0}\n", "limits: [{0}", "\x00{0}", "models:\n 
 class Traffic:
     """Requests at a fixed pace, each on a connection of its own, and streams that never end, on both sockets."""
 
-    def __init__(self, box, rate, streams, expected):
-        self.box, self.rate, self.n_streams, self.expected = box, rate, streams, expected
+    def __init__(self, box, rate, streams, expected, kept=0):
+        self.box, self.rate, self.n_streams, self.n_kept, self.expected = box, rate, streams, kept, expected
         self.counts, self.wrong, self.longest = collections.Counter(), collections.Counter(), 0.0
         self.over, self.tasks = False, []
 
@@ -68,6 +68,29 @@ class Traffic:
             await asyncio.sleep(max(0, due - time.monotonic()))
         await asyncio.gather(*tasks)
 
+    async def keep(self, i):
+        """One request after another on a connection that is kept. When it closes before anything of an answer came, the
+        request is sent again on another, as RFC 9112, 9.3.1 lets clients do."""
+        c, where, fresh = None, TCP if i % 2 else self.box.socket, True
+        while not self.over:
+            try:
+                if not c:
+                    c, fresh = Client(where), True
+                    await c.connect()
+                status, headers, _ = await asyncio.wait_for(c.request("POST", COMPLETIONS, {"model": "delay", "prompt": "1ms"}), PATIENCE)
+                self.counts["kept"] += 1
+                fresh = False
+                if status != 200:
+                    self.wrong[f"request on a kept connection: {status}"] += 1
+                if headers.get("connection") == "close":
+                    c = c.close()
+            except (Cut, OSError, asyncio.TimeoutError) as e:
+                self.counts["sent again"] += 1
+                if fresh or not (isinstance(e, ConnectionError) or str(e) == "no answer"):
+                    self.wrong[f"request on a connection made for it: {e!r}"] += 1
+                c = c.close()
+            await asyncio.sleep(0.02)
+
     async def stream(self, i):
         await asyncio.sleep(random.random())
         while not self.over:
@@ -86,6 +109,7 @@ class Traffic:
     async def __aenter__(self):
         self.tasks = [asyncio.create_task(self.pacer())] if self.rate else []
         self.tasks += [asyncio.create_task(self.stream(i)) for i in range(self.n_streams)]
+        self.tasks += [asyncio.create_task(self.keep(i)) for i in range(self.n_kept)]
         await asyncio.sleep(1)
         return self
 
@@ -141,10 +165,12 @@ async def restarts(box, n, traffic, pause):
 
 def restart(box, s, report, args):
     expected = chat_once(s)
-    t = Traffic(box, 100, 50, expected)
+    t = Traffic(box, 100, 50, expected, kept=4)
     took = asyncio.run(restarts(box, args.restarts, t, args.pause))
     report.row("restarts with 50 streams running", len(took))
     report.row("requests, half of them on TCP", t.counts["answered"])
+    report.row("requests on 4 connections that are kept", t.counts["kept"])
+    report.row("of them sent again on another, the old one being closed", t.counts["sent again"])
     report.row("streams", t.counts["streams"])
     report.row("a restart, streams drained (median)", common.percentile(took, 50), "s")
     report.row("the longest", max(took), "s")

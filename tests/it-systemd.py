@@ -26,6 +26,8 @@ box = None
 
 
 def setUpModule():
+    box.run("id", "zerollama")  # made by systemd-sysusers; without it the service has a dynamic user, and that we test
+    box.run("userdel", "zerollama")
     for name, uid in USERS.items():
         box.run("groupadd", "-g", str(uid), name)
         box.run("useradd", "-M", "-N", "-u", str(uid), "-g", str(uid), "-G", "users", name)
