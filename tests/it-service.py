@@ -286,7 +286,7 @@ class SleepTest(Case):
             self.skipTest("built without systemd, or no dbus-daemon")
         with open(bus + ".conf", "w", encoding="ascii") as f:
             f.write(self.BUS.format(bus))
-        self.start_program("dbus-daemon", f"--config-file={bus}.conf", "--nofork", "--nopidfile", stderr=subprocess.DEVNULL)
+        self.bus = self.start_program("dbus-daemon", f"--config-file={bus}.conf", "--nofork", "--nopidfile", stderr=subprocess.DEVNULL)
         wait_until(lambda: os.path.exists(bus), "a bus")
         env = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={bus}"}
         p = self.start_program(logind, env={**os.environ, **env})
@@ -297,7 +297,7 @@ class SleepTest(Case):
         """Engines leave before the machine sleeps, which waits for that; jobs wait, and go on when it is awake."""
         with tempfile.TemporaryDirectory() as directory:
             logind, env = self.start_logind(directory)
-            d = self.start({}, env=env)
+            d = self.start({"model_defaults": {"queue_timeout": "2s"}}, env=env)
             self.assertEqual(logind.stdout.readline(), "inhibited\n")
             body = {"model": STORIES, "prompt": PROMPT, "max_tokens": 400, "ignore_eos": True, "temperature": 0}
             expected = d.stream("/v1/completions", body).text()
@@ -307,6 +307,7 @@ class SleepTest(Case):
                 text = chunk_text(next(chunks))
                 engine = d.engine_pid()
                 with frozen(engine):
+                    time.sleep(2.2)  # longer than it might have waited in the queue, where it comes again
                     logind.stdin.write("s")
                     self.assertEqual(logind.stdout.readline(), "allowed\n")
                 self.assertFalse(os.path.exists(f"/proc/{engine}/exe"))
@@ -319,6 +320,22 @@ class SleepTest(Case):
                 text += "".join(chunk_text(c) for c in chunks)
                 stream.close()
                 self.assertEqual(text, expected)
+
+
+    def test_bus_goes(self):
+        """While engines are being started, which for a moment share every descriptor."""
+        for _ in range(5):
+            with tempfile.TemporaryDirectory() as directory:
+                logind, env = self.start_logind(directory)
+                d = self.start({}, env=env)
+                self.assertEqual(logind.stdout.readline(), "inhibited\n")
+                stream = d.stream("/v1/completions", {"model": STORIES, "prompt": "x", "max_tokens": 5})
+                self.bus.kill()
+                stream.text()
+                self.bus.wait()
+                os.kill(d.engine_pid(), signal.SIGKILL)
+                self.assertTrue(d.complete(max_tokens=3))
+                d.stop()
 
 
 class CatalogTest(Case):

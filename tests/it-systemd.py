@@ -174,16 +174,23 @@ class SystemdTest(unittest.TestCase):
 
     def test_engine_dies_and_stalls(self):
         self.s.configure(limits={"stall_timeout": "3s", "restarts": 20})
-        expected = self.s.stream("/v1/completions", STREAM).text()
-        for sig in (signal.SIGKILL, signal.SIGSTOP):
-            stream = self.s.stream("/v1/completions", STREAM)
+        long = {**STREAM, "max_tokens": 450}
+        expected = self.s.stream("/v1/completions", long).text()
+
+        def interrupted(sig):
+            """Whether the engine met its end in the middle: the stream may have been quicker than we."""
+            stream = self.s.stream("/v1/completions", long)
             chunks = iter(stream)
             text = chunk_text(next(chunks))
             box.kill(sig, self.s.engine_pid())
-            for chunk in chunks:
-                text += chunk_text(chunk)
+            text += "".join(chunk_text(chunk) for chunk in chunks)
             stream.close()
             self.assertEqual(text, expected)
+            return self.s.metrics()["zerollama_job_restarts_total"] > restarted
+
+        for sig in (signal.SIGKILL, signal.SIGSTOP):
+            restarted = self.s.metrics()["zerollama_job_restarts_total"]
+            self.assertTrue(any(interrupted(sig) for _ in range(20)), "the engine never ended in the middle of a stream")
         self.assertGreaterEqual(len(box.journal("-u", "zerollamad.service", f"MESSAGE_ID={ENGINE_DIED}")), 2)
         self.assertEqual(int(box.show("NRestarts")), 0)
 
@@ -258,6 +265,9 @@ if __name__ == "__main__":
         print(f"SKIP: {e}")
         sys.exit(harness.SKIP)
     try:
-        unittest.main(verbosity=2, warnings="ignore")
+        result = unittest.main(verbosity=2, warnings="ignore", exit=False).result
+        if not result.wasSuccessful():
+            print(box.run("journalctl", "--no-pager", "-o", "short-precise", "-n", "300", check=False).stdout)
     finally:
         box.close()
+    sys.exit(not result.wasSuccessful())

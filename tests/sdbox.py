@@ -97,7 +97,7 @@ class Box:
         self.read_paths()
         with open(f"{self.dir}/console", "wb") as console:
             self.nspawn = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", "systemd-nspawn", "-q", "-D", f"{self.dir}/m", "-M", self.name.replace("_", "-"),
+                ["setpriv", "--pdeathsig", "TERM", "systemd-nspawn", "-q", "-D", f"{self.dir}/m", "-M", f"zl-{os.getpid()}",
                  "--register=no", "--keep-unit", "--private-network", "--link-journal=no", "--console=pipe",
                  "--kill-signal=SIGRTMIN+4", "--capability=CAP_IPC_LOCK", "-b", "systemd.unit=basic.target"],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, preexec_fn=self.enter_cgroup,

@@ -209,6 +209,7 @@ void job_rewind(Job *j) {
                 return;
         charge(j, -1);
         j->got_slot = 0;
+        j->submitted = now_usec(); /* it waits from now on: what it ran is no reason for queue_timeout */
         charge(j, 1);
 }
 

@@ -43,7 +43,7 @@ struct Job {
         uint64_t seed;
         Buf produced; /* int32_t ids */
         uint64_t text_sent;
-        uint64_t submitted, got_slot; /* now_usec(); 0: still waiting */
+        uint64_t submitted, got_slot; /* now_usec(): waits since, runs since; the latter 0: still waiting */
         uint64_t queue_timeout;
         uint32_t prompt_tokens, cached_tokens;
         uint32_t restarts;

@@ -43,6 +43,7 @@ static void on_retry(EventSource *s, uint32_t revents _unused_) {
 
 void listener_pause(Listener *l) {
         l->paused = true;
+        event_timer_set(&l->retry, UINT64_MAX); /* armed again by who pauses for a moment only */
         event_io_set(&l->source, 0);
 }
 

@@ -116,7 +116,7 @@ static uint64_t tokens_per_second(Main *m) {
         list_foreach(e, &m->d.registry.models, ModelEntry, node)
                 tokens += e->stats.generation_tokens;
         if (m->tokens_at && tokens > m->tokens) /* fewer: an engine has ended meanwhile */
-                rate = (tokens - m->tokens) * 1000000 / (now - m->tokens_at);
+                rate = (tokens - m->tokens) * 1000000 / MAX(now - m->tokens_at, UINT64_C(1));
         m->tokens = tokens;
         m->tokens_at = now;
         return rate;
@@ -171,7 +171,9 @@ static void on_watchdog(EventSource *s, uint32_t revents _unused_) {
 
 static void on_sleep(EventSource *s, uint32_t revents _unused_) {
         Main *m = container_of(s, Main, sleep);
-        if (daemon_has_engines(&m->d) && m->d.asleep)
+        if (!m->d.asleep) /* awake again meanwhile: the inhibitor is that of the next time */
+                return;
+        if (daemon_has_engines(&m->d))
                 event_timer_set(&m->sleep, SLEEP_CHECK_USEC);
         else
                 sleep_allow(m->sleep_watch);

@@ -1,5 +1,8 @@
 /* The machine's sleep; see sleep.h. sd-bus on our loop: its descriptor and its timeouts are sources of ours. All calls are
- * asynchronous, and none starts a service. A bus that goes away is not looked for again. */
+ * asynchronous, and none starts a service. A bus that goes away is not looked for again.
+ *
+ * What we watch is a duplicate of the descriptor: sd-bus closes its own where it finds the bus gone, and a source must be
+ * removed before its descriptor is closed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -14,6 +17,7 @@
 
 struct SleepWatch {
         sd_bus *bus;
+        int fd;
         EventSource io, timer;
         int inhibitor; /* -1: none */
         SleepHandler handler;
@@ -29,7 +33,7 @@ static void set_inhibitor(SleepWatch *w, int fd) {
 static int on_inhibited(sd_bus_message *m, void *userdata, sd_bus_error *e _unused_) {
         int fd;
         if (sd_bus_message_is_method_error(m, NULL))
-                log_info("the machine may go to sleep before engines have left their devices: %s", sd_bus_message_get_error(m)->message);
+                log_debug("the machine may go to sleep before engines have left their devices: %s", sd_bus_message_get_error(m)->message);
         else if (sd_bus_message_read(m, "h", &fd) >= 0)
                 set_inhibitor(userdata, fcntl(fd, F_DUPFD_CLOEXEC, 3));
         return 0;
@@ -59,6 +63,14 @@ static int on_prepare(sd_bus_message *m, void *userdata, sd_bus_error *e _unused
         return 0;
 }
 
+static void unwatch(SleepWatch *w) {
+        event_remove(&w->io);
+        event_remove(&w->timer);
+        if (w->fd >= 0)
+                close(w->fd);
+        w->fd = -1;
+}
+
 /* Does what is to be done, and watches for the next. */
 static void process(SleepWatch *w) {
         uint64_t until;
@@ -68,8 +80,7 @@ static void process(SleepWatch *w) {
         events = r < 0 ? r : sd_bus_get_events(w->bus);
         if (events < 0 || sd_bus_get_timeout(w->bus, &until) < 0) {
                 log_debug("the system bus is gone: the machine's sleep is not heard of any more");
-                event_remove(&w->io);
-                event_remove(&w->timer);
+                unwatch(w);
                 return;
         }
         uint64_t now = now_usec();
@@ -94,7 +105,9 @@ static int sleep_start(SleepWatch *w, EventLoop *loop) {
         if (r >= 0)
                 r = event_add_timer(loop, &w->timer, EVENT_PRIORITY_NORMAL, "sleep timer", on_timer);
         if (r >= 0)
-                r = event_add_io(loop, &w->io, sd_bus_get_fd(w->bus), 0, EVENT_PRIORITY_NORMAL, "sleep", on_io);
+                r = w->fd = fcntl(sd_bus_get_fd(w->bus), F_DUPFD_CLOEXEC, 3);
+        if (r >= 0)
+                r = event_add_io(loop, &w->io, w->fd, 0, EVENT_PRIORITY_NORMAL, "sleep", on_io);
         return r;
 }
 
@@ -102,7 +115,7 @@ SleepWatch *sleep_watch(EventLoop *loop, SleepHandler handler, void *arg) {
         SleepWatch *w = calloc(1, sizeof(*w));
         if (!w)
                 return NULL;
-        *w = (SleepWatch){.io = EVENT_SOURCE_NULL, .timer = EVENT_SOURCE_NULL, .inhibitor = -1, .handler = handler, .arg = arg};
+        *w = (SleepWatch){.io = EVENT_SOURCE_NULL, .timer = EVENT_SOURCE_NULL, .fd = -1, .inhibitor = -1, .handler = handler, .arg = arg};
         int r = sleep_start(w, loop);
         if (r < 0) {
                 log_debug("no system bus, so the machine's sleep will not be heard of: %s", strerror(-r));
@@ -121,8 +134,7 @@ void sleep_allow(SleepWatch *w) {
 void sleep_free(SleepWatch *w) {
         if (!w)
                 return;
-        event_remove(&w->io);
-        event_remove(&w->timer);
+        unwatch(w);
         set_inhibitor(w, -1);
         sd_bus_flush_close_unref(w->bus);
         free(w);
