@@ -25,6 +25,8 @@ class RunitTest(Case):
         self.socket = os.path.join(self.dir, "run", "api.sock")
         self.log_path = os.path.join(self.dir, "log")
         shutil.copytree(SERVICE, self.service)
+        for directory in (self.service, os.path.join(self.service, "log")):
+            os.chmod(directory, 0o755)  # those of the source may be read-only
         os.makedirs(os.path.join(self.dir, "state", "models"))
         os.symlink(os.path.join(SRC, "demo", "demo.gguf"), os.path.join(self.dir, "state", "models", "demo.gguf"))
         self.configure(f"user={pwd.getpwuid(os.getuid()).pw_name}")
