@@ -84,7 +84,8 @@ static inline void on_piece(Client *c, const IpcPiece *p) {
         Result *r = &c->results[p->id - 1];
         assert_int_equal(r->starts, 1);
         assert_int_equal(r->ends, 0);
-        assert_false(r->cancelled);
+        if (r->cancelled) /* it was on its way when CANCEL was sent */
+                return;
         buf_put(&r->ids, p->ids.data, p->ids.n * sizeof(int32_t));
         buf_put(&r->text, p->text.data, p->text.len);
         buf_put(&r->logprobs, p->logprobs.data, p->logprobs.n * sizeof(float));

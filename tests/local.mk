@@ -14,6 +14,7 @@ include tests/api.mk
 include tests/client.mk
 include tests/integration.mk
 endif
+include tests/etc.mk
 # Where tests find real data; those that need it skip, visibly, when it is absent.
 EXTRA_DIST += tests/unit.h
 AM_TESTS_ENVIRONMENT = \
