@@ -486,5 +486,26 @@ class OptionTest(Case):
         self.assertEqual(p.returncode, 2)
 
 
+class DeviceTest(Case):
+    """A GPU that is not there: the CPU stands in and says so, unless it must not."""
+
+    def start_on(self, **pool):
+        return self.start({"pools": [{"name": "default", "device": "cuda:7", **pool}]})
+
+    def test_fall_back(self):
+        d = self.start_on()
+        self.assertTrue(d.complete(max_tokens=5))
+        pool = d.status()["pools"][0]
+        self.assertIn("CPU", pool["device"])
+        self.assertIn("cuda:7", json.dumps(pool))
+        self.assertStatus(d.get("/ready"), 200)
+
+    def test_required(self):
+        d = self.start_on(require=True)
+        answer = self.assertStatus(d.post("/v1/completions", {"model": STORIES, "prompt": PROMPT}), 503)
+        self.assertIn("cuda:7", answer.error)
+        self.assertIn("cuda:7", self.assertStatus(d.get("/ready"), 503).json()["reason"])
+
+
 if __name__ == "__main__":
     main()

@@ -12,6 +12,8 @@
 #include "api/api-private.h"
 #include "util/str.h"
 
+enum { OUT_ROOM = 511 }; /* for a short answer, or a piece of a long one */
+
 int64_t wall_usec(void) {
         struct timeval tv;
         gettimeofday(&tv, NULL);
@@ -90,12 +92,12 @@ Answer *answer_new(Api *api, ModelEntry *m, const Dialect *dialect, uint32_t n) 
         a->r->state = a;
         a->r->gone = on_gone;
         a->r->drained = on_drained;
+        buf_reserve(&a->out, OUT_ROOM);
         return a;
 }
 
 static void stream_begin(Answer *a) {
         a->begun = true;
-        request_add_header(a->r, "Cache-Control", "no-cache");
         request_stream_begin(a->r, 200, a->dialect->stream_type);
 }
 

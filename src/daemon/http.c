@@ -31,9 +31,9 @@
 #include "util/str.h"
 
 enum {
-        SHARD_CONNECTIONS = 64, /* so many requests are a millisecond or two */
+        SHARD_CONNECTIONS = 16, /* so many requests are half a millisecond or less */
         SHARDS_AT_ONCE = 64,
-        TURN_USEC = 1000,
+        TURN_USEC = 250,
         STREAM_BLOCK = 8192,
         SWEEP_USEC = 1000000,
         SWEEP_AT_ONCE = 256,
@@ -95,13 +95,10 @@ struct RequestImpl {
         size_t taken; /* of out, by the client; see take() */
         size_t held;  /* bytes of body and out, charged to the user */
         unsigned status;
-        char content_type[64];
+        const char *content_type;
         Buf out;
         size_t body_discarded;
-        struct {
-                char name[32], value[96];
-        } headers[4];
-        uint32_t n_headers;
+        Buf headers; /* names and values, each with its 0 */
 };
 
 static RequestImpl *impl_of(const Request *r) {
@@ -259,21 +256,25 @@ static ssize_t on_pull(void *cls, uint64_t pos _unused_, char *buf, size_t max) 
 
 static enum MHD_Result queue_answer(RequestImpl *q) {
         struct MHD_Response *m;
-        if (q->out.failed) /* better no answer than a cut one */
+        if (q->out.failed || q->headers.failed) /* better no answer than a cut one */
                 return MHD_NO;
         if (q->state == STREAM)
                 m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_pull, q, NULL);
         else
-                m = MHD_create_response_from_buffer(q->out.len, q->out.data, MHD_RESPMEM_MUST_COPY);
+                m = MHD_create_response_from_buffer(q->out.len, q->out.data, MHD_RESPMEM_MUST_FREE);
         if (!m)
                 return MHD_NO;
+        if (q->state == REPLY)
+                q->out = BUF_NULL; /* libmicrohttpd's now; it stays charged until the request is done */
         MHD_add_response_header(m, "Content-Type", q->content_type);
-        for (uint32_t i = 0; i < q->n_headers; i++)
-                MHD_add_response_header(m, q->headers[i].name, q->headers[i].value);
+        if (q->state == STREAM)
+                MHD_add_response_header(m, "Cache-Control", "no-cache");
+        for (const char *name = q->headers.data, *value; name && name < q->headers.data + q->headers.len; name = strchr(value, 0) + 1) {
+                value = strchr(name, 0) + 1;
+                MHD_add_response_header(m, name, value);
+        }
         if (q->r.http->draining || q->refused)
                 MHD_add_response_header(m, "Connection", "close");
-        if (q->state == REPLY)
-                buf_deinit(&q->out); /* libmicrohttpd has its copy; it stays charged until the request is done */
         q->r.connection->since = now_usec();
         enum MHD_Result r = MHD_queue_response(q->mhd, q->status, m);
         MHD_destroy_response(m);
@@ -283,17 +284,14 @@ static enum MHD_Result queue_answer(RequestImpl *q) {
 
 void request_add_header(Request *r, const char *name, const char *value) {
         RequestImpl *q = impl_of(r);
-        if (q->n_headers == ARRAY_SIZE(q->headers))
-                return;
-        snprintf(q->headers[q->n_headers].name, sizeof(q->headers[0].name), "%s", name);
-        snprintf(q->headers[q->n_headers].value, sizeof(q->headers[0].value), "%s", value);
-        q->n_headers++;
+        buf_put(&q->headers, name, strlen(name) + 1);
+        buf_put(&q->headers, value, strlen(value) + 1);
 }
 
 static void begin(RequestImpl *q, RequestState state, unsigned status, const char *content_type) {
         q->state = state;
         q->status = status;
-        snprintf(q->content_type, sizeof(q->content_type), "%s", content_type);
+        q->content_type = content_type;
         buf_deinit(&q->r.body); /* not needed any more, while a stream may last */
 }
 
@@ -487,6 +485,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd _unused_, void **
         q->r.user->held -= q->held;
         buf_deinit(&q->r.body);
         buf_deinit(&q->out);
+        buf_deinit(&q->headers);
         free(q);
         h->n_requests--;
 }

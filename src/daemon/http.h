@@ -62,7 +62,7 @@ uint32_t http_n_expected(const Http *h);
 const char *request_header(const Request *r, const char *name); /* NULL when absent */
 /* Adds a header to the answer; before it begins. */
 void request_add_header(Request *r, const char *name, const char *value);
-/* `body` is copied. */
+/* `body` is copied; `content_type` is a literal. */
 void request_reply(Request *r, unsigned status, const char *content_type, const void *body, size_t len);
 void request_stream_begin(Request *r, unsigned status, const char *content_type);
 void request_write(Request *r, const void *data, size_t len);

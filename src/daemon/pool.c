@@ -44,14 +44,14 @@ static bool file_is_program(const char *path) {
         return access(path, X_OK) == 0;
 }
 
-/* The engine for a pool's device. $ZEROLLAMA_LIBEXEC is for running from a build tree. */
+/* The engine for a pool's device: with CUDA where that is asked for or may be used, and installed. The other one says so
+ * where a GPU was asked for, or refuses where it is required. $ZEROLLAMA_LIBEXEC is for running from a build tree. */
 static char *engine_path(const Pool *p) {
         const char *dir = getenv("ZEROLLAMA_LIBEXEC");
         char *cuda, *cpu;
         if (asprintf(&cuda, "%s/zerollama-engine-cuda", dir ? dir : PKGLIBEXECDIR) < 0)
                 return NULL;
-        bool wants_gpu = strncmp(p->config->device, "cuda", 4) == 0;
-        if (wants_gpu || (strcmp(p->config->device, "auto") == 0 && file_is_program(cuda)))
+        if (strcmp(p->config->device, "cpu") != 0 && file_is_program(cuda))
                 return cuda;
         free(cuda);
         return asprintf(&cpu, "%s/zerollama-engine", dir ? dir : PKGLIBEXECDIR) < 0 ? NULL : cpu;
@@ -292,6 +292,7 @@ static void announce(Pool *p, ModelEntry *m) {
 static void post_job(Pool *p, Job *j) {
         announce(p, j->model);
         job_post(j, &p->conn);
+        ipc_push(&p->conn); /* the engine begins while the daemon still reads the next request */
         move_job(j, &p->jobs);
 }
 

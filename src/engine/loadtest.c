@@ -15,7 +15,12 @@
 #include "engine/loadtest.h"
 #include "util/str.h"
 
-enum { AT_ONCE = 512, CLOGGED_USEC = 1000, DURATION_LENGTH_MAX = 64 };
+enum {
+        AT_ONCE = 512,
+        CLOGGED_USEC = 1000,
+        ALIVE_USEC = 1000000, /* who waits for long makes a step now and then, or would be taken for stalled */
+        DURATION_LENGTH_MAX = 64,
+};
 
 /* The vocabulary: a token for each byte, what the models say, and the two that begin and end a text. */
 enum { TOKEN_OK = 256, TOKEN_A, TOKEN_BOS, TOKEN_EOS, N_TOKENS };
@@ -160,8 +165,12 @@ static void say(LoadTestRunner *t, Seq *q, int32_t id) {
 }
 
 static void set_timer(LoadTestRunner *t) {
-        uint64_t due = t->n_running > 0 ? t->running[0]->due_usec : UINT64_MAX, now = now_usec();
-        event_timer_set(&t->timer, due == UINT64_MAX ? due : due > now ? due - now : 0);
+        if (t->n_running == 0) {
+                event_timer_set(&t->timer, UINT64_MAX);
+                return;
+        }
+        uint64_t due = t->running[0]->due_usec, now = now_usec();
+        event_timer_set(&t->timer, MIN(due > now ? due - now : 0, (uint64_t)ALIVE_USEC));
 }
 
 static void serve_due(LoadTestRunner *t) {

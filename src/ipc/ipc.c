@@ -270,7 +270,7 @@ static int consume_frames(IpcConn *c) {
 }
 
 static int receive(IpcConn *c) {
-        enum { CHUNK = 32 * 1024 }; /* a turn of the loop is at most so many bytes' worth of small frames */
+        enum { CHUNK = 4 * 1024 }; /* some thirty small frames: what follows from them begins before all are read */
         size_t room = c->in.len > CHUNK ? c->in.cap - c->in.len - 1 : CHUNK; /* amid a large one: the rest of it */
         char *p = buf_reserve(&c->in, room);
         if (!p)
@@ -333,6 +333,12 @@ static void on_flush(EventSource *s, uint32_t revents _unused_) {
         int r = flush(c);
         if (r < 0)
                 conn_close(c, r);
+}
+
+/* Errors wait for on_flush(), so that nobody is gone in the middle of a caller's work. */
+void ipc_push(IpcConn *c) {
+        if (!c->closed && flush(c) < 0)
+                event_defer_set(&c->flush);
 }
 
 int ipc_conn_init(IpcConn *c, EventLoop *l, int fd, IpcHandler handler, IpcGone gone) {

@@ -255,6 +255,8 @@ int ipc_conn_init(IpcConn *c, EventLoop *l, int fd, IpcHandler handler, IpcGone 
 void ipc_conn_deinit(IpcConn *c);
 /* Queues a frame; all that one loop iteration queues leaves in one write. Errors come through gone(). */
 void ipc_send(IpcConn *c, IpcType type, const void *message);
+/* What is queued leaves now. */
+void ipc_push(IpcConn *c);
 /* The peer's process has ended: takes what it still sent, and then its end, which comes through gone(). */
 void ipc_conn_drain(IpcConn *c);
 /* Bytes queued and not yet taken by the kernel. */
