@@ -13,6 +13,11 @@ static void test_text(void **state) {
         assert_memory_equal(b.data, "2,3,", 4);
         buf_clear(&b);
         assert_int_equal(b.len, 0);
+        buf_putu(&b, 0);
+        buf_putu(&b, 1234567890);
+        buf_putu(&b, UINT64_MAX);
+        assert_string_equal(b.data, "0123456789018446744073709551615");
+        buf_clear(&b);
         buf_puts(&b, "end");
         char *s = buf_take(&b);
         assert_string_equal(s, "end");

@@ -29,7 +29,9 @@ static void put_head(const Answer *a, Buf *out) {
         format_time(now, sizeof(now), wall_usec());
         buf_puts(out, "{\"model\":");
         json_put_string(out, a->model_name, strlen(a->model_name));
-        buf_printf(out, ",\"created_at\":\"%s\",", now);
+        buf_puts(out, ",\"created_at\":\"");
+        buf_puts(out, now);
+        buf_puts(out, "\",");
 }
 
 static void put_text(const Answer *a, const char *text, size_t len, Buf *out) {
@@ -39,15 +41,23 @@ static void put_text(const Answer *a, const char *text, size_t len, Buf *out) {
                 buf_putc(out, '}');
 }
 
+static void put_count(Buf *out, const char *key, uint64_t n) {
+        buf_puts(out, key);
+        buf_putu(out, n);
+}
+
 static void put_done(const Choice *c, Buf *out) {
-        const Answer *a = c->answer;
-        uint64_t total = now_usec() - a->began, work = c->queue_usec + c->prefill_usec + c->decode_usec;
-        buf_printf(out,
-                   ",\"done\":true,\"done_reason\":\"%s\",\"total_duration\":%" PRIu64 ",\"load_duration\":%" PRIu64
-                   ",\"prompt_eval_count\":%u,\"prompt_eval_duration\":%" PRIu64 ",\"eval_count\":%u,\"eval_duration\":%" PRIu64
-                   ",\"prompt_cached_count\":%u}\n",
-                   finish_name(c->finish), total * 1000, (total > work ? total - work : 0) * 1000, c->prompt_tokens,
-                   c->prefill_usec * 1000, c->completion_tokens, c->decode_usec * 1000, c->cached_tokens);
+        uint64_t total = now_usec() - c->answer->began, work = c->queue_usec + c->prefill_usec + c->decode_usec;
+        buf_puts(out, ",\"done\":true,\"done_reason\":\"");
+        buf_puts(out, finish_name(c->finish));
+        put_count(out, "\",\"total_duration\":", total * 1000);
+        put_count(out, ",\"load_duration\":", (total > work ? total - work : 0) * 1000);
+        put_count(out, ",\"prompt_eval_count\":", c->prompt_tokens);
+        put_count(out, ",\"prompt_eval_duration\":", c->prefill_usec * 1000);
+        put_count(out, ",\"eval_count\":", c->completion_tokens);
+        put_count(out, ",\"eval_duration\":", c->decode_usec * 1000);
+        put_count(out, ",\"prompt_cached_count\":", c->cached_tokens);
+        buf_puts(out, "}\n");
 }
 
 static void put_logprobs(const IpcPiece *p, Buf *out) {

@@ -34,6 +34,7 @@ enum {
         SILENCE_MIN_USEC = 3000000, /* several of the STATS that an engine with work sends each second */
         ENGINE_FD = 3,
         JOBS_PER_TURN = 64,
+        PUSH_USEC = 150,
 };
 
 extern char **environ;
@@ -289,11 +290,21 @@ static void announce(Pool *p, ModelEntry *m) {
         m->announced = p->generation;
 }
 
+/* So that the engine begins while the daemon still reads the next requests; and not for each of them, because to wake it
+ * costs as much as a request. */
+static void push_now_and_then(Pool *p) {
+        uint64_t now = now_usec();
+        if (now - p->pushed < PUSH_USEC)
+                return;
+        p->pushed = now;
+        ipc_push(&p->conn);
+}
+
 static void post_job(Pool *p, Job *j) {
         announce(p, j->model);
         job_post(j, &p->conn);
-        ipc_push(&p->conn); /* the engine begins while the daemon still reads the next request */
         move_job(j, &p->jobs);
+        push_now_and_then(p);
 }
 
 static void post_jobs(Pool *p, size_t most) {

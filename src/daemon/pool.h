@@ -42,6 +42,7 @@ struct Pool {
         char *device, *note, *error; /* as the engine said; error: why the last one did not work */
         uint64_t memory;
         IpcStats stats;
+        uint64_t pushed; /* now_usec(): when a job was last sent at once */
         uint64_t last_progress, last_heard, last_job;
 };
 

@@ -50,6 +50,14 @@ void buf_putc(Buf *b, char c) {
         buf_put(b, &c, 1);
 }
 
+void buf_putu(Buf *b, uint64_t n) {
+        char text[20], *p = text + sizeof(text);
+        do
+                *--p = (char)('0' + n % 10);
+        while (n /= 10);
+        buf_put(b, p, (size_t)(text + sizeof(text) - p));
+}
+
 /* Prints into the room there is, and only what did not fit a second time. */
 void buf_printf(Buf *b, const char *fmt, ...) {
         char *p = buf_reserve(b, PRINTF_ROOM);

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "util/macro.h"
 
@@ -24,6 +25,7 @@ char *buf_reserve(Buf *b, size_t n);
 void buf_put(Buf *b, const void *data, size_t n);
 void buf_puts(Buf *b, const char *s);
 void buf_putc(Buf *b, char c);
+void buf_putu(Buf *b, uint64_t n); /* in decimal; for where printf would be most of the work */
 void buf_printf(Buf *b, const char *fmt, ...) _printf_(2, 3);
 /* Removes `n` bytes from the front. */
 void buf_consume(Buf *b, size_t n);
