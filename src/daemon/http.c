@@ -195,17 +195,29 @@ static void request_abandon(RequestImpl *q) {
         resume(q);
 }
 
+static void watch(Connection *c) {
+        if (c->watch.impl && !c->watched)
+                c->watched = event_io_set(&c->watch, HANGUP) >= 0;
+}
+
+/* libev reports readability for a hang-up. Bytes of a request are none, and are not ours to read: then we look again when
+ * the request is suspended. They may be read by now, and it suspended. */
+static bool is_hangup(Connection *c, uint32_t revents) {
+        char byte;
+        if (revents & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+                return true;
+        ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+                watch(c);
+                return false;
+        }
+        return n <= 0;
+}
+
 static void on_hangup(EventSource *s, uint32_t revents) {
         Connection *c = container_of(s, Connection, watch);
-        char byte;
-        c->watched = false; /* until the next suspend() */
-        /* libev reports readability for a hang-up; bytes of a request are none, and are not ours to read. */
-        if (!(revents & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {
-                ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-                if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
-                        return;
-        }
-        if (c->request && c->request->suspended)
+        c->watched = false;
+        if (is_hangup(c, revents) && c->request && c->request->suspended)
                 request_abandon(c->request); /* else libmicrohttpd sees it */
 }
 
@@ -214,9 +226,7 @@ static void suspend(RequestImpl *q) {
                 return;
         q->suspended = true;
         MHD_suspend_connection(q->mhd);
-        Connection *c = q->r.connection;
-        if (c->watch.impl && !c->watched)
-                c->watched = event_io_set(&c->watch, HANGUP) >= 0;
+        watch(q->r.connection);
 }
 
 /* ---- answers ---- */
