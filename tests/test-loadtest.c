@@ -151,11 +151,14 @@ static void test_delay_many(void **state) {
         results_deinit(r, MANY);
 }
 
-/* When the first ends, every other one is taken out, from all over the heap; the rest wait as long as they should. */
+/* When the first ends, every other one is taken out, from all over the heap; the rest wait as long as they should. The
+ * first need not be the one without a delay: a worker that was preparing that may have been put aside. */
 static void cancel_every_other(Client *c, size_t i) {
         if (c->n_ended != 1)
                 return;
         for (size_t k = 1; k < c->plan->n; k += 2) {
+                if (k == i)
+                        continue;
                 tell_job(c, IPC_CANCEL, k);
                 c->results[k].cancelled = true;
                 c->results[k].order = c->n_ended++;
@@ -163,8 +166,6 @@ static void cancel_every_other(Client *c, size_t i) {
 }
 
 static void test_delay_cancel(void **state) {
-        if (!getenv("ZEROLLAMA_TEST_ALL"))
-                skip(); /* on a busy machine it sometimes never hears that the engine is idle; to be found out */
         static IpcJob jobs[200];
         static Result r[200];
         static char prompts[200][16];
