@@ -486,6 +486,36 @@ class OptionTest(Case):
         self.assertEqual(p.returncode, 2)
 
 
+class MoveTest(Case):
+    def test_to_a_pool_that_runs(self):
+        """A reload gives a model to another pool whose engine runs already: its jobs go there at once."""
+
+        def config(pool):
+            return {
+                "pools": [{"name": "a"}, {"name": "b"}],
+                "models": [
+                    {"name": "moved", "path": "builtin:delay", "slots": 1, "pool": pool},
+                    {"name": "other", "path": "builtin:delay", "pool": "b"},
+                ],
+            }
+
+        d = self.start(config("a"))
+
+        def ask(model, prompt):
+            return d.post("/v1/completions", {"model": model, "prompt": prompt}).status
+
+        self.assertEqual(ask("other", "1ms"), 200)
+
+        def move():
+            wait_until(lambda: d.status()["jobs"]["running"] + d.status()["jobs"]["waiting"] == 3, "the jobs to be there")
+            d.change_config(**config("b"))
+            return d.post("/zerollama/reload", "").status
+
+        statuses = in_parallel([lambda: ask("moved", "1s")] * 3 + [move])
+        self.assertEqual(statuses, [200] * 4)
+        self.assertEqual(d.status()["pools"][1]["models"], ["moved", "other"])
+
+
 class DeviceTest(Case):
     """A GPU that is not there: the CPU stands in and says so, unless it must not."""
 

@@ -209,9 +209,8 @@ static const JobEvents events = {.started = on_started, .piece = on_piece, .fail
 bool answer_post(Answer *a, Spec *s, uint32_t first, uint32_t n) {
         JobRefusal why;
         uint64_t keep_alive = s->keep_alive_given ? s->keep_alive : a->model->config.keep_alive;
-        uint64_t deadline = s->timeout > UINT64_MAX - a->began ? UINT64_MAX : a->began + s->timeout;
         _cleanup_(job_spec_unrefp) JobSpec *spec =
-                job_spec_new(a->d, a->r->user, a->model, &s->job, keep_alive, deadline, &why);
+                job_spec_new(a->d, a->r->user, a->model, &s->job, keep_alive, usec_after(a->began, s->timeout), &why);
         bool ok = spec != NULL;
         for (uint32_t i = 0; ok && i < n; i++) {
                 Choice *c = &a->choices[first + i];

@@ -67,13 +67,9 @@ bool daemon_may_exit(Daemon *d) {
 
 bool daemon_is_stuck(const Daemon *d) {
         uint64_t now = now_usec(), patience = 2 * d->config->limits.stall_timeout + STUCK_MARGIN;
-        list_foreach(p, &d->pools, Pool, node) {
-                uint32_t running = 0;
-                list_foreach(m, &d->registry.models, ModelEntry, node)
-                        running += m->pool == p ? m->running : 0;
-                if (running > p->n_paused && now - p->last_progress > patience)
+        list_foreach(p, &d->pools, Pool, node)
+                if (pool_has_running(p) && now - p->last_progress > patience)
                         return true;
-        }
         return false;
 }
 

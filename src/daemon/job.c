@@ -66,12 +66,8 @@ static uint64_t draw_seed(void) {
         return seed ? seed : 1;
 }
 
-static uint64_t after(uint64_t moment, uint64_t usec) {
-        return usec > UINT64_MAX - moment ? UINT64_MAX : moment + usec;
-}
-
 static uint64_t expiry(const Job *j) {
-        return j->got_slot ? j->spec->deadline : MIN(after(j->waiting, j->queue_timeout), j->spec->deadline);
+        return j->got_slot ? j->spec->deadline : MIN(usec_after(j->waiting, j->queue_timeout), j->spec->deadline);
 }
 
 static const JobRefusal no_memory = {503, "out_of_memory", "out of memory", RETRY_MIN_USEC * 10};
@@ -102,7 +98,7 @@ JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint
         s->user = u;
         s->model = m;
         s->keep_alive = keep_alive;
-        s->deadline = MIN(deadline, after(now_usec(), m->config.deadline));
+        s->deadline = MIN(deadline, usec_after(now_usec(), m->config.deadline));
         u->held += s->frame.len;
         return s;
 }

@@ -290,8 +290,8 @@ static void announce(Pool *p, ModelEntry *m) {
         m->announced = p->generation;
 }
 
-/* So that the engine begins while the daemon still reads the next requests; and not for each of them, because to wake it
- * costs as much as a request. */
+/* So that the engine begins while the daemon still reads the next requests; and not for each of them, because each push
+ * may have to wake it. */
 static void push_now_and_then(Pool *p) {
         uint64_t now = now_usec();
         if (now - p->pushed < PUSH_USEC)
@@ -578,8 +578,7 @@ static bool unload_expired(Pool *p, uint64_t now) {
         return any_loaded;
 }
 
-/* Whether steps are to be expected: some job has a slot and a client that takes its text. */
-static bool has_running(const Pool *p) {
+bool pool_has_running(const Pool *p) {
         uint32_t running = 0;
         list_foreach(m, &p->daemon->registry.models, ModelEntry, node)
                 running += m->pool == p ? m->running : 0;
@@ -590,7 +589,7 @@ static bool has_running(const Pool *p) {
 static bool is_stalled(const Pool *p, uint64_t now) {
         uint64_t patience = p->daemon->config->limits.stall_timeout;
         bool silent = now - p->last_heard > MAX(patience, (uint64_t)SILENCE_MIN_USEC);
-        return silent || ((has_running(p) || p->state != POOL_RUNNING) && now - p->last_progress > patience);
+        return silent || ((pool_has_running(p) || p->state != POOL_RUNNING) && now - p->last_progress > patience);
 }
 
 static void on_tick(EventSource *s, uint32_t revents _unused_) {
@@ -708,7 +707,7 @@ static void move_list(Pool *p, List *jobs) {
                 bool first = list_is_empty(&to->unposted);
                 take_job(to, j);
                 if (first) {
-                        event_timer_set(&to->turn, 0);
+                        event_defer_set(&to->turn);
                         pool_want(to);
                 }
         }

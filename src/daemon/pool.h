@@ -52,6 +52,8 @@ void pool_free(Pool *p); /* kills its engine, and waits for its end */
 void pool_retire(Pool *p);
 DEFINE_CLEANUP(Pool, pool_free)
 Pool *pool_find(Daemon *d, const char *name);
+/* Whether steps are to be expected: some job has a slot and a client that takes its text. */
+bool pool_has_running(const Pool *p);
 const char *pool_state_name(const Pool *p);
 /* A reload changed its settings: the engine is replaced, its jobs go on in the next. */
 void pool_reconfigure(Pool *p, const ConfigPool *config);

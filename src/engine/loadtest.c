@@ -132,7 +132,7 @@ static void enter_slot(LoadTestRunner *t, Seq *q) {
         uint64_t now = now_usec(), delay = q->due_usec;
         put_at(t, t->n_running++, q);
         if (t->what == LOADTEST_DELAY) {
-                q->due_usec = delay > UINT64_MAX - now ? UINT64_MAX : now + delay;
+                q->due_usec = usec_after(now, delay);
                 sift(t, t->n_running - 1, q);
         }
         if (q->started)

@@ -4,6 +4,7 @@
  * freed at once. In libev's priorities higher runs first. A deferred call is a timer of zero: it comes
  * in the next iteration, whatever else is going on. (An event fed by hand runs in this one, so a call that defers
  * itself again would never let the loop go on; an idle watcher would wait for a quiet moment.) */
+#include <assert.h>
 #include <errno.h>
 #include <ev.h>
 
@@ -104,6 +105,7 @@ int event_add_io(EventLoop *l, EventSource *s, int fd, uint32_t events, int prio
 /* libev drops what is pending for a watcher that is stopped. So that somebody who changes what is watched in each
  * iteration does not keep its own events away, what was seen and is still wanted stays pending. */
 int event_io_set(EventSource *s, uint32_t events) {
+        assert(s->type == EVENT_IO);
         Impl *impl = s->impl;
         struct ev_loop *ev = s->loop->ev;
         int wanted = ev_events_of(events), seen;
@@ -135,6 +137,7 @@ int event_add_timer(EventLoop *l, EventSource *s, int priority, const char *name
 }
 
 int event_timer_set(EventSource *s, uint64_t delay_usec) {
+        assert(s->type == EVENT_TIMER);
         Impl *impl = s->impl;
         ev_timer_stop(s->loop->ev, &impl->timer);
         if (delay_usec == UINT64_MAX)
@@ -150,6 +153,7 @@ int event_add_defer(EventLoop *l, EventSource *s, const char *name, EventHandler
 }
 
 void event_defer_set(EventSource *s) {
+        assert(s->type == EVENT_DEFER);
         Impl *impl = s->impl;
         ev_timer_start(s->loop->ev, &impl->timer); /* no effect when it runs already */
 }

@@ -4,6 +4,7 @@
  * Deferred calls are not sd-event's: while one of those is pending it looks at no timer, so one that defers itself again
  * would keep timers waiting for ever (seen in version 252). Ours queue in `deferred`, and an eventfd, which the loop
  * serves in turn with all else, says that there are some. Their `impl` is a Deferred. */
+#include <assert.h>
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <systemd/sd-event.h>
@@ -109,6 +110,7 @@ int event_add_io(EventLoop *l, EventSource *s, int fd, uint32_t events, int prio
 }
 
 int event_io_set(EventSource *s, uint32_t events) {
+        assert(s->type == EVENT_IO);
         return sd_event_source_set_io_events(s->impl, events);
 }
 
@@ -123,6 +125,7 @@ int event_add_timer(EventLoop *l, EventSource *s, int priority, const char *name
 }
 
 int event_timer_set(EventSource *s, uint64_t delay_usec) {
+        assert(s->type == EVENT_TIMER);
         if (delay_usec == UINT64_MAX)
                 return sd_event_source_set_enabled(s->impl, SD_EVENT_OFF);
         uint64_t now = now_usec(), at = delay_usec > UINT64_MAX - 1 - now ? UINT64_MAX - 1 : now + delay_usec;
@@ -141,6 +144,7 @@ int event_add_defer(EventLoop *l, EventSource *s, const char *name, EventHandler
 }
 
 void event_defer_set(EventSource *s) {
+        assert(s->type == EVENT_DEFER);
         Deferred *d = s->impl;
         if (list_is_linked(&d->node))
                 return;

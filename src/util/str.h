@@ -21,3 +21,7 @@ const char *nearest_word(const char *s, const char *const *words);
 size_t utf8_valid_prefix(const char *s, size_t n, bool *ret_bad);
 /* Monotonic clock in microseconds. */
 uint64_t now_usec(void);
+/* `usec` after `moment`; UINT64_MAX, which means never, where that is too far away. */
+static inline uint64_t usec_after(uint64_t moment, uint64_t usec) {
+        return usec > UINT64_MAX - moment ? UINT64_MAX : moment + usec;
+}
