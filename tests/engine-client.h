@@ -17,7 +17,7 @@ typedef struct Result {
         IpcFinish finish;
         uint32_t code; /* of FAIL */
         char error[512];
-        bool cancelled;
+        bool cancelled, cancel_seen;
         size_t order; /* how many ended before it */
         uint64_t prefill_usec;
 } Result;
@@ -58,10 +58,13 @@ static inline IpcJob ask(const char *prompt, int32_t max_tokens) {
         return j;
 }
 
-/* PAUSE, RESUME or CANCEL. */
+/* PAUSE, RESUME or CANCEL. The engine takes messages in order: when it answers a SHOW that was sent after a CANCEL, all that
+ * it had said of the job was on its way. */
 static inline void tell_job(Client *c, IpcType type, size_t i) {
         IpcId id = {i + 1};
         ipc_send(&c->ipc, type, &id);
+        if (type == IPC_CANCEL)
+                ipc_send(&c->ipc, IPC_SHOW, &(IpcShow){.id = id.id, .path = ipc_str(IPC_PATH_NULL)});
 }
 
 static inline void post(Client *c, size_t i) {
@@ -84,6 +87,7 @@ static inline void on_piece(Client *c, const IpcPiece *p) {
         Result *r = &c->results[p->id - 1];
         assert_int_equal(r->starts, 1);
         assert_int_equal(r->ends, 0);
+        assert_false(r->cancel_seen);
         if (r->cancelled) /* it was on its way when CANCEL was sent */
                 return;
         buf_put(&r->ids, p->ids.data, p->ids.n * sizeof(int32_t));
@@ -130,6 +134,7 @@ static inline int on_message(IpcConn *conn, IpcType type, const void *body, size
                 IpcPiece piece;
                 IpcFail fail;
                 IpcStats stats;
+                IpcShown shown;
         } m;
         assert_int_equal(ipc_decode(type, body, len, &m), 0);
         if (type == IPC_HELLO)
@@ -144,6 +149,8 @@ static inline int on_message(IpcConn *conn, IpcType type, const void *body, size
                 on_piece(c, &m.piece);
         else if (type == IPC_FAIL)
                 on_fail(c, &m.fail);
+        else if (type == IPC_SHOWN)
+                c->results[m.shown.id - 1].cancel_seen = true;
         else if (type == IPC_STATS && c->n_ended == c->plan->n && m.stats.running + m.stats.waiting == 0) {
                 assert_int_equal(c->stats.kv_pages_used, 0);
                 c->plan->memory_used = m.stats.memory_used;

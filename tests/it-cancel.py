@@ -228,40 +228,38 @@ class CancelTest(Case):
 class HoarderTest(Case):
     """A user at limits.memory_per_user: what is not read is held back, what is read goes on, and more is refused."""
 
-    CONFIG = {
-        "models": [{"name": "null", "path": "builtin:null", "slots": 32}],
-        "limits": {"memory_per_user": "1MiB"},
-    }
-    MODELS = ()
-    TOKENS = 20000  # some 4 MiB of events
+    CONFIG = {"model_defaults": {"slots": 32}, "limits": {"memory_per_user": "1MiB"}}
+    FIELDS = {**LONG, "prompt": PROMPT, "n": 2, "logprobs": 20, "stream": True}  # some 650 KiB of events
     HOARDERS = 12
 
     def ask(self):
         c = self.d.connect()
-        body = {"model": "null", "prompt": "x", "max_tokens": self.TOKENS, "stream": True}
-        c.request("POST", "/v1/completions", json.dumps(body))
+        c.request("POST", "/v1/completions", json.dumps(self.FIELDS))
         return c
 
     def read(self, c):
-        text = "".join(map(chunk_text, Stream(c, c.getresponse())))
+        text = ["", ""]
+        for chunk in Stream(c, c.getresponse()):
+            for choice in chunk["choices"]:
+                text[choice["index"]] += choice["text"]
         c.close()
-        self.assertEqual(text, "a " * self.TOKENS)
+        self.assertEqual(text, [self.expected] * 2)
 
     def test_streams_that_are_read_go_on(self):
-        reader = self.ask()
+        self.expected = self.d.complete(**LONG)
         hoarders = [self.ask() for _ in range(self.HOARDERS)]
-        wait_until(lambda: self.d.status()["users"][0]["memory"] > 2**20, "them to hold all they may")
-        refused = self.d.post("/v1/completions", {"model": "null", "prompt": "x" * 2000, "max_tokens": 1})
-        self.assertIn("too much memory", self.assertStatus(refused, 429).error)
-        self.read(reader)
-        wait_until(lambda: self.d.status()["pools"][0]["paused"] == self.HOARDERS, "the others to be held back")
+        wait_until(lambda: self.d.status()["pools"][0]["paused"] == 2 * self.HOARDERS, "them to be held back")
         held = self.d.status()["users"][0]["memory"]
         figure(f"{self.HOARDERS} streams that nobody reads, with 1 MiB allowed: {held // 1024} KiB held")
-        self.assertLess(held, self.HOARDERS * 2**21)
+        self.assertGreater(held, 2**20)
+        self.assertLess(held, 2**21)  # alone, each would hold 256 KiB
+        refused = self.d.post("/v1/completions", {"model": STORIES, "prompt": "x"})
+        self.assertIn("too much memory", self.assertStatus(refused, 429).error)
         for c in hoarders:
             self.read(c)
         self.d.wait_idle()
-        self.assertEqual(self.d.outcomes(), {"completed": 1 + self.HOARDERS, "failed": 0, "cancelled": 0, "refused": 0})
+        out = self.d.outcomes()
+        self.assertEqual((out["completed"], out["failed"], out["cancelled"]), (1 + 2 * self.HOARDERS, 0, 0))
 
 
 if __name__ == "__main__":
