@@ -3,7 +3,8 @@
  * Life: read the configuration, open or adopt sockets, tell the manager READY (no model is loaded yet), run the loop.
  * SIGHUP reloads. SIGTERM drains: no new connections, what runs goes on for at most limits.drain_timeout, then the end;
  * a second SIGTERM ends at once. Where the manager holds the sockets, the daemon also ends when nobody has wanted
- * anything for idle_exit: who comes meanwhile waits in the socket and starts the next. Exit codes: 0 ended as asked, 1 could not start or go on, 2 wrong usage. */
+ * anything for idle_exit: who comes meanwhile waits in the socket and starts the next. Exit codes: 0 ended as asked,
+ * 1 could not start or go on, 2 wrong usage. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>

@@ -49,10 +49,11 @@ int hf_read_json(const HfModel *h, const char *name, json_t **ret, Error *e) {
         if (f.size > JSON_MAX)
                 return FILE_REFUSE(&f, e, -EINVAL, "has %zu bytes; at most %d are read", f.size, JSON_MAX);
         json_t *j = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+        if (!j)
+                return FILE_REFUSE(&f, e, -EINVAL, "is no sound JSON: %s, in line %d", error.text, error.line);
         if (!json_is_object(j)) {
                 json_decref(j);
-                return j ? FILE_REFUSE(&f, e, -EINVAL, "is not a JSON object")
-                         : FILE_REFUSE(&f, e, -EINVAL, "is no sound JSON: %s, in line %d", error.text, error.line);
+                return FILE_REFUSE(&f, e, -EINVAL, "is not a JSON object");
         }
         *ret = j;
         return 0;
