@@ -4,5 +4,5 @@ libzl_api_la_SOURCES = \
 	src/api/api.h src/api/api-private.h \
 	src/api/api.c src/api/args.c src/api/answer.c \
 	src/api/openai.c src/api/ollama.c src/api/status.c
-libzl_api_la_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS) $(JANSSON_CFLAGS)
+libzl_api_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 libzl_api_la_LIBADD = $(JANSSON_LIBS)

@@ -193,8 +193,8 @@ static void apply_pools(Daemon *d, const Config *c, List *fresh) {
 static int apply_config(Daemon *d, Config *c, Error *e) {
         List fresh;
         list_init(&fresh);
-        int r = http_configure(d->http, d->config ? d->config : c, e);
-        if (r >= 0 && (r = make_pools(d, c, &fresh)) < 0)
+        int r = make_pools(d, c, &fresh);
+        if (r < 0)
                 error_set(e, r, "out of memory");
         if (r >= 0)
                 r = apply_listeners(d, c, e);
@@ -203,7 +203,7 @@ static int apply_config(Daemon *d, Config *c, Error *e) {
                         pool_free(p);
                 return r;
         }
-        http_configure(d->http, c, NULL);
+        http_configure(d->http, c);
         apply_pools(d, c, &fresh);
         users_reconfigure(&d->users, c);
         config_free(d->config);

@@ -1,4 +1,4 @@
-/* HTTP/1.1 on the loop: libmicrohttpd does the protocol, this file the connections, limits and the requests' lives.
+/* HTTP/1.1 on the loop: connections, limits and the requests' lives. How a head is read is http-head.h's.
  *
  * A Request is handed to the handler when its headers and body are complete and within limits. The handler answers
  * then or later, on the loop thread, in one of two ways:
@@ -7,11 +7,10 @@
  * and must not touch the Request after request_reply() or request_end(). When the client goes away before that,
  * `gone` is called once, and the Request must not be touched afterwards either. So exactly one of the three ends it.
  *
- * While nothing is to be sent the connection is suspended; libmicrohttpd then does not watch its descriptor, so we do
- * (EPOLLRDHUP), which is how a client that hangs up cancels its work at once. */
+ * A client that hangs up, or says that it will send no more, while its request is with the handler or its stream goes on,
+ * is gone: that is how it cancels its work at once. */
 #pragma once
 
-#include <microhttpd.h>
 #include <stdbool.h>
 
 #include "daemon/config.h"
@@ -42,13 +41,13 @@ struct Request {
         void *state;           /* the handler's */
 };
 
-/* `users` must outlive it. Errors name what libmicrohttpd cannot do. */
+/* `users` must outlive it. */
 int http_new(EventLoop *l, Users *users, HttpHandler handler, HttpRoom room, void *arg, Http **ret, Error *e);
 /* Closes every connection; `gone` is called for requests in progress. */
 void http_free(Http *h);
 DEFINE_CLEANUP(Http, http_free)
-/* The config in force, kept as a pointer until the next call. The first call starts serving. */
-int http_configure(Http *h, const Config *config, Error *e);
+/* The config in force, kept as a pointer until the next call. Before the first nothing may be accepted. */
+void http_configure(Http *h, const Config *config);
 /* Takes an accepted connection over (a ListenerAccept; `arg` is the Http). */
 bool http_accept(Listener *l, int fd, void *arg);
 /* From now on every answer closes its connection. */
@@ -57,7 +56,7 @@ uint32_t http_n_connections(const Http *h);
 uint32_t http_n_requests(const Http *h); /* not yet answered in whole */
 /* Connections without a request that are about to have one: something came that is not read yet, or they were just
  * made and have not spoken so far. To end now would lose what their clients believe to be sent. */
-uint32_t http_n_expected(const Http *h);
+uint32_t http_n_expected(Http *h);
 
 const char *request_header(const Request *r, const char *name); /* NULL when absent */
 /* Adds a header to the answer; before it begins. */

@@ -9,12 +9,13 @@ libzl_daemon_la_SOURCES = \
 	src/daemon/histogram.h src/daemon/histogram.c \
 	src/daemon/deadline.h src/daemon/deadline.c \
 	src/daemon/listen.h src/daemon/listen.c \
+	src/daemon/http-head.h src/daemon/http-head.c \
 	src/daemon/http.h src/daemon/http.c \
 	src/daemon/registry.h src/daemon/registry.c \
 	src/daemon/job.h src/daemon/job.c \
 	src/daemon/pool.h src/daemon/pool.c
-libzl_daemon_la_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS) $(SYSTEMD_CFLAGS)
-libzl_daemon_la_LIBADD = $(MHD_LIBS) $(SYSTEMD_LIBS) -lm
+libzl_daemon_la_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
+libzl_daemon_la_LIBADD = $(SYSTEMD_LIBS) -lm
 libzl_daemon_la_SOURCES += src/daemon/sleep.h
 if WITH_SYSTEMD
 libzl_daemon_la_SOURCES += src/daemon/sleep.c
@@ -24,6 +25,6 @@ endif
 
 sbin_PROGRAMS += zerollamad
 zerollamad_SOURCES = src/daemon/main.c
-zerollamad_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS)
+zerollamad_CFLAGS = $(AM_CFLAGS)
 zerollamad_LDADD = libzl-api.la libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la
 include src/daemon/config.mk
