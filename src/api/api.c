@@ -1,7 +1,7 @@
 /* Dispatch: key, route, JSON body; and the two shapes of error.
  *
  * A body large enough to take the loop noticeable time is parsed on a worker, which also makes the text of the prompt from
- * it; the request waits, suspended, and a client that leaves meanwhile only marks the parse as nobody's. */
+ * it; the request waits, and a client that leaves meanwhile only marks the parse as nobody's. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -16,12 +16,9 @@ struct EventLoop {
         EventLongest longest;
 };
 
-typedef struct Impl {
-        union {
-                ev_io io;
-                ev_timer timer; /* and deferred calls */
-        };
-        bool once; /* EPOLLET: libev knows levels only, so it stops when it was seen */
+typedef union Impl {
+        ev_io io;
+        ev_timer timer; /* and deferred calls */
 } Impl;
 
 int event_loop_new(EventLoop **ret) {
@@ -74,13 +71,10 @@ static Impl *source_new(EventLoop *l, EventSource *s, EventType type, const char
 }
 
 static int ev_events_of(uint32_t events) {
-        /* EPOLLRDHUP is only seen as readability: the reader's recv() tells the end. */
-        return (events & (EPOLLIN | EPOLLRDHUP) ? EV_READ : 0) | (events & EPOLLOUT ? EV_WRITE : 0);
+        return (events & EPOLLIN ? EV_READ : 0) | (events & EPOLLOUT ? EV_WRITE : 0);
 }
 
-static void on_io(struct ev_loop *loop, ev_io *w, int revents) {
-        if (((Impl *)w)->once)
-                ev_io_stop(loop, w);
+static void on_io(struct ev_loop *loop _unused_, ev_io *w, int revents) {
         event_dispatch(w->data, (revents & EV_READ ? EPOLLIN : 0u) | (revents & EV_WRITE ? EPOLLOUT : 0u) |
                                         (revents & EV_ERROR ? EPOLLERR : 0u));
 }
@@ -95,7 +89,6 @@ int event_add_io(EventLoop *l, EventSource *s, int fd, uint32_t events, int prio
                 return -ENOMEM;
         ev_io_init(&impl->io, on_io, fd, ev_events_of(events));
         impl->io.data = s;
-        impl->once = events & EPOLLET;
         ev_set_priority(&impl->io, ev_priority_of(priority));
         if (events)
                 ev_io_start(l->ev, &impl->io);
@@ -109,7 +102,6 @@ int event_io_set(EventSource *s, uint32_t events) {
         Impl *impl = s->impl;
         struct ev_loop *ev = s->loop->ev;
         int wanted = ev_events_of(events), seen;
-        impl->once = events & EPOLLET;
         if (wanted == (impl->io.events & (EV_READ | EV_WRITE)) && ev_is_active(&impl->io) == (events != 0))
                 return 0;
         seen = ev_clear_pending(ev, &impl->io) & wanted;

@@ -59,8 +59,8 @@ typedef struct EventLongest {
 
 const EventLongest *event_loop_longest(const EventLoop *l);
 
-/* Watches `fd` (not taken over) for EPOLLIN/EPOLLOUT/EPOLLRDHUP. With EPOLLET an event may be reported only once until
- * event_io_set() asks for it again: for many descriptors that may all be ready together and are not served at once. */
+/* Watches `fd` (not taken over) for EPOLLIN and EPOLLOUT. Who has very many descriptors gathers them in an epoll
+ * descriptor of its own, and watches that. */
 int event_add_io(EventLoop *l, EventSource *s, int fd, uint32_t events, int priority, const char *name, EventHandler h);
 /* Changes what is watched; 0 pauses, except that the end of a socket is seen all the same. */
 int event_io_set(EventSource *s, uint32_t events);
