@@ -248,7 +248,8 @@ static void spm_vocab(Vocab *v, size_t n, const char *const *texts, const float 
                 v->types[at] = TOKEN_NORMAL;
         }
         v->spec = (TokenizerSpec){.kind = TOKENIZER_SPM, .n_tokens = total, .tokens = v->tokens, .scores = v->scores,
-                                  .types = v->types, .bos = 1, .eos = 2, .eot = -1, .unk = 0, .add_bos = true,
+                                  .types = v->types, .bos = 1, .eos = 2, .eot = -1, .unk = 0,
+                                  .single = template_bos_eos(1, -1, 1), .pair = template_bos_eos(1, 2, 2),
                                   .space_prefix = SPACE_PREFIX_AFTER_CONTROL};
 }
 
@@ -257,6 +258,50 @@ static void spm_vocab(Vocab *v, size_t n, const char *const *texts, const float 
 /*                                          3     4    5    6    7     8     9    10        11 */
 static const char *const small_texts[] = {MARK, "a", "b", "c", "ab", "bc", "abc", MARK "a", MARK "ab"};
 static const float small_scores[] = {-10, -11, -12, -13, -3, -2, -9, -5, -8};
+
+static void check_encoding(const Encoding *e, const char *what, const int32_t *ids, const uint8_t *types, size_t n) {
+        if (e->n != n || memcmp(e->ids, ids, n * sizeof(*ids)) != 0 || memcmp(e->types, types, n) != 0)
+                fail_msg("%s: wrong", what);
+}
+
+static void test_pairs(void **state) {
+        (void)state;
+        _cleanup_(vocab_deinit) Vocab v = {0};
+        _cleanup_(encoding_deinit) Encoding e = {0};
+        spm_vocab(&v, ARRAY_SIZE(small_texts), small_texts, small_scores, false);
+        _cleanup_(tokenizer_freep) Tokenizer *t = make(&v.spec);
+        const TokenText texts[] = {{"ab a", 4}, {"a b ab", 6}};
+        assert_true(tokenizer_has_pairs(t));
+        assert_int_equal(tokenizer_encode_texts(t, texts, 2, TOKENIZE_ADD_SPECIAL, &e), 0);
+        check_encoding(&e, "pair", (int32_t[]){1, 11, 10, 2, 1, 10, 3, 5, 11, 2},
+                       (uint8_t[]){0, 0, 0, 0, 1, 1, 1, 1, 1, 1}, 10);
+        assert_true(e.texts[0].start == 1 && e.texts[0].n == 2 && e.texts[1].start == 5 && e.texts[1].n == 4);
+        assert_true(encoding_truncate(&e, 10));
+        assert_int_equal(e.n, 10);
+        assert_true(encoding_truncate(&e, 9));
+        check_encoding(&e, "longer one", (int32_t[]){1, 11, 10, 2, 1, 10, 3, 5, 2},
+                       (uint8_t[]){0, 0, 0, 0, 1, 1, 1, 1, 1}, 9);
+        assert_true(encoding_truncate(&e, 7));
+        check_encoding(&e, "both", (int32_t[]){1, 11, 2, 1, 10, 3, 2}, (uint8_t[]){0, 0, 0, 1, 1, 1, 1}, 7);
+        assert_true(e.texts[0].n == 1 && e.texts[1].n == 2 && e.texts[1].start == 4);
+        assert_false(encoding_truncate(&e, 3));
+        assert_int_equal(e.n, 7);
+        assert_true(encoding_truncate(&e, 4));
+        check_encoding(&e, "nothing", (int32_t[]){1, 2, 1, 2}, (uint8_t[]){0, 0, 1, 1}, 4);
+        encoding_deinit(&e);
+        assert_int_equal(tokenizer_encode_texts(t, texts, 2, 0, &e), 0);
+        check_encoding(&e, "bare pair", (int32_t[]){11, 10, 10, 3, 5, 11}, (uint8_t[]){0, 0, 1, 1, 1, 1}, 6);
+        encoding_deinit(&e);
+        assert_int_equal(tokenizer_encode_texts(t, texts, 1, TOKENIZE_ADD_SPECIAL, &e), 0);
+        check_encoding(&e, "single", (int32_t[]){1, 11, 10}, (uint8_t[3]){0}, 3);
+        assert_true(encoding_truncate(&e, 2));
+        check_encoding(&e, "short single", (int32_t[]){1, 11}, (uint8_t[2]){0}, 2);
+        encoding_deinit(&e);
+        v.spec.pair.n = 0;
+        _cleanup_(tokenizer_freep) Tokenizer *alone = make(&v.spec);
+        assert_false(tokenizer_has_pairs(alone));
+        assert_int_equal(tokenizer_encode_texts(alone, texts, 2, TOKENIZE_ADD_SPECIAL, &e), -EOPNOTSUPP);
+}
 
 static void test_spm_merges(void **state) {
         (void)state;
@@ -519,6 +564,7 @@ int main(void) {
                 cmocka_unit_test(test_qwen2),
                 cmocka_unit_test(test_injection),
                 cmocka_unit_test(test_spm_merges),
+                cmocka_unit_test(test_pairs),
                 cmocka_unit_test(test_spm_space_inside),
                 cmocka_unit_test(test_user_defined),
                 cmocka_unit_test(test_round_trip_bpe),

@@ -9,7 +9,8 @@
  *   SentencePiece-style BPE (Llama 2,        normalizer: Prepend and Replace that make spaces U+2581, or pre_tokenizer:
  *   Mistral)                                 Metaspace, which does both; decoder: undoes it
  *
- * with a TemplateProcessing that puts one token before and one after, at most. Anything else would give other ids than
+ * with a template of tokens that stand around the text, or two (TemplateProcessing, BertProcessing, RobertaProcessing).
+ * Anything else would give other ids than
  * the model was trained with, and is refused by its name. An added token that says "normalized" is looked for in the
  * text as it was written, as transformers' slow tokenizers do. */
 #include <errno.h>
@@ -418,14 +419,18 @@ static int read_named(const Reader *v, const char *key, int32_t *ret) {
                                    key, shown(text, name));
 }
 
+static bool is_id(const Reader *v, const json_t *id) {
+        return json_is_integer(id) && json_integer_value(id) >= 0 &&
+               (size_t)json_integer_value(id) < v->spec.n_tokens;
+}
+
 static int add_end(Reader *v, const char *file, const json_t *id) {
-        json_int_t n = json_integer_value(id);
-        if (!json_is_integer(id) || n < 0 || (size_t)n >= v->spec.n_tokens)
+        if (!is_id(v, id))
                 return HF_REFUSE(v->h, v->e, -EINVAL, "%s: its eos_token_id is no token of " FILE_NAME, file);
         if (v->spec.n_ends == ENDS_MAX)
                 return HF_REFUSE(v->h, v->e, -EOPNOTSUPP, "%s: more than %d eos_token_id are not supported", file,
                                  ENDS_MAX);
-        v->ends[v->spec.n_ends++] = (int32_t)n;
+        v->ends[v->spec.n_ends++] = (int32_t)json_integer_value(id);
         return 0;
 }
 
@@ -442,65 +447,113 @@ static int read_ends(Reader *v, const char *file, const json_t *config) {
         return k;
 }
 
-/* The token that a template names, which must be one. */
-static int read_template_token(Reader *v, const json_t *template, const json_t *item, int32_t *ret) {
-        const json_t *name = get(item, "id"), *ids;
-        ids = json_is_string(name) ? get(get(get(template, "special_tokens"), json_string_value(name)), "ids") : NULL;
-        const json_t *id = json_array_get(ids, 0);
-        json_int_t n = json_integer_value(id);
-        if (json_array_size(ids) != 1 || !json_is_integer(id) || n < 0 || (size_t)n >= v->spec.n_tokens)
-                return REFUSE(v, -EINVAL,
-                              "its post_processor names a special token that it does not define as one token");
-        *ret = (int32_t)n;
+/* Room for one more part. */
+static bool put_part(Template *t, int32_t id, json_int_t type) {
+        if (t->n == TEMPLATE_MAX || type < 0 || type > UINT8_MAX)
+                return false;
+        t->parts[t->n++] = (TemplatePart){id, (uint8_t)type};
+        return true;
+}
+
+/* The tokens that a template names by one name. */
+static int read_template_token(const Reader *v, const json_t *processor, const json_t *item, Template *ret) {
+        const json_t *name = get(item, "id"), *ids, *id;
+        size_t i;
+        ids = json_is_string(name) ? get(get(get(processor, "special_tokens"), json_string_value(name)), "ids") : NULL;
+        if (json_array_size(ids) == 0)
+                return REFUSE(v, -EINVAL, "its post_processor names a special token that it does not define");
+        json_array_foreach(ids, i, id) {
+                if (!is_id(v, id))
+                        return REFUSE(v, -EINVAL, "its post_processor names a special token that has no id");
+                if (!put_part(ret, (int32_t)json_integer_value(id), json_integer_value(get(item, "type_id"))))
+                        return refuse_part(v, "post_processor", processor);
+        }
         return 0;
 }
 
-/* [BOS] text [EOS] */
-static int read_template(Reader *v, const json_t *template) {
-        const json_t *single = get(template, "single"), *item;
-        bool seen = false;
-        for (size_t i = 0; i < json_array_size(single); i++) {
-                item = json_array_get(single, i);
-                const json_t *special = get(item, "SpecialToken");
-                bool *add = seen ? &v->spec.add_eos : &v->spec.add_bos;
-                if (special && !*add) {
-                        int k = read_template_token(v, template, special, seen ? &v->spec.eos : &v->spec.bos);
-                        if (k < 0)
-                                return k;
-                        *add = true;
-                } else if (!special && !seen && get(item, "Sequence")) {
-                        seen = true;
-                } else {
-                        return refuse_part(v, "post_processor", template);
-                }
+/* [{"SpecialToken": {"id": name, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, …] */
+static int read_template(const Reader *v, const json_t *processor, const char *key, Template *ret) {
+        const json_t *list = get(processor, key);
+        ret->n = 0;
+        for (size_t i = 0; i < json_array_size(list); i++) {
+                const json_t *item = json_array_get(list, i), *special = get(item, "SpecialToken"),
+                             *text = get(item, "Sequence");
+                int32_t place = has_text(text, "id", "A") ? TEMPLATE_FIRST : TEMPLATE_SECOND;
+                int k = special ? read_template_token(v, processor, special, ret) : 0;
+                if (k < 0)
+                        return k;
+                if (!special && ((place == TEMPLATE_SECOND && !has_text(text, "id", "B")) ||
+                                 !put_part(ret, place, json_integer_value(get(text, "type_id")))))
+                        return refuse_part(v, "post_processor", processor);
         }
-        return seen ? 0 : refuse_part(v, "post_processor", template);
+        return ret->n > 0 ? 0 : refuse_part(v, "post_processor", processor);
+}
+
+/* Bert: [CLS] A [SEP], and B [SEP] of type 1. Roberta: <s> A </s>, and </s> B </s>, all of type 0. */
+static int read_cls_sep(Reader *v, const json_t *processor, bool roberta) {
+        const json_t *cls = json_array_get(get(processor, "cls"), 1), *sep = json_array_get(get(processor, "sep"), 1);
+        if (!is_id(v, cls) || !is_id(v, sep))
+                return REFUSE(v, -EINVAL, "its post_processor's cls or sep is no token with its id");
+        int32_t first = (int32_t)json_integer_value(cls), last = (int32_t)json_integer_value(sep);
+        v->spec.single = template_bos_eos(first, last, 1);
+        v->spec.pair = v->spec.single;
+        if (roberta)
+                put_part(&v->spec.pair, last, 0);
+        put_part(&v->spec.pair, TEMPLATE_SECOND, !roberta);
+        put_part(&v->spec.pair, last, !roberta);
+        return 0;
+}
+
+static int read_processor(Reader *v, const json_t *part) {
+        if (has_type(part, "ByteLevel")) /* which is about offsets */
+                return 0;
+        if (v->spec.single.n > 0)
+                return refuse_part(v, "post_processor", part);
+        if (has_type(part, "BertProcessing") || has_type(part, "RobertaProcessing"))
+                return read_cls_sep(v, part, has_type(part, "RobertaProcessing"));
+        if (!has_type(part, "TemplateProcessing"))
+                return refuse_part(v, "post_processor", part);
+        int k = read_template(v, part, "single", &v->spec.single);
+        return k < 0 || !get(part, "pair") ? k : read_template(v, part, "pair", &v->spec.pair);
 }
 
 static int read_post_processor(Reader *v) {
         Stage s;
         int k = read_stage(v, "post_processor", "processors", &s);
         for (size_t i = 0; i < s.n && k == 0; i++)
-                if (has_type(s.parts[i], "TemplateProcessing"))
-                        k = read_template(v, s.parts[i]);
-                else if (!has_type(s.parts[i], "ByteLevel")) /* which is about offsets */
-                        k = refuse_part(v, s.name, s.parts[i]);
-        return k;
+                k = read_processor(v, s.parts[i]);
+        if (k < 0)
+                return k;
+        const Template *t = &v->spec.single;
+        if (t->n > 0 && t->parts[0].id >= 0)
+                v->spec.bos = t->parts[0].id;
+        if (t->n > 0 && t->parts[t->n - 1].id >= 0)
+                v->spec.eos = t->parts[t->n - 1].id;
+        return 0;
 }
 
 /* As transformers: the configuration's wish goes before the post-processor's. */
-static int read_special(Reader *v) {
-        const json_t *config = hf_tokenizer_config(v->h);
-        int k;
-        if ((k = read_named(v, "bos_token", &v->spec.bos)) < 0 || (k = read_named(v, "eos_token", &v->spec.eos)) < 0 ||
-            (k = read_post_processor(v)) < 0)
-                return k;
-        v->spec.add_bos = flag(config, "add_bos_token", v->spec.add_bos);
-        v->spec.add_eos = flag(config, "add_eos_token", v->spec.add_eos);
-        if ((v->spec.add_bos && v->spec.bos < 0) || (v->spec.add_eos && v->spec.eos < 0))
+static int apply_wish(Reader *v) {
+        const json_t *config = hf_tokenizer_config(v->h), *bos = get(config, "add_bos_token"),
+                     *eos = get(config, "add_eos_token");
+        const Template *t = &v->spec.single;
+        if (!bos && !eos)
+                return 0;
+        bool add_bos = flag(config, "add_bos_token", t->n > 0 && t->parts[0].id >= 0),
+             add_eos = flag(config, "add_eos_token", t->n > 0 && t->parts[t->n - 1].id >= 0);
+        if ((add_bos && v->spec.bos < 0) || (add_eos && v->spec.eos < 0))
                 return HF_REFUSE(v->h, v->e, -EINVAL,
                                  "tokenizer_config.json: wants a token added that it does not name");
-        if ((k = read_ends(v, "generation_config.json", hf_generation_config(v->h))) < 0)
+        v->spec.single = template_bos_eos(add_bos ? v->spec.bos : -1, add_eos ? v->spec.eos : -1, 1);
+        v->spec.pair = template_bos_eos(add_bos ? v->spec.bos : -1, add_eos ? v->spec.eos : -1, 2);
+        return 0;
+}
+
+static int read_special(Reader *v) {
+        int k;
+        if ((k = read_named(v, "bos_token", &v->spec.bos)) < 0 || (k = read_named(v, "eos_token", &v->spec.eos)) < 0 ||
+            (k = read_post_processor(v)) < 0 || (k = apply_wish(v)) < 0 ||
+            (k = read_ends(v, "generation_config.json", hf_generation_config(v->h))) < 0)
                 return k;
         return read_ends(v, "config.json", hf_config(v->h));
 }

@@ -20,6 +20,7 @@ typedef struct Vocab {
         FileText *tokens, *merges;
         float *scores;
         int32_t *types;
+        bool add_bos, add_eos;
         char model[16], pre[64];
 } Vocab;
 
@@ -94,7 +95,8 @@ static int read_tokens(const Gguf *g, Vocab *v, Error *e) {
         return r;
 }
 
-static int read_special_tokens(const Gguf *g, TokenizerSpec *spec, Error *e) {
+static int read_special_tokens(const Gguf *g, Vocab *v, Error *e) {
+        TokenizerSpec *spec = &v->spec;
         int r = read_id(g, KEY("bos_token_id"), &spec->bos, e);
         if (r == 0)
                 r = read_id(g, KEY("eos_token_id"), &spec->eos, e);
@@ -103,9 +105,11 @@ static int read_special_tokens(const Gguf *g, TokenizerSpec *spec, Error *e) {
         if (r == 0)
                 r = read_id(g, KEY("unknown_token_id"), &spec->unk, e);
         if (r == 0)
-                r = read_bool(g, KEY("add_bos_token"), &spec->add_bos, e);
+                r = read_bool(g, KEY("add_bos_token"), &v->add_bos, e);
         if (r == 0)
-                r = read_bool(g, KEY("add_eos_token"), &spec->add_eos, e);
+                r = read_bool(g, KEY("add_eos_token"), &v->add_eos, e);
+        if (r == 0)
+                spec->single = template_bos_eos(v->add_bos ? spec->bos : -1, v->add_eos ? spec->eos : -1, 1);
         return r;
 }
 
@@ -114,7 +118,7 @@ static int read_spm(const Gguf *g, Vocab *v, Error *e) {
         v->spec.bos = 1;
         v->spec.eos = 2;
         v->spec.unk = 0;
-        bool prefix = v->spec.add_bos = true;
+        bool prefix = v->add_bos = true;
         int r = read_per_token(g, KEY("scores"), GGUF_F32, v->spec.n_tokens, (void **)&v->scores, e);
         if (r == 0 && !v->scores)
                 return refuse(g, e, -EINVAL, KEY("scores") " is missing, which a 'llama' vocabulary needs");
@@ -135,7 +139,7 @@ static int read_bpe(const Gguf *g, Vocab *v, Error *e) {
         if (!rule)
                 return refuse(g, e, -EOPNOTSUPP, KEY("pre") ": the pre-tokenizer '%s' is not supported", v->pre);
         v->spec.pre = v->pre;
-        v->spec.add_bos = rule->add_bos;
+        v->add_bos = rule->add_bos;
         v->spec.ignore_merges = rule->ignore_merges;
         r = gguf_get_strings(g, KEY("merges"), &v->merges, &v->spec.n_merges, e);
         if (r == -ENOENT)
@@ -159,7 +163,7 @@ static int read_vocab(const Gguf *g, Vocab *v, Error *e) {
                 r = read_bpe(g, v, e);
         else
                 return refuse(g, e, -EOPNOTSUPP, KEY("model") ": the tokenizer '%s' is not supported", v->model);
-        return r == 0 ? read_special_tokens(g, &v->spec, e) : r;
+        return r == 0 ? read_special_tokens(g, v, e) : r;
 }
 
 int vocab_tokenizer_new(const Gguf *g, Tokenizer **ret, Error *e) {

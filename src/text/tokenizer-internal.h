@@ -31,7 +31,7 @@ struct Tokenizer {
         Map ids;                 /* piece → id, of the tokens that ordinary text may become */
         int32_t bytes[256];      /* id of the token for a single byte, or -1 */
         int32_t bos, eos, unk;
-        bool add_bos, add_eos;
+        Template single, pair;
         Specials specials;
         /* SPM */
         SpacePrefix space_prefix;

@@ -20,6 +20,9 @@ static const char *const end_names[] = {
 /* Longer special tokens, which no model has, could only be there to make searching for them slow. */
 #define SPECIAL_MAX 1024
 
+static const Template bare_single = {{{TEMPLATE_FIRST, 0}}, 1};
+static const Template bare_pair = {{{TEMPLATE_FIRST, 0}, {TEMPLATE_SECOND, 1}}, 2};
+
 static bool is_end_name(TokenText text) {
         for (size_t i = 0; i < ARRAY_SIZE(end_names); i++)
                 if (text.len == strlen(end_names[i]) && memcmp(text.data, end_names[i], text.len) == 0)
@@ -46,6 +49,23 @@ static int check_id(const TokenizerSpec *spec, const char *name, int32_t id, Err
         return error_set(e, -EINVAL, "the %s token is %d, but the vocabulary has %zu tokens", name, id, spec->n_tokens);
 }
 
+/* Each text has one place. */
+static int check_template(const TokenizerSpec *spec, const Template *template, unsigned n_texts, Error *e) {
+        unsigned seen[2] = {0};
+        for (size_t i = 0; i < template->n; i++) {
+                int32_t id = template->parts[i].id;
+                if (id == TEMPLATE_FIRST || id == TEMPLATE_SECOND)
+                        seen[TEMPLATE_FIRST - id]++;
+                else if (id < 0 || (size_t)id >= spec->n_tokens)
+                        return error_set(e, -EINVAL, "token %d stands around texts, but the vocabulary has %zu tokens",
+                                         id, spec->n_tokens);
+        }
+        return seen[0] == 1 && seen[1] == n_texts - 1
+                       ? 0
+                       : error_set(e, -EINVAL, "what stands around %u texts has no place, or several, for one of them",
+                                   n_texts);
+}
+
 static int check_spec(const TokenizerSpec *spec, Error *e) {
         if (spec->n_tokens == 0 || spec->n_tokens > INT32_MAX)
                 return error_set(e, -EINVAL, "a vocabulary of %zu tokens is not supported", spec->n_tokens);
@@ -58,6 +78,10 @@ static int check_spec(const TokenizerSpec *spec, Error *e) {
                 r = check_id(spec, "unknown", spec->unk, e);
         for (size_t i = 0; i < spec->n_ends && r == 0; i++)
                 r = check_id(spec, "end-of-text", spec->ends[i], e);
+        if (r == 0 && spec->single.n > 0)
+                r = check_template(spec, &spec->single, 1, e);
+        if (r == 0 && spec->pair.n > 0)
+                r = check_template(spec, &spec->pair, 2, e);
         return r;
 }
 
@@ -155,6 +179,18 @@ static int index_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
         return r < 0 ? error_set(e, r, "not enough memory for a vocabulary of %zu tokens", t->n) : 0;
 }
 
+Template template_bos_eos(int32_t bos, int32_t eos, size_t n_texts) {
+        Template t = {.n = 0};
+        for (uint8_t i = 0; i < n_texts; i++) {
+                if (bos >= 0)
+                        t.parts[t.n++] = (TemplatePart){bos, i};
+                t.parts[t.n++] = (TemplatePart){i == 0 ? TEMPLATE_FIRST : TEMPLATE_SECOND, i};
+                if (eos >= 0)
+                        t.parts[t.n++] = (TemplatePart){eos, i};
+        }
+        return t;
+}
+
 static Tokenizer *allocate(const TokenizerSpec *spec) {
         _cleanup_(tokenizer_freep) Tokenizer *t = malloc(sizeof(*t));
         if (!t)
@@ -162,7 +198,7 @@ static Tokenizer *allocate(const TokenizerSpec *spec) {
         *t = (Tokenizer){
                 .kind = spec->kind, .n = spec->n_tokens,
                 .bos = spec->bos, .eos = spec->eos, .unk = spec->unk,
-                .add_bos = spec->add_bos, .add_eos = spec->add_eos,
+                .single = spec->single.n > 0 ? spec->single : bare_single, .pair = spec->pair,
                 .space_prefix = spec->kind == TOKENIZER_SPM ? spec->space_prefix : SPACE_PREFIX_NONE,
                 .starts = calloc(spec->n_tokens + 1, sizeof(uint32_t)),
                 .types = calloc(spec->n_tokens, 1),
@@ -316,34 +352,123 @@ static int encode_parts(const Tokenizer *t, EncodeScratch *s, const char *text, 
         return 0;
 }
 
-static int encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, unsigned flags) {
-        int r = reserve_ids(s, MIN(len, (size_t)256) + 2);
-        if (r < 0)
-                return r;
-        if ((flags & TOKENIZE_ADD_SPECIAL) && t->add_bos && t->bos >= 0)
-                put_id(s, t->bos);
-        r = encode_parts(t, s, text, len, flags & TOKENIZE_PARSE_SPECIAL);
+static void encode_scratch_deinit(EncodeScratch *s) {
+        merge_scratch_deinit(&s->merge);
+        pretokenizer_scratch_free(s->pretokenizer);
+        buf_deinit(&s->text);
+        free(s->ids);
+}
+
+/* The parts of `template`, one after the other; `ends` is told where each ends among the ids. */
+static int encode_template(const Tokenizer *t, EncodeScratch *s, const Template *template, const TokenText *texts,
+                           bool parse, size_t *ends) {
+        for (size_t i = 0; i < template->n; i++) {
+                int32_t id = template->parts[i].id;
+                int r = reserve_ids(s, 1);
+                if (r == 0 && id >= 0)
+                        put_id(s, id);
+                else if (r == 0)
+                        r = encode_parts(t, s, texts[TEMPLATE_FIRST - id].data, texts[TEMPLATE_FIRST - id].len, parse);
+                if (r < 0)
+                        return r;
+                ends[i] = s->n_ids;
+        }
+        return 0;
+}
+
+static const Template *find_template(const Tokenizer *t, size_t n_texts, unsigned flags) {
+        if (flags & TOKENIZE_ADD_SPECIAL)
+                return n_texts == 1 ? &t->single : &t->pair;
+        return n_texts == 1 ? &bare_single : &bare_pair;
+}
+
+/* Encodes by `template` into `ret`, which has no types yet. */
+static int encode(const Tokenizer *t, const Template *template, const TokenText *texts, size_t n_texts, bool parse,
+                  Encoding *ret, size_t *ends) {
+        EncodeScratch s = {0};
+        size_t len = 0;
+        for (size_t i = 0; i < n_texts; i++)
+                len = MAX(len, texts[i].len);
+        int r = len >= INT32_MAX ? -E2BIG : reserve_ids(&s, MIN(len, (size_t)256) + 2);
         if (r == 0)
-                r = reserve_ids(s, 1);
-        if (r == 0 && (flags & TOKENIZE_ADD_SPECIAL) && t->add_eos && t->eos >= 0)
-                put_id(s, t->eos);
+                r = encode_template(t, &s, template, texts, parse, ends);
+        if (r == 0)
+                *ret = (Encoding){.ids = TAKE(s.ids), .n = s.n_ids};
+        encode_scratch_deinit(&s);
         return r;
 }
 
 int tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ret, size_t *ret_n) {
-        if (len >= INT32_MAX)
-                return -E2BIG;
-        EncodeScratch s = {0};
-        int r = encode(t, &s, text, len, flags);
-        if (r == 0) {
-                *ret = TAKE(s.ids);
-                *ret_n = s.n_ids;
+        Encoding e;
+        size_t ends[TEMPLATE_MAX];
+        int r = encode(t, find_template(t, 1, flags), &(TokenText){text, len}, 1, flags & TOKENIZE_PARSE_SPECIAL, &e,
+                       ends);
+        if (r < 0)
+                return r;
+        *ret = e.ids;
+        *ret_n = e.n;
+        return 0;
+}
+
+void encoding_deinit(Encoding *e) {
+        free(e->ids);
+        free(e->types);
+        *e = (Encoding){0};
+}
+
+int tokenizer_encode_texts(const Tokenizer *t, const TokenText *texts, size_t n_texts, unsigned flags, Encoding *ret) {
+        const Template *template = find_template(t, n_texts, flags);
+        _cleanup_(encoding_deinit) Encoding e = {0};
+        size_t ends[TEMPLATE_MAX];
+        if (template->n == 0)
+                return -EOPNOTSUPP;
+        int r = encode(t, template, texts, n_texts, flags & TOKENIZE_PARSE_SPECIAL, &e, ends);
+        if (r < 0)
+                return r;
+        e.types = malloc(MAX(e.n, (size_t)1));
+        if (!e.types)
+                return -ENOMEM;
+        for (size_t i = 0, start = 0; i < template->n; start = ends[i++]) {
+                const TemplatePart *part = &template->parts[i];
+                memset(e.types + start, part->type, ends[i] - start);
+                if (part->id < 0) {
+                        e.texts[TEMPLATE_FIRST - part->id].start = start;
+                        e.texts[TEMPLATE_FIRST - part->id].n = ends[i] - start;
+                }
         }
-        merge_scratch_deinit(&s.merge);
-        pretokenizer_scratch_free(s.pretokenizer);
-        buf_deinit(&s.text);
-        free(s.ids);
-        return r;
+        *ret = e;
+        e = (Encoding){0};
+        return 0;
+}
+
+bool tokenizer_has_pairs(const Tokenizer *t) {
+        return t->pair.n > 0;
+}
+
+/* Drops the last ids of a text. */
+static void shorten(Encoding *e, unsigned text, size_t n) {
+        size_t drop = e->texts[text].n - n, from = e->texts[text].start + n, rest = e->n - from - drop;
+        memmove(e->ids + from, e->ids + from + drop, rest * sizeof(*e->ids));
+        memmove(e->types + from, e->types + from + drop, rest);
+        if (e->texts[!text].start > e->texts[text].start)
+                e->texts[!text].start -= drop;
+        e->texts[text].n = n;
+        e->n -= drop;
+}
+
+bool encoding_truncate(Encoding *e, size_t max) {
+        size_t n_added = e->n - e->texts[0].n - e->texts[1].n;
+        unsigned shorter = e->texts[0].n > e->texts[1].n;
+        if (e->n <= max)
+                return true;
+        if (max < n_added)
+                return false;
+        size_t room = max - n_added, keep = e->texts[shorter].n;
+        if (keep > room / 2) /* both are too long: they share, and what is odd goes to the longer one */
+                keep = room / 2;
+        shorten(e, !shorter, room - keep);
+        shorten(e, shorter, keep);
+        return true;
 }
 
 TokenizerKind tokenizer_kind(const Tokenizer *t) {

@@ -45,6 +45,20 @@ typedef struct TokenText {
         size_t len;
 } TokenText;
 
+/* What stands around texts: its parts in order, each a token or the place of a text. `type` is its token_type_id, by
+ * which BERT tells the texts of a pair apart. */
+enum { TEMPLATE_MAX = 16, TEMPLATE_FIRST = -1, TEMPLATE_SECOND = -2 };
+
+typedef struct TemplatePart {
+        int32_t id; /* of a token, or TEMPLATE_FIRST, TEMPLATE_SECOND */
+        uint8_t type;
+} TemplatePart;
+
+typedef struct Template {
+        TemplatePart parts[TEMPLATE_MAX];
+        size_t n;
+} Template;
+
 typedef struct TokenizerSpec { /* all memory is the caller's and is copied where it is kept */
         TokenizerKind kind;
         const char *pre; /* BPE: name of the pre-tokenizer; unknown names are refused */
@@ -57,11 +71,15 @@ typedef struct TokenizerSpec { /* all memory is the caller's and is copied where
         int32_t bos, eos, eot, unk; /* -1: none */
         const int32_t *ends;        /* [n_ends] that end generation, besides those */
         size_t n_ends;
-        bool add_bos, add_eos;
+        Template single; /* what stands around a text; n 0: nothing */
+        Template pair;   /* … around two; n 0: pairs are not supported */
         SpacePrefix space_prefix; /* SPM */
         bool ignore_merges;       /* BPE: a word that is a token is taken whole, even where merges would not lead to it */
         bool nfc;                 /* BPE: text is brought into Unicode's normal form C */
 } TokenizerSpec;
+
+/* [BOS] text [EOS], and the same again for a second text; -1 leaves one out. */
+Template template_bos_eos(int32_t bos, int32_t eos, size_t n_texts);
 
 /* -EINVAL, naming the token or merge that is wrong; -EOPNOTSUPP for an unknown pre-tokenizer; -ENOMEM. */
 int tokenizer_new(const TokenizerSpec *spec, Tokenizer **ret, Error *e);
@@ -69,13 +87,33 @@ void tokenizer_free(Tokenizer *t);
 DEFINE_CLEANUP(Tokenizer, tokenizer_free)
 
 enum {
-        TOKENIZE_ADD_SPECIAL = 1,   /* BOS/EOS where the model wants them */
+        TOKENIZE_ADD_SPECIAL = 1,   /* the template's tokens (BOS/EOS where the model wants them) */
         TOKENIZE_PARSE_SPECIAL = 2, /* special tokens written out in the text become their ids */
 };
 
 /* Any bytes are accepted; what is not UTF-8 goes through byte tokens. *ret is malloc'd. -ENOMEM; -E2BIG for 2 GiB and
  * more; -EINVAL when the vocabulary has neither a token for some byte nor an unknown one. */
 int tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ret, size_t *ret_n);
+
+/* One text, or a pair, with what the template puts around: "[CLS] a [SEP] b [SEP]". */
+typedef struct Encoding {
+        int32_t *ids;   /* [n] */
+        uint8_t *types; /* [n] token_type_ids */
+        size_t n;
+        struct {
+                size_t start, n; /* which of the ids are this text's own; absent texts have none */
+        } texts[2];
+} Encoding;
+
+void encoding_deinit(Encoding *e);
+/* `texts` are one or two. Errors as tokenizer_encode()'s; -EOPNOTSUPP for a pair where the tokenizer has no template
+ * for it. Without TOKENIZE_ADD_SPECIAL a pair's ids follow one another, with types 0 and 1. */
+int tokenizer_encode_texts(const Tokenizer *t, const TokenText *texts, size_t n_texts, unsigned flags, Encoding *ret);
+bool tokenizer_has_pairs(const Tokenizer *t);
+/* Drops ids from the ends of the texts until at most `max` are left; the template's tokens stay. Of a pair the longer
+ * text is shortened first ("longest_first" in Hugging Face's tokenizers, whose rounding this has). False, and
+ * unchanged, when `max` has no room for the template. */
+bool encoding_truncate(Encoding *e, size_t max);
 
 TokenizerKind tokenizer_kind(const Tokenizer *t);
 size_t tokenizer_n_tokens(const Tokenizer *t);
