@@ -188,7 +188,9 @@ static int read_bpe_normalizer(Reader *v, const Stage *s) {
         for (size_t i = 0; i < s->n; i++)
                 if (!has_type(s->parts[i], "NFC"))
                         return refuse_part(v, s->name, s->parts[i]);
-        v->spec.nfc = s->n > 0;
+        static const NormalizerStep nfc = {.kind = NORMALIZE_NFC};
+        v->spec.normalizer = &nfc;
+        v->spec.n_normalizer = s->n > 0;
         return 0;
 }
 

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <utf8proc.h>
 
 #include "text/tokenizer-internal.h"
 #include "text/utf8.h"
@@ -111,10 +110,9 @@ static bool read_merge(const Tokenizer *t, TokenText line, Buf *bytes, int32_t *
 
 /* Merges made from SentencePiece's vocabulary name its control tokens too, which text becomes only as a whole. */
 static bool makes_special(const Tokenizer *t, const Buf *bytes) {
-        int32_t id;
-        size_t len;
-        return bytes->len > 0 && specials_find(&t->specials, bytes->data, bytes->len, true, &id, &len) == 0 &&
-               len == bytes->len;
+        SpecialMatch m;
+        return bytes->len > 0 && specials_find(&t->specials, bytes->data, bytes->len, 0, true, &m) && m.start == 0 &&
+               m.end == bytes->len;
 }
 
 int merges_load(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
@@ -145,7 +143,6 @@ int bpe_init(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
         if (!rule)
                 return error_set(e, -EOPNOTSUPP, "the pre-tokenizer '%s' is not supported", spec->pre ? spec->pre : "");
         t->ignore_merges = spec->ignore_merges;
-        t->nfc = spec->nfc;
         for (int byte = 0; byte < 256; byte++)
                 map_get(&t->ids, &(char){(char)byte}, 1, &t->bytes[byte]);
         int r = pretokenizer_new(rule, &t->pretokenizer, e);
@@ -168,25 +165,11 @@ static int encode_valid(const Tokenizer *t, EncodeScratch *s, const char *text, 
         return 0;
 }
 
-static bool is_ascii(const char *text, size_t len) {
-        for (size_t i = 0; i < len; i++)
-                if ((unsigned char)text[i] >= 0x80)
-                        return false;
-        return true;
-}
-
-/* ASCII is in every normal form. */
 static int encode_normalised(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len) {
-        if (!t->nfc || is_ascii(text, len))
-                return encode_valid(t, s, text, len);
-        utf8proc_uint8_t *nfc = NULL;
-        utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)len, &nfc,
-                                          UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-        int r = n >= 0 ? reserve_ids(s, (size_t)n) : n == UTF8PROC_ERROR_NOMEM ? -ENOMEM : -EINVAL;
+        int r = normalizer_run(t->normalizer, &s->normalizer, text, len, &text, &len);
         if (r == 0)
-                r = encode_valid(t, s, (const char *)nfc, (size_t)n);
-        free(nfc);
-        return r;
+                r = reserve_ids(s, len);
+        return r < 0 ? r : encode_valid(t, s, text, len);
 }
 
 /* How many bytes from the start of `text` belong to no character. */

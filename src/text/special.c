@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "text/special.h"
+#include "text/unicode.h"
+#include "text/utf8.h"
 
 void specials_deinit(Specials *s) {
         free(s->nodes);
@@ -54,7 +56,7 @@ static int find_or_add_child(Specials *s, uint32_t node, uint8_t byte, uint32_t 
         return 0;
 }
 
-int specials_add(Specials *s, const char *text, size_t len, int32_t id, bool ordinary) {
+int specials_add(Specials *s, const char *text, size_t len, int32_t id, unsigned flags) {
         uint32_t node = 0;
         for (size_t i = 0; i < len; i++) {
                 int r = find_or_add_child(s, node, (uint8_t)text[i], &node);
@@ -63,13 +65,13 @@ int specials_add(Specials *s, const char *text, size_t len, int32_t id, bool ord
         }
         if (node != 0 && s->nodes[node].id < 0) {
                 s->nodes[node].id = id;
-                s->nodes[node].ordinary = ordinary;
+                s->nodes[node].flags = (uint8_t)flags;
         }
         return 0;
 }
 
 /* Length of the longest special token that `text` starts with, or 0. */
-static size_t longest_here(const Specials *s, const char *text, size_t len, bool parse, int32_t *ret_id) {
+static size_t longest_here(const Specials *s, const char *text, size_t len, bool parse, const SpecialNode **ret) {
         size_t longest = 0;
         uint32_t node = 0;
         for (size_t i = 0; i < len; i++) {
@@ -77,22 +79,62 @@ static size_t longest_here(const Specials *s, const char *text, size_t len, bool
                 if (!node)
                         break;
                 const SpecialNode *at = &s->nodes[node];
-                if (at->id >= 0 && (parse || at->ordinary)) {
+                if (at->id >= 0 && (parse || (at->flags & SPECIAL_ORDINARY))) {
                         longest = i + 1;
-                        *ret_id = at->id;
+                        *ret = at;
                 }
         }
         return longest;
 }
 
-size_t specials_find(const Specials *s, const char *text, size_t len, bool parse, int32_t *ret_id, size_t *ret_len) {
-        *ret_len = 0;
-        for (size_t i = 0; i < len; i++) {
+/* The character that ends before `at` > `from`, and where it starts; U+FFFD for what is no character. */
+static int32_t char_before(const char *text, size_t from, size_t at, size_t *ret_start) {
+        for (size_t n = 1; n <= 4 && n <= at - from; n++)
+                if (utf8_char(text + at - n, n) == (int)n) {
+                        const char *p = text + (*ret_start = at - n);
+                        return unicode_next(&p);
+                }
+        *ret_start = at - 1;
+        return 0xfffd;
+}
+
+static int32_t char_at(const char *text, size_t len, size_t at, size_t *ret_end) {
+        int n = utf8_char(text + at, len - at);
+        const char *p = text + at;
+        *ret_end = at + (n > 0 ? (size_t)n : 1);
+        return n > 0 ? unicode_next(&p) : 0xfffd;
+}
+
+static bool is_single_word(const char *text, size_t len, const SpecialMatch *m) {
+        size_t unused;
+        return (m->start == 0 || !unicode_is_word(char_before(text, 0, m->start, &unused))) &&
+               (m->end == len || !unicode_is_word(char_at(text, len, m->end, &unused)));
+}
+
+static void take_white(const char *text, size_t len, size_t from, unsigned flags, SpecialMatch *m) {
+        size_t next;
+        while ((flags & SPECIAL_LSTRIP) && m->start > from &&
+               unicode_is_white(char_before(text, from, m->start, &next)))
+                m->start = next;
+        while ((flags & SPECIAL_RSTRIP) && m->end < len && unicode_is_white(char_at(text, len, m->end, &next)))
+                m->end = next;
+}
+
+bool specials_find(const Specials *s, const char *text, size_t len, size_t from, bool parse, SpecialMatch *ret) {
+        for (size_t i = from; i < len; i++) {
+                const SpecialNode *node;
                 if (!s->first[(uint8_t)text[i]])
                         continue;
-                *ret_len = longest_here(s, text + i, len - i, parse, ret_id);
-                if (*ret_len > 0)
-                        return i;
+                size_t n = longest_here(s, text + i, len - i, parse, &node);
+                if (n == 0)
+                        continue;
+                *ret = (SpecialMatch){.start = i, .end = i + n, .id = node->id};
+                if ((node->flags & SPECIAL_SINGLE_WORD) && !is_single_word(text, len, ret)) {
+                        i = ret->end - 1;
+                        continue;
+                }
+                take_white(text, len, from, node->flags, ret);
+                return true;
         }
-        return len;
+        return false;
 }

@@ -5,9 +5,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum {
+        SPECIAL_ORDINARY = 1,    /* it may be written by anybody: it is found without `parse` too */
+        SPECIAL_LSTRIP = 2,      /* takes the white space before it */
+        SPECIAL_RSTRIP = 4,      /* … and after it */
+        SPECIAL_SINGLE_WORD = 8, /* is none where a word goes on before or after it */
+};
+
 typedef struct SpecialNode {
         int32_t id;    /* of the token that ends here, or -1 */
-        bool ordinary; /* that token may be written by anybody: it is found without `parse` too */
+        uint8_t flags; /* of that token */
         uint8_t byte;
         uint32_t child, sibling; /* 0: none */
 } SpecialNode;
@@ -18,9 +25,13 @@ typedef struct Specials {
         uint32_t first[256]; /* the root's children by byte; 0: none */
 } Specials;
 
+typedef struct SpecialMatch { /* bytes start … end of the text are token `id` */
+        size_t start, end;
+        int32_t id;
+} SpecialMatch;
+
 /* Zeroed memory is an empty set. Adding the same text again is ignored. -ENOMEM. */
-int specials_add(Specials *s, const char *text, size_t len, int32_t id, bool ordinary);
+int specials_add(Specials *s, const char *text, size_t len, int32_t id, unsigned flags);
 void specials_deinit(Specials *s);
-/* Offset of the first special token in `text`, with its id and length; `len` (and length 0) when there is none.
- * Without `parse` only ordinary ones count. */
-size_t specials_find(const Specials *s, const char *text, size_t len, bool parse, int32_t *ret_id, size_t *ret_len);
+/* The first special token at or behind `from`; false when there is none. Without `parse` only ordinary ones count. */
+bool specials_find(const Specials *s, const char *text, size_t len, size_t from, bool parse, SpecialMatch *ret);

@@ -92,21 +92,22 @@ static bool begins_with_space(const char *text, size_t len) {
         return text[0] == ' ' || (len >= SPACE_MARK_LEN && memcmp(text, SPACE_MARK, SPACE_MARK_LEN) == 0);
 }
 
-int spm_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, bool prefix) {
+void spm_put_text(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len) {
         bool if_missing = t->space_prefix >= SPACE_PREFIX_ALWAYS_MISSING;
-        buf_clear(&s->text);
-        if (prefix && !(if_missing && begins_with_space(text, len)))
+        if (s->prefix && !(if_missing && begins_with_space(text, len)))
                 buf_putc(&s->text, ' ');
         put_with_spaces(text, len, &s->text);
-        if (s->text.failed)
-                return -ENOMEM;
-        for (size_t i = 0, n; i < s->text.len; i += n) {
+}
+
+int spm_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len) {
+        buf_clear(&s->text);
+        spm_put_text(t, s, text, len);
+        int r = s->text.failed ? -ENOMEM : reserve_ids(s, s->text.len);
+        for (size_t i = 0, n; r == 0 && i < s->text.len; i += n) {
                 n = word_len(t, s->text.data + i, s->text.len - i);
-                int r = encode_word(t, s, s->text.data + i, n);
-                if (r < 0)
-                        return r;
+                r = encode_word(t, s, s->text.data + i, n);
         }
-        return 0;
+        return r;
 }
 
 void spm_split(const Tokenizer *t, MergeScratch *m, const char *word, uint32_t len) {

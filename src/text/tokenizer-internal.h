@@ -8,6 +8,7 @@
 #include "text/pretokenizer.h"
 #include "text/special.h"
 #include "text/tokenizer.h"
+#include "text/trie.h"
 #include "util/map.h"
 
 /* What is known about a token as a word of its own. It is found out when the word is first met; whoever finds it out
@@ -33,6 +34,8 @@ struct Tokenizer {
         int32_t bos, eos, unk;
         Template single, pair;
         Specials specials;
+        Normalizer *normalizer; /* or NULL */
+        Specials normalized;    /* those that are looked for behind it */
         /* SPM */
         SpacePrefix space_prefix;
         uint32_t *ranks;        /* [n]: place of the token's score, best first; equal scores share a place; or NULL */
@@ -41,13 +44,37 @@ struct Tokenizer {
         MergeTable merges;
         /* BPE */
         Pretokenizer *pretokenizer;
-        bool ignore_merges, nfc;
+        bool ignore_merges;
+        /* WordPiece and Unigram */
+        WordCut words;
+        Trie trie; /* text → id, of the tokens that ordinary text may become */
+        /* WordPiece */
+        uint32_t subword_root; /* the trie's node where continuations begin; UINT32_MAX: there are none */
+        size_t max_word;
+        uint8_t classes[128]; /* WORDPIECE: of ASCII characters; see wordpiece.c */
+        /* Unigram */
+        double *log_probs; /* [n] */
+        double unk_log_prob;
+        bool single_precision;
 };
+
+/* The best way to cut a word up to one of its bytes. */
+typedef struct UnigramStep {
+        double log_prob;
+        uint32_t from; /* where the last token of it begins; UINT32_MAX: there is no way */
+        int32_t id;    /* of that token; -1: it is an unknown character */
+} UnigramStep;
 
 typedef struct EncodeScratch {
         MergeScratch merge;
         PretokenizerScratch *pretokenizer;
-        Buf text; /* SPM: the text with its spaces as the vocabulary has them */
+        NormalizerScratch normalizer;
+        Buf valid; /* the text with what is no UTF-8 replaced */
+        Buf text;  /* SPM, UNIGRAM: the text with its spaces as the vocabulary has them */
+        UnigramStep *steps; /* UNIGRAM [cap_steps] */
+        size_t cap_steps;
+        bool parse;  /* control tokens written out in the text count */
+        bool prefix; /* the text at work gets the space that words start with */
         int32_t *ids;
         size_t n_ids, cap_ids;
         size_t after_unk; /* n_ids right after an unknown token was put; SPM writes one for a run of unknowns */
@@ -62,16 +89,32 @@ int reserve_ids(EncodeScratch *s, size_t n);
 /* Encodes one word, across whose ends nothing merges. */
 int encode_word(const Tokenizer *t, EncodeScratch *s, const char *word, size_t len);
 
+/* Appends an id that there is room for. */
+static inline void put_id(EncodeScratch *s, int32_t id) {
+        s->ids[s->n_ids++] = id;
+}
+
 /* A token's text as the file has it → the bytes it stands for, appended to `out`. */
 void spm_put_piece(TokenText text, Buf *out);
 void bpe_put_piece(TokenText text, Buf *out);
+void wordpiece_put_piece(const TokenizerSpec *spec, TokenText text, Buf *out);
 int spm_init(Tokenizer *t, const TokenizerSpec *spec, Error *e);
 int bpe_init(Tokenizer *t, const TokenizerSpec *spec, Error *e);
 void bpe_deinit(Tokenizer *t);
 int merges_load(Tokenizer *t, const TokenizerSpec *spec, Error *e);
-/* Encodes text without special tokens; `prefix`: it gets the space that words start with. */
-int spm_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, bool prefix);
+int wordpiece_init(Tokenizer *t, const TokenizerSpec *spec, Error *e);
+int unigram_init(Tokenizer *t, const TokenizerSpec *spec, Error *e);
+/* Makes the trie of those of the `texts` [n] that ordinary text may become. -ENOMEM. */
+int tokens_trie_init(Tokenizer *t, const TokenizerSpec *spec, const TokenText *texts, Error *e);
+/* Encode text without special tokens; it is valid UTF-8 for WordPiece and Unigram. `s->prefix` counts for the kinds
+ * with spaces in their tokens. */
+int spm_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len);
 int bpe_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len);
+int wordpiece_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len);
+int unigram_encode(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len);
+/* Appends text, of which there is some, to s->text with every U+2581 as a space, and the space in front that it
+ * gets. */
+void spm_put_text(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len);
 /* Sets up a word's symbols. */
 void spm_split(const Tokenizer *t, MergeScratch *m, const char *word, uint32_t len);
 void bpe_split(const Tokenizer *t, MergeScratch *m, const char *word, uint32_t len);

@@ -1,8 +1,8 @@
 /* The vocabulary and what both kinds of tokenizer do with it.
  *
  * A tokenizer keeps, for each token, its piece: the bytes it stands for. Encoding goes from coarse to fine: special
- * tokens are found first, the text between them is cut into words (spm.c, bpe.c), a word that is a token is taken
- * whole, any other starts as characters or bytes that are merged (merge.c), and what is in no vocabulary at last is
+ * tokens are found first, the text between them is normalised and cut into words (spm.c, bpe.c, wordpiece.c, unigram.c).
+ * WordPiece and Unigram find a word's tokens in a trie. By merges, a word that is a token is taken whole, any other starts as characters or bytes that are merged (merge.c), and what is in no vocabulary at last is
  * spelled in byte tokens. Whether a word that is a token really comes out of merging as that token is remembered per
  * token, so the common word costs one look-up and the result is always that of merging. */
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "text/tokenizer-internal.h"
+#include "util/str.h"
 
 /* Tokens with these texts end a turn in the models that have them. */
 static const char *const end_names[] = {
@@ -122,11 +123,14 @@ static bool is_special(TokenType type) {
 }
 
 /* Special tokens are written as they are, save that SentencePiece marks spaces in the user-defined ones too. */
-static void put_piece(Tokenizer *t, TokenType type, TokenText text) {
-        if (t->kind == TOKENIZER_SPM && (!is_special(type) || type == TOKEN_USER_DEFINED))
+static void put_piece(Tokenizer *t, const TokenizerSpec *spec, TokenType type, TokenText text) {
+        bool spaced = t->kind == TOKENIZER_SPM || t->kind == TOKENIZER_UNIGRAM;
+        if (spaced && (!is_special(type) || type == TOKEN_USER_DEFINED))
                 spm_put_piece(text, &t->texts);
-        else if (!is_special(type))
+        else if (!is_special(type) && t->kind == TOKENIZER_BPE)
                 bpe_put_piece(text, &t->texts);
+        else if (!is_special(type) && t->kind == TOKENIZER_WORDPIECE)
+                wordpiece_put_piece(spec, text, &t->texts);
         else
                 buf_put(&t->texts, text.data, text.len);
 }
@@ -143,7 +147,7 @@ static int load_token(Tokenizer *t, const TokenizerSpec *spec, size_t i, Error *
         if (is_special(t->types[i]) && text.len > SPECIAL_MAX)
                 return error_set(e, -EINVAL, "token %zu is a special token of %zu bytes, which is too long", i,
                                  text.len);
-        put_piece(t, t->types[i], text);
+        put_piece(t, spec, t->types[i], text);
         return 0;
 }
 
@@ -160,9 +164,31 @@ static int load_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
         return t->texts.failed ? error_set(e, -ENOMEM, "not enough memory for a vocabulary of %zu tokens", t->n) : 0;
 }
 
+static bool merges(const Tokenizer *t) {
+        return t->kind == TOKENIZER_SPM || t->kind == TOKENIZER_BPE;
+}
+
+/* A token that WordPiece or Unigram look for in normalised text has to be normalised itself. */
+static int add_normalized(Tokenizer *t, TokenText text, int32_t id, unsigned flags) {
+        _cleanup_(normalizer_scratch_deinit) NormalizerScratch scratch = {0};
+        int r = normalizer_run(t->normalizer, &scratch, text.data, text.len, &text.data, &text.len);
+        return r < 0 ? r : specials_add(&t->normalized, text.data, text.len, id, flags);
+}
+
+static int add_special(Tokenizer *t, const TokenizerSpec *spec, size_t i) {
+        unsigned added = spec->added ? spec->added[i] : 0;
+        unsigned flags = (t->types[i] == TOKEN_USER_DEFINED ? SPECIAL_ORDINARY : 0) |
+                         (added & ADDED_LSTRIP ? SPECIAL_LSTRIP : 0) | (added & ADDED_RSTRIP ? SPECIAL_RSTRIP : 0) |
+                         (added & ADDED_SINGLE_WORD ? SPECIAL_SINGLE_WORD : 0);
+        TokenText text = token_text(t, i);
+        if ((added & ADDED_NORMALIZED) && !merges(t))
+                return add_normalized(t, text, (int32_t)i, flags);
+        return specials_add(&t->specials, text.data, text.len, (int32_t)i, flags);
+}
+
 /* Makes the texts findable; when two tokens have the same, the later one is meant, as in every other reader. */
 static int index_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
-        int r = map_init(&t->ids, t->n);
+        int r = map_init(&t->ids, merges(t) ? t->n : 0);
         for (size_t i = 0; i < spec->n_ends; i++)
                 if (spec->ends[i] >= 0)
                         t->eog[spec->ends[i]] = true;
@@ -170,13 +196,36 @@ static int index_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
                 TokenText text = token_text(t, i);
                 t->eog[i] = t->eog[i] || (int32_t)i == spec->eos || (int32_t)i == spec->eot ||
                             (t->types[i] == TOKEN_CONTROL && is_end_name(text));
-                if (text.len > 0 && token_is_mergeable(t, i))
+                if (text.len > 0 && merges(t) && token_is_mergeable(t, i))
                         r = map_set(&t->ids, text.data, text.len, (int32_t)i);
                 if (r >= 0 && is_special(t->types[i]))
-                        r = specials_add(&t->specials, text.data, text.len, (int32_t)i,
-                                         t->types[i] == TOKEN_USER_DEFINED);
+                        r = add_special(t, spec, i);
         }
         return r < 0 ? error_set(e, r, "not enough memory for a vocabulary of %zu tokens", t->n) : 0;
+}
+
+int tokens_trie_init(Tokenizer *t, const TokenizerSpec *spec, const TokenText *texts, Error *e) {
+        _cleanup_free_ TrieKey *keys = calloc(t->n, sizeof(*keys));
+        size_t n = 0;
+        for (size_t i = 0; keys && i < t->n; i++)
+                if (token_is_mergeable(t, i) && !(spec->added && (spec->added[i] & ADDED_ONLY)))
+                        keys[n++] = (TrieKey){texts[i].data, texts[i].len, (int32_t)i};
+        int r = keys ? trie_init(&t->trie, keys, n) : -ENOMEM;
+        return r < 0 ? error_set(e, r, "not enough memory for a vocabulary of %zu tokens", t->n) : 0;
+}
+
+static int init_kind(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
+        switch (t->kind) {
+        case TOKENIZER_SPM:
+                return spm_init(t, spec, e);
+        case TOKENIZER_BPE:
+                return bpe_init(t, spec, e);
+        case TOKENIZER_WORDPIECE:
+                return wordpiece_init(t, spec, e);
+        case TOKENIZER_UNIGRAM:
+                return unigram_init(t, spec, e);
+        }
+        return -EINVAL;
 }
 
 Template template_bos_eos(int32_t bos, int32_t eos, size_t n_texts) {
@@ -199,7 +248,9 @@ static Tokenizer *allocate(const TokenizerSpec *spec) {
                 .kind = spec->kind, .n = spec->n_tokens,
                 .bos = spec->bos, .eos = spec->eos, .unk = spec->unk,
                 .single = spec->single.n > 0 ? spec->single : bare_single, .pair = spec->pair,
-                .space_prefix = spec->kind == TOKENIZER_SPM ? spec->space_prefix : SPACE_PREFIX_NONE,
+                .space_prefix = spec->kind == TOKENIZER_SPM || spec->kind == TOKENIZER_UNIGRAM ? spec->space_prefix
+                                                                                               : SPACE_PREFIX_NONE,
+                .words = spec->words,
                 .starts = calloc(spec->n_tokens + 1, sizeof(uint32_t)),
                 .types = calloc(spec->n_tokens, 1),
                 .eog = calloc(spec->n_tokens, sizeof(bool)),
@@ -219,9 +270,11 @@ int tokenizer_new(const TokenizerSpec *spec, Tokenizer **ret, Error *e) {
                 return error_set(e, -ENOMEM, "not enough memory for a vocabulary of %zu tokens", spec->n_tokens);
         r = load_tokens(t, spec, e);
         if (r == 0)
+                r = normalizer_new(spec->normalizer, spec->n_normalizer, &t->normalizer, e);
+        if (r == 0)
                 r = index_tokens(t, spec, e);
         if (r == 0)
-                r = t->kind == TOKENIZER_SPM ? spm_init(t, spec, e) : bpe_init(t, spec, e);
+                r = init_kind(t, spec, e);
         if (r < 0)
                 return r;
         *ret = TAKE(t);
@@ -239,6 +292,10 @@ void tokenizer_free(Tokenizer *t) {
         free(t->ranks);
         map_deinit(&t->ids);
         specials_deinit(&t->specials);
+        specials_deinit(&t->normalized);
+        normalizer_free(t->normalizer);
+        trie_deinit(&t->trie);
+        free(t->log_probs);
         bpe_deinit(t);
         free(t);
 }
@@ -253,10 +310,6 @@ int reserve_ids(EncodeScratch *s, size_t n) {
         s->ids = ids;
         s->cap_ids = cap;
         return 0;
-}
-
-static void put_id(EncodeScratch *s, int32_t id) {
-        s->ids[s->n_ids++] = id;
 }
 
 /* A symbol that is no token: its bytes, or the unknown token for each that has none. */
@@ -317,13 +370,6 @@ int encode_word(const Tokenizer *t, EncodeScratch *s, const char *word, size_t l
         return put_symbols(t, s, word, len);
 }
 
-static int encode_text(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, bool prefix) {
-        int r = reserve_ids(s, len + 1); /* a token takes a byte at least, and there may be a space in front */
-        if (r < 0)
-                return r;
-        return t->kind == TOKENIZER_SPM ? spm_encode(t, s, text, len, prefix) : bpe_encode(t, s, text, len);
-}
-
 /* Does text that follows token `id` get a space in front? */
 static bool prefix_after(const Tokenizer *t, int32_t id) {
         if (t->space_prefix == SPACE_PREFIX_AFTER_CONTROL)
@@ -331,44 +377,82 @@ static bool prefix_after(const Tokenizer *t, int32_t id) {
         return t->space_prefix == SPACE_PREFIX_ALWAYS || t->space_prefix == SPACE_PREFIX_ALWAYS_MISSING;
 }
 
+typedef int EncodeBetween(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len);
+
 /* Text and special tokens in turn. */
-static int encode_parts(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len, bool parse) {
-        bool prefix = t->space_prefix != SPACE_PREFIX_NONE;
-        while (len > 0) {
-                int32_t id;
-                size_t special_len, text_len = specials_find(&t->specials, text, len, parse, &id, &special_len);
-                int r = text_len > 0 ? encode_text(t, s, text, text_len, prefix) : 0;
-                if (r == 0)
-                        r = reserve_ids(s, 1);
-                if (r < 0)
-                        return r;
-                if (special_len > 0) {
-                        put_id(s, id);
-                        prefix = prefix_after(t, id);
+static int encode_parts(const Tokenizer *t, EncodeScratch *s, const Specials *specials, EncodeBetween *between,
+                        const char *text, size_t len) {
+        int r = 0;
+        for (size_t at = 0; at < len && r == 0;) {
+                SpecialMatch m = {.start = len, .end = len};
+                bool found = specials_find(specials, text, len, at, s->parse, &m);
+                if (m.start > at)
+                        r = between(t, s, text + at, m.start - at);
+                if (r == 0 && found && (r = reserve_ids(s, 1)) == 0) {
+                        put_id(s, m.id);
+                        s->prefix = prefix_after(t, m.id);
                 }
-                text += text_len + special_len;
-                len -= text_len + special_len;
+                at = m.end;
         }
-        return 0;
+        return r;
+}
+
+/* What is no UTF-8 becomes U+FFFD. */
+static int make_valid(EncodeScratch *s, const char **text, size_t *len) {
+        bool bad;
+        if (utf8_valid_prefix(*text, *len, &bad) == *len)
+                return 0;
+        Utf8Stream u = {.n = 0};
+        buf_clear(&s->valid);
+        utf8_stream_put(&u, *text, *len, true, &s->valid);
+        *text = s->valid.data;
+        *len = s->valid.len;
+        return s->valid.failed ? -ENOMEM : 0;
+}
+
+static int encode_normalised(const Tokenizer *t, EncodeScratch *s, EncodeBetween *words, const char *text, size_t len) {
+        int r = make_valid(s, &text, &len);
+        if (r == 0)
+                r = normalizer_run(t->normalizer, &s->normalizer, text, len, &text, &len);
+        return r < 0 ? r : encode_parts(t, s, &t->normalized, words, text, len);
+}
+
+static int encode_text(const Tokenizer *t, EncodeScratch *s, const char *text, size_t len) {
+        switch (t->kind) {
+        case TOKENIZER_SPM:
+                return t->normalizer ? encode_normalised(t, s, spm_encode, text, len) : spm_encode(t, s, text, len);
+        case TOKENIZER_BPE:
+                return bpe_encode(t, s, text, len);
+        case TOKENIZER_WORDPIECE:
+                return encode_normalised(t, s, wordpiece_encode, text, len);
+        case TOKENIZER_UNIGRAM:
+                return encode_normalised(t, s, unigram_encode, text, len);
+        }
+        return -EINVAL;
 }
 
 static void encode_scratch_deinit(EncodeScratch *s) {
         merge_scratch_deinit(&s->merge);
         pretokenizer_scratch_free(s->pretokenizer);
+        normalizer_scratch_deinit(&s->normalizer);
+        buf_deinit(&s->valid);
         buf_deinit(&s->text);
+        free(s->steps);
         free(s->ids);
 }
 
 /* The parts of `template`, one after the other; `ends` is told where each ends among the ids. */
 static int encode_template(const Tokenizer *t, EncodeScratch *s, const Template *template, const TokenText *texts,
-                           bool parse, size_t *ends) {
+                           size_t *ends) {
         for (size_t i = 0; i < template->n; i++) {
                 int32_t id = template->parts[i].id;
                 int r = reserve_ids(s, 1);
+                s->prefix = t->space_prefix != SPACE_PREFIX_NONE;
                 if (r == 0 && id >= 0)
                         put_id(s, id);
                 else if (r == 0)
-                        r = encode_parts(t, s, texts[TEMPLATE_FIRST - id].data, texts[TEMPLATE_FIRST - id].len, parse);
+                        r = encode_parts(t, s, &t->specials, encode_text, texts[TEMPLATE_FIRST - id].data,
+                                         texts[TEMPLATE_FIRST - id].len);
                 if (r < 0)
                         return r;
                 ends[i] = s->n_ids;
@@ -385,13 +469,13 @@ static const Template *find_template(const Tokenizer *t, size_t n_texts, unsigne
 /* Encodes by `template` into `ret`, which has no types yet. */
 static int encode(const Tokenizer *t, const Template *template, const TokenText *texts, size_t n_texts, bool parse,
                   Encoding *ret, size_t *ends) {
-        EncodeScratch s = {0};
+        EncodeScratch s = {.parse = parse};
         size_t len = 0;
         for (size_t i = 0; i < n_texts; i++)
                 len = MAX(len, texts[i].len);
         int r = len >= INT32_MAX ? -E2BIG : reserve_ids(&s, MIN(len, (size_t)256) + 2);
         if (r == 0)
-                r = encode_template(t, &s, template, texts, parse, ends);
+                r = encode_template(t, &s, template, texts, ends);
         if (r == 0)
                 *ret = (Encoding){.ids = TAKE(s.ids), .n = s.n_ids};
         encode_scratch_deinit(&s);

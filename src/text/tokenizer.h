@@ -6,6 +6,10 @@
  *                  spaces as U+2581. What merges first is told by the scores of the tokens, or by ranked merges
  *   TOKENIZER_BPE  byte-level BPE by ranked merges ("gpt2" in GGUF), after a pre-tokenizer regex chosen by name:
  *                  gpt-2, llama-bpe, qwen2, smollm (and their aliases)
+ *   TOKENIZER_WORDPIECE  BERT's: a word is the longest token that it starts with, then the longest one marked as a
+ *                  continuation, and so on; or else unknown as a whole
+ *   TOKENIZER_UNIGRAM    SentencePiece's other kind (XLM-R, T5): of all ways to cut a text into tokens the most probable
+ * Before all of them text may be normalised (normalizer.h).
  * Special tokens are found in the text before anything else. Control tokens only where PARSE_SPECIAL is given: template
  * output needs that, a user's own text must not be able to inject them. User-defined tokens always: they are ordinary
  * text that is never split; one that ends turns by its name counts as a control token. */
@@ -15,12 +19,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "text/normalizer.h"
 #include "util/buf.h"
 #include "util/error.h"
 
 typedef struct Tokenizer Tokenizer;
 
-typedef enum TokenizerKind { TOKENIZER_SPM, TOKENIZER_BPE } TokenizerKind;
+typedef enum TokenizerKind { TOKENIZER_SPM, TOKENIZER_BPE, TOKENIZER_WORDPIECE, TOKENIZER_UNIGRAM } TokenizerKind;
 
 typedef enum TokenType { /* GGUF's tokenizer.ggml.token_type */
         TOKEN_NORMAL = 1,
@@ -39,6 +44,23 @@ typedef enum SpacePrefix {
         SPACE_PREFIX_ALWAYS_MISSING, /* there, unless it begins with one: its Metaspace, "always" */
         SPACE_PREFIX_FIRST_MISSING,  /* at the start only, unless it begins with one: Metaspace, "first" */
 } SpacePrefix;
+
+/* The words that WordPiece and Unigram cut text into. */
+typedef enum WordCut {
+        WORDS_NONE,   /* all of it is one word */
+        WORDS_SPACED, /* a word begins at every space: Metaspace */
+        WORDS_WHITE,  /* between white space, which is dropped; Unigram: … and each gets the space in front */
+        WORDS_BERT,   /* … and punctuation characters are words of their own: BertPreTokenizer */
+        WORDS_REGEX,  /* \w+|[^\w\s]+: Whitespace */
+} WordCut;
+
+enum { /* what a tokenizer.json says of its added tokens */
+        ADDED_LSTRIP = 1,      /* takes the white space before it */
+        ADDED_RSTRIP = 2,      /* … and after it */
+        ADDED_SINGLE_WORD = 4, /* is not found inside a word */
+        ADDED_NORMALIZED = 8,  /* is looked for in normalised text; only WordPiece and Unigram heed it */
+        ADDED_ONLY = 16,       /* the model proper does not have it */
+};
 
 typedef struct TokenText {
         const char *data;
@@ -75,7 +97,15 @@ typedef struct TokenizerSpec { /* all memory is the caller's and is copied where
         Template pair;   /* … around two; n 0: pairs are not supported */
         SpacePrefix space_prefix; /* SPM */
         bool ignore_merges;       /* BPE: a word that is a token is taken whole, even where merges would not lead to it */
-        bool nfc;                 /* BPE: text is brought into Unicode's normal form C */
+        const NormalizerStep *normalizer; /* [n_normalizer] */
+        size_t n_normalizer;
+        const uint8_t *added; /* [n_tokens] ADDED_…, or NULL */
+        WordCut words;        /* WORDPIECE, UNIGRAM */
+        TokenText subword;    /* WORDPIECE: what continuations are marked with: "##" */
+        size_t max_word;      /* WORDPIECE: longer words, in characters, are unknown */
+        const double *log_probs; /* [n_tokens], UNIGRAM */
+        double unk_log_prob;     /* UNIGRAM: of a character that is no token */
+        bool single_precision;   /* UNIGRAM: sums are rounded as SentencePiece's own, which decides ties */
 } TokenizerSpec;
 
 /* [BOS] text [EOS], and the same again for a second text; -1 leaves one out. */
