@@ -1,11 +1,14 @@
 # Programs that measure. They are built, so that they keep up with the code, but never run by the tests.
-noinst_PROGRAMS += bench/cpu-ops bench/decode
+noinst_PROGRAMS += bench/cpu-ops bench/decode bench/tokenize
 bench_cpu_ops_SOURCES = bench/cpu-ops.c
 bench_cpu_ops_LDADD = libzl-device.la libzl-util.la
 bench_decode_SOURCES = bench/decode.c
 bench_decode_LDADD = libzl-model.la libzl-device.la libzl-util.la
+bench_tokenize_SOURCES = bench/tokenize.c
+bench_tokenize_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+bench_tokenize_LDADD = libzl-vocab.la libzl-model.la libzl-device.la libzl-text.la libzl-util.la $(JANSSON_LIBS)
 
 # Scripts that measure whole servers; see bench/README.md.
-EXTRA_DIST += bench/README.md bench/measure.py bench/plot.py bench/overhead bench/essay/run bench/essay/wire.py \
+EXTRA_DIST += bench/README.md bench/tokens.py bench/measure.py bench/plot.py bench/overhead bench/essay/run bench/essay/wire.py \
 	bench/essay/sync.py bench/essay/gevent_pool.py bench/essay/async_io.py \
 	bench/common.py bench/overload.py bench/reload.py bench/fairness.py bench/prefix.py bench/service.py bench/results

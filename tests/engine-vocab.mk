@@ -1,10 +1,15 @@
-# Unit tests of src/engine/vocab.c and vocab-hf.c.
+# Unit tests of src/engine/vocab*.c.
 VOCAB_TEST_LIBS = libzl-vocab.la libzl-model.la libzl-device.la libzl-text.la libzl-util.la $(JANSSON_LIBS) $(UNIT_LIBS)
-check_PROGRAMS += tests/test-vocab tests/test-vocab-hf
-TESTS += tests/test-vocab tests/test-vocab-hf
+check_PROGRAMS += tests/test-vocab tests/test-vocab-hf tests/test-vocab-encoders
+TESTS += tests/test-vocab tests/test-vocab-hf tests/test-vocab-encoders
 tests_test_vocab_SOURCES = tests/test-vocab.c
 tests_test_vocab_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_vocab_LDADD = $(VOCAB_TEST_LIBS)
-tests_test_vocab_hf_SOURCES = tests/test-vocab-hf.c tests/folder.h
+tests_test_vocab_hf_SOURCES = tests/test-vocab-hf.c tests/vocab-folder.h tests/folder.h
 tests_test_vocab_hf_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_vocab_hf_LDADD = $(VOCAB_TEST_LIBS)
+tests_test_vocab_encoders_SOURCES = tests/test-vocab-encoders.c tests/vocab-folder.h tests/folder.h
+tests_test_vocab_encoders_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_vocab_encoders_LDADD = $(VOCAB_TEST_LIBS)
+EXTRA_DIST += tests/data/encoder-cases.json tests/data/make-encoder-cases.py tests/data/sentences.txt \
+	tests/data/encoder-wordpiece tests/data/encoder-unigram tests/data/encoder-sp-unigram tests/data/encoder-sp-bpe

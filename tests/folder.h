@@ -44,6 +44,19 @@ static inline void folder_deinit(Folder *f) {
         rmdir(f->path);
 }
 
+/* A fresh folder for each test, as *state. */
+static inline int folder_setup(void **state) {
+        static Folder f;
+        folder_init(&f);
+        *state = &f;
+        return 0;
+}
+
+static inline int folder_teardown(void **state) {
+        folder_deinit(*state);
+        return 0;
+}
+
 /* All of a file, terminated, and how much. The caller frees. */
 static inline char *read_file(const char *path, size_t *ret_n) {
         struct stat st;

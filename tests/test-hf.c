@@ -393,19 +393,7 @@ static void test_odd_configs(void **state) {
         assert_true(n > 50);
 }
 
-static int setup(void **state) {
-        static Folder f;
-        folder_init(&f);
-        *state = &f;
-        return 0;
-}
-
-static int teardown(void **state) {
-        folder_deinit(*state);
-        return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {

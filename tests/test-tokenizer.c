@@ -135,10 +135,7 @@ static Tokenizer *gpt2(const char *pre) {
 }
 
 static json_t *load_cases(void) {
-        char path[4096];
-        const char *dir = getenv("top_srcdir");
-        snprintf(path, sizeof(path), "%s/tests/data/tokenizer-cases.json", dir ? dir : ".");
-        return load_json(path);
+        return load_json(recorded("tokenizer-cases.json"));
 }
 
 static void check_set(const Tokenizer *t, const char *name, unsigned flags) {

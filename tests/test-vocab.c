@@ -132,10 +132,7 @@ static void test_models(void **state) {
 static void check_recorded(const char *model, const char *gguf) {
         skip_without(gguf);
         _cleanup_(tokenizer_freep) Tokenizer *t = load(gguf);
-        char path[4096];
-        const char *dir = getenv("top_srcdir");
-        snprintf(path, sizeof(path), "%s/tests/data/tokenizer-cases.json", dir ? dir : ".");
-        json_t *all = json_load_file(path, JSON_ALLOW_NUL, NULL), *row, *id;
+        json_t *all = json_load_file(recorded("tokenizer-cases.json"), JSON_ALLOW_NUL, NULL), *row, *id;
         assert_non_null(all);
         size_t set = 0, i, j, wrong = 0;
         json_array_foreach(json_object_get(all, "sets"), i, row)

@@ -1,9 +1,15 @@
 # Unit tests of src/text.
-check_PROGRAMS += tests/test-utf8 tests/test-tokenizer
-TESTS += tests/test-utf8 tests/test-tokenizer
+check_PROGRAMS += tests/test-utf8 tests/test-trie tests/test-normalizer tests/test-tokenizer
+TESTS += tests/test-utf8 tests/test-trie tests/test-normalizer tests/test-tokenizer
 tests_test_utf8_SOURCES = tests/test-utf8.c
 tests_test_utf8_CFLAGS = $(UNIT_CFLAGS)
 tests_test_utf8_LDADD = libzl-text.la libzl-util.la $(UNIT_LIBS)
+tests_test_trie_SOURCES = tests/test-trie.c
+tests_test_trie_CFLAGS = $(UNIT_CFLAGS)
+tests_test_trie_LDADD = libzl-text.la libzl-util.la $(UNIT_LIBS)
+tests_test_normalizer_SOURCES = tests/test-normalizer.c
+tests_test_normalizer_CFLAGS = $(UNIT_CFLAGS)
+tests_test_normalizer_LDADD = libzl-text.la libzl-util.la $(UNIT_LIBS)
 tests_test_tokenizer_SOURCES = tests/test-tokenizer.c
 tests_test_tokenizer_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS) -pthread
 tests_test_tokenizer_LDADD = libzl-text.la libzl-util.la $(JANSSON_LIBS) $(UNIT_LIBS)

@@ -24,6 +24,16 @@ static inline const char *test_data(const char *name) {
         return path;
 }
 
+/* A file of tests/data. The path is good until the call after the next. */
+static inline const char *recorded(const char *name) {
+        static char paths[2][4096];
+        static unsigned turn;
+        const char *dir = getenv("top_srcdir");
+        char *path = paths[turn++ % 2];
+        snprintf(path, sizeof(paths[0]), "%s/tests/data/%s", dir ? dir : ".", name);
+        return path;
+}
+
 #define skip_without(data)                                                     \
         do {                                                                   \
                 if (!test_data(data)) {                                        \

@@ -83,6 +83,8 @@ static void put_hf_sizes(const ModelInfo *i, json_t *info) {
 }
 
 static void put_hf_info(const Model *m, const Tokenizer *t, json_t *info) {
+        static const char *const kinds[] = {[TOKENIZER_SPM] = "llama", [TOKENIZER_BPE] = "gpt2",
+                                            [TOKENIZER_WORDPIECE] = "bert", [TOKENIZER_UNIGRAM] = "t5"};
         const ModelInfo *i = model_info(m);
         char name[128];
         const char *key;
@@ -91,7 +93,7 @@ static void put_hf_info(const Model *m, const Tokenizer *t, json_t *info) {
         json_object_set_new(info, "general.name", json_string(i->name));
         json_object_set_new(info, "general.parameter_count", json_integer((json_int_t)i->n_params));
         put_hf_sizes(i, info);
-        json_object_set_new(info, "tokenizer.ggml.model", json_string(tokenizer_kind(t) == TOKENIZER_BPE ? "gpt2" : "llama"));
+        json_object_set_new(info, "tokenizer.ggml.model", json_string(kinds[tokenizer_kind(t)]));
         json_object_set_new(info, "tokenizer.ggml.n_tokens", json_integer((json_int_t)tokenizer_n_tokens(t)));
         json_object_set_new(info, "tokenizer.ggml.bos_token_id", json_integer(tokenizer_bos(t)));
         json_object_set_new(info, "tokenizer.ggml.eos_token_id", json_integer(tokenizer_eos(t)));

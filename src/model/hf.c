@@ -33,7 +33,7 @@ struct HfModel {
 
 /* ---- files ---- */
 
-static int open_file(const HfModel *h, const char *name, ModelFile *ret, Error *e) {
+int hf_open_file(const HfModel *h, const char *name, ModelFile *ret, Error *e) {
         _cleanup_free_ char *path = NULL;
         if (asprintf(&path, "%s/%s", h->path, name) < 0)
                 return HF_REFUSE(h, e, -ENOMEM, "no memory to open %s", name);
@@ -43,7 +43,7 @@ static int open_file(const HfModel *h, const char *name, ModelFile *ret, Error *
 int hf_read_json(const HfModel *h, const char *name, json_t **ret, Error *e) {
         _cleanup_(model_file_close) ModelFile f = {0};
         json_error_t error;
-        int k = open_file(h, name, &f, e);
+        int k = hf_open_file(h, name, &f, e);
         if (k < 0)
                 return k;
         if (f.size > JSON_MAX)
@@ -75,7 +75,7 @@ static int read_texts(HfModel *h, Error *e) {
         if ((k = read_optional(h, "generation_config.json", &h->generation_config, e)) < 0 ||
             (k = read_optional(h, "tokenizer_config.json", &h->tokenizer_config, e)) < 0)
                 return k;
-        k = open_file(h, TEMPLATE, &h->template, e);
+        k = hf_open_file(h, TEMPLATE, &h->template, e);
         return k == -ENOENT ? 0 : k;
 }
 

@@ -4,7 +4,7 @@
  *   model.safetensors             the weights, or
  *   model.safetensors.index.json  which of several safetensors files ("shards") has which tensor
  *   generation_config.json, tokenizer_config.json, chat_template.jinja   may be absent
- *   tokenizer.json                read by the engine's vocab-hf
+ *   tokenizer.json and the like   read by the engine's vocab-hf
  *
  * hf_open() reads the small files; hf_open_weights() opens all the weights and checks them against the index. What the
  * configuration means is model-hf's to say. Nothing outside the directory is opened by a name that stands in it. Errors
@@ -26,6 +26,8 @@ const char *hf_label(const HfModel *h); /* what messages call it: the directory 
 const json_t *hf_config(const HfModel *h);
 const json_t *hf_generation_config(const HfModel *h); /* an object; empty where there is no such file */
 const json_t *hf_tokenizer_config(const HfModel *h);  /* as above */
+/* A file of the directory, by a name that we chose. As model_file_open(). */
+int hf_open_file(const HfModel *h, const char *name, ModelFile *ret, Error *e);
 /* A JSON object of the directory, which the caller owns. -ENOENT when there is no such file. */
 int hf_read_json(const HfModel *h, const char *name, json_t **ret, Error *e);
 /* chat_template.jinja, else tokenizer_config.json's chat_template (of several, the one named "default"). -ENOENT when

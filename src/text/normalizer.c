@@ -10,7 +10,7 @@
 #include "text/charsmap.h"
 #include "text/normalizer.h"
 
-enum { GROWTH_MAX = 32, TEXT_MAX = 64, GRAPHEME_MAX = 6 };
+enum { GROWTH_MAX = 32, TEXT_MAX = 64, GRAPHEME_MAX = 6, SPACE_MARK = 0x2581 };
 
 typedef struct Step {
         NormalizerKind kind;
@@ -112,16 +112,20 @@ static int each_char(const char *text, size_t len, bool lower, Chars *chars, Buf
         return r;
 }
 
+static bool is_stripped(int32_t c, unsigned flags, int32_t mark) {
+        return flags & STRIP_SPACES ? c == ' ' || c == mark : unicode_is_white(c);
+}
+
 static void strip(const char *text, size_t len, unsigned flags, Buf *out) {
         const char *end = text + len, *p;
-        while ((flags & STRIP_LEFT) && text < end && (p = text, unicode_is_white(unicode_next(&p))))
+        while ((flags & STRIP_LEFT) && text < end && (p = text, is_stripped(unicode_next(&p), flags, ' ')))
                 text = p;
         while ((flags & STRIP_RIGHT) && end > text) {
                 const char *last = end - 1;
                 while ((*last & 0xc0) == 0x80)
                         last--;
                 p = last;
-                if (!unicode_is_white(unicode_next(&p)))
+                if (!is_stripped(unicode_next(&p), flags, SPACE_MARK))
                         break;
                 end = last;
         }

@@ -25,6 +25,7 @@ typedef enum NormalizerKind {
 enum { /* flags */
         STRIP_LEFT = 1,
         STRIP_RIGHT = 2,
+        STRIP_SPACES = 4, /* … of spaces only, and at the right of U+2581 */
         BERT_CLEAN = 1,   /* drops control characters and U+FFFD, makes white space a space */
         BERT_CHINESE = 2, /* puts spaces around Chinese characters */
         BERT_STRIP_ACCENTS = 4, /* decomposes, and drops Mn */

@@ -128,12 +128,13 @@ bool specials_find(const Specials *s, const char *text, size_t len, size_t from,
                 size_t n = longest_here(s, text + i, len - i, parse, &node);
                 if (n == 0)
                         continue;
-                *ret = (SpecialMatch){.start = i, .end = i + n, .id = node->id};
-                if ((node->flags & SPECIAL_SINGLE_WORD) && !is_single_word(text, len, ret)) {
-                        i = ret->end - 1;
+                SpecialMatch m = {.start = i, .end = i + n, .id = node->id};
+                if ((node->flags & SPECIAL_SINGLE_WORD) && !is_single_word(text, len, &m)) {
+                        i = m.end - 1;
                         continue;
                 }
-                take_white(text, len, from, node->flags, ret);
+                take_white(text, len, from, node->flags, &m);
+                *ret = m;
                 return true;
         }
         return false;
