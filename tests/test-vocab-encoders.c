@@ -45,10 +45,13 @@ static bool check_text(const Tokenizer *t, const json_t *c, size_t i, const json
                          : equal_hash(json_array_get(hashes, i - shown), &e);
 }
 
+/* A third member of `pair` is how many ids are left of it at most. */
 static bool check_pair(const Tokenizer *t, const json_t *want, const json_t *pair) {
         _cleanup_(encoding_deinit) Encoding e = {0};
         const TokenText texts[] = {text_of(json_array_get(pair, 0)), text_of(json_array_get(pair, 1))};
         assert_int_equal(tokenizer_encode_texts(t, texts, 2, TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &e), 0);
+        if (json_array_get(pair, 2))
+                assert_true(encoding_truncate(&e, (size_t)json_integer_value(json_array_get(pair, 2))));
         return equal_numbers(json_array_get(want, 0), &e, false) && equal_numbers(json_array_get(want, 1), &e, true);
 }
 
@@ -79,18 +82,23 @@ static Tokenizer *make(const Folder *f, const char *name, const json_t *c) {
         return t;
 }
 
-static size_t check_tokenizer(const Tokenizer *t, const char *name, const json_t *c, const json_t *all) {
-        const json_t *pairs = json_object_get(all, "pairs"), *want_pairs = json_object_get(c, "pairs");
+static size_t check_pairs(const Tokenizer *t, const char *name, const char *key, const json_t *c, const json_t *all) {
         size_t i, wrong = 0;
+        json_t *want;
+        json_array_foreach(json_object_get(c, key), i, want)
+                if (!check_pair(t, want, json_array_get(json_object_get(all, key), i))) {
+                        print_message("%s: wrong ids of %s %zu\n", name, key, i);
+                        wrong++;
+                }
+        return wrong;
+}
+
+static size_t check_tokenizer(const Tokenizer *t, const char *name, const json_t *c, const json_t *all) {
+        size_t i, wrong = check_pairs(t, name, "pairs", c, all) + check_pairs(t, name, "truncated", c, all);
         json_t *item;
         json_array_foreach(json_object_get(all, "texts"), i, item)
                 if (!check_text(t, c, i, item)) {
                         print_message("%s: wrong ids of text %zu '%s'\n", name, i, json_string_value(item));
-                        wrong++;
-                }
-        json_array_foreach(want_pairs, i, item)
-                if (!check_pair(t, item, json_array_get(pairs, i))) {
-                        print_message("%s: wrong ids of pair %zu\n", name, i);
                         wrong++;
                 }
         return wrong;
@@ -111,6 +119,28 @@ static void test_ids(void **state) {
         print_message("%zu texts by %zu tokenizers\n", json_array_size(json_object_get(all, "texts")), compared);
         json_decref(all);
         assert_int_equal(wrong, 0);
+}
+
+/* Bytes at random, mostly no UTF-8: any become ids of the vocabulary. */
+static void test_any_bytes(void **state) {
+        (void)state;
+        static const char *const folders[] = {"encoder-wordpiece", "encoder-sp-unigram", "encoder-sp-bpe"};
+        srand(5);
+        for (size_t k = 0; k < ARRAY_SIZE(folders); k++) {
+                _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+                assert_int_equal(load(recorded(folders[k]), &t, NULL), 0);
+                for (size_t i = 0; i < 3000; i++) {
+                        _cleanup_(encoding_deinit) Encoding e = {0};
+                        size_t n = (size_t)rand() % 40;
+                        _cleanup_free_ char *text = malloc(n + 1); /* as long as it is said to be: its end shows */
+                        assert_non_null(text);
+                        for (size_t j = 0; j < n; j++)
+                                text[j] = (char)(rand() % 3 ? rand() : "a \xe2\x96\x81<"[rand() % 6]);
+                        assert_int_equal(tokenizer_encode_texts(t, &(TokenText){text, n}, 1, (unsigned)i % 4, &e), 0);
+                        for (size_t j = 0; j < e.n; j++)
+                                assert_true(e.ids[j] >= 0 && (size_t)e.ids[j] < tokenizer_n_tokens(t));
+                }
+        }
 }
 
 /* ---- vocab.txt, vocab.json and tokenizer.model ---- */
@@ -386,6 +416,7 @@ static void test_odd_members(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 VOCAB_TEST(test_ids),
+                cmocka_unit_test(test_any_bytes),
                 VOCAB_TEST(test_vocab_txt),
                 VOCAB_TEST(test_vocab_json),
                 VOCAB_TEST(test_published_plain),

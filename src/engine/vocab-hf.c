@@ -16,7 +16,7 @@
  * with a template of tokens that stand around the text, or two (TemplateProcessing, BertProcessing, RobertaProcessing).
  * Anything else would give other ids than the model was trained with, and is refused by its name. An added token of a
  * model with merges that says "normalized" is looked for in the text as it was written, as transformers' slow tokenizers
- * do.
+ * do. Truncation and padding, which the file may ask for too, are the caller's.
  *
  * Where there is no tokenizer.json, a tokenizer.model is read (vocab-sp.c), or what vocab.txt, or vocab.json and
  * merges.txt say is brought into a tokenizer.json's form (vocab-hf-plain.c). */

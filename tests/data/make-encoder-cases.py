@@ -67,6 +67,9 @@ def texts():
 PAIRS = [("What is it?", "It is a lama."), ("", "x"), ("x", ""), ("你好", "ＦＵＬＬ  width"), (" a ", " b "), ("<mask> [MASK]", "</s>[SEP]")]
 
 
+TRUNCATED = [(a, b, n) for a, b in ((SENTENCES[0], SENTENCES[2]), ("a", SENTENCES[2]), (SENTENCES[0], "b c"), ("a", "b")) for n in (4, 5, 8, 13, 20, 31, 200)]
+
+
 def fnv(ids):
     h = 0xcbf29ce484222325
     for i in ids:
@@ -218,10 +221,16 @@ def build(root, file, parts):
     return Tokenizer.from_str(json.dumps(d))
 
 
-def record(encode, pair, all_texts):
-    rows = [encode(t) for t in all_texts]
-    return {"ids": rows[:SHOWN], "hashes": [[len(r), fnv(r)] for r in rows[SHOWN:]],
-            "pairs": [pair(a, b) for a, b in PAIRS] if pair else []}
+def record(encode, t, all_texts):
+    rows = [encode(x) for x in all_texts]
+    out = {"ids": rows[:SHOWN], "hashes": [[len(r), fnv(r)] for r in rows[SHOWN:]], "pairs": [], "truncated": []}
+    if t:
+        out["pairs"] = [[e.ids, e.type_ids] for e in (t.encode(a, b) for a, b in PAIRS)]
+    for a, b, n in TRUNCATED if t else ():
+        t.enable_truncation(n, strategy="longest_first")
+        e = t.encode(a, b)
+        out["truncated"].append([e.ids, e.type_ids])
+    return out
 
 
 def dump(value):
@@ -240,10 +249,7 @@ def main():
     cases = {}
     for name, (file, parts) in pipelines(root, unigram).items():
         t = build(root, file, parts)
-        def pair(a, b):
-            e = t.encode(a, b)
-            return [e.ids, e.type_ids]
-        cases[name] = {"file": file, "parts": parts, **record(lambda text: t.encode(text).ids, pair, all_texts)}
+        cases[name] = {"file": file, "parts": parts, **record(lambda text: t.encode(text).ids, t, all_texts)}
     t = Tokenizer.from_file(str(minilm / "tokenizer.json"))
     t.no_truncation()
     t.no_padding()
@@ -252,7 +258,7 @@ def main():
         cases[f"sentencepiece {kind}"] = {"folder": f"encoder-sp-{kind}", **record(lambda text: [1] + p.encode(text), None, all_texts)}
     lines = ",\n".join(f"{dump(name)}: {dump(c)}" for name, c in cases.items())
     rows = ",\n".join(map(dump, all_texts))
-    (HERE / "encoder-cases.json").write_text(f'{{"pairs": {dump(PAIRS)},\n"tokenizers": {{\n{lines}\n}},\n"texts": [\n{rows}\n]}}\n')
+    (HERE / "encoder-cases.json").write_text(f'{{"pairs": {dump(PAIRS)},\n"truncated": {dump(TRUNCATED)},\n"tokenizers": {{\n{lines}\n}},\n"texts": [\n{rows}\n]}}\n')
     print(len(all_texts), "texts;", len(cases), "tokenizers;", max(len(r) for r in map(lambda x: t.encode(x).ids, all_texts)), "tokens at most")
 
 
