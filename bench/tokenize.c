@@ -25,7 +25,8 @@ static json_t *read_texts(FILE *in) {
         size_t cap = 0;
         ssize_t n;
         while ((n = getline(&line, &cap, in)) > 0)
-                if (json_array_append_new(texts, json_loadb(line, (size_t)n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL)) < 0)
+                if (json_array_append_new(texts, json_loadb(line, (size_t)n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL)) <
+                    0)
                         fprintf(stderr, "line %zu is no JSON\n", json_array_size(texts) + 1);
         free(line);
         return texts;
@@ -57,8 +58,8 @@ static void measure(const Tokenizer *t, const json_t *texts, double seconds) {
         double start = cpu_seconds(), used = 0;
         for (; used < seconds; used = cpu_seconds() - start, rounds++)
                 encode_all(t, texts, NULL, &bytes);
-        printf("{\"texts\": %zu, \"bytes\": %zu, \"ids\": %zu, \"mb_per_second\": %.2f}\n", json_array_size(texts), bytes,
-               n, (double)bytes * (double)rounds / used / 1e6);
+        printf("{\"texts\": %zu, \"bytes\": %zu, \"ids\": %zu, \"mb_per_second\": %.2f}\n", json_array_size(texts),
+               bytes, n, (double)bytes * (double)rounds / used / 1e6);
 }
 
 int main(int argc, char **argv) {

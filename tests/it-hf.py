@@ -56,6 +56,13 @@ class FolderTest(Case):
                     self.assertEqual(text.strip(), case["text"][len(case["prompt"]) :].strip())
                 figure(f"{name}: {n} greedy tokens as the reference's, smallest margin {case['min_margin']}")
 
+    def test_tokenizer_model(self):
+        """SentencePiece's own file says the same as the tokenizer.json that was made of it."""
+        self.copy(STORIES_HF, "sentencepiece", **{"tokenizer.json": None})
+        for case in expected(STORIES_HF):
+            prompt = {"prompt": case["prompt"], "max_tokens": 20, "ignore_eos": True}
+            self.assertEqual(self.d.complete(model="sentencepiece", **prompt), self.d.complete(model=STORIES_HF, **prompt))
+
     def test_same_as_gguf(self):
         """The GGUF file of the second has F16 weights, and is known to say the same for so long."""
         prompts = ("Once upon a time", "The dog", "Größe 🦙", "a  b\n c", "")
@@ -141,10 +148,10 @@ class FolderTest(Case):
             weights = f.read()
         self.copy(STORIES_HF, "cut", **{"model.safetensors": weights[:-100]})
         self.assertIn("cut short", self.refused("cut"))
-        self.copy(STORIES_HF, "wordless", **{"tokenizer.json": None})
+        self.copy(STORIES_HF, "wordless", **{"tokenizer.json": None, "tokenizer.model": None})
         self.assertIn("has no tokenizer.json", self.refused("wordless"))
-        self.copy(STORIES_HF, "odd", **{"tokenizer.json": b'{"model": {"type": "Unigram"}}'})
-        self.assertIn("its model 'Unigram' is not supported", self.refused("odd"))
+        self.copy(STORIES_HF, "odd", **{"tokenizer.json": b'{"model": {"type": "WordLevel"}}'})
+        self.assertIn("its model 'WordLevel' is not supported", self.refused("odd"))
         self.assertTrue(self.d.complete(model=STORIES_HF, max_tokens=5))  # nobody else is harmed
 
 

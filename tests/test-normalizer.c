@@ -49,7 +49,8 @@ static void test_steps(void **state) {
 
 /* Text made of `n` times U+0301 (230), U+0327 (202) and U+0323 (220) in turn after an "a". */
 static char *marks(size_t n, bool ordered) {
-        static const char *const one[] = {"\xcc\x81", "\xcc\xa7", "\xcc\xa3"}, *const order[] = {"\xcc\xa7", "\xcc\xa3", "\xcc\x81"};
+        static const char *const one[] = {"\xcc\x81", "\xcc\xa7", "\xcc\xa3"}, *const order[] = {"\xcc\xa7", "\xcc\xa3",
+                                                                                                 "\xcc\x81"};
         char *text = malloc(6 * n + 2), *p = text;
         assert_non_null(text);
         *p++ = 'a';
@@ -98,7 +99,8 @@ static void test_random_charsmaps(void **state) {
                 Charsmap m;
                 for (size_t k = 0; k < ARRAY_SIZE(map.units); k++) {
                         uint32_t r = (uint32_t)rand(), offset = (uint32_t)rand() % 1024;
-                        map.units[k] = r % 4 ? offset << 10 | (r & 0x100) | (r >> 9 & 0x7f) : 0x80000000u | (r >> 8) % 6;
+                        map.units[k] =
+                                r % 4 ? offset << 10 | (r & 0x100) | (r >> 9 & 0x7f) : 0x80000000u | (r >> 8) % 6;
                 }
                 assert_int_equal(charsmap_init(&m, &map, sizeof(map), NULL), 0);
                 for (int c = 0; c < 128; c++) {

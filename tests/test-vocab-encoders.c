@@ -85,22 +85,24 @@ static Tokenizer *make(const Folder *f, const char *name, const json_t *c) {
 static size_t check_pairs(const Tokenizer *t, const char *name, const char *key, const json_t *c, const json_t *all) {
         size_t i, wrong = 0;
         json_t *want;
-        json_array_foreach(json_object_get(c, key), i, want)
-                if (!check_pair(t, want, json_array_get(json_object_get(all, key), i))) {
-                        print_message("%s: wrong ids of %s %zu\n", name, key, i);
-                        wrong++;
-                }
+        json_array_foreach(json_object_get(c, key), i, want) {
+                if (check_pair(t, want, json_array_get(json_object_get(all, key), i)))
+                        continue;
+                print_message("%s: wrong ids of %s %zu\n", name, key, i);
+                wrong++;
+        }
         return wrong;
 }
 
 static size_t check_tokenizer(const Tokenizer *t, const char *name, const json_t *c, const json_t *all) {
         size_t i, wrong = check_pairs(t, name, "pairs", c, all) + check_pairs(t, name, "truncated", c, all);
         json_t *item;
-        json_array_foreach(json_object_get(all, "texts"), i, item)
-                if (!check_text(t, c, i, item)) {
-                        print_message("%s: wrong ids of text %zu '%s'\n", name, i, json_string_value(item));
-                        wrong++;
-                }
+        json_array_foreach(json_object_get(all, "texts"), i, item) {
+                if (check_text(t, c, i, item))
+                        continue;
+                print_message("%s: wrong ids of text %zu '%s'\n", name, i, json_string_value(item));
+                wrong++;
+        }
         return wrong;
 }
 
@@ -220,7 +222,10 @@ static void test_vocab_json(void **state) {
                 {"{\"tokenizer_class\": \"RobertaTokenizer\"}", "ab <mask>", {0, 5, 2, 1}, 4},
                 {"{\"tokenizer_class\": \"GPT2TokenizerFast\"}", "ab a", {5, 6, 3}, 3},
                 {"{\"tokenizer_class\": \"Qwen2Tokenizer\", \"added_tokens_decoder\": {\"9\": {\"content\": \"<|x|>\", "
-                 "\"special\": true}, \"x\": 7, \"7y\": {}}}", "ab<|x|>", {5, 9}, 2},
+                 "\"special\": true}, \"x\": 7, \"7y\": {}}}",
+                 "ab<|x|>",
+                 {5, 9},
+                 2},
         };
         folder_put_text(f, "vocab.json", vocab);
         folder_put_text(f, "tokenizer_config.json", cases[0].class);
@@ -235,7 +240,8 @@ static void test_vocab_json(void **state) {
                 if (load(f->path, &t, &e) < 0)
                         fail_msg("%s", e.text);
                 assert_int_equal(tokenizer_encode(t, cases[i].text, strlen(cases[i].text),
-                                                  TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &ids, &n), 0);
+                                                  TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &ids, &n),
+                                 0);
                 assert_int_equal(n, cases[i].n);
                 assert_memory_equal(ids, cases[i].ids, n * sizeof(*ids));
         }
@@ -290,7 +296,8 @@ static void test_cut_sentencepiece(void **state) {
         copy(f, recorded(kinds[0]), "tokenizer.model");
         folder_put_text(f, "tokenizer_config.json", "{\"tokenizer_class\": \"T5Tokenizer\"}");
         refused(f, -EOPNOTSUPP, "tokenizer.model: with the tokenizer_class 'T5Tokenizer' is not supported");
-        folder_put_text(f, "tokenizer_config.json", "{\"tokenizer_class\": \"LlamaTokenizer\", \"add_eos_token\": true}");
+        folder_put_text(f, "tokenizer_config.json",
+                        "{\"tokenizer_class\": \"LlamaTokenizer\", \"add_eos_token\": true}");
         _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
         _cleanup_free_ int32_t *ids = NULL;
         assert_int_equal(load(f->path, &t, NULL), 0);
@@ -329,14 +336,14 @@ static void test_damaged_sentencepiece(void **state) {
 
 #define ADDED "\"added_tokens\": [{\"id\": 3, \"content\": \"<x>\", \"normalized\": true}]"
 #define WORDPIECE                                                                                                      \
-        "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"[UNK]\": 0, \"a\": 1, \"##b\": 2}, \"unk_token\": "        \
+        "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"[UNK]\": 0, \"a\": 1, \"##b\": 2}, \"unk_token\": "       \
         "\"[UNK]\", \"continuing_subword_prefix\": \"##\", \"max_input_chars_per_word\": 100}, " ADDED                 \
         ", \"normalizer\": {\"type\": \"BertNormalizer\", \"clean_text\": true, \"handle_chinese_chars\": true, "      \
         "\"strip_accents\": null, \"lowercase\": true}, \"pre_tokenizer\": {\"type\": \"BertPreTokenizer\"}, "         \
         "\"post_processor\": {\"type\": \"BertProcessing\", \"cls\": [\"[UNK]\", 0], \"sep\": [\"a\", 1]}, "           \
         "\"decoder\": {\"type\": \"WordPiece\", \"prefix\": \"##\", \"cleanup\": true}}"
 #define UNIGRAM                                                                                                        \
-        "{\"model\": {\"type\": \"Unigram\", \"vocab\": [[\"<unk>\", 0.0], [\"a\", -1.5], [\"\\u2581\", -2]], "         \
+        "{\"model\": {\"type\": \"Unigram\", \"vocab\": [[\"<unk>\", 0.0], [\"a\", -1.5], [\"\\u2581\", -2]], "        \
         "\"unk_id\": 0, \"byte_fallback\": false}, " ADDED                                                             \
         ", \"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Precompiled\", "                    \
         "\"precompiled_charsmap\": \"BAAAAAAAAAAA\"}, {\"type\": \"Strip\", \"strip_left\": true, \"strip_right\": "   \
@@ -360,7 +367,8 @@ static void test_refused_wordpiece(void **state) {
                 {"\"BertPreTokenizer\"", "\"Punctuation\"", -EOPNOTSUPP, "the pre_tokenizer 'Punctuation'"},
                 {"\"pre_tokenizer\"", "\"pretokenizer\"", -EOPNOTSUPP, "without a pre_tokenizer"},
                 {"{\"type\": \"BertPreTokenizer\"}",
-                 "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"WhitespaceSplit\"}, {\"type\": \"Digits\"}]}",
+                 "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"WhitespaceSplit\"}, {\"type\": "
+                 "\"Digits\"}]}",
                  -EOPNOTSUPP, "the pre_tokenizer 'Digits'"},
                 {"\"cls\": [\"[UNK]\", 0]", "\"cls\": [\"[UNK]\", 9]", -EINVAL, "cls or sep is no token"},
                 {"\"decoder\": {\"type\": \"WordPiece\"", "\"decoder\": {\"type\": \"BPEDecoder\"", -EOPNOTSUPP,

@@ -240,8 +240,7 @@ static void test_refused_parts(void **state) {
                 {"\"Fuse\"", "\"WordPiece\"", -EOPNOTSUPP, "the decoder 'WordPiece'"},
                 {"\"start\": 1", "\"start\": 2", -EOPNOTSUPP, "the decoder 'Strip'"},
                 {"\"TemplateProcessing\"", "\"RobertaProcessing\"", -EINVAL, "cls or sep is no token"},
-                {"\"TemplateProcessing\"", "\"OtherProcessing\"", -EOPNOTSUPP,
-                 "the post_processor 'OtherProcessing'"},
+                {"\"TemplateProcessing\"", "\"OtherProcessing\"", -EOPNOTSUPP, "the post_processor 'OtherProcessing'"},
                 {"\"Sequence\": {\"id\": \"A\"}", "\"Sequence\": null", -EOPNOTSUPP,
                  "the post_processor 'TemplateProcessing'"},
                 {"\"ids\": [0]", "\"ids\": []", -EINVAL, "names a special token that it does not define"},
@@ -287,8 +286,13 @@ static void test_odd_parts(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                VOCAB_TEST(test_ids),           VOCAB_TEST(test_configs),   VOCAB_TEST(test_templates), VOCAB_TEST(test_refused_configs),
-                VOCAB_TEST(test_refused_parts), VOCAB_TEST(test_odd_parts), VOCAB_TEST(test_refused_published),
+                VOCAB_TEST(test_ids),
+                VOCAB_TEST(test_configs),
+                VOCAB_TEST(test_templates),
+                VOCAB_TEST(test_refused_configs),
+                VOCAB_TEST(test_refused_parts),
+                VOCAB_TEST(test_odd_parts),
+                VOCAB_TEST(test_refused_published),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,20 +13,20 @@ enum { PARTS_MAX = 8, SHOWN_MAX = 80, ENDS_MAX = 64 };
 typedef struct Reader {
         const HfModel *h;
         Error *e;
-        const char *file; /* the one that is read, for messages */
-        json_t *root;     /* a tokenizer.json, or what other files say in its form; or NULL */
+        const char *file;     /* the one that is read, for messages */
+        json_t *root;         /* a tokenizer.json, or what other files say in its form; or NULL */
         ModelFile model_file; /* tokenizer.model */
         TokenizerSpec spec;
-        size_t cap;         /* of the arrays */
-        TokenText *tokens;  /* in root, or in texts */
+        size_t cap;        /* of the arrays */
+        TokenText *tokens; /* in root, or in texts */
         int32_t *types;
         uint8_t *added;
         float *scores;
         double *log_probs;
-        Map ids;            /* the tokens' texts → ids */
+        Map ids; /* the tokens' texts → ids */
         TokenText *merges;
         bool byte_fallback;
-        Buf texts;          /* merges that were two texts */
+        Buf texts; /* merges that were two texts */
         Buf charsmap;
         NormalizerStep steps[PARTS_MAX];
         char pre[32];

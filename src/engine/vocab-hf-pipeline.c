@@ -12,8 +12,12 @@ static const struct {
         const char *type;
         NormalizerKind kind;
 } plain_steps[] = {
-        {"NFC", NORMALIZE_NFC},   {"NFD", NORMALIZE_NFD},   {"NFKC", NORMALIZE_NFKC},
-        {"NFKD", NORMALIZE_NFKD}, {"Lowercase", NORMALIZE_LOWERCASE}, {"StripAccents", NORMALIZE_STRIP_ACCENTS},
+        {"NFC", NORMALIZE_NFC},
+        {"NFD", NORMALIZE_NFD},
+        {"NFKC", NORMALIZE_NFKC},
+        {"NFKD", NORMALIZE_NFKD},
+        {"Lowercase", NORMALIZE_LOWERCASE},
+        {"StripAccents", NORMALIZE_STRIP_ACCENTS},
 };
 
 static bool read_text(const json_t *text, NormalizerText *ret) {
@@ -246,8 +250,7 @@ static bool decodes(const Reader *v, const json_t *part) {
                 return json_has_type(part, "ByteLevel");
         if (v->spec.kind == TOKENIZER_WORDPIECE)
                 return json_has_type(part, "WordPiece");
-        return json_has_type(part, "ByteFallback") || json_has_type(part, "Fuse") ||
-               replaces(part, SPACE_MARK, " ") ||
+        return json_has_type(part, "ByteFallback") || json_has_type(part, "Fuse") || replaces(part, SPACE_MARK, " ") ||
                (json_has_type(part, "Metaspace") && json_has(part, "replacement", SPACE_MARK)) ||
                (json_has_type(part, "Strip") && json_has(part, "content", " ") &&
                 json_integer_value(json_member(part, "start")) == 1 &&
@@ -271,7 +274,6 @@ int reader_front(Reader *v) {
         if (v->spec.kind != TOKENIZER_WORDPIECE && v->spec.kind != TOKENIZER_UNIGRAM)
                 k = read_merges_front(v, &words, &normalizer);
         else if ((k = read_normalizer(v, &normalizer)) == 0)
-                k = v->spec.kind == TOKENIZER_UNIGRAM ? read_unigram_words(v, &words)
-                                                      : read_wordpiece_words(v, &words);
+                k = v->spec.kind == TOKENIZER_UNIGRAM ? read_unigram_words(v, &words) : read_wordpiece_words(v, &words);
         return k < 0 ? k : check_decoder(v);
 }

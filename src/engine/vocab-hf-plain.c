@@ -16,7 +16,7 @@ static const json_t *config_of(const Reader *v) {
 /* The class that is named, without a "Fast" at its end, or that of the model; "" where none is. */
 static TokenText class_of(const Reader *v) {
         static const char *const models[][2] = {
-                {"bert", "BertTokenizer"}, {"gpt2", "GPT2Tokenizer"}, {"qwen2", "Qwen2Tokenizer"},
+                {"bert", "BertTokenizer"},   {"gpt2", "GPT2Tokenizer"},       {"qwen2", "Qwen2Tokenizer"},
                 {"qwen3", "Qwen2Tokenizer"}, {"roberta", "RobertaTokenizer"},
         };
         const json_t *class = json_member(config_of(v), "tokenizer_class");
@@ -113,12 +113,10 @@ static json_t *bert_parts(const Reader *v, json_t *vocab) {
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
                 add_special(added, vocab, names[i], false);
         return json_pack("{s:o, s:{s:s, s:O, s:s}, s:{s:s, s:b, s:b, s:b}, s:{s:s}, s:{s:s, s:[s,O], s:[s,O]}}",
-                         "added_tokens", added,
-                         "model", "type", "WordPiece", "vocab", vocab, "unk_token", names[1],
-                         "normalizer", "type", "BertNormalizer", "lowercase", lowercase,
-                         "handle_chinese_chars", json_flag(config, "tokenize_chinese_chars", true),
-                         "strip_accents", json_flag(config, "strip_accents", lowercase),
-                         "pre_tokenizer", "type", "BertPreTokenizer",
+                         "added_tokens", added, "model", "type", "WordPiece", "vocab", vocab, "unk_token", names[1],
+                         "normalizer", "type", "BertNormalizer", "lowercase", lowercase, "handle_chinese_chars",
+                         json_flag(config, "tokenize_chinese_chars", true), "strip_accents",
+                         json_flag(config, "strip_accents", lowercase), "pre_tokenizer", "type", "BertPreTokenizer",
                          "post_processor", "type", "BertProcessing", "cls", names[2], cls, "sep", names[3], sep);
 }
 
@@ -130,7 +128,8 @@ static int read_vocab_txt(Reader *v) {
         if (class_of(v).len > 0 && !has_class(v, "BertTokenizer") && !has_class(v, "DistilBertTokenizer"))
                 return refuse_class(v);
         v->root = bert_parts(v, vocab);
-        return v->root ? 0 : REFUSE(v, -EINVAL, "has no token that starts texts ([CLS]), or none that ends them ([SEP])");
+        return v->root ? 0
+                       : REFUSE(v, -EINVAL, "has no token that starts texts ([CLS]), or none that ends them ([SEP])");
 }
 
 /* ---- vocab.json and merges.txt ---- */

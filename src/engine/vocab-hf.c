@@ -2,7 +2,8 @@
  *
  * A tokenizer.json describes a pipeline: added tokens are found in the text; what is between them is normalised, cut
  * into words (pre_tokenizer), and each word made into tokens (model); then tokens are put around it (post_processor).
- * The way back is the decoder. Of all that can be said so, these pipelines are the Tokenizer's kinds, and are recognised:
+ * The way back is the decoder. Of all that can be said so, these pipelines are the Tokenizer's kinds, and are
+ * recognised:
  *
  *   byte-level BPE (GPT-2, Llama 3, Qwen)    pre_tokenizer: ByteLevel, with a regex before it that we know, or Digits;
  *                                            any normalizer that we have; decoder: ByteLevel
@@ -15,8 +16,8 @@
  *
  * with a template of tokens that stand around the text, or two (TemplateProcessing, BertProcessing, RobertaProcessing).
  * Anything else would give other ids than the model was trained with, and is refused by its name. An added token of a
- * model with merges that says "normalized" is looked for in the text as it was written, as transformers' slow tokenizers
- * do. Truncation and padding, which the file may ask for too, are the caller's.
+ * model with merges that says "normalized" is looked for in the text as it was written, as transformers' slow
+ * tokenizers do. Truncation and padding, which the file may ask for too, are the caller's.
  *
  * Where there is no tokenizer.json, a tokenizer.model is read (vocab-sp.c), or what vocab.txt, or vocab.json and
  * merges.txt say is brought into a tokenizer.json's form (vocab-hf-plain.c). */
@@ -104,15 +105,13 @@ static int read_named(const Reader *v, const char *key, int32_t *ret) {
         if (!name)
                 return 0;
         *ret = reader_find_token(v, name);
-        return *ret >= 0
-                       ? 0
-                       : HF_REFUSE(v->h, v->e, -EINVAL, "tokenizer_config.json: its %s '%s' is no token of %s",
-                                   key, json_shown(text, name), v->file);
+        return *ret >= 0 ? 0
+                         : HF_REFUSE(v->h, v->e, -EINVAL, "tokenizer_config.json: its %s '%s' is no token of %s", key,
+                                     json_shown(text, name), v->file);
 }
 
 static bool is_id(const Reader *v, const json_t *id) {
-        return json_is_integer(id) && json_integer_value(id) >= 0 &&
-               (size_t)json_integer_value(id) < v->spec.n_tokens;
+        return json_is_integer(id) && json_integer_value(id) >= 0 && (size_t)json_integer_value(id) < v->spec.n_tokens;
 }
 
 static int add_end(Reader *v, const char *file, const json_t *id) {
@@ -148,9 +147,9 @@ static bool put_part(Template *t, int32_t id, json_int_t type) {
 
 /* The tokens that a template names by one name. */
 static int read_template_token(const Reader *v, const json_t *processor, const json_t *item, Template *ret) {
-        const json_t *name = json_member(item, "id"), *ids, *id;
+        const json_t *name = json_member(item, "id"), *tokens = json_member(processor, "special_tokens"), *ids, *id;
         size_t i;
-        ids = json_is_string(name) ? json_member(json_member(json_member(processor, "special_tokens"), json_string_value(name)), "ids") : NULL;
+        ids = json_is_string(name) ? json_member(json_member(tokens, json_string_value(name)), "ids") : NULL;
         if (json_array_size(ids) == 0)
                 return REFUSE(v, -EINVAL, "its post_processor names a special token that it does not define");
         json_array_foreach(ids, i, id) {
@@ -182,7 +181,8 @@ static int read_template(const Reader *v, const json_t *processor, const char *k
 
 /* Bert: [CLS] A [SEP], and B [SEP] of type 1. Roberta: <s> A </s>, and </s> B </s>, all of type 0. */
 static int read_cls_sep(Reader *v, const json_t *processor, bool roberta) {
-        const json_t *cls = json_array_get(json_member(processor, "cls"), 1), *sep = json_array_get(json_member(processor, "sep"), 1);
+        const json_t *cls = json_array_get(json_member(processor, "cls"), 1),
+                     *sep = json_array_get(json_member(processor, "sep"), 1);
         if (!is_id(v, cls) || !is_id(v, sep))
                 return REFUSE(v, -EINVAL, "its post_processor's cls or sep is no token with its id");
         int32_t first = (int32_t)json_integer_value(cls), last = (int32_t)json_integer_value(sep);
@@ -275,8 +275,8 @@ static int read_all(Reader *v) {
 }
 
 int vocab_hf_tokenizer_new(const HfModel *h, Tokenizer **ret, Error *e) {
-        _cleanup_(reader_deinit) Reader v = {
-                .h = h, .e = e, .file = FILE_NAME, .spec = {.bos = -1, .eos = -1, .eot = -1, .unk = -1}};
+        _cleanup_(reader_deinit) Reader v = {.h = h, .e = e, .file = FILE_NAME};
+        v.spec.bos = v.spec.eos = v.spec.eot = v.spec.unk = -1;
         int k = read_all(&v);
         if (k < 0)
                 return k;

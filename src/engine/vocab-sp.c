@@ -5,8 +5,8 @@
  *   3 normalizer_spec { 2 precompiled_charsmap; 3 add_dummy_prefix, 4 remove_extra_whitespaces,
  *                       5 escape_whitespaces: true where absent }
  *
- * A field is a key (number << 3 | wire type) and a value: 0 a varint, 1 eight bytes, 2 a length and as many bytes, 5 four
- * bytes (protobuf.dev/programming-guides/encoding). Unknown fields are passed over.
+ * A field is a key (number << 3 | wire type) and a value: 0 a varint, 1 eight bytes, 2 a length and as many bytes, 5
+ * four bytes (protobuf.dev/programming-guides/encoding). Unknown fields are passed over.
  *
  * What stands around texts is not in the file: transformers' LlamaTokenizer puts BOS in front. */
 #include <endian.h>
@@ -178,8 +178,8 @@ static void set_steps(Reader *v, const Sentencepiece *sp) {
                         .from = {(const char *)sp->charsmap.p, (size_t)(sp->charsmap.end - sp->charsmap.p)}};
         if (sp->remove_extra) {
                 steps[n++] = (NormalizerStep){.kind = NORMALIZE_REPLACE_RUNS, .from = {" ", 1}, .to = {" ", 1}};
-                steps[n++] = (NormalizerStep){.kind = NORMALIZE_STRIP,
-                                              .flags = STRIP_LEFT | STRIP_RIGHT | STRIP_SPACES};
+                steps[n++] =
+                        (NormalizerStep){.kind = NORMALIZE_STRIP, .flags = STRIP_LEFT | STRIP_RIGHT | STRIP_SPACES};
         }
         v->spec.normalizer = steps;
         v->spec.n_normalizer = n;
@@ -191,8 +191,7 @@ static int set_spec(Reader *v, const Sentencepiece *sp) {
                 return REFUSE(v, -EOPNOTSUPP, "its model_type %llu is neither Unigram (1) nor BPE (2)",
                               (unsigned long long)sp->model_type);
         if (sp->suffix || !sp->escape)
-                return REFUSE(v, -EOPNOTSUPP,
-                              "treat_whitespace_as_suffix, or no escape_whitespaces, is not supported");
+                return REFUSE(v, -EOPNOTSUPP, "treat_whitespace_as_suffix, or no escape_whitespaces, is not supported");
         for (size_t i = 0; i < v->spec.n_tokens; i++)
                 if (v->types[i] == TOKEN_NORMAL)
                         min = fminf(min, v->scores[i]);

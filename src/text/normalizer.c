@@ -1,8 +1,8 @@
 /* The steps of a normalizer; what each does is that of Hugging Face's tokenizers, and of SentencePiece for its own kind
  * of map.
  *
- * Most text is ASCII for the most part, and most steps leave ASCII alone or change it byte by byte: runs of it are taken
- * at once. */
+ * Most text is ASCII for the most part, and most steps leave ASCII alone or change it byte by byte: runs of it are
+ * taken at once. */
 #include <errno.h>
 #include <string.h>
 #include <utf8proc.h>

@@ -17,17 +17,17 @@ typedef enum NormalizerKind {
         NORMALIZE_REPLACE_RUNS,  /* two and more `from` in a row by one `to` */
         NORMALIZE_PREPEND,       /* `to`, unless the text is empty */
         NORMALIZE_BERT,          /* as `flags` say */
-        NORMALIZE_CHARSMAP,      /* `from` is a precompiled_charsmap; applied as Hugging Face's tokenizers do: to a whole
-                                  * grapheme cluster of less than 6 bytes, or else to each character */
+        NORMALIZE_CHARSMAP, /* `from` is a precompiled_charsmap; applied as Hugging Face's tokenizers do: to a whole
+                             * grapheme cluster of less than 6 bytes, or else to each character */
         NORMALIZE_CHARSMAP_LONGEST, /* … as SentencePiece does: to the longest sequence it has */
 } NormalizerKind;
 
 enum { /* flags */
         STRIP_LEFT = 1,
         STRIP_RIGHT = 2,
-        STRIP_SPACES = 4, /* … of spaces only, and at the right of U+2581 */
-        BERT_CLEAN = 1,   /* drops control characters and U+FFFD, makes white space a space */
-        BERT_CHINESE = 2, /* puts spaces around Chinese characters */
+        STRIP_SPACES = 4,       /* … of spaces only, and at the right of U+2581 */
+        BERT_CLEAN = 1,         /* drops control characters and U+FFFD, makes white space a space */
+        BERT_CHINESE = 2,       /* puts spaces around Chinese characters */
         BERT_STRIP_ACCENTS = 4, /* decomposes, and drops Mn */
         BERT_LOWERCASE = 8,
 };

@@ -1,10 +1,13 @@
-/* The vocabulary and what both kinds of tokenizer do with it.
+/* The vocabulary and what all kinds of tokenizer do with it.
  *
  * A tokenizer keeps, for each token, its piece: the bytes it stands for. Encoding goes from coarse to fine: special
- * tokens are found first, the text between them is normalised and cut into words (spm.c, bpe.c, wordpiece.c, unigram.c).
- * WordPiece and Unigram find a word's tokens in a trie. By merges, a word that is a token is taken whole, any other starts as characters or bytes that are merged (merge.c), and what is in no vocabulary at last is
- * spelled in byte tokens. Whether a word that is a token really comes out of merging as that token is remembered per
- * token, so the common word costs one look-up and the result is always that of merging. */
+ * tokens are found first, the text between them is normalised and cut into words (spm.c, bpe.c, wordpiece.c,
+ * unigram.c). WordPiece and Unigram find a word's tokens in a trie.
+ *
+ * By merges, a word that is a token is taken whole, any other starts as characters or bytes that are merged (merge.c),
+ * and what is in no vocabulary at last is spelled in byte tokens. Whether a word that is a token really comes out of
+ * merging as that token is remembered per token, so the common word costs one look-up and the result is always that of
+ * merging. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -133,8 +133,8 @@ int chars_order(Chars *c) {
 }
 
 void chars_compose(Chars *c) {
-        utf8proc_ssize_t n = utf8proc_normalize_utf32(c->data, (utf8proc_ssize_t)c->n,
-                                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        utf8proc_ssize_t n =
+                utf8proc_normalize_utf32(c->data, (utf8proc_ssize_t)c->n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
         if (n >= 0)
                 c->n = (size_t)n;
 }

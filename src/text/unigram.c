@@ -3,8 +3,8 @@
  * counts as unknown, with a probability below all; unknown characters in a row become one unknown token, or the byte
  * tokens of all their bytes.
  *
- * Spaces are plain spaces here, in vocabulary and text, as in spm.c. Which of two equally probable ways is taken depends
- * on how sums are rounded: Hugging Face's tokenizers have double precision, SentencePiece single. */
+ * Spaces are plain spaces here, in vocabulary and text, as in spm.c. Which of two equally probable ways is taken
+ * depends on how sums are rounded: Hugging Face's tokenizers have double precision, SentencePiece single. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* WordPiece, as in BERT's tokenization.py: a word's tokens are found from the left, always the longest that fits. Those
- * that go on a word are marked in the vocabulary ("##ing"), so they are the part of the trie below the node of the mark.
- * A word that cannot be covered is one unknown token, as is one of too many characters.
+ * that go on a word are marked in the vocabulary ("##ing"), so they are the part of the trie below the node of the
+ * mark. A word that cannot be covered is one unknown token, as is one of too many characters.
  *
  * Words are runs of characters of one class between white space. ASCII has its classes in a table. */
 #include <errno.h>
