@@ -181,7 +181,7 @@ static void test_vocab_txt(void **state) {
         folder_put_text(f, "tokenizer_config.json", "{}");
         check_same(recorded("encoder-wordpiece"), f->path);
         folder_put_text(f, "tokenizer_config.json", "{\"tokenizer_class\": \"XLNetTokenizer\"}");
-        refused(f, -EOPNOTSUPP, "the tokenizer_class 'XLNetTokenizer' without a tokenizer.json");
+        refused(f, -EOPNOTSUPP, "vocab.txt, of a tokenizer_class 'XLNetTokenizer' and without a tokenizer.json");
         folder_put_text(f, "tokenizer_config.json", "{\"cls_token\": \"<cls>\"}");
         refused(f, -EINVAL, "vocab.txt: has no token that starts texts");
         folder_put_text(f, "tokenizer_config.json", "{}");
@@ -226,6 +226,7 @@ static void test_vocab_json(void **state) {
                  "ab<|x|>",
                  {5, 9},
                  2},
+                {"{}", "ab a", {5, 6, 3}, 3},
         };
         folder_put_text(f, "vocab.json", vocab);
         folder_put_text(f, "tokenizer_config.json", cases[0].class);
@@ -246,9 +247,10 @@ static void test_vocab_json(void **state) {
                 assert_memory_equal(ids, cases[i].ids, n * sizeof(*ids));
         }
         folder_put_text(f, "tokenizer_config.json", "{\"tokenizer_class\": \"CLIPTokenizer\"}");
-        refused(f, -EOPNOTSUPP, "the tokenizer_class 'CLIPTokenizer'");
+        refused(f, -EOPNOTSUPP, "vocab.json, of a tokenizer_class 'CLIPTokenizer'");
         folder_put_text(f, "tokenizer_config.json", "{}");
-        refused(f, -EOPNOTSUPP, "the tokenizer_class '?'");
+        folder_put_text(f, "config.json", "{\"model_type\": \"bart\"}");
+        refused(f, -EOPNOTSUPP, "vocab.json, of a model_type 'bart'");
         folder_put_text(f, "config.json", "{\"model_type\": \"gpt2\"}");
         folder_put_text(f, "merges.txt", "a \xff\n");
         refused(f, -EINVAL, "merges.txt: line 1 is not UTF-8");

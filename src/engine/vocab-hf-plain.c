@@ -4,7 +4,8 @@
  *   vocab.json and merges.txt    byte-level BPE (GPT2Tokenizer, RobertaTokenizer, Qwen2Tokenizer)
  *
  * The rest of the pipeline is not in any file but in transformers' classes of those names: the one that
- * tokenizer_config.json names, or that belongs to config.json's model_type, has to be one of them. */
+ * tokenizer_config.json names, or that belongs to config.json's model_type, has to be one of them. Where there is
+ * neither, the files are taken for what their format was made for, BERT and GPT-2. */
 #include <errno.h>
 
 #include "engine/vocab-hf-internal.h"
@@ -33,12 +34,19 @@ static bool has_class(const Reader *v, const char *name) {
         return class.len == strlen(name) && memcmp(class.data, name, class.len) == 0;
 }
 
-static int refuse_class(const Reader *v) {
+/* Nothing says of what kind the model is. */
+static bool is_unnamed(const Reader *v) {
+        return !json_member(config_of(v), "tokenizer_class") && !json_member(hf_config(v->h), "model_type");
+}
+
+static int refuse_class(const Reader *v, const char *file) {
+        const json_t *class = json_member(config_of(v), "tokenizer_class");
         char text[SHOWN_MAX];
         return HF_REFUSE(v->h, v->e, -EOPNOTSUPP,
-                         "tokenizer_config.json: the tokenizer_class '%s' without a tokenizer.json is not supported; "
+                         "%s, of a %s '%s' and without a tokenizer.json, is not supported; "
                          "AutoTokenizer.save_pretrained() of transformers makes one",
-                         json_shown(text, json_member(config_of(v), "tokenizer_class")));
+                         file, class ? "tokenizer_class" : "model_type",
+                         json_shown(text, class ? class : json_member(hf_config(v->h), "model_type")));
 }
 
 /* The name that tokenizer_config.json gives a special token, or the class's own. */
@@ -126,7 +134,7 @@ static int read_vocab_txt(Reader *v) {
         if (k < 0)
                 return k;
         if (class_of(v).len > 0 && !has_class(v, "BertTokenizer") && !has_class(v, "DistilBertTokenizer"))
-                return refuse_class(v);
+                return refuse_class(v, "vocab.txt");
         v->root = bert_parts(v, vocab);
         return v->root ? 0
                        : REFUSE(v, -EINVAL, "has no token that starts texts ([CLS]), or none that ends them ([SEP])");
@@ -174,8 +182,8 @@ static int read_vocab_json(Reader *v) {
         int k = hf_read_json(v->h, "vocab.json", &vocab, v->e);
         if (k < 0)
                 return k;
-        if (!qwen && !roberta && !has_class(v, "GPT2Tokenizer"))
-                return refuse_class(v);
+        if (!qwen && !roberta && !has_class(v, "GPT2Tokenizer") && !is_unnamed(v))
+                return refuse_class(v, "vocab.json");
         if ((k = read_lines(v, "merges.txt", merges, add_merge)) < 0)
                 return k == -ENOENT ? HF_REFUSE(v->h, v->e, -EINVAL, "has a vocab.json without a merges.txt") : k;
         json_t *added = json_array();
