@@ -251,14 +251,50 @@ static int bert_other(const Step *s, const char *text, size_t len, Chars *chars,
         return r;
 }
 
-/* No step of this reaches across the border of an ASCII character. */
+/* Characters that stay as they are, but for spaces around the Chinese ones; returns their bytes. */
+static size_t bert_inert(const Step *s, const char *text, size_t len, Buf *out) {
+        const char *p = text, *end = text + len;
+        char *to = buf_reserve(out, 2 * len);
+        while (to && p < end && !is_ascii(*p)) {
+                const char *next = p;
+                int32_t c = unicode_next(&next);
+                size_t n = (size_t)(next - p);
+                bool spaced = (s->flags & BERT_CHINESE) && is_chinese(c);
+                if (!unicode_is_inert(c))
+                        break;
+                if (spaced)
+                        *to++ = ' ';
+                memcpy(to, p, n);
+                to += n;
+                if (spaced)
+                        *to++ = ' ';
+                p = next;
+        }
+        if (to) {
+                *to = 0;
+                out->len = (size_t)(to - out->data);
+        }
+        return (size_t)(p - text);
+}
+
+/* Up to a character that is ASCII or inert. */
+static size_t changing_run(const char *text, size_t len) {
+        const char *p = text, *end = text + len;
+        for (const char *next = p; p < end && !is_ascii(*p); p = next)
+                if (unicode_is_inert(unicode_next(&next)))
+                        break;
+        return (size_t)(p - text);
+}
+
+/* No step of this reaches across the border of an ASCII character, or an inert one. */
 static int bert(const Step *s, const char *text, size_t len, Chars *chars, Buf *out) {
         int r = 0;
         for (size_t i = 0, n; i < len && r == 0; i += n) {
                 n = ascii_run(text + i, len - i);
                 bert_ascii(s, text + i, n, out);
                 i += n;
-                n = other_run(text + i, len - i);
+                i += bert_inert(s, text + i, len - i, out);
+                n = changing_run(text + i, len - i);
                 if (n > 0)
                         r = bert_other(s, text + i, n, chars, out);
         }

@@ -207,6 +207,7 @@ static int index_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
         return r < 0 ? error_set(e, r, "not enough memory for a vocabulary of %zu tokens", t->n) : 0;
 }
 
+/* Not of control tokens: through normalisation anybody's text could become one. */
 int tokens_trie_init(Tokenizer *t, const TokenizerSpec *spec, const TokenText *texts, Error *e) {
         _cleanup_free_ TrieKey *keys = calloc(t->n, sizeof(*keys));
         size_t n = 0;

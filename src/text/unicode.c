@@ -54,6 +54,14 @@ bool unicode_is_word(int32_t c) {
                between((unsigned)c, 0x200c, 0x200d);
 }
 
+bool unicode_is_inert(int32_t c) {
+        const utf8proc_property_t *p = utf8proc_get_property(c);
+        unsigned k = p->category;
+        return k < UTF8PROC_CATEGORY_ZS && !between(k, UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME) &&
+               p->combining_class == 0 && p->decomp_seqindex == UINT16_MAX && p->lowercase_seqindex == UINT16_MAX &&
+               !between((unsigned)c, 0xac00, 0xd7a3) && c != 0xfffd; /* Hangul decomposes by rule, not by table */
+}
+
 void chars_deinit(Chars *c) {
         free(c->data);
         *c = (Chars){0};

@@ -31,6 +31,9 @@ bool unicode_is_punctuation(int32_t c); /* P*, and ASCII that is neither letter,
 bool unicode_is_mark(int32_t c);        /* M* */
 bool unicode_is_nonspacing(int32_t c);  /* Mn */
 bool unicode_is_word(int32_t c);        /* \w: Alphabetic, M*, Nd, Pc, Join_Control */
+/* It is neither mark, control nor white space, has no decomposition and no other lower case. Most letters of most texts
+ * are so, and one look-up tells it. Not of ASCII. */
+bool unicode_is_inert(int32_t c);
 
 /* Characters on their way between two texts. Zeroed memory is empty. */
 typedef struct Chars {
