@@ -45,14 +45,15 @@ static void test_targets(void **state) {
         static const struct {
                 const char *target, *path; /* path NULL: refused */
         } cases[] = {
-                {"/", "/"}, {"/?", "/"}, {"/a?b?c", "/a"}, {"/%41%7a", "/Az"}, {"http://host/x", "/x"}, {"http://host", "/"},
-                {"HTTP://h:1?q=/y", "/"}, {"http://", "/"}, {"/%", NULL}, {"/%4", NULL}, {"/%4g", NULL}, {"/%00", NULL},
+                {"/", "/"}, {"/?", "/"}, {"/a?b?c", "/a"}, {"/%41%7a", "/Az"}, {"http://h:1/x", "/x"}, {"http://h:1", "/"},
+                {"HTTP://H:1?q=/y", "/"}, {"http://h:1//h:1", "//h:1"}, {"http://", NULL}, {"http:///x", NULL}, {"http://h/", NULL},
+                {"http://other/", NULL}, {"http://u@h:1/", NULL}, {"http://h\t:1/", NULL}, {"/%", NULL}, {"/%4", NULL}, {"/%4g", NULL}, {"/%00", NULL},
                 {"x", NULL}, {"", NULL}, {"*", NULL}, {"/a#b", NULL}, {"/a?b#c", NULL}, {"/\xc0\xaf", NULL}, {"/a?\xff", NULL},
                 {"https://host/", NULL}, {"host:443", NULL}, {"/\\", "/\\"},
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 char text[256];
-                snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", cases[i].target);
+                snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: h:1\r\n\r\n", cases[i].target);
                 Parsed p = parse(text);
                 if (p.status != (cases[i].path ? 0 : 400))
                         fail_msg("%s: %u", cases[i].target, p.status);
@@ -71,6 +72,8 @@ static void test_persistence(void **state) {
                 {"1.1", "", true}, {"1.1", "Connection: close\r\n", false}, {"1.1", "Connection: Upgrade , CLOSE\r\n", false},
                 {"1.1", "Connection: closed\r\n", true}, {"1.0", "", false}, {"1.0", "Connection: Keep-Alive\r\n", true},
                 {"1.0", "Connection: keep-alive, close\r\n", false}, {"1.2", "", true},
+                {"1.1", "Connection: close\r\nConnection: keep-alive\r\n", false}, {"1.1", "Connection: TE\r\nConnection: close\r\n", false},
+                {"1.0", "Connection: close\r\nConnection: keep-alive\r\n", false}, {"1.0", "Connection: TE\r\nConnection: keep-alive\r\n", true},
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 char text[256];

@@ -108,10 +108,13 @@ static bool decode_path(char *s) {
         return true;
 }
 
-/* "/path", "http://host/path" as for a proxy, or "*" of OPTIONS. */
+/* "/path", "http://host/path" as for a proxy, or "*" of OPTIONS. The host moves to the front, to be terminated. */
 static unsigned parse_target(char *s, HttpHead *h, const char **why) {
         if (strncasecmp(s, "http://", 7) == 0) {
-                s += 7 + strcspn(s + 7, "/?");
+                size_t n = strcspn(s + 7, "/?");
+                h->host = memmove(s, s + 7, n);
+                s[n] = 0;
+                s += 7 + n;
                 if (*s != '/')
                         *--s = '/';
         }
@@ -170,12 +173,15 @@ static bool parse_length(const char *s, uint64_t *ret) {
 
 typedef struct Seen {
         unsigned hosts, lengths, encodings;
+        bool close;
 } Seen;
 
 static const char *understand(HttpHead *h, Seen *seen, const char *name, const char *value) {
         if (strcasecmp(name, "Host") == 0) {
                 if (++seen->hosts > 1 || value[strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%:[]")])
                         return "the request must have one Host: a name or address, and a port";
+                if (h->host && strcasecmp(h->host, value) != 0)
+                        return "the request's target and its Host name different hosts";
         } else if (strcasecmp(name, "Content-Length") == 0) {
                 if (++seen->lengths > 1 || !parse_length(value, &h->length))
                         return "the request's Content-Length must be one number";
@@ -183,10 +189,11 @@ static const char *understand(HttpHead *h, Seen *seen, const char *name, const c
                 h->chunked = true;
                 if (++seen->encodings > 1 || strcasecmp(value, "chunked") != 0 || !h->http11)
                         return "of transfer encodings this server knows chunked, in HTTP/1.1";
-        } else if (strcasecmp(name, "Connection") == 0)
-                h->keep_alive = !list_has(value, "close") && (h->keep_alive || list_has(value, "keep-alive"));
-        else if (strcasecmp(name, "Expect") == 0)
-                h->expects_continue = strcasecmp(value, "100-continue") == 0;
+        } else if (strcasecmp(name, "Connection") == 0) { /* of several, one that says close decides */
+                seen->close |= list_has(value, "close");
+                h->keep_alive = !seen->close && (h->keep_alive || list_has(value, "keep-alive"));
+        } else if (strcasecmp(name, "Expect") == 0)
+                h->expects_continue = h->http11 && strcasecmp(value, "100-continue") == 0;
         return NULL;
 }
 

@@ -13,6 +13,7 @@
 /* Views into the text it was parsed from, which was changed: strings are terminated in place. */
 typedef struct HttpHead {
         const char *method, *path; /* path: percent-decoded, without the query */
+        const char *host;          /* of a target like "http://host/path", which the Host field repeats; else NULL */
         const char *fields;        /* name NUL value NUL … NUL */
         uint64_t length;           /* of the body, when not chunked */
         bool chunked;              /* so the body comes, and so it may go back: the client speaks HTTP/1.1 */
