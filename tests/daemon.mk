@@ -1,7 +1,7 @@
 # Unit tests of src/daemon, and the check that its manual pages know every option and route.
 include tests/config.mk
-check_PROGRAMS += tests/test-user tests/test-histogram tests/test-registry tests/test-manager tests/test-http-head tests/test-deadline tests/test-daemon
-TESTS += tests/test-user tests/test-histogram tests/test-registry tests/test-manager tests/test-http-head tests/test-deadline tests/test-daemon tests/test-man-daemon.py
+check_PROGRAMS += tests/test-user tests/test-histogram tests/test-registry tests/test-manager tests/test-http-head tests/test-http tests/test-deadline tests/test-daemon
+TESTS += tests/test-user tests/test-histogram tests/test-registry tests/test-manager tests/test-http-head tests/test-http tests/test-deadline tests/test-daemon tests/test-man-daemon.py
 dist_check_SCRIPTS += tests/test-man-daemon.py
 tests_test_user_SOURCES = tests/test-user.c
 tests_test_user_CFLAGS = $(UNIT_CFLAGS)
@@ -18,6 +18,9 @@ tests_test_manager_LDADD = libzl-daemon.la libzl-config.la libzl-ipc.la libzl-ev
 tests_test_http_head_SOURCES = tests/test-http-head.c
 tests_test_http_head_CFLAGS = $(UNIT_CFLAGS)
 tests_test_http_head_LDADD = libzl-daemon.la libzl-util.la $(UNIT_LIBS)
+tests_test_http_SOURCES = tests/test-http.c
+tests_test_http_CFLAGS = $(UNIT_CFLAGS)
+tests_test_http_LDADD = libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS)
 tests_test_deadline_SOURCES = tests/test-deadline.c
 tests_test_deadline_CFLAGS = $(UNIT_CFLAGS)
 tests_test_deadline_LDADD = libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS)

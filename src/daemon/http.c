@@ -15,7 +15,8 @@
  * away, so that the answer is not lost to a reset.
  *
  * An answer leaves in packets: `frame` (the head, a chunk's line), `packet` bytes of `out`, `tail`; `sent` of them all is
- * gone. Invariants: there is a packet exactly when frame is not empty; `out` keeps a packet's bytes until it has left.
+ * gone. One without a frame is made anew each time, with more of `out` where there is more now: what is sent stays its
+ * beginning. Invariant: `out` keeps a packet's bytes until it has left.
  *
  * Only connection_run(), the sweep and http_free() end a connection; none of them runs inside a handler. */
 #include <errno.h>
@@ -146,8 +147,8 @@ static void take_events(Http *h) {
                 c->readable |= (seen & EPOLLIN) != 0;
                 c->ended |= (seen & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
                 c->blocked &= (seen & (EPOLLOUT | EPOLLHUP | EPOLLERR)) == 0;
-                list_remove(&c->ready);
-                list_append(&h->ready, &c->ready);
+                if (!list_is_linked(&c->ready)) /* it keeps its place: more to come must not cost it its turn */
+                        list_append(&h->ready, &c->ready);
         }
 }
 
@@ -194,9 +195,9 @@ void request_reply(Request *r, unsigned status, const char *content_type, const 
         RequestImpl *q = impl_of(r);
         if (q->state != HANDLED && q->state != RECEIVING)
                 return;
+        buf_put(&q->out, body, len); /* it may be the request's own body */
         begin(q, REPLY, status, content_type);
         q->ended = true;
-        buf_put(&q->out, body, len);
         account(q);
 }
 
@@ -346,12 +347,11 @@ static Step answer_done(RequestImpl *q);
 static Step step_answer(RequestImpl *q) {
         Connection *c = connection_of(q);
         size_t total;
+        bool can_send = !c->blocked && make_packet(q);
         if (q->out.failed || q->fields.failed || q->frame.failed) /* better no answer than a cut one */
                 return STEP_CLOSE;
-        if (c->blocked)
-                return STEP_WAIT;
-        if (!make_packet(q))
-                return c->ended ? STEP_CLOSE : STEP_WAIT;
+        if (!can_send)
+                return c->ended && !q->ended ? STEP_CLOSE : STEP_WAIT;
         ssize_t n = send_packet(q, &total);
         if (n < 0)
                 return errno == EAGAIN || errno == EINTR ? block(c) : STEP_CLOSE;
@@ -400,16 +400,30 @@ static const char too_much_held[] = "this user's requests hold too much memory a
 static const char head_too_large[] = "the request's head is larger than the limit (limits.header_size)";
 static const char no_chunks[] = "the request's body is not chunked as it says";
 
+static void refuse_body(RequestImpl *q) {
+        if (q->too_much_held)
+                request_add_header(&q->r, "Retry-After", "1");
+        reply_text(q, q->too_much_held ? 429 : 413, q->too_much_held ? too_much_held : too_large);
+}
+
+/* All has come. While it is with the handler its connection holds no buffer. */
 static void handle(RequestImpl *q) {
         Http *h = q->r.http;
+        Connection *c = connection_of(q);
+        if (c->in.len == 0)
+                buf_deinit(&c->in);
         q->state = HANDLED;
-        if (q->too_much_held) {
-                request_add_header(&q->r, "Retry-After", "1");
-                reply_text(q, 429, too_much_held);
-        } else if (q->refused)
-                reply_text(q, 413, too_large);
+        if (q->refused)
+                refuse_body(q);
         else
                 h->handler(&q->r, h->arg);
+}
+
+/* What comes of a request and is not kept; who sends it on and on is told before the end. */
+static void discard(RequestImpl *q, size_t n) {
+        q->discarded += n;
+        if (q->discarded > q->r.http->config->limits.body_size * DISCARD_FACTOR)
+                refuse_body(q);
 }
 
 /* Whether a body far beyond the limit is announced. One not so far is taken and thrown away, for a client that is
@@ -497,7 +511,6 @@ static Step step_head(Connection *c) {
         return s;
 }
 
-/* `n` bytes of body, from c->in when `data` is given, or already received at the end of q->r.body. */
 static Step keep_body(RequestImpl *q, const char *data, size_t n) {
         uint64_t limit = q->r.http->config->limits.body_size;
         bool too_long = q->r.body.len + n > limit;
@@ -506,8 +519,8 @@ static Step keep_body(RequestImpl *q, const char *data, size_t n) {
                 q->refused = true;
                 buf_deinit(&q->r.body);
                 account(q);
-                q->discarded += n;
-                return q->discarded > limit * DISCARD_FACTOR ? STEP_CLOSE : STEP_ON;
+                discard(q, n);
+                return STEP_ON;
         }
         buf_put(&q->r.body, data, n);
         account(q);
@@ -537,13 +550,14 @@ static Step take_line(RequestImpl *q, int n, ChunkState next) {
                 return STEP_ON;
         }
         buf_consume(&c->in, (size_t)n);
-        q->discarded += (uint64_t)n; /* so that endless lines end */
         q->chunk = next;
-        return q->discarded > q->r.http->config->limits.body_size * DISCARD_FACTOR ? STEP_CLOSE : STEP_ON;
+        discard(q, (size_t)n); /* so that endless lines end */
+        return STEP_ON;
 }
 
 static Step step_chunk(RequestImpl *q) {
         const Buf *in = &connection_of(q)->in;
+        Step s;
         int n;
         switch (q->chunk) {
         case CHUNK_LINE:
@@ -560,9 +574,10 @@ static Step step_chunk(RequestImpl *q) {
         case CHUNK_TRAILER:
         default:
                 n = http_trailer_line(in->data, in->len);
-                if (n == 2)
+                s = take_line(q, n, CHUNK_TRAILER);
+                if (n == 2 && q->state == RECEIVING)
                         handle(q);
-                return take_line(q, n, CHUNK_TRAILER);
+                return s;
         }
 }
 
@@ -577,14 +592,15 @@ static Step step_body(RequestImpl *q) {
 
 /* ---- a connection's steps ---- */
 
-/* Goes on with the next request, or closes: at once, or when the client has said all it had begun to. */
+/* Goes on with the next request, or closes: at once, or when the client has said all it had begun to. What it said and
+ * nobody has read would be a reset when the connection closes. */
 static Step answer_done(RequestImpl *q) {
         Connection *c = connection_of(q);
         bool keep = q->head.keep_alive && !q->refused, unread = q->refused || c->in.len > 0 || c->readable;
         request_free(q);
         if (keep)
                 return watch_out(c, false) ? STEP_ON : STEP_CLOSE;
-        if (!unread || c->ended)
+        if (!unread)
                 return STEP_CLOSE;
         shutdown(c->fd, SHUT_WR);
         c->lingering = true;
@@ -621,6 +637,22 @@ static void request_gone(RequestImpl *q) {
                 q->r.gone(&q->r);
 }
 
+static void make_room(Http *h) {
+        if (!h->full || h->n_connections >= h->config->limits.connections)
+                return;
+        h->full = false;
+        h->room(h->arg);
+}
+
+/* What is left of it when it is not counted, watched or connected. */
+static void connection_drop(Connection *c) {
+        if (!c)
+                return;
+        buf_deinit(&c->in);
+        free(c->key);
+        free(c);
+}
+
 static void connection_free(Connection *c) {
         Http *h = c->http;
         if (c->request) {
@@ -631,14 +663,10 @@ static void connection_free(Connection *c) {
         list_remove(&c->node);
         c->user->connections--;
         h->n_connections--;
-        buf_deinit(&c->in);
+        epoll_ctl(h->epoll, EPOLL_CTL_DEL, c->fd, NULL); /* close() leaves it there while a child about to exec has it too */
         close(c->fd);
-        free(c->key);
-        free(c);
-        if (!h->full)
-                return;
-        h->full = false;
-        h->room(h->arg);
+        connection_drop(c);
+        make_room(h);
 }
 
 static void connection_run(Connection *c) {
@@ -664,10 +692,9 @@ static void refuse(int fd, const char *why) {
         close(fd);
 }
 
-/* Who is calling, not yet counted; NULL when it cannot be told, or for want of memory. */
+/* Who is calling, not yet counted or watched; NULL when it cannot be told, or for want of memory. */
 static Connection *connection_new(Http *h, const Listener *l, int fd) {
         Connection *c = calloc(1, sizeof(*c));
-        struct epoll_event event = {.events = WATCHED, .data.ptr = c};
         if (!c)
                 return NULL;
         c->http = h;
@@ -676,10 +703,19 @@ static Connection *connection_new(Http *h, const Listener *l, int fd) {
         list_init(&c->node);
         list_init(&c->ready);
         if (peer_of(fd, &c->peer) >= 0 && (c->user = users_get(h->users, &c->peer, h->config)) &&
-            (!l->key || (c->key = strdup(l->key))) && epoll_ctl(h->epoll, EPOLL_CTL_ADD, fd, &event) >= 0)
+            (!l->key || (c->key = strdup(l->key))))
                 return c;
-        free(c->key);
-        free(c);
+        connection_drop(c);
+        return NULL;
+}
+
+/* Why not, or NULL. The limit in all is the listeners' to keep. */
+static const char *take_in(Connection *c) {
+        struct epoll_event event = {.events = WATCHED, .data.ptr = c};
+        if (c && c->user->connections >= c->http->config->limits.connections_per_user)
+                return "too many connections of this user (limits.connections_per_user)";
+        if (!c || epoll_ctl(c->http->epoll, EPOLL_CTL_ADD, c->fd, &event) < 0)
+                return "out of memory or descriptors";
         return NULL;
 }
 
@@ -687,11 +723,10 @@ static Connection *connection_new(Http *h, const Listener *l, int fd) {
 bool http_accept(Listener *l, int fd, void *arg) {
         Http *h = arg;
         Connection *c = connection_new(h, l, fd);
-        if (!c || c->user->connections >= h->config->limits.connections_per_user) {
-                refuse(fd, c ? "too many connections of this user (limits.connections_per_user)" : "out of memory or descriptors");
-                if (c)
-                        free(c->key);
-                free(c);
+        const char *why = take_in(c);
+        if (why) {
+                refuse(fd, why);
+                connection_drop(c);
                 return true;
         }
         c->user->connections++;
@@ -722,13 +757,12 @@ static uint64_t allowed(const Connection *c, const ConfigLimits *limits) {
  * takes them in parts, round and round, each once in SWEEP_USEC. */
 static void on_sweep(EventSource *s, uint32_t revents _unused_) {
         Http *h = container_of(s, Http, sweep);
-        uint64_t now = now_usec();
         uint32_t n = MIN(h->n_connections, (uint32_t)SWEEP_AT_ONCE), all = h->n_connections;
         for (uint32_t i = 0; i < n; i++) {
                 Connection *c = list_first(&h->connections, Connection, node);
                 list_remove(&c->node);
                 list_append(&h->connections, &c->node);
-                if (now - c->since > allowed(c, &h->config->limits))
+                if (now_usec() - c->since > allowed(c, &h->config->limits))
                         connection_free(c);
         }
         users_sweep(h->users);
@@ -774,6 +808,7 @@ void http_free(Http *h) {
 
 void http_configure(Http *h, const Config *config) {
         h->config = config;
+        make_room(h);
 }
 
 void http_drain(Http *h) {
