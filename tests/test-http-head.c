@@ -113,6 +113,9 @@ static void test_refusals(void **state) {
         } cases[] = {
                 {"GET / HTTP/1.1\r\n\r\n", 400},                                     /* no Host */
                 {"GET / HTTP/1.0\r\n\r\n", 0},
+                {"GET http://a/ HTTP/1.0\r\n\r\n", 0},
+                {"GET http://\xdc/ HTTP/1.0\r\n\r\n", 400},
+                {"GET http:/// HTTP/1.0\r\n\r\n", 400},
                 {"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400},
                 {"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400},
                 {"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400},

@@ -108,6 +108,11 @@ static bool decode_path(char *s) {
         return true;
 }
 
+/* A name or address, and a port. */
+static bool is_host(const char *s) {
+        return !s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%:[]")];
+}
+
 /* "/path", "http://host/path" as for a proxy, or "*" of OPTIONS. The host moves to the front, to be terminated. */
 static unsigned parse_target(char *s, HttpHead *h, const char **why) {
         if (strncasecmp(s, "http://", 7) == 0) {
@@ -119,6 +124,10 @@ static unsigned parse_target(char *s, HttpHead *h, const char **why) {
                         *--s = '/';
         }
         h->path = s;
+        if (h->host && (!*h->host || !is_host(h->host))) {
+                *why = "the request's target names no host";
+                return 400;
+        }
         if (*s == '/' ? decode_path(s) : strcmp(s, "*") == 0 && strcmp(h->method, "OPTIONS") == 0)
                 return 0;
         *why = "the request's target must be a path, percent-encoded";
@@ -178,7 +187,7 @@ typedef struct Seen {
 
 static const char *understand(HttpHead *h, Seen *seen, const char *name, const char *value) {
         if (strcasecmp(name, "Host") == 0) {
-                if (++seen->hosts > 1 || value[strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%:[]")])
+                if (++seen->hosts > 1 || !is_host(value))
                         return "the request must have one Host: a name or address, and a port";
                 if (h->host && strcasecmp(h->host, value) != 0)
                         return "the request's target and its Host name different hosts";
