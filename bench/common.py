@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import errno
 import json
+import math
 import os
 import platform
 import random
@@ -40,9 +41,9 @@ def allow_files(n):
 
 
 def percentile(values, p):
-    """0 of nothing: a row is shown all the same."""
+    """By nearest rank: the least value that p % are not above. 0 of nothing: a row is shown all the same."""
     values = sorted(values)
-    return values[min(len(values) - 1, int(len(values) * p / 100))] if values else 0.0
+    return values[max(0, math.ceil(len(values) * p / 100) - 1)] if values else 0.0
 
 
 # ---- HTTP, as little as the benches need ----

@@ -64,7 +64,7 @@ static uint64_t step(Bench *b, uint32_t n_slots, uint32_t first, uint32_t n) {
         Rows rows = {n_rows, b->arrays, b->arrays + n_rows, b->tokens, CONTEXT};
         const int32_t *index = b->arrays + 2 * n_rows;
         ops->upload(b->stream, b->arrays, arrays, (2 * n_rows + n_slots) * sizeof(*arrays));
-        model_forward(b->model, b->workspace, b->stream, &rows, &b->kv, index, n_slots, &logits);
+        model_forward(b->model, b->workspace, b->stream, &rows, &b->kv, index, n_slots, &logits, NULL);
         ops->sample(b->stream, b->out, logits, n_slots, model_info(b->model)->n_vocab, index, &rows, greedy);
         if (ops->mark(b->stream, &ticket) < 0)
                 give_up("out of memory");

@@ -52,7 +52,7 @@ async def ask_now_and_then(path, n, every):
     await c.connect()
     for i in range(n):
         start = time.monotonic()
-        status, _, first, _ = await c.stream(COMPLETIONS, {"model": DEMO, "prompt": f"Hello {i}", "max_tokens": 4, "ignore_eos": True})
+        status, _, first, _ = await c.stream(COMPLETIONS, {"model": DEMO, "prompt": f"Hello {i}", "max_tokens": 4, "ignore_eos": True, "temperature": 0})
         if status != 200 or first is None:
             raise AssertionError(f"the short request {i} was answered {status}")
         times.append(first)
@@ -146,8 +146,8 @@ def main():
     p = common.parser(__doc__)
     p.add_argument("--slots", type=int, default=16)
     p.add_argument("--flood", type=int, default=1000, metavar="REQUESTS")
-    p.add_argument("--questions", type=int, default=100)
-    p.add_argument("--seconds", type=float, default=25, help="of each part")
+    p.add_argument("--questions", type=int, default=200)
+    p.add_argument("--seconds", type=float, default=50, help="of each part")
     args = p.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench/fairness.py needs root, to be two users")

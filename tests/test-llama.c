@@ -79,7 +79,7 @@ static void step(Runner *r, const int32_t *slot, const int32_t *position, uint32
         ops->upload(s, r->position.data, position, n * sizeof(*position));
         if (n_logits > 0)
                 ops->upload(s, r->index.data, index, n_logits * sizeof(*index));
-        model_forward(r->model, r->workspace, s, &rows, &r->kv, r->index.data, n_logits, &logits);
+        model_forward(r->model, r->workspace, s, &rows, &r->kv, r->index.data, n_logits, &logits, NULL);
         if (n_logits > 0)
                 ops->download(s, ret_logits, logits, (size_t)n_logits * model_info(r->model)->n_vocab * sizeof(float));
         assert_int_equal(ops->mark(s, &ticket), 0);

@@ -402,7 +402,7 @@ static void compute(Model *m, Device *d) {
                       .n_pages = 1,
                       .block_tables = zero,
                       .max_pages = 1};
-        model_forward(m, w, s, &rows, &kv, position, N, &logits);
+        model_forward(m, w, s, &rows, &kv, position, N, &logits, NULL);
         assert_int_equal(d->ops->mark(s, &ticket), 0);
         assert_int_equal(d->ops->wait(s, ticket), 0);
         d->ops->stream_free(s);

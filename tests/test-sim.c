@@ -1,7 +1,7 @@
 /* The scheduler in a simulated world: no loop, no model, no device but those below, so that hundreds of thousands of
  * steps with random arrivals, cancels, pauses and crashes take seconds, and everything can be looked at after each.
  *
- * The device keeps what it is told in a queue and runs it as late as the dice say. The "model" writes into the page of
+ * The device keeps what it is told in a queue, runs it mark by mark, and takes the time that the dice say. The "model" writes into the page of
  * each position a number made from token and position, and predicts the next token from all numbers of the positions
  * before, which it reads through the block table. So a token is right only if every page had what belongs there when
  * the step ran; the reference computes the same from the tokens alone.
@@ -10,14 +10,22 @@
 #include <time.h>
 
 #include "unit.h"
+#include "util/str.h"
+#define now_usec model_usec
+static uint64_t model_usec(void);
+#include "engine/lane.c"
 #include "engine/sched.c"
 #include "engine/loadtest.h"
 
 enum { USERS = 5, JOBS = 24, CONTEXT_MAX = 160, STEPS = 500000, EPISODE = 3000, PATIENCE = 4000 };
 
-/* ---- dice ---- */
+/* ---- dice and clock ---- */
 
-static uint64_t dice = 1;
+static uint64_t dice = 1, now = 1;
+
+static uint64_t model_usec(void) {
+        return now;
+}
 
 static uint64_t mix(uint64_t h, uint64_t v) {
         h = (h ^ v) * 0x9e3779b97f4a7c15;
@@ -175,8 +183,21 @@ static Op *put_op(Stream *s, Op op) {
         return o;
 }
 
+static int mark_error;
+
+static int fake_mark(Stream *s, uint64_t *ret) {
+        if (mark_error < 0)
+                return mark_error;
+        put_op(s, (Op){.type = OP_MARK});
+        *ret = ++s->marked;
+        return 0;
+}
+
+/* Nearly done is when nothing is: who decides then knows least. */
 void model_forward(Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv, const int32_t *index,
-                   uint32_t n, float **ret_logits) {
+                   uint32_t n, float **ret_logits, uint64_t *ret_nearly) {
+        if (ret_nearly && fake_mark(s, ret_nearly) < 0)
+                *ret_nearly = 0;
         put_op(s, (Op){.type = OP_FORWARD, .to = w->states, .n = n, .rows = *rows, .kv = *kv, .index = index});
         *ret_logits = (float *)(void *)w->states;
 }
@@ -194,16 +215,6 @@ static void fake_upload(Stream *s, void *dev, const void *host, size_t n) {
 
 static void fake_download(Stream *s, void *host, const void *dev, size_t n) {
         put_op(s, (Op){.type = OP_COPY, .to = host, .from = dev, .n = n});
-}
-
-static int mark_error;
-
-static int fake_mark(Stream *s, uint64_t *ret) {
-        if (mark_error < 0)
-                return mark_error;
-        put_op(s, (Op){.type = OP_MARK});
-        *ret = ++s->marked;
-        return 0;
 }
 
 static int fake_poll(Stream *s, uint64_t *ret) {
@@ -284,7 +295,9 @@ static int end_lane(void **state) {
         return 0;
 }
 
+/* Steps are of all kinds, so that the scheduler takes some for short. */
 static void run_device(void) {
+        now += below(2) ? 3 * SHORT_STEP_USEC : SHORT_STEP_USEC / 20;
         if (stream->reached < stream->marked)
                 run_to_mark(stream);
         reached->handler(reached, 0);
@@ -536,12 +549,12 @@ static void check(void) {
 }
 
 static void run_turns(void) {
-        bool full = lane.n_flight == LANE_DEPTH, alone = lane.members.next == lane.members.prev;
+        bool was_time = is_time(&lane), alone = lane.members.next == lane.members.prev;
         World *at_hand = world;
         turns_are_set = false;
         turns->handler(turns, 0);
         for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++)
-                if (world->loaded && (lane.n_flight < LANE_DEPTH || (!full && alone))) /* it was asked */
+                if (world->loaded && (is_time(&lane) || (was_time && alone))) /* it was asked */
                         check_plan(sched());
         world = at_hand;
         check();
@@ -776,7 +789,8 @@ static void test_weights(void **state) {
 }
 
 /* User 0 has every slot and a long queue; user 2 comes now and then with something short. Alone, the first token comes
- * with the first step; in the flood it may take twice that and the step that was running. */
+ * with the first step. In the flood it comes with the next step: the second from now, or the third where the next is
+ * enqueued already. */
 static uint64_t came, first_after;
 
 static void note_first(SimJob *j) {
@@ -789,22 +803,23 @@ static void test_flood(void **state) {
         SchedSpec spec = {.slots = 8, .context = CONTEXT_MAX, .batch_tokens = 64, .n_pages = 40};
         start_world(&spec);
         world->on_token = note_first;
-        uint64_t worst = 0;
+        uint64_t n_early = 0;
         for (int round = 0; round < 1000; round++) {
                 while (live_of(0) < JOBS - 1)
                         arrive(0, 1 + below(100), 50, 0);
                 for (uint32_t n = below(20); n > 0; n--)
                         step();
+                bool early = lane.n_flight < LANE_DEPTH;
                 came = world->counts.steps;
                 first_after = 0;
                 arrive(2, 16, 5, 0)->ask.ignore_eos = true;
                 while (live_of(2) > 0)
                         step();
-                assert_true(first_after > 0);
-                worst = MAX(worst, first_after);
+                assert_in_range(first_after, 1, early ? 2 : 3);
+                n_early += early;
         }
-        print_message("first token at worst after %llu steps\n", (unsigned long long)worst);
-        assert_true(worst <= 3);
+        print_message("the next step was still open for %llu of 1000\n", (unsigned long long)n_early);
+        assert_true(n_early > 200);
         end_world();
 }
 

@@ -1,7 +1,7 @@
 /* Turns on a stream; see lane.h. */
 #include "engine/lane.h"
 
-static void fail(Lane *l, int error) {
+static void fail_members(Lane *l, int error) {
         list_foreach(m, &l->members, LaneMember, node)
                 m->ops->failed(m, error);
 }
@@ -15,15 +15,23 @@ static LaneMember *next_member(const Lane *l) {
         return NULL;
 }
 
+/* Whether it is time for the next step. */
+static bool is_time(const Lane *l) {
+        uint32_t newest = (l->oldest + l->n_flight + LANE_DEPTH - 1) % LANE_DEPTH;
+        return l->n_flight == 0 || (l->n_flight < LANE_DEPTH && l->steps[newest].nearly <= l->ticket);
+}
+
 static int take_turn(Lane *l, LaneMember *m) {
-        m->wants = m->ops->step(m);
+        uint64_t nearly = 0;
+        m->wants = m->ops->step(m, &nearly);
         if (!m->wants)
                 return 0;
         int r = l->device->ops->mark(l->stream, &m->last);
         if (r < 0)
                 return r;
         uint32_t at = (l->oldest + l->n_flight++) % LANE_DEPTH;
-        l->steps[at].ticket = m->last;
+        l->steps[at].nearly = nearly;
+        l->steps[at].end = m->last;
         l->steps[at].member = m;
         list_remove(&m->node);
         list_append(&l->members, &m->node);
@@ -33,10 +41,10 @@ static int take_turn(Lane *l, LaneMember *m) {
 static void on_turns(EventSource *source, uint32_t revents) {
         Lane *l = container_of(source, Lane, turns);
         int r = 0;
-        for (LaneMember *m; r >= 0 && l->n_flight < LANE_DEPTH && (m = next_member(l));)
+        for (LaneMember *m; r >= 0 && is_time(l) && (m = next_member(l));)
                 r = take_turn(l, m);
         if (r < 0)
-                fail(l, r);
+                fail_members(l, r);
 }
 
 static void finish_step(Lane *l) {
@@ -51,13 +59,12 @@ static void finish_step(Lane *l) {
 
 static void on_reached(EventSource *source, uint32_t revents) {
         Lane *l = container_of(source, Lane, reached);
-        uint64_t ticket;
-        int r = l->device->ops->poll(l->stream, &ticket);
+        int r = l->device->ops->poll(l->stream, &l->ticket);
         if (r < 0) {
-                fail(l, r);
+                fail_members(l, r);
                 return;
         }
-        while (l->n_flight > 0 && l->steps[l->oldest].ticket <= ticket)
+        while (l->n_flight > 0 && l->steps[l->oldest].end <= l->ticket)
                 finish_step(l);
         event_defer_set(&l->turns);
 }

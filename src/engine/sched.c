@@ -14,8 +14,11 @@
 #include "util/checked.h"
 #include "util/str.h"
 
+enum { SHORT_STEP_USEC = 1000 };
+
 typedef struct Step {
-        uint32_t n;
+        uint32_t n, n_rows;
+        uint64_t launched_usec;
         Seq **seqs;     /* [slots] whose tokens were sampled; NULL where the result is not wanted any more */
         SampleOut *out; /* [slots] */
 } Step;
@@ -35,6 +38,8 @@ typedef struct Sched {
         Batch batch;
         Step steps[LANE_DEPTH]; /* a ring: n_flight from `oldest` on */
         uint32_t oldest, n_flight;
+        uint64_t done_usec; /* when the last step was */
+        double row_usec;    /* what it took for each row */
 
         Fair fair;
         List running; /* in order of getting their slot */
@@ -225,13 +230,20 @@ static void fill_batch(Sched *s, Step *step) {
 
 /* ---- running it ---- */
 
-static void launch(Sched *s, Step *step) {
+/* A guess from the last step. Then who comes now may as well wait for two: to be told that such a step is nearly done
+ * takes about as long as is left of it. */
+static bool is_short(const Sched *s) {
+        return s->batch.n_rows * s->row_usec < SHORT_STEP_USEC;
+}
+
+static void launch(Sched *s, Step *step, uint64_t *ret_nearly) {
         const DeviceOps *ops = s->device->ops;
         const int32_t *index;
         float *logits;
         Rows rows;
         batch_upload(&s->batch, s->stream, &rows, &index);
-        model_forward(s->model, s->workspace, s->stream, &rows, &s->arena, index, step->n, &logits);
+        model_forward(s->model, s->workspace, s->stream, &rows, &s->arena, index, step->n, &logits,
+                      is_short(s) ? NULL : ret_nearly);
         if (step->n == 0)
                 return;
         SampleOut *out = s->batch.out.data;
@@ -239,7 +251,7 @@ static void launch(Sched *s, Step *step) {
         ops->download(s->stream, step->out, out, step->n * sizeof(*out));
 }
 
-static bool on_turn(LaneMember *m) {
+static bool on_turn(LaneMember *m, uint64_t *ret_nearly) {
         Sched *s = container_of(m, Sched, member);
         Step *step = &s->steps[(s->oldest + s->n_flight) % LANE_DEPTH];
         admit(s);
@@ -247,8 +259,10 @@ static bool on_turn(LaneMember *m) {
         fill_batch(s, step);
         if (s->batch.n_rows == 0)
                 return false;
-        launch(s, step);
-        s->runner.counts->rows += s->batch.n_rows;
+        launch(s, step, ret_nearly);
+        step->n_rows = s->batch.n_rows;
+        step->launched_usec = now_usec();
+        s->runner.counts->rows += step->n_rows;
         s->n_flight++;
         return true;
 }
@@ -264,9 +278,16 @@ static void take_token(Sched *s, Seq *q, const SampleOut *out) {
         s->runner.handlers->progress(q);
 }
 
+static void time_step(Sched *s, const Step *step) {
+        uint64_t from = MAX(step->launched_usec, s->done_usec);
+        s->done_usec = now_usec();
+        s->row_usec = (double)(s->done_usec - from) / step->n_rows;
+}
+
 static void on_done(LaneMember *m) {
         Sched *s = container_of(m, Sched, member);
         Step *step = &s->steps[s->oldest];
+        time_step(s, step);
         for (uint32_t i = 0; i < step->n; i++) {
                 Seq *q = step->seqs[i];
                 if (!q)

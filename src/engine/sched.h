@@ -4,8 +4,9 @@
  * leaves at its end; sequences join and leave between any two steps. A step takes the decodes first, then prefill up
  * to the row limit, shared among the users. Steps are enqueued when the model has its turn on its lane (lane.h), up to
  * LANE_DEPTH of them: the next one before the last one's result is seen, which the device makes possible by writing
- * sampled tokens where the next step reads them. The results of a sequence that ended or lost its slot meanwhile are
- * dropped.
+ * sampled tokens where the next step reads them, and when the last one is nearly done, so that whoever comes while a step
+ * runs is in the next one. Only where steps are very short it is enqueued at once. The results of a sequence that ended
+ * or lost its slot meanwhile are dropped.
  *
  * Pages are taken for all of a prompt when it gets its slot, then one by one. When none is left, the running sequence
  * with the least claim (batch class, most service had, youngest) gives its slot up and returns to the front of its

@@ -61,7 +61,7 @@ typedef struct ModelArch {
         int (*open)(Model *m, Error *e);
         void (*parts)(const Model *m, size_t rows, size_t logits, WorkspacePart parts[static WORKSPACE_PARTS]);
         void (*forward)(const Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv,
-                        const int32_t *logit_index, uint32_t n_logits, float **ret_logits);
+                        const int32_t *logit_index, uint32_t n_logits, float **ret_logits, uint64_t *ret_nearly);
 } ModelArch;
 
 extern const ModelArch arch_llama;

@@ -181,19 +181,21 @@ static void feed_forward(const Step *t, const Layer *y, float *x, const float *m
 }
 
 static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv,
-                          const int32_t *logit_index, uint32_t n_logits, float **ret_logits) {
+                          const int32_t *logit_index, uint32_t n_logits, float **ret_logits, uint64_t *ret_nearly) {
         const ModelInfo *i = &m->info;
         const Llama *g = m->graph;
         const DeviceOps *ops = w->device->ops;
         Step t = {.info = i, .g = g, .ops = ops, .stream = s, .rows = rows, .part = w->part};
         float *x = w->part[PART_X], *mixed = w->part[PART_MIXED];
-        uint32_t n = rows->n;
+        uint32_t n = rows->n, nearly = i->n_layers - (i->n_layers + 7) / 8;
         *ret_logits = w->part[PART_LOGITS];
         ops->embed(s, x, &g->embedding, rows);
         for (uint32_t l = 0; l < i->n_layers; l++) {
                 const Layer *y = &g->layers[l];
                 KvLayer layer = model_kv_layer(m, kv, l);
                 bool last = l + 1 == i->n_layers;
+                if (l == nearly && ret_nearly && ops->mark(s, ret_nearly) < 0)
+                        *ret_nearly = 0;
                 project(&t, y, &layer);
                 if (last && n_logits == 0)
                         return;

@@ -510,7 +510,7 @@ void workspace_free(Workspace *w) {
 }
 
 void model_forward(Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv, const int32_t *logit_index,
-                   uint32_t n_logits, float **ret_logits) {
+                   uint32_t n_logits, float **ret_logits, uint64_t *ret_nearly) {
         assert(m->device && rows->n <= w->max_rows && n_logits <= w->max_logits && n_logits <= rows->n);
-        m->arch->forward(m, w, s, rows, kv, logit_index, n_logits, ret_logits);
+        m->arch->forward(m, w, s, rows, kv, logit_index, n_logits, ret_logits, ret_nearly);
 }

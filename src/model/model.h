@@ -70,6 +70,8 @@ DEFINE_CLEANUP(Workspace, workspace_free)
 size_t workspace_size(const Model *m, uint32_t max_rows, uint32_t max_logits); /* bytes; SIZE_MAX: too large */
 
 /* Enqueues the forward pass over `rows`, storing their keys and values in `kv`, and returns in *ret_logits where the
- * logits [n_logits, n_vocab] of the rows listed in `logit_index` (dev [n_logits]) will be. n_logits may be 0. */
+ * logits [n_logits, n_vocab] of the rows listed in `logit_index` (dev [n_logits]) will be. n_logits may be 0.
+ * *ret_nearly (NULL: not wanted) is the ticket of a mark before the last eighth of the layers, or the last one; 0 when
+ * the stream takes none, which the next mark will say. */
 void model_forward(Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv, const int32_t *logit_index,
-                   uint32_t n_logits, float **ret_logits);
+                   uint32_t n_logits, float **ret_logits, uint64_t *ret_nearly);
