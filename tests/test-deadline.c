@@ -1,5 +1,5 @@
-/* The heap of deadlines: in the order of their times whatever is added, moved and removed in between, against a plain
- * array; what has passed is told once each, and the loop has its turn between many. */
+/* Deadlines: what has passed is told once each, in order, and the loop has its turn between many. (The heap they are in:
+ * test-heap.c.) */
 #include "unit.h"
 #include "daemon/deadline.h"
 #include "util/str.h"
@@ -46,48 +46,6 @@ static int teardown(void **state) {
         return 0;
 }
 
-static uint64_t earliest(size_t *ret_n) {
-        uint64_t at = UINT64_MAX;
-        *ret_n = 0;
-        for (size_t i = 0; i < N; i++)
-                if (things[i].in) {
-                        at = MIN(at, things[i].deadline.at);
-                        (*ret_n)++;
-                }
-        return at;
-}
-
-static void test_order(void **state) {
-        (void)state;
-        srand(11);
-        for (int step = 0; step < 20000; step++) {
-                Thing *t = &things[rand() % N];
-                uint64_t at = rand() % 10 == 0 ? UINT64_MAX : now_usec() + 3600000000u + (uint64_t)(rand() % 1000);
-                size_t n;
-                bool move = rand() % 2;
-                if (!t->in)
-                        assert_int_equal(deadlines_add(&ds, &t->deadline, at), 0);
-                else if (move)
-                        deadlines_move(&ds, &t->deadline, at);
-                else
-                        deadlines_remove(&ds, &t->deadline);
-                t->in = !t->in || move;
-                uint64_t first = earliest(&n);
-                assert_int_equal(ds.n, n);
-                assert_true(n == 0 || ds.heap[0]->at == first);
-        }
-        size_t left;
-        earliest(&left);
-        while (left > 0) { /* and out again, in order */
-                Deadline *d = ds.heap[0];
-                assert_true(d->at == earliest(&left));
-                container_of(d, Thing, deadline)->in = false;
-                deadlines_remove(&ds, d);
-                earliest(&left);
-        }
-        assert_int_equal(ds.n, 0);
-}
-
 static void on_between(EventSource *s, uint32_t revents) {
         (void)revents;
         n_between++;
@@ -109,7 +67,7 @@ static void test_passing(void **state) {
         assert_int_equal(event_loop_run(loop), 0);
         event_remove(&between);
         assert_int_equal(n_passed, N);
-        assert_int_equal(ds.n, 0);
+        assert_int_equal(ds.heap.n, 0);
         assert_true(n_between > N / 64);
 }
 
@@ -132,8 +90,7 @@ static void test_timer(void **state) {
 }
 
 int main(void) {
-        const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_order, setup, teardown),
-                                           cmocka_unit_test_setup_teardown(test_passing, setup, teardown),
+        const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_passing, setup, teardown),
                                            cmocka_unit_test_setup_teardown(test_timer, setup, teardown)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 # Unit tests of src/util.
-check_PROGRAMS += tests/test-error tests/test-str tests/test-map tests/test-buf tests/test-log
-TESTS += tests/test-error tests/test-str tests/test-map tests/test-buf tests/test-log
+check_PROGRAMS += tests/test-error tests/test-str tests/test-map tests/test-heap tests/test-buf tests/test-log
+TESTS += tests/test-error tests/test-str tests/test-map tests/test-heap tests/test-buf tests/test-log
 tests_test_error_SOURCES = tests/test-error.c
 tests_test_error_CFLAGS = $(UNIT_CFLAGS)
 tests_test_error_LDADD = libzl-util.la $(UNIT_LIBS)
@@ -10,6 +10,9 @@ tests_test_str_LDADD = libzl-util.la $(UNIT_LIBS)
 tests_test_map_SOURCES = tests/test-map.c
 tests_test_map_CFLAGS = $(UNIT_CFLAGS)
 tests_test_map_LDADD = libzl-util.la $(UNIT_LIBS)
+tests_test_heap_SOURCES = tests/test-heap.c
+tests_test_heap_CFLAGS = $(UNIT_CFLAGS)
+tests_test_heap_LDADD = libzl-util.la $(UNIT_LIBS)
 tests_test_buf_SOURCES = tests/test-buf.c
 tests_test_buf_CFLAGS = $(UNIT_CFLAGS)
 tests_test_buf_LDADD = libzl-util.la $(UNIT_LIBS)

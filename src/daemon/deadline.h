@@ -1,16 +1,11 @@
-/* Moments by which something must have happened, of any number of objects: a heap ordered by time, and one timer for
- * the nearest. A Deadline is embedded in its owner, which is found back with container_of(). */
+/* Moments by which something must have happened, of any number of objects: a heap, and one timer for the nearest. A
+ * Deadline is embedded in its owner, which is found back with container_of(). */
 #pragma once
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "event/event.h"
+#include "util/heap.h"
 
-typedef struct Deadline {
-        uint64_t at;  /* now_usec(); UINT64_MAX: never */
-        size_t index; /* in the heap */
-} Deadline;
+typedef HeapItem Deadline; /* at: now_usec(); UINT64_MAX: never */
 
 /* `d` has passed: postpone or remove it here, else it passes again at once. */
 typedef void (*DeadlinePassed)(Deadline *d);
@@ -18,8 +13,7 @@ typedef void (*DeadlinePassed)(Deadline *d);
 typedef struct Deadlines {
         EventSource timer;
         uint64_t wake; /* when the timer fires; UINT64_MAX: it is not set */
-        Deadline **heap; /* no later than both children */
-        size_t n, room;
+        Heap heap;
         DeadlinePassed passed;
 } Deadlines;
 

@@ -1,9 +1,9 @@
 /* The load-test models; see loadtest.h.
  *
- * The running sequences are the first n_running of `running`, and each one's slot is its place there. For the delay
- * model they are a binary heap by due_usec, with one timer for its top, so that thousands of slots cost a logarithm
- * each. For the null model they are in no order, and `turn` goes round. One callback serves a bounded number of them:
- * the loop has others to serve.
+ * The running sequences of the delay model are in a heap by when they end, with one timer for the first, so that
+ * thousands of slots cost a logarithm each. Those of the null model are the first n_running of `running`, in no order,
+ * each one's slot is its place there, and `turn` goes round. One callback serves a bounded number of them: the loop has
+ * others to serve.
  *
  * A paused sequence of the null model leaves its slot at once: there is nothing in it to lose. One of the delay model
  * goes on: it has one token to say, and the time runs. */
@@ -30,7 +30,8 @@ typedef struct LoadTestRunner {
         LoadTest what;
         uint32_t slots;
         Fair fair;
-        Seq **running; /* [slots] */
+        Heap due;      /* the delay model's */
+        Seq **running; /* [slots], the null model's */
         uint32_t n_running, turn;
         EventSource pump, timer;
 } LoadTestRunner;
@@ -91,37 +92,29 @@ json_t *loadtest_show(void) {
                          "", "parameters", "", "capabilities", "completion");
 }
 
-/* ---- the heap ---- */
+/* ---- slots ---- */
 
 static void put_at(LoadTestRunner *t, uint32_t i, Seq *q) {
         t->running[i] = q;
         q->slot = (int32_t)i;
 }
 
-/* Finds the place of `q` from the hole `i` on, where nobody is. */
-static void sift(LoadTestRunner *t, uint32_t i, Seq *q) {
-        for (uint32_t up; i > 0 && q->due_usec < t->running[up = (i - 1) / 2]->due_usec; i = up)
-                put_at(t, i, t->running[up]);
-        for (uint32_t down; (down = 2 * i + 1) < t->n_running; i = down) {
-                if (down + 1 < t->n_running && t->running[down + 1]->due_usec < t->running[down]->due_usec)
-                        down++;
-                if (q->due_usec <= t->running[down]->due_usec)
-                        break;
-                put_at(t, i, t->running[down]);
-        }
-        put_at(t, i, q);
+static void take_slot(LoadTestRunner *t, Seq *q, uint64_t now) {
+        if (t->what == LOADTEST_DELAY) {
+                heap_add(&t->due, &q->due, usec_after(now, q->due.at));
+                q->slot = 0; /* which one does not matter */
+                t->n_running++;
+        } else
+                put_at(t, t->n_running++, q);
 }
 
 static void leave_slot(LoadTestRunner *t, Seq *q) {
-        uint32_t hole = (uint32_t)q->slot;
-        Seq *last = t->running[--t->n_running];
+        uint32_t hole = (uint32_t)q->slot, last = --t->n_running;
         q->slot = -1;
-        if (last == q)
-                return;
         if (t->what == LOADTEST_DELAY)
-                sift(t, hole, last);
-        else
-                put_at(t, hole, last);
+                heap_remove(&t->due, &q->due);
+        else if (hole != last)
+                put_at(t, hole, t->running[last]);
 }
 
 /* ---- running ---- */
@@ -129,12 +122,8 @@ static void leave_slot(LoadTestRunner *t, Seq *q) {
 static void enter_slot(LoadTestRunner *t, Seq *q) {
         RunCounts *counts = t->runner.counts;
         fair_take(&t->fair, &q->fair);
-        uint64_t now = now_usec(), delay = q->due_usec;
-        put_at(t, t->n_running++, q);
-        if (t->what == LOADTEST_DELAY) {
-                q->due_usec = usec_after(now, delay);
-                sift(t, t->n_running - 1, q);
-        }
+        uint64_t now = now_usec();
+        take_slot(t, q, now);
         if (q->started)
                 return;
         q->started = true;
@@ -169,14 +158,15 @@ static void set_timer(LoadTestRunner *t) {
                 event_timer_set(&t->timer, UINT64_MAX);
                 return;
         }
-        uint64_t due = t->running[0]->due_usec, now = now_usec();
+        uint64_t due = heap_first(&t->due)->at, now = now_usec();
         event_timer_set(&t->timer, MIN(due > now ? due - now : 0, (uint64_t)ALIVE_USEC));
 }
 
 static void serve_due(LoadTestRunner *t) {
         uint64_t now = now_usec();
-        for (uint32_t n = 0; n < AT_ONCE && t->n_running > 0 && t->running[0]->due_usec <= now; n++) {
-                Seq *q = t->running[0];
+        HeapItem *first;
+        for (uint32_t n = 0; n < AT_ONCE && (first = heap_first(&t->due)) && first->at <= now; n++) {
+                Seq *q = container_of(first, Seq, due);
                 if (q->n_ids == q->n_prompt)
                         say(t, q, TOKEN_OK);
                 seq_end(q);
@@ -260,7 +250,7 @@ static IpcFailCode loadtest_check(const Runner *r, Seq *q, Error *e) {
         IpcFailCode code = read_duration(q, text, e);
         if (code)
                 return code;
-        if (!text[0] || parse_duration(text, &q->due_usec) < 0) {
+        if (!text[0] || parse_duration(text, &q->due.at) < 0) {
                 error_set(e, -EINVAL,
                           "the prompt of the delay model must be the time to wait, such as \"100ms\"%s%.40s%s",
                           text[0] ? ", not \"" : "; it is empty", text, text[0] ? "\"" : "");
@@ -323,6 +313,7 @@ static RunLoad loadtest_load(const Runner *r) {
 static void loadtest_free(Runner *r) {
         LoadTestRunner *t = runner_of(r);
         fair_deinit(&t->fair);
+        heap_deinit(&t->due);
         free(t->running);
         free(t);
 }
@@ -333,15 +324,19 @@ int loadtest_new(LoadTest what, uint32_t slots, Runner **ret, Error *e) {
                 .remove = loadtest_remove, .pause = loadtest_pause, .load = loadtest_load, .free = loadtest_free,
         };
         LoadTestRunner *t = calloc(1, sizeof(*t));
-        if (!t || !(t->running = calloc(slots, sizeof(Seq *)))) {
-                free(t);
-                return error_set(e, -ENOMEM, "not enough memory for %u slots", slots);
-        }
+        if (!t)
+                return error_set(e, -ENOMEM, "not enough memory for a load test");
         t->runner.ops = &ops;
         t->what = what;
         t->slots = slots;
         t->pump = t->timer = EVENT_SOURCE_NULL;
         fair_init(&t->fair);
+        bool ok = what == LOADTEST_DELAY ? heap_reserve(&t->due, slots) == 0
+                                         : (t->running = calloc(slots, sizeof(Seq *))) != NULL;
+        if (!ok) {
+                loadtest_free(&t->runner);
+                return error_set(e, -ENOMEM, "not enough memory for %u slots", slots);
+        }
         *ret = &t->runner;
         return 0;
 }

@@ -18,6 +18,7 @@
 #include "ipc/ipc.h"
 #include "text/tokenizer.h"
 #include "util/buf.h"
+#include "util/heap.h"
 
 typedef struct Seq {
         const IpcJob *job; /* what was asked; outlives the sequence */
@@ -48,7 +49,7 @@ typedef struct Seq {
         uint32_t places[LANE_DEPTH]; /* of the steps in flight: 1 + its place among the sampled, 0: it has none */
         uint32_t n_cached; /* tokens of the prompt that were in the cache */
         bool started, paused;
-        uint64_t due_usec; /* a load test's: see loadtest.c */
+        HeapItem due; /* a load test's: when it ends; until it has a slot, after how long */
         uint64_t queued_usec, started_usec, first_usec;
 } Seq;
 

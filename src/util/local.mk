@@ -5,5 +5,6 @@ libzl_util_la_SOURCES = \
 	src/util/error.h src/util/error.c \
 	src/util/buf.h src/util/buf.c \
 	src/util/map.h src/util/map.c \
+	src/util/heap.h src/util/heap.c \
 	src/util/str.h src/util/str.c \
 	src/util/log.h src/util/log.c
