@@ -11,4 +11,5 @@ bench_tokenize_LDADD = libzl-vocab.la libzl-model.la libzl-device.la libzl-text.
 # Scripts that measure whole servers; see bench/README.md.
 EXTRA_DIST += bench/README.md bench/tokens.py bench/measure.py bench/plot.py bench/overhead bench/essay/run bench/essay/wire.py \
 	bench/essay/sync.py bench/essay/gevent_pool.py bench/essay/async_io.py \
-	bench/common.py bench/overload.py bench/reload.py bench/fairness.py bench/prefix.py bench/service.py bench/results
+	bench/common.py bench/overload.py bench/reload.py bench/fairness.py bench/prefix.py bench/random_model.py \
+	bench/service.py bench/results
