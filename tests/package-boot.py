@@ -4,6 +4,7 @@ remove, purge. Started by package-check with the directory of the packages; skip
 
 import glob
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -31,7 +32,7 @@ class PackageBox(sdbox.Box):
         os.chmod(self.tree.name, 0o755)  # it becomes the box's root directory
         os.makedirs(f"{self.tree.name}/var/tmp/zerollama")
         for name in ("zerollama", "libzerollama0"):
-            os.link(glob.glob(f"{packages}/{name}_*.deb")[0], f"{self.tree.name}/var/tmp/zerollama/{name}.deb")
+            shutil.copyfile(glob.glob(f"{packages}/{name}_*.deb")[0], f"{self.tree.name}/var/tmp/zerollama/{name}.deb")
         os.environ["ZEROLLAMA_TEST_STAGE"] = self.tree.name
         super().__init__()
 

@@ -12,7 +12,7 @@ typedef struct Thing {
         FairItem item;
         uint32_t uid;
         int where; /* 0 out, 1 waiting, 2 running */
-        uint64_t order;
+        uint64_t order; /* in the queue, or of running */
 } Thing;
 
 /* Backlogged users: after any time the difference of weighted service is at most one item's, the bound of the paper
@@ -81,9 +81,9 @@ static void test_pause(void **state) {
         assert_true(fair_service(&a[0].item) == 1500); /* being paused earns no credit */
         fair_resume(&f, &a[1].item);
         assert_ptr_equal(fair_next(&f), &b.item); /* equal service, and fewer running */
-        assert_true(fair_ousts(&b.item, &a[0].item));
+        assert_ptr_equal(fair_ousted(&f, &b.item), &a[1].item); /* the latest to go on */
         fair_put_back(&f, &a[1].item);
-        assert_false(fair_ousts(&b.item, &a[0].item)); /* the only place they have */
+        assert_null(fair_ousted(&f, &b.item)); /* the only place they have */
         fair_remove(&f, &a[0].item);
         fair_remove(&f, &a[1].item);
         fair_remove(&f, &b.item);
@@ -99,8 +99,13 @@ static void test_classes(void **state) {
         assert_int_equal(fair_put(&f, &t[2].item, 2, NAN, FAIR_INTERACTIVE), 0);
         fair_charge(&t[1].item, 100, 0);
         assert_ptr_equal(fair_next(&f), &t[1].item);
-        assert_true(fair_yields(&t[0].item, &t[1].item));
+        fair_take(&f, &t[0].item);
+        assert_ptr_equal(fair_ousted(&f, &t[1].item), &t[0].item);
         fair_take(&f, &t[1].item);
+        assert_ptr_equal(fair_least(&f), &t[0].item);
+        fair_put_back(&f, &t[0].item);
+        assert_ptr_equal(fair_least(&f), &t[1].item);
+        assert_null(fair_ousted(&f, &t[0].item)); /* batch waits */
         assert_ptr_equal(fair_next(&f), &t[2].item);
         fair_put_back(&f, &t[1].item); /* before the user's others */
         assert_ptr_equal(fair_next(&f), &t[1].item);
@@ -113,6 +118,40 @@ static void test_classes(void **state) {
         fair_deinit(&f);
 }
 
+/* Whether `a` has less claim than `b`. */
+static bool yields(const FairItem *a, const FairItem *b) {
+        return a->class != b->class ? a->class > b->class : fair_service(a) > fair_service(b);
+}
+
+/* Whom it may oust, found by looking at everything. */
+static bool ousts(const Thing *things, const Thing *a, const Thing *b) {
+        uint32_t n_a = 0, n_b = 0;
+        for (int i = 0; i < ITEMS; i++) {
+                n_a += things[i].where == 2 && things[i].uid == a->uid;
+                n_b += things[i].where == 2 && things[i].uid == b->uid;
+        }
+        if (a->item.class != b->item.class)
+                return a->item.class < b->item.class;
+        return n_a == 0 && n_b > 1 && fair_service(&a->item) <= fair_service(&b->item);
+}
+
+/* `chosen` must be the one with the least claim of those that run, if `next` is given of those it ousts. */
+static void check_least(const Thing *things, const FairItem *chosen, const FairItem *next) {
+        bool any = false;
+        for (int i = 0; i < ITEMS; i++) {
+                const Thing *t = &things[i];
+                if (t->where != 2 || (next && !ousts(things, container_of(next, const Thing, item), t)))
+                        continue;
+                any = true;
+                assert_non_null(chosen);
+                assert_false(yields(&t->item, chosen));
+                const Thing *c = container_of(chosen, const Thing, item);
+                if (t->uid == c->uid && t->item.class == chosen->class)
+                        assert_true(c->order >= t->order);
+        }
+        assert_int_equal(chosen != NULL, any);
+}
+
 /* What the queue must choose, found by looking at everything. */
 static void check_choice(const Fair *f, Thing *things) {
         uint32_t waiting = 0;
@@ -123,12 +162,14 @@ static void check_choice(const Fair *f, Thing *things) {
                         continue;
                 waiting++;
                 assert_non_null(next);
-                assert_false(fair_yields(next, &t->item) &&
-                             !fair_yields(&t->item, next)); /* nobody has a better claim */
+                assert_false(yields(next, &t->item)); /* nobody has a better claim */
                 Thing *n = container_of(next, Thing, item);
                 if (t->uid == n->uid && t->item.class == next->class)
                         assert_true(n->order <= t->order); /* a user's own come in order */
         }
+        check_least(things, fair_least(f), NULL);
+        if (next)
+                check_least(things, fair_ousted(f, next), next);
         assert_int_equal(f->n_waiting, waiting);
         assert_int_equal(next == NULL, waiting == 0);
 }
@@ -162,6 +203,7 @@ static void test_random(void **state) {
                         Thing *n = container_of(fair_next(&f), Thing, item);
                         fair_take(&f, &n->item);
                         n->where = 2;
+                        n->order = order++;
                 } else
                         fair_charge(&t->item, (uint32_t)rand() % 100, (uint32_t)rand() % 10);
                 check_choice(&f, things);

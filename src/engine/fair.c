@@ -17,7 +17,7 @@ struct FairUser {
         uint32_t n_running; /* of these */
         uint32_t n_paused;
         uint64_t round; /* of fair_first_of_user() */
-        List waiting[FAIR_CLASSES];
+        List waiting[FAIR_CLASSES], running[FAIR_CLASSES]; /* the latest to run is last */
 };
 
 void fair_init(Fair *f) {
@@ -71,8 +71,10 @@ static FairUser *find_or_add(Fair *f, uint32_t uid) {
         if (!u)
                 return NULL;
         u->uid = uid;
-        for (int i = 0; i < FAIR_CLASSES; i++)
+        for (int i = 0; i < FAIR_CLASSES; i++) {
                 list_init(&u->waiting[i]);
+                list_init(&u->running[i]);
+        }
         list_append(&f->users, &u->node);
         return u;
 }
@@ -112,50 +114,56 @@ FairItem *fair_next(const Fair *f) {
         return NULL;
 }
 
-static void stop_waiting(Fair *f, FairItem *item) {
+/* An active item neither waits nor runs any more. */
+static void detach(Fair *f, FairItem *item) {
         list_remove(&item->node);
-        f->n_waiting--;
+        if (item->state == FAIR_WAITING)
+                f->n_waiting--;
+        else
+                item->user->n_running--;
 }
 
-void fair_take(Fair *f, FairItem *item) {
-        stop_waiting(f, item);
+static void run(FairItem *item) {
+        item->state = FAIR_RUNNING;
+        list_append(&item->user->running[item->class], &item->node);
         item->user->n_running++;
 }
 
-void fair_put_back(Fair *f, FairItem *item) {
-        list_prepend(&item->user->waiting[item->class], &item->node);
-        f->n_waiting++;
-        item->user->n_running--;
+void fair_take(Fair *f, FairItem *item) {
+        detach(f, item);
+        run(item);
 }
 
-/* Waiting or running. */
+void fair_put_back(Fair *f, FairItem *item) {
+        detach(f, item);
+        item->state = FAIR_WAITING;
+        list_prepend(&item->user->waiting[item->class], &item->node);
+        f->n_waiting++;
+}
+
 static void deactivate(Fair *f, FairItem *item) {
-        if (list_is_linked(&item->node))
-                stop_waiting(f, item);
-        else
-                item->user->n_running--;
+        detach(f, item);
         item->user->n_active--;
 }
 
 void fair_pause(Fair *f, FairItem *item) {
         deactivate(f, item);
-        item->paused = true;
+        item->state = FAIR_PAUSED;
         item->user->n_paused++;
         settle(f, item->user);
 }
 
 void fair_resume(Fair *f, FairItem *item) {
         activate(f, item->user);
-        item->user->n_running++;
         item->user->n_paused--;
-        item->paused = false;
+        run(item);
 }
 
 void fair_remove(Fair *f, FairItem *item) {
         FairUser *u = item->user;
         if (!u)
                 return;
-        if (item->paused)
+        if (item->state == FAIR_PAUSED)
                 u->n_paused--;
         else
                 deactivate(f, item);
@@ -168,16 +176,33 @@ void fair_charge(FairItem *item, uint32_t prompt_tokens, uint32_t output_tokens)
         u->service += ((double)prompt_tokens * PROMPT_COST + (double)output_tokens * OUTPUT_COST) / u->weight;
 }
 
-bool fair_yields(const FairItem *a, const FairItem *b) {
-        if (a->class != b->class)
-                return a->class > b->class;
-        return a->user->service > b->user->service;
+/* Whether an item of `next`'s may take a place of `u` in `class`. */
+static bool ousts(const FairItem *next, const FairUser *u, FairClass class) {
+        if (class != next->class)
+                return class > next->class;
+        return next->user->n_running == 0 && u->n_running > 1 && next->user->service <= u->service;
 }
 
-bool fair_ousts(const FairItem *a, const FairItem *b) {
-        if (a->class != b->class)
-                return a->class < b->class;
-        return a->user->n_running == 0 && b->user->n_running > 1 && a->user->service <= b->user->service;
+/* Of all that run, or of those whom `next` ousts. */
+static FairItem *find_least(const Fair *f, const FairItem *next) {
+        for (int class = FAIR_CLASSES - 1; class >= 0; class--) {
+                const FairUser *least = NULL;
+                list_foreach(u, &f->users, FairUser, node)
+                        if (!list_is_empty(&u->running[class]) && (!next || ousts(next, u, (FairClass)class)) &&
+                            (!least || u->service >= least->service))
+                                least = u;
+                if (least)
+                        return list_last(&least->running[class], FairItem, node);
+        }
+        return NULL;
+}
+
+FairItem *fair_least(const Fair *f) {
+        return find_least(f, NULL);
+}
+
+FairItem *fair_ousted(const Fair *f, const FairItem *next) {
+        return find_least(f, next);
 }
 
 bool fair_first_of_user(const FairItem *item, uint64_t round) {

@@ -21,11 +21,13 @@ typedef enum FairClass { FAIR_INTERACTIVE, FAIR_BATCH, FAIR_CLASSES } FairClass;
 
 typedef struct FairUser FairUser;
 
+typedef enum FairState { FAIR_WAITING, FAIR_RUNNING, FAIR_PAUSED } FairState;
+
 typedef struct FairItem {
-        ListNode node; /* linked while waiting */
+        ListNode node; /* of its user's that wait, or run */
         FairUser *user; /* NULL when it is not in */
         FairClass class;
-        bool paused;
+        FairState state;
 } FairItem;
 
 typedef struct Fair {
@@ -50,12 +52,14 @@ void fair_resume(Fair *f, FairItem *item);
 void fair_remove(Fair *f, FairItem *item);
 
 void fair_charge(FairItem *item, uint32_t prompt_tokens, uint32_t output_tokens);
-/* Whether `a` has less claim on the device than `b`: batch before interactive, then more service had. */
-bool fair_yields(const FairItem *a, const FairItem *b);
-/* Whether `a`, next, may have the place of `b`, running, at once: `b` is batch and `a` is not, or the user of `a` has
- * no place, and that of `b` several and had no less service. Put back, `b` is then not next before `a` has a place,
- * and each time more users have one: so this comes to an end. */
-bool fair_ousts(const FairItem *a, const FairItem *b);
+/* The running item with the least claim: batch before interactive, then that of the user who had most, then the one that
+ * runs for the shortest time. NULL: none runs. */
+FairItem *fair_least(const Fair *f);
+/* The running item whose place `next`, waiting, may have at once, or NULL: a batch item's if `next` is none; else, if the
+ * user of `next` has no place, that of a user who has several and had no less service. Of those the one with the least
+ * claim. Put back, it is not next before `next` has a place, and each time more users have one: so this comes to an
+ * end. */
+FairItem *fair_ousted(const Fair *f, const FairItem *next);
 /* True for one item of each user in a round, the first that is asked about. Rounds count up from 1. */
 bool fair_first_of_user(const FairItem *item, uint64_t round);
 double fair_service(const FairItem *item);

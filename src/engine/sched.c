@@ -42,8 +42,9 @@ typedef struct Sched {
         double row_usec;    /* what it took for each row */
 
         Fair fair;
-        List running; /* in order of getting their slot */
-        uint32_t n_running;
+        List running; /* in order of getting their slot, or of going on */
+        List paused;  /* those that have a slot */
+        uint32_t n_running; /* slots taken */
         Seq **slots;
         uint32_t *free_slots; /* [slots - n_running] */
         uint64_t round; /* of fair_first_of_user() */
@@ -113,13 +114,10 @@ static void enter_slot(Sched *s, Seq *q) {
         s->runner.handlers->started(q);
 }
 
-/* Who runs and has the least claim to: a paused one, or the one whose user had most. */
-static Seq *least_entitled(Sched *s) {
-        Seq *least = list_first(&s->running, Seq, node);
-        list_foreach(q, &s->running, Seq, node)
-                if (q->paused > least->paused || (q->paused == least->paused && !fair_yields(&least->fair, &q->fair)))
-                        least = q;
-        return least;
+/* Who has the least claim to a slot: a paused one, else whom `item` embeds. */
+static Seq *paused_or(const Sched *s, FairItem *item) {
+        Seq *paused = list_first(&s->paused, Seq, node);
+        return paused || !item ? paused : container_of(item, Seq, fair);
 }
 
 /* Whether `q` may have a slot: there must be pages for all it brings, and one for each who runs already, so that a
@@ -129,24 +127,12 @@ static bool has_room(const Sched *s, const Seq *q) {
                (s->n_running < s->spec.slots && kv_pages(&s->kv, q->n_ids) + s->n_running <= s->kv.n_free);
 }
 
-/* Who has to make way for `next` at once: a paused one, or one of those with less claim than they have room. */
-static Seq *find_ousted(const Sched *s, const Seq *next) {
-        Seq *ousted = NULL;
-        list_foreach(q, &s->running, Seq, node) {
-                if (q->paused)
-                        return q;
-                if (fair_ousts(&next->fair, &q->fair) && (!ousted || !fair_yields(&ousted->fair, &q->fair)))
-                        ousted = q;
-        }
-        return ousted;
-}
-
 static void admit(Sched *s) {
         while (s->fair.n_waiting > 0) {
                 Seq *next = container_of(fair_next(&s->fair), Seq, fair), *ousted;
                 if (has_room(s, next))
                         enter_slot(s, next);
-                else if ((ousted = find_ousted(s, next)))
+                else if ((ousted = paused_or(s, fair_ousted(&s->fair, &next->fair))))
                         preempt(s, ousted);
                 else
                         return;
@@ -155,7 +141,7 @@ static void admit(Sched *s) {
 
 /* Whether it has rows to compute; those of its last token are not needed. */
 static bool wants_rows(const Seq *q) {
-        return !q->paused && q->length < q->limit;
+        return q->length < q->limit;
 }
 
 static uint32_t lacking_pages(const Sched *s, const Seq *q) {
@@ -168,7 +154,7 @@ static void reserve_pages(Sched *s) {
                 Seq *q = container_of(n, Seq, node), *least = NULL;
                 uint32_t missing = lacking_pages(s, q);
                 if (missing > s->kv.n_free)
-                        least = least_entitled(s);
+                        least = paused_or(s, fair_least(&s->fair));
                 else if (missing > 0) {
                         kv_extend(&s->kv, (uint32_t)q->slot, q->length);
                         upload_table(s, (uint32_t)q->slot);
@@ -334,7 +320,10 @@ static void sched_pause(Runner *r, Seq *q, bool paused) {
                 fair_pause(&s->fair, &q->fair);
         else
                 fair_resume(&s->fair, &q->fair);
-        if (!paused && q->slot < 0)
+        if (q->slot >= 0) {
+                list_remove(&q->node);
+                list_append(paused ? &s->paused : &s->running, &q->node);
+        } else if (!paused)
                 fair_put_back(&s->fair, &q->fair);
         lane_want(&s->member);
 }
@@ -464,6 +453,7 @@ int sched_new(Lane *lane, Model *m, const SchedSpec *spec, Runner **ret, Error *
         s->model = m;
         s->spec = *spec;
         list_init(&s->running);
+        list_init(&s->paused);
         fair_init(&s->fair);
         int r = new_host_state(s, e);
         if (r >= 0)
