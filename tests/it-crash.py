@@ -2,7 +2,9 @@
 """Engines die, hang or cannot start: no stream is lost, none is changed, and nobody waits for ever."""
 
 import contextlib
+import json
 import os
+import shutil
 import signal
 import struct
 import sys
@@ -48,6 +50,12 @@ while not asked & {3, 5, 7}:
         asked.add(what)
 os.kill(os.getpid(), 9)
 """
+
+
+def hello(version):
+    """The frame that an engine begins with: version, device, note, memory, error."""
+    body = struct.pack("<5Q", version, 0, 0, 1 << 30, 0)
+    return struct.pack("<IHH", len(body), 32, 0) + body
 
 
 def runs(pid):
@@ -219,11 +227,34 @@ class CrashTest(Case):
             self.assertLessEqual(self.count(directory), 8)
             self.assertStatus(d.get("/health"), 200)
 
+    def test_upgrade(self):
+        """While a package is upgraded, the engine's program is one that the running daemon cannot talk to."""
+        expected = self.start().complete(max_tokens=60)
+        directory = self.engine_program(MORTAL_ENGINE % hello(99), sys.executable)
+        program = os.path.join(directory, "zerollama-engine")
+        os.rename(program, program + ".new")
+        shutil.copy(os.path.join(BUILD, "zerollama-engine"), program)
+        d = self.start(env={"ZEROLLAMA_LIBEXEC": directory})
+        d.complete(max_tokens=1)
+        old = d.engine_pid()
+        os.rename(program + ".new", program)  # as dpkg does
+        with frozen(old), contextlib.closing(d.connect()) as c:
+            body = {"model": STORIES, "prompt": PROMPT, "max_tokens": 60, "temperature": 0}
+            c.request("POST", "/v1/completions", json.dumps(body))
+            wait_until(lambda: d.status()["jobs"]["waiting"] == 1, "the job")
+            os.kill(old, signal.SIGKILL)
+            self.assertEqual(json.load(c.getresponse())["choices"][0]["text"], expected)
+        self.assertNotEqual(d.engine_pid(), old)
+        self.assertFalse(os.path.exists(os.path.join(directory, "count")), "the new program was started")
+        # One that was there from the start is refused, with the reason.
+        a = self.assertStatus(
+            self.start(env={"ZEROLLAMA_LIBEXEC": directory}).post("/v1/completions", {"model": STORIES, "prompt": PROMPT}), 503
+        )
+        self.assertIn("another version than the daemon", a.error)
+
     def test_engine_that_dies_of_what_it_is_asked(self):
         """One that starts well, and dies of a prompt or of a file: bounded by limits.restarts."""
-        hello = struct.pack("<5Q", 1, 0, 0, 1 << 30, 0)  # version, device, note, memory, error
-        hello = struct.pack("<IHH", len(hello), 32, 0) + hello
-        directory = self.engine_program(MORTAL_ENGINE % hello, sys.executable)
+        directory = self.engine_program(MORTAL_ENGINE % hello(1), sys.executable)
         d = self.start({"limits": {"restarts": 2}}, env={"ZEROLLAMA_LIBEXEC": directory})
         for path, body in (
             ("/v1/completions", {"prompt": PROMPT}),

@@ -316,7 +316,8 @@ static int adopt_passed(Daemon *d, Error *e) {
 
 int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *config, HttpHandler handler, Error *e) {
         *d = (Daemon){.loop = loop, .config_path = config_path, .started = now_usec(), .state = STATE_NULL,
-                      .deadlines.timer = EVENT_SOURCE_NULL};
+                      .programs = PROGRAMS_NULL, .deadlines.timer = EVENT_SOURCE_NULL};
+        programs_open(&d->programs);
         list_init(&d->listeners);
         list_init(&d->pools);
         list_init(&d->retired);
@@ -348,6 +349,7 @@ void daemon_stop(Daemon *d) {
                 pool_free(p);
         list_foreach(p, &d->retired, Pool, node)
                 pool_free(p);
+        programs_close(&d->programs);
         deadlines_deinit(&d->deadlines);
         if (d->config) /* after the last job's end, which is charged to somebody */
                 state_save(&d->state, d);

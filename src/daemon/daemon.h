@@ -5,6 +5,7 @@
 #include "daemon/config.h"
 #include "daemon/deadline.h"
 #include "daemon/http.h"
+#include "daemon/program.h"
 #include "daemon/registry.h"
 #include "daemon/state.h"
 #include "daemon/user.h"
@@ -22,6 +23,7 @@ struct Daemon {
         Deadlines deadlines; /* of the jobs */
         Http *http;
         List listeners; /* Listener */
+        Programs programs;
         List pools;     /* Pool, in the config's order */
         List retired;   /* Pool: no longer in the config, its engine is ending */
         State state;

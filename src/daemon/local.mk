@@ -13,6 +13,7 @@ libzl_daemon_la_SOURCES = \
 	src/daemon/http.h src/daemon/http.c \
 	src/daemon/registry.h src/daemon/registry.c \
 	src/daemon/job.h src/daemon/job.c \
+	src/daemon/program.h src/daemon/program.c \
 	src/daemon/pool.h src/daemon/pool.c
 libzl_daemon_la_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 libzl_daemon_la_LIBADD = $(SYSTEMD_LIBS) -lm

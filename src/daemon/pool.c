@@ -13,9 +13,7 @@
  * posted or failed at once, after an engine's start or death, `turn` does it a part at a time, so that the loop's other
  * work is not kept waiting. */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -32,71 +30,9 @@ enum {
         RESTART_MAX_USEC = 5000000,
         START_FAILURES_MAX = 4,
         SILENCE_MIN_USEC = 3000000, /* several of the STATS that an engine with work sends each second */
-        ENGINE_FD = 3,
         JOBS_PER_TURN = 64,
         PUSH_USEC = 150,
 };
-
-extern char **environ;
-
-/* ---- the process ---- */
-
-static bool file_is_program(const char *path) {
-        return access(path, X_OK) == 0;
-}
-
-/* The engine for a pool's device: with CUDA where that is asked for or may be used, and installed. The other one says so
- * where a GPU was asked for, or refuses where it is required. $ZEROLLAMA_LIBEXEC is for running from a build tree. */
-static char *engine_path(const Pool *p) {
-        const char *dir = getenv("ZEROLLAMA_LIBEXEC");
-        char *cuda, *cpu;
-        if (asprintf(&cuda, "%s/zerollama-engine-cuda", dir ? dir : PKGLIBEXECDIR) < 0)
-                return NULL;
-        if (strcmp(p->config->device, "cpu") != 0 && file_is_program(cuda))
-                return cuda;
-        free(cuda);
-        return asprintf(&cpu, "%s/zerollama-engine", dir ? dir : PKGLIBEXECDIR) < 0 ? NULL : cpu;
-}
-
-/* The engine is not the service: it must not speak to the service manager in our name. */
-static char **engine_environment(void) {
-        static const char *const drop[] = {"NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=", "LISTEN_FDS=", "LISTEN_PID="};
-        size_t n = 0, k = 0;
-        while (environ[n])
-                n++;
-        char **env = calloc(n + 1, sizeof(*env));
-        for (size_t i = 0; env && i < n; i++) {
-                bool dropped = false;
-                for (size_t d = 0; d < ARRAY_SIZE(drop); d++)
-                        dropped |= strncmp(environ[i], drop[d], strlen(drop[d])) == 0;
-                if (!dropped)
-                        env[k++] = environ[i];
-        }
-        return env;
-}
-
-static int spawn_engine(const char *path, int fd, pid_t *ret_pid) {
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attr;
-        sigset_t none, all;
-        char arg0[] = "zerollama-engine", arg1[] = "--ipc-fd=3", *argv[] = {arg0, arg1, NULL};
-        _cleanup_free_ char **env = engine_environment();
-        if (!env)
-                return -ENOMEM;
-        sigemptyset(&none);
-        sigfillset(&all);
-        posix_spawn_file_actions_init(&actions);
-        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-        posix_spawn_file_actions_adddup2(&actions, fd, ENGINE_FD);
-        posix_spawnattr_init(&attr);
-        posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-        posix_spawnattr_setsigmask(&attr, &none);
-        posix_spawnattr_setsigdefault(&attr, &all);
-        int r = -posix_spawn(ret_pid, path, &actions, &attr, argv, env);
-        posix_spawnattr_destroy(&attr);
-        posix_spawn_file_actions_destroy(&actions);
-        return r;
-}
 
 static void set_text(char **s, const char *data, size_t len) {
         free(*s);
@@ -506,18 +442,14 @@ static int on_frame(IpcConn *c, IpcType type, const void *body, size_t len) {
 
 static int start_engine(Pool *p) {
         int fds[2];
-        _cleanup_free_ char *path = engine_path(p);
-        if (!path)
-                return -ENOMEM;
+        Error e = ERROR_NULL;
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
                 return -errno;
-        int r = spawn_engine(path, fds[1], &p->pid);
+        int r = programs_spawn(&p->daemon->programs, p->config->device, fds[1], &p->pid, &e);
         close(fds[1]);
         if (r < 0) {
                 close(fds[0]);
-                char text[512];
-                snprintf(text, sizeof(text), "cannot start '%s': %s", path, strerror(-r));
-                pool_error(p, text);
+                pool_error(p, e.text);
                 return r;
         }
         r = ipc_conn_init(&p->conn, p->daemon->loop, fds[0], on_frame, on_gone);

@@ -82,6 +82,7 @@ static int serve(int fd) {
         Engine *engine = NULL;
         EventSource terminate = EVENT_SOURCE_NULL;
         log_init(program_invocation_short_name);
+        prctl(PR_SET_NAME, program_invocation_short_name); /* the daemon executes a descriptor, which names us by its number */
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* without a daemon there is nobody to compute for */
         signal(SIGPIPE, SIG_IGN); /* of a log nobody reads any more */
         signal(SIGINT, SIG_IGN); /* ^C in a terminal is for the daemon, which ends us in order */
