@@ -171,9 +171,13 @@ static bool look_at(ModelEntry *m) {
         return S_ISREG(st.st_mode) || (S_ISDIR(st.st_mode) && look_into(m));
 }
 
-static void look_at_files(Registry *r) {
+static void update(ModelEntry *m) {
+        m->missing = !m->seen || (!m->builtin && !look_at(m)); /* not seen: no longer named, still in use */
+}
+
+static void update_all(Registry *r) {
         list_foreach(m, &r->models, ModelEntry, node)
-                m->missing = !m->seen || (!m->builtin && !look_at(m)); /* not seen: no longer named, still in use */
+                update(m);
 }
 
 static int scan(Registry *r) {
@@ -200,7 +204,7 @@ static int scan(Registry *r) {
                 if (m->running + m->waiting + m->waiters == 0 && m->phase == IPC_MODEL_UNLOADED)
                         entry_free(m);
         }
-        look_at_files(r);
+        update_all(r);
         r->changed(r->arg);
         return result;
 }
@@ -218,17 +222,22 @@ int registry_configure(Registry *r, const Config *config) {
         return result;
 }
 
-void registry_refresh(Registry *r) {
+static bool directories_changed(const Registry *r) {
         const char *dirs[] = {r->config->models_path, system_models};
         for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
                 struct stat st;
                 struct timespec t = stat(dirs[i], &st) == 0 ? st.st_mtim : (struct timespec){0};
-                if (t.tv_sec != r->scanned[i].tv_sec || t.tv_nsec != r->scanned[i].tv_nsec) {
-                        scan(r);
-                        return;
-                }
+                if (t.tv_sec != r->scanned[i].tv_sec || t.tv_nsec != r->scanned[i].tv_nsec)
+                        return true;
         }
-        look_at_files(r);
+        return false;
+}
+
+void registry_refresh(Registry *r) {
+        if (directories_changed(r))
+                scan(r);
+        else
+                update_all(r);
 }
 
 static ModelEntry *find_alias(Registry *r, const char *name, size_t len) {
@@ -239,6 +248,7 @@ static ModelEntry *find_alias(Registry *r, const char *name, size_t len) {
         return NULL;
 }
 
+/* Whether it is there or not. */
 static ModelEntry *find_known(Registry *r, const char *name, size_t len) {
         ModelEntry *m = find_exact(r, name, len);
         if (!m)
@@ -246,15 +256,20 @@ static ModelEntry *find_known(Registry *r, const char *name, size_t len) {
         size_t tag = sizeof(latest) - 1;
         if (!m && len > tag && memcmp(name + len - tag, latest, tag) == 0)
                 return find_known(r, name, len - tag);
-        return m && !m->missing ? m : NULL;
+        return m;
 }
 
+/* It may have been put there a moment ago. Nothing else is looked at: who asks for what is not there costs little. */
 ModelEntry *registry_find(Registry *r, const char *name, size_t len) {
         ModelEntry *m = find_known(r, name, len);
-        if (m)
+        if (m && !m->missing)
                 return m;
-        registry_refresh(r); /* it may have been put there a moment ago */
-        return find_known(r, name, len);
+        if (directories_changed(r)) {
+                scan(r);
+                m = find_known(r, name, len);
+        } else if (m)
+                update(m);
+        return m && !m->missing ? m : NULL;
 }
 
 const ModelEntry *registry_find_missing(Registry *r, const char *name) {

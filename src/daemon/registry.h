@@ -65,7 +65,8 @@ void registry_deinit(Registry *r);
 int registry_configure(Registry *r, const Config *config);
 /* Scans again if a directory changed since; brings sizes and dates up to date. */
 void registry_refresh(Registry *r);
-/* By name, name:latest or alias; NULL when there is none. */
+/* By name, name:latest or alias; NULL when there is none. For one that is not there it scans if a directory changed, and
+ * looks at no other file. */
 ModelEntry *registry_find(Registry *r, const char *name, size_t len);
 /* One that is known but whose file is not there, for an error message; NULL. */
 const ModelEntry *registry_find_missing(Registry *r, const char *name);
