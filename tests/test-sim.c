@@ -193,9 +193,12 @@ static int fake_mark(Stream *s, uint64_t *ret) {
         return 0;
 }
 
+static uint32_t most_rows; /* of a step */
+
 /* Nearly done is when nothing is: who decides then knows least. */
 void model_forward(Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv, const int32_t *index,
                    uint32_t n, float **ret_logits, uint64_t *ret_nearly) {
+        most_rows = MAX(most_rows, rows->n);
         if (ret_nearly && fake_mark(s, ret_nearly) < 0)
                 *ret_nearly = 0;
         put_op(s, (Op){.type = OP_FORWARD, .to = w->states, .n = n, .rows = *rows, .kv = *kv, .index = index});
@@ -295,9 +298,12 @@ static int end_lane(void **state) {
         return 0;
 }
 
-/* Steps are of all kinds, so that the scheduler takes some for short. */
+/* 0: steps are of all kinds, so that the scheduler takes some for short, and some for long. */
+static uint64_t pace;
+
 static void run_device(void) {
-        now += below(2) ? 3 * SHORT_STEP_USEC : SHORT_STEP_USEC / 20;
+        static const uint64_t paces[] = {SHORT_STEP_USEC / 20, 3 * SHORT_STEP_USEC, LONG_STEP_USEC};
+        now += pace ? pace : paces[below(ARRAY_SIZE(paces))];
         if (stream->reached < stream->marked)
                 run_to_mark(stream);
         reached->handler(reached, 0);
@@ -821,6 +827,29 @@ static void test_flood(void **state) {
         end_world();
 }
 
+/* A long prompt is computed in large steps while nobody else is there, in small ones while somebody decodes, if steps are
+ * slow. */
+static void test_chunks(void **state) {
+        throw_dice();
+        for (int slow = 0; slow < 2; slow++) {
+                pace = slow ? LONG_STEP_USEC : SHORT_STEP_USEC / 20;
+                SchedSpec spec = {.slots = 2, .context = CONTEXT_MAX, .batch_tokens = 120, .n_pages = 10};
+                start_world(&spec);
+                most_rows = 0;
+                arrive(0, 120, 30, 0)->ask.ignore_eos = true;
+                while (world->tokens[0] == 0)
+                        step();
+                assert_int_equal(most_rows, 120);
+                most_rows = 0;
+                arrive(1, 120, 1, 0)->ask.ignore_eos = true;
+                while (world->tokens[1] == 0)
+                        step();
+                assert_int_equal(most_rows, slow ? CHUNK_MIN + 1 : 120);
+                end_world();
+        }
+        pace = 0;
+}
+
 static int make_tokenizer(void **state) {
         Error e = ERROR_NULL;
         Tokenizer *t = NULL;
@@ -842,6 +871,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_turns, start_lane, end_lane),
                 cmocka_unit_test_setup_teardown(test_weights, start_lane, end_lane),
                 cmocka_unit_test_setup_teardown(test_flood, start_lane, end_lane),
+                cmocka_unit_test_setup_teardown(test_chunks, start_lane, end_lane),
         };
         return cmocka_run_group_tests(tests, make_tokenizer, free_tokenizer);
 }

@@ -14,7 +14,7 @@
 #include "util/checked.h"
 #include "util/str.h"
 
-enum { SHORT_STEP_USEC = 1000 };
+enum { SHORT_STEP_USEC = 1000, LONG_STEP_USEC = 50000, CHUNK_MIN = 32 };
 
 typedef struct Step {
         uint32_t n, n_rows;
@@ -181,6 +181,15 @@ static bool prefills(const Seq *q) {
         return wants_rows(q) && q->length - q->enqueued > 1;
 }
 
+/* How many rows of prompts the step takes. Where others decode, no more than make it a long one, by the speed of the last;
+ * but some: many rows cost little more than one, and a prompt must come to its end. */
+static uint32_t chunk_room(const Sched *s) {
+        uint32_t room = s->batch.max_rows - s->batch.n_rows;
+        if (s->batch.n_rows == 0 || room * s->row_usec <= LONG_STEP_USEC)
+                return room;
+        return MIN(room, MAX((uint32_t)(LONG_STEP_USEC / s->row_usec), (uint32_t)CHUNK_MIN));
+}
+
 /* Shares `room` rows out among the prompts that are being computed: to one of each user an equal part, so that nobody
  * waits for another's long prompt, and what is left in the order of getting their slots. */
 static void plan_chunks(Sched *s, uint32_t room) {
@@ -207,7 +216,7 @@ static void fill_batch(Sched *s, Step *step) {
         list_foreach(q, &s->running, Seq, node)
                 if (wants_rows(q) && !prefills(q))
                         put_rows(s, step, q, 1);
-        plan_chunks(s, s->batch.max_rows - s->batch.n_rows);
+        plan_chunks(s, chunk_room(s));
         list_foreach(q, &s->running, Seq, node)
                 if (q->chunk > 0)
                         put_rows(s, step, q, q->chunk);

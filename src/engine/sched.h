@@ -2,7 +2,7 @@
  *
  * A sequence waits in the fair queue, gets a slot, has its prompt computed in chunks and then one row a step, and
  * leaves at its end; sequences join and leave between any two steps. A step takes the decodes first, then prefill up
- * to the row limit, shared among the users. Steps are enqueued when the model has its turn on its lane (lane.h), up to
+ * to the row limit, shared among the users; less of it where that would keep those who decode waiting for long. Steps are enqueued when the model has its turn on its lane (lane.h), up to
  * LANE_DEPTH of them: the next one before the last one's result is seen, which the device makes possible by writing
  * sampled tokens where the next step reads them, and when the last one is nearly done, so that whoever comes while a step
  * runs is in the next one. Only where steps are very short it is enqueued at once. The results of a sequence that ended
