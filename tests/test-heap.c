@@ -1,6 +1,5 @@
 /* The heap: the first is the first whatever is added, moved and removed in between, against a plain array; and what is
  * taken out from the top comes in order. */
-#include <errno.h>
 #include <stdbool.h>
 
 #include "unit.h"
@@ -74,8 +73,6 @@ static void test_room(void **state) {
         HeapItem *const *items = h.items;
         assert_int_equal(heap_reserve(&h, 10), 0);
         assert_int_equal(heap_reserve(&h, 1000), 0);
-        assert_ptr_equal(h.items, items);
-        assert_int_equal(heap_reserve(&h, SIZE_MAX / 4), -ENOMEM);
         assert_ptr_equal(h.items, items);
         heap_deinit(&h);
         assert_int_equal(h.room, 0);

@@ -291,8 +291,8 @@ static void test_directories(void **state) {
 
 static void test_random_directories(void **state) {
         const char *name;
-        json_t *j = load_json(source_path("hf-cases.json")), *want;
         skip_without("models/tiny_random");
+        json_t *j = load_json(source_path("hf-cases.json")), *want;
         json_object_foreach(json_object_get(j, "random"), name, want) {
                 char path[128];
                 snprintf(path, sizeof(path), "models/tiny_random/%s", name);
