@@ -14,7 +14,11 @@
 #include "util/checked.h"
 #include "util/str.h"
 
-enum { SHORT_STEP_USEC = 1000, LONG_STEP_USEC = 50000, CHUNK_MIN = 32 };
+enum {
+        SHORT_STEP_USEC = 1000, /* see is_short() */
+        LONG_STEP_USEC = 50000, /* for those who wait for their next token; see chunk_room() */
+        CHUNK_MIN = 32,
+};
 
 typedef struct Step {
         uint32_t n, n_rows;
