@@ -44,6 +44,13 @@ typedef struct Matrix {
         uint32_t rows, cols;
 } Matrix;
 
+/* In what numbers a packed matrix is multiplied. Sums are exact or float32, and results float32, in any case. */
+typedef enum Precision {
+        PRECISION_F32,   /* float32 */
+        PRECISION_INT16, /* both factors rounded to 12 bits and a sign, of the greatest of their row: finer than bf16 */
+        PRECISION_INT8,  /* to 7 bits and a sign */
+} Precision;
+
 /* One paged KV cache of one layer: k and v each [n_pages, page_size, n_kv_heads, head_dim] of `type` (F32 or F16).
  * Position p of the sequence in slot s lives in page block_tables[s*max_pages + p/page_size], row p%page_size. */
 typedef struct KvLayer {

@@ -1,12 +1,13 @@
-/* A language model: what its files say, its weights on a device, and how one step is computed.
+/* A model: what its files say, its weights on a device, and how one step is computed.
  *
  *   model_open()   parses and validates a GGUF file or a Hugging Face directory; touches no device; cheap (the weights
  *                  stay mapped, unread)
  *   model_load()   puts the weights on a device (on the CPU: wraps the map, and touches it so that later steps do not
  *                  wait for the disk); blocks, so it runs on a worker, reporting progress
- *   model_forward() enqueues one step on a stream
- * A model is immutable once loaded. One file per architecture family implements ModelArch (llama.c: llama, mistral,
- * qwen2, qwen3). */
+ *   model_forward() enqueues one step on a stream, of a model that generates text
+ *   model_encode()  enqueues one batch on a stream, of a model that makes vectors or scores of texts
+ * A model does one of the two: model_encoder() tells which. It is immutable once loaded. One file per architecture
+ * family implements ModelArch (llama.c: llama, mistral, qwen2, qwen3; bert.c: bert, roberta, xlm-roberta). */
 #pragma once
 
 #include <stdbool.h>
@@ -42,12 +43,37 @@ typedef struct KvArena {
         uint32_t max_pages;
 } KvArena;
 
+/* How a text's rows become its one vector. */
+typedef enum Pooling {
+        POOLING_CLS,  /* the first row */
+        POOLING_MEAN, /* the mean of all */
+        POOLING_LAST, /* the last row: of decoders, whose rows see only what is before them */
+} Pooling;
+
+/* What a model makes of a text. An embedder's vector is what sentence-transformers' files describe (modules.json,
+ * 1_Pooling, 2_Normalize, sentence_bert_config.json); without them the mean, normalised. A reranker's scores are the
+ * logits of a sequence classification head, over a text or a pair of texts. */
+typedef struct EncoderInfo {
+        bool scores;           /* n_out logits of a classification head; else an embedding of n_out values */
+        uint32_t n_out;
+        Pooling pooling;       /* what feeds the head, too */
+        bool normalised;       /* the embedding's length is 1 */
+        bool sigmoid;          /* sentence-transformers' CrossEncoder puts this model's scores through a sigmoid;
+                                  model_encode() does not */
+        uint32_t max_tokens;   /* of a text, special tokens included: what the model has positions for */
+        uint32_t usual_tokens; /* where sentence-transformers cuts a text (max_seq_length); at most max_tokens */
+        uint32_t n_types;      /* token types are below this; 1 or 0: there is no need to give them */
+        bool causal;           /* a decoder: the tokenizer's post-processor decides whether a text ends with EOS */
+} EncoderInfo;
+
 /* Errors as gguf_open() and hf_open(), and -EOPNOTSUPP for an architecture or option we do not compute, by name. */
 int model_open(const char *path, Model **ret, Error *e);
 void model_free(Model *m); /* also frees what model_load() put on the device */
 DEFINE_CLEANUP(Model, model_free)
 
 const ModelInfo *model_info(const Model *m);
+/* NULL for a model that generates text. */
+const EncoderInfo *model_encoder(const Model *m);
 /* What it was opened from: of these one is NULL. */
 const Gguf *model_gguf(const Model *m);
 const HfModel *model_hf(const Model *m);
@@ -57,12 +83,17 @@ const HfModel *model_hf(const Model *m);
 typedef bool (*ModelProgress)(float done, void *arg);
 int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e);
 
+/* In what numbers an encoder's matrices are multiplied; to be chosen before model_load(), PRECISION_F32 if it is not.
+ * See device.h. */
+void model_set_precision(Model *m, Precision p);
+
 /* F32 when the weights are, else F16. */
 Dtype model_kv_type(const Model *m);
 /* Bytes of one page (all layers, k and v); SIZE_MAX: too large. */
 size_t model_kv_page_size(const Model *m, Dtype type, uint32_t page_size);
 
-/* Scratch for steps of at most `max_rows` rows and `max_logits` logit rows. One per stream. */
+/* Scratch for steps of at most `max_rows` rows and `max_logits` logit rows; of an encoder: for batches of at most so
+ * many tokens and texts. One per stream. */
 typedef struct Workspace Workspace;
 int workspace_new(const Model *m, Device *d, uint32_t max_rows, uint32_t max_logits, Workspace **ret, Error *e);
 void workspace_free(Workspace *w);
@@ -75,3 +106,16 @@ size_t workspace_size(const Model *m, uint32_t max_rows, uint32_t max_logits); /
  * the stream takes none, which the next mark will say. */
 void model_forward(Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv, const int32_t *logit_index,
                    uint32_t n_logits, float **ret_logits, uint64_t *ret_nearly);
+
+/* Texts for an encoder, without padding: text i is tokens [starts[i], starts[i + 1]), 1 to max_tokens of them. Host
+ * memory, which model_encode() copies. */
+typedef struct EncoderBatch {
+        uint32_t n_tokens, n_texts;
+        const int32_t *tokens;  /* [n_tokens]; one outside the vocabulary counts as no token at all */
+        const int32_t *types;   /* [n_tokens], or NULL: all 0 */
+        const uint32_t *starts; /* [n_texts + 1], ascending, from 0 to n_tokens */
+} EncoderBatch;
+
+/* Enqueues a batch, and returns in *ret_out where its results [n_texts, n_out] will be on the device, until the
+ * workspace's next batch. Each depends on its own text alone, bit for bit. */
+void model_encode(Model *m, Workspace *w, Stream *s, const EncoderBatch *b, float **ret_out);
