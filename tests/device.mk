@@ -1,8 +1,10 @@
 # Unit tests of src/device.
 check_PROGRAMS += tests/test-dtype tests/test-cpu-stream tests/test-cpu-kernels tests/test-cpu-matmul \
-	tests/test-cpu-ops tests/test-cpu-attention tests/test-cpu-sample
+	tests/test-cpu-ops tests/test-cpu-attention tests/test-cpu-sample tests/test-cpu-linear \
+	tests/test-cpu-texts
 TESTS += tests/test-dtype tests/test-cpu-stream tests/test-cpu-kernels tests/test-cpu-matmul \
-	tests/test-cpu-ops tests/test-cpu-attention tests/test-cpu-sample
+	tests/test-cpu-ops tests/test-cpu-attention tests/test-cpu-sample tests/test-cpu-linear \
+	tests/test-cpu-texts
 tests_test_dtype_SOURCES = tests/test-dtype.c
 tests_test_dtype_CFLAGS = $(UNIT_CFLAGS)
 tests_test_dtype_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
@@ -24,3 +26,9 @@ tests_test_cpu_attention_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
 tests_test_cpu_sample_SOURCES = tests/test-cpu-sample.c tests/cpu.h
 tests_test_cpu_sample_CFLAGS = $(UNIT_CFLAGS)
 tests_test_cpu_sample_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
+tests_test_cpu_linear_SOURCES = tests/test-cpu-linear.c tests/cpu.h
+tests_test_cpu_linear_CFLAGS = $(UNIT_CFLAGS)
+tests_test_cpu_linear_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)
+tests_test_cpu_texts_SOURCES = tests/test-cpu-texts.c tests/cpu.h
+tests_test_cpu_texts_CFLAGS = $(UNIT_CFLAGS)
+tests_test_cpu_texts_LDADD = libzl-device.la libzl-util.la $(UNIT_LIBS)

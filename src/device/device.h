@@ -51,6 +51,46 @@ typedef enum Precision {
         PRECISION_INT8,  /* to 7 bits and a sign */
 } Precision;
 
+/* A matrix of `rows` output features and `cols` inputs, in the device's own layout for products with many rows. */
+typedef struct Packed {
+        void *data; /* dev */
+        Precision precision; /* that was asked for; the device may compute in a finer one */
+        uint32_t rows, cols;
+} Packed;
+
+typedef enum Activation {
+        ACTIVATION_NONE,
+        ACTIVATION_GELU,      /* x/2 (1 + erf(x / sqrt 2)) */
+        ACTIVATION_GELU_TANH, /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+        ACTIVATION_RELU,
+        ACTIVATION_TANH,
+} Activation;
+
+/* Texts of a batch, one after another, without padding: text i is rows [starts[i], starts[i+1]). */
+typedef struct Texts {
+        uint32_t n_rows, n, longest; /* rows of all, texts, rows of the longest */
+        const uint32_t *starts;      /* dev [n + 1] */
+} Texts;
+
+/* How a text's rows become one. */
+typedef enum Pooling {
+        POOLING_CLS,  /* the first row */
+        POOLING_MEAN, /* the mean of all */
+        POOLING_LAST, /* the last row: of decoders, whose rows see only what is before them */
+} Pooling;
+
+/* See DeviceOps.self_attention. */
+typedef struct SelfAttention {
+        Texts texts;
+        const float *q, *k, *v; /* dev [n_rows, heads, head_dim] */
+        size_t q_stride, k_stride, v_stride, out_stride;
+        uint32_t n_heads, n_kv_heads, head_dim; /* head_dim at most SELF_ATTENTION_DIM_MAX */
+        bool causal;
+        float scale; /* above 0 */
+} SelfAttention;
+
+enum { EMBED_TABLES = 3, SELF_ATTENTION_DIM_MAX = 512 };
+
 /* One paged KV cache of one layer: k and v each [n_pages, page_size, n_kv_heads, head_dim] of `type` (F32 or F16).
  * Position p of the sequence in slot s lives in page block_tables[s*max_pages + p/page_size], row p%page_size. */
 typedef struct KvLayer {
@@ -174,6 +214,35 @@ struct DeviceOps {
          * overwritten. out dev [n]. */
         void (*sample)(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
                        const Rows *rows, const SampleParams *params);
+
+        /* ---- what encoders need besides (optional, but all of it or nothing) ---- */
+
+        /* Bytes of a packed matrix; SIZE_MAX: too large. Packed.data is aligned to 256 and zeroed. */
+        size_t (*packed_size)(const Device *d, Precision precision, uint32_t rows, uint32_t cols);
+        /* Puts the rows of `w` into rows [first, first + w.rows) of `to`. w.data is *host* memory of any alignment that
+         * must stay until the next mark is reached. */
+        void (*pack)(Stream *s, const Packed *to, uint32_t first, const Matrix *w);
+        /* out[i, r] = activation(dot(w[r,:], x[i,:]) + bias[r]), or added to out[i, r] when `accumulate`. x dev [n_rows,
+         * w.cols], out dev [n_rows, w.rows]; bias dev f32 [w.rows] or NULL. */
+        void (*linear)(Stream *s, float *out, const Packed *w, const float *x, uint32_t n_rows, const float *bias,
+                       Activation activation, bool accumulate);
+        /* out[i,:] = the sum over t < n_tables of row index[t][i] of tables[t], as float32; an index outside its table
+         * adds nothing. The tables, at most EMBED_TABLES, have n_cols columns. index[t] dev [n_rows]; out dev [n_rows,
+         * n_cols]. */
+        void (*embed_sum)(Stream *s, float *out, const Matrix *tables, const int32_t *const *index, uint32_t n_tables,
+                          uint32_t n_rows);
+        /* out[i,:] = (x[i,:] - mean) / sqrt(variance + eps) * weight + bias, both of x[i,:]. out may be x. weight and
+         * bias dev f32 [n_cols]. */
+        void (*layernorm)(Stream *s, float *out, const float *x, const float *weight, const float *bias,
+                          uint32_t n_rows, uint32_t n_cols, float eps);
+        /* Attention of each text's rows to all rows of that text, or, if `causal`, to those up to their own:
+         * out[i,h,:] = softmax(scale * q[i,h] . k[j..]) v[j..]. q and out have n_heads heads, k and v n_kv_heads, shared
+         * as in attention(). Their rows lie a stride of floats apart, so that all three may be parts of one matrix. */
+        void (*self_attention)(Stream *s, float *out, const SelfAttention *a);
+        /* out[t,:] = the pooled rows of text t, divided by their length (if that is not 0) when `normalise`.
+         * x dev [texts.n_rows, n_cols], out dev [texts.n, n_cols]. */
+        void (*pool)(Stream *s, float *out, const float *x, const Texts *texts, uint32_t n_cols, Pooling pooling,
+                     bool normalise);
 };
 
 /* The CPU with `threads` compute threads per stream (0: one per processor we may run on). */

@@ -43,13 +43,6 @@ typedef struct KvArena {
         uint32_t max_pages;
 } KvArena;
 
-/* How a text's rows become its one vector. */
-typedef enum Pooling {
-        POOLING_CLS,  /* the first row */
-        POOLING_MEAN, /* the mean of all */
-        POOLING_LAST, /* the last row: of decoders, whose rows see only what is before them */
-} Pooling;
-
 /* What a model makes of a text. An embedder's vector is what sentence-transformers' files describe (modules.json,
  * 1_Pooling, 2_Normalize, sentence_bert_config.json); without them the mean, normalised. A reranker's scores are the
  * logits of a sequence classification head, over a text or a pair of texts. */

@@ -63,6 +63,20 @@ void cpu_swiglu(Stream *s, float *out, const float *gate, const float *up, size_
 void cpu_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);
 void cpu_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
                 const Rows *rows, const SampleParams *params);
+void cpu_pack(Stream *s, const Packed *to, uint32_t first, const Matrix *w);
+void cpu_linear(Stream *s, float *out, const Packed *w, const float *x, uint32_t n_rows, const float *bias,
+                Activation activation, bool accumulate);
+void cpu_embed_sum(Stream *s, float *out, const Matrix *tables, const int32_t *const *index, uint32_t n_tables,
+                   uint32_t n_rows);
+void cpu_layernorm(Stream *s, float *out, const float *x, const float *weight, const float *bias, uint32_t n_rows,
+                   uint32_t n_cols, float eps);
+void cpu_self_attention(Stream *s, float *out, const SelfAttention *a);
+void cpu_pool(Stream *s, float *out, const float *x, const Texts *texts, uint32_t n_cols, Pooling pooling,
+              bool normalise);
+size_t cpu_packed_size(const CpuGemm *gemm, Precision precision, uint32_t rows, uint32_t cols);
+
+/* The kernels that operations will be run with: how much scratch they need depends on it. */
+const CpuKernels *stream_kernels(const Stream *s);
 
 /* This part's share [begin, end) of n items, in whole multiples of `align` but for the last. */
 typedef struct CpuShare {

@@ -82,6 +82,10 @@ static int stream_new(Device *d, Stream **ret, Error *e) {
         return cpu_stream_new(cpu->threads, cpu->kernels, ret, e);
 }
 
+static size_t packed_size(const Device *d, Precision precision, uint32_t rows, uint32_t cols) {
+        return cpu_packed_size(container_of(d, const Cpu, device)->kernels->gemm, precision, rows, cols);
+}
+
 static const DeviceOps cpu_ops = {
         .free = cpu_free,
         .buffer_new = buffer_new,
@@ -105,6 +109,13 @@ static const DeviceOps cpu_ops = {
         .swiglu = cpu_swiglu,
         .gather = cpu_gather,
         .sample = cpu_sample,
+        .packed_size = packed_size,
+        .pack = cpu_pack,
+        .linear = cpu_linear,
+        .embed_sum = cpu_embed_sum,
+        .layernorm = cpu_layernorm,
+        .self_attention = cpu_self_attention,
+        .pool = cpu_pool,
 };
 
 /* How many processors' time a control group (cgroup v2) may use: its cpu.max is "QUOTA PERIOD" in microseconds, or

@@ -16,6 +16,10 @@ static bool has_avx512(void) {
         return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+
+static bool has_avx512vnni(void) {
+        return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
 #endif
 
 static bool has_generic(void) {
@@ -28,6 +32,7 @@ static const struct {
         bool (*supported)(void);
 } sets[] = {
 #ifdef __x86_64__
+        {&cpu_kernels_avx512vnni, has_avx512vnni},
         {&cpu_kernels_avx512, has_avx512},
         {&cpu_kernels_avx2, has_avx2},
 #endif

@@ -1,7 +1,7 @@
 /* The inner loops, written once with vectors of whatever length the compiler's target has; see kernels.h.
  *
- * This file is compiled with -DCPU_ISA=generic for any processor, and on x86-64 again with CPU_ISA avx2 and avx512
- * and the flags to match. Only what vector extensions cannot say (fused multiply-add, half precision) is written with
+ * This file is compiled with -DCPU_ISA=generic for any processor, and on x86-64 again with CPU_ISA avx2, avx512 and
+ * avx512vnni and the flags to match. Only what vector extensions cannot say (fused multiply-add, half precision) is written with
  * the target's own intrinsics. The last, partial vector of a row is always computed as a whole vector padded with
  * zeros, so that a value's result does not depend on where in a vector it stands.
  *
@@ -16,120 +16,20 @@
 
 #include "device/cpu/half.h"
 #include "device/cpu/kernels.h"
+#include "device/cpu/vec.h"
 #include "util/macro.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
-#ifndef CPU_ISA
-#define CPU_ISA generic
-#endif
-#define PASTE_(a, b) a##b
-#define PASTE(a, b) PASTE_(a, b)
-#define STRING_(a) #a
-#define STRING(a) STRING_(a)
-
 #if defined(__AVX512F__)
-enum { LANES = 16, NR = 4, NR_MAX = 6 };
-#elif defined(__AVX2__)
-enum { LANES = 8, NR = 2, NR_MAX = 3 };
+enum { NR = 4, NR_MAX = 6 };
 #else
-enum { LANES = 4, NR = 2, NR_MAX = 3 };
+enum { NR = 2, NR_MAX = 3 };
 #endif
 enum { BLOCK = 32, VECS = BLOCK / LANES, MR = 4 };
 
-typedef float Vec __attribute__((vector_size(LANES * 4)));
-typedef float Vec4 __attribute__((vector_size(16)));
-typedef float Vec8 __attribute__((vector_size(32)));
-typedef int32_t IntVec __attribute__((vector_size(LANES * 4)));
 #if !defined(__AVX2__)
 typedef int8_t ByteVec __attribute__((vector_size(LANES)));
 typedef uint16_t HalfVec __attribute__((vector_size(LANES * 2)));
 #endif
-
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 8")
-
-/* ---- vectors ---- */
-
-INLINE Vec load(const void *p) {
-        Vec v;
-        memcpy(&v, p, sizeof(v));
-        return v;
-}
-
-INLINE void store(void *p, Vec v) {
-        memcpy(p, &v, sizeof(v));
-}
-
-INLINE Vec load_part(const float *p, size_t n) {
-        float t[LANES] = {0};
-        memcpy(t, p, n * sizeof(float));
-        return load(t);
-}
-
-INLINE void store_part(float *p, Vec v, size_t n) {
-        memcpy(p, &v, n * sizeof(float));
-}
-
-INLINE Vec splat(float x) {
-        return x - (Vec){0};
-}
-
-INLINE Vec mul_add(Vec a, Vec b, Vec c) {
-#if defined(__AVX512F__)
-        return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__AVX2__)
-        return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#else
-        return a * b + c;
-#endif
-}
-
-INLINE Vec blend(IntVec mask, Vec yes, Vec no) {
-        return (Vec)((mask & (IntVec)yes) | (~mask & (IntVec)no));
-}
-
-/* Halves onto halves: 16 lanes to 8 to 4 to 2 to 1. */
-INLINE float fold(Vec v) {
-#if defined(__AVX512F__)
-        Vec8 v8 = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
-                  __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
-#elif defined(__AVX2__)
-        Vec8 v8 = v;
-#endif
-#if defined(__AVX2__)
-        Vec4 v4 = __builtin_shufflevector(v8, v8, 0, 1, 2, 3) + __builtin_shufflevector(v8, v8, 4, 5, 6, 7);
-#else
-        Vec4 v4 = v;
-#endif
-        v4 += __builtin_shufflevector(v4, v4, 2, 3, 0, 1);
-        return v4[0] + v4[1];
-}
-
-/* e^x to 2 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by its Taylor series (the first term left out is r^8/8! < 6e-9),
- * times 2^n in two factors so that results near both ends of the range come out right. Beyond the ends the clamp gives
- * 0 and infinity; NaN passes both comparisons and stays. */
-INLINE Vec vec_exp(Vec x) {
-        x = blend(x < -104.0f, splat(-104.0f), x);
-        x = blend(x > 89.0f, splat(89.0f), x);
-        const float round = 0x1.8p23f; /* adding it leaves no bits for a fraction */
-        Vec n = mul_add(x, splat(1.44269504f), splat(round)) - round;
-        /* ln 2 in two parts, the first short enough for n times it to be exact */
-        Vec r = mul_add(n, splat(-0x1.62e4p-1f), x);
-        r = mul_add(n, splat(-0x1.7f7d1cp-20f), r);
-        Vec e = splat(1.0f / 5040);
-        e = mul_add(e, r, splat(1.0f / 720));
-        e = mul_add(e, r, splat(1.0f / 120));
-        e = mul_add(e, r, splat(1.0f / 24));
-        e = mul_add(e, r, splat(1.0f / 6));
-        e = mul_add(e, r, splat(0.5f));
-        e = mul_add(e, r, splat(1.0f));
-        e = mul_add(e, r, splat(1.0f));
-        IntVec k = __builtin_convertvector(blend(n == n, n, splat(0)), IntVec), half = k >> 1;
-        return e * (Vec)((half + 127) << 23) * (Vec)((k - half + 127) << 23);
-}
 
 /* ---- formats ---- */
 
@@ -545,6 +445,41 @@ static void scale(float *x, size_t n, float by) {
                 x[i] *= by;
 }
 
+/* A constant row has no variance, however its mean is rounded: eps keeps it finite. */
+static void layernorm(float *out, const float *x, const float *weight, const float *bias, size_t n, float eps) {
+        size_t whole = n - n % LANES;
+        Vec sum = splat(0), squares = splat(0);
+        for (size_t i = 0; i < whole; i += LANES)
+                sum += load(x + i);
+        float mean = fold(sum + load_part(x + whole, n - whole)) / (float)n;
+        for (size_t i = 0; i < whole; i += LANES) {
+                Vec d = load(x + i) - mean;
+                squares = mul_add(d, d, squares);
+        }
+        float last[LANES] = {0};
+        for (size_t i = whole; i < n; i++)
+                last[i - whole] = x[i] - mean;
+        float scale = 1 / sqrtf(fold(mul_add(load(last), load(last), squares)) / (float)n + eps);
+        for (size_t i = 0; i < whole; i += LANES)
+                store(out + i, mul_add((load(x + i) - mean) * scale, load(weight + i), load(bias + i)));
+        store_part(out + whole,
+                   mul_add(load(last) * scale, load_part(weight + whole, n - whole), load_part(bias + whole, n - whole)),
+                   n - whole);
+}
+
+static void add(float *out, const float *x, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                out[i] += x[i];
+}
+
+static float dot(const float *x, const float *y, size_t n) {
+        size_t whole = n - n % LANES;
+        Vec sum = splat(0);
+        for (size_t i = 0; i < whole; i += LANES)
+                sum = mul_add(load(x + i), load(y + i), sum);
+        return fold(mul_add(load_part(x + whole, n - whole), load_part(y + whole, n - whole), sum));
+}
+
 const CpuKernels PASTE(cpu_kernels_, CPU_ISA) = {
         .name = STRING(CPU_ISA),
         .dots = dots,
@@ -556,4 +491,8 @@ const CpuKernels PASTE(cpu_kernels_, CPU_ISA) = {
         .max = max,
         .exp_sum = exp_sum,
         .scale = scale,
+        .layernorm = layernorm,
+        .add = add,
+        .dot = dot,
+        .gemm = &PASTE(cpu_gemm_, CPU_ISA),
 };

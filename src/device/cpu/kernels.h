@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "device/dtype.h"
+#include "device/device.h"
 
 enum { CPU_DOT_BLOCK = 1024 };
 
@@ -39,6 +39,44 @@ typedef struct CpuMix {
         uint32_t n_w, n_p, dim;
 } CpuMix;
 
+/* Products of packed matrices (DeviceOps.linear). Features of the matrix stand side by side in *panels*, as many as a
+ * tile of the kernel has, and activations are *prepared* some rows at a time. Both are cut into blocks of
+ * CPU_GEMM_BLOCK values, each of its own scale where they are integers:
+ *
+ *   panel: for each block   float scale[panel]; int32 -128 * sums of values[panel] (of bytes only);
+ *                           values [steps][panel][4 bytes: one float, two 16-bit or four 8-bit integers]
+ *          F32 has neither scales nor sums, so its panel is float [k][panel].
+ *   rows:  for each block   CPU_GEMM_ROWS times { values[CPU_GEMM_BLOCK]; CPU_GEMM_PAD bytes, of which float scale }
+ *          Bytes are unsigned here, 128 more than they mean.
+ *
+ * Order of summation: over a block ascending, in one float32 chain for each output value or exactly, then block by block
+ * in float32. It does not depend on tiles. */
+enum { CPU_GEMM_BLOCK = 512, CPU_GEMM_ROWS = 60, CPU_GEMM_PAD = 64 };
+
+typedef struct CpuProduct {
+        Precision precision;
+        const void *panel, *rows; /* prepared */
+        uint32_t k, n_rows, n_out; /* n_rows up to CPU_GEMM_ROWS; of the panel the first n_out features are wanted */
+        float *out;                /* [n_rows, …] */
+        size_t out_stride;         /* floats */
+        const float *bias;         /* [n_out] or NULL */
+        Activation activation;
+        bool accumulate;
+} CpuProduct;
+
+typedef struct CpuGemm {
+        uint32_t panel, tile; /* features of a panel, rows of the greatest tile */
+        Precision (*nearest)(Precision p); /* the one that is computed where `p` is wanted: as fine or finer */
+        size_t (*panel_size)(Precision p, size_t k); /* bytes, multiples of 64 */
+        size_t (*rows_size)(Precision p, size_t k);
+        /* Puts k values of one feature, or of one row, into their place. What of a panel is not filled should be 0 if it
+         * is computed with. */
+        void (*pack)(Precision p, void *panel, uint32_t lane, const float *w, size_t k);
+        void (*prepare)(Precision p, void *rows, uint32_t row, const float *x, size_t k);
+        /* out[i, f] = activation(rows[i] . panel[f] + bias[f]), added to out[i, f] if `accumulate`. */
+        void (*multiply)(const CpuProduct *a);
+} CpuGemm;
+
 typedef struct CpuKernels {
         const char *name;
         void (*dots)(const CpuDots *a);
@@ -54,12 +92,20 @@ typedef struct CpuKernels {
         /* out[i] = exp((x[i] - shift) * scale); returns their sum. out may be x. */
         float (*exp_sum)(float *out, const float *x, size_t n, float shift, float scale);
         void (*scale)(float *x, size_t n, float by);
+        /* out[i] = (x[i] - mean(x)) / sqrt(variance(x) + eps) * weight[i] + bias[i]; out may be x. */
+        void (*layernorm)(float *out, const float *x, const float *weight, const float *bias, size_t n, float eps);
+        void (*add)(float *out, const float *x, size_t n); /* out[i] += x[i] */
+        float (*dot)(const float *x, const float *y, size_t n);
+        const CpuGemm *gemm;
 } CpuKernels;
 
-/* The best set this processor can run, or the one ZEROLLAMA_CPU_ISA names (generic, avx2, avx512) if it can. */
+/* The best set this processor can run, or the one ZEROLLAMA_CPU_ISA names (generic, avx2, avx512, avx512vnni) if it
+ * can. */
 const CpuKernels *cpu_kernels(void);
 
 extern const CpuKernels cpu_kernels_generic;
+extern const CpuGemm cpu_gemm_generic;
 #ifdef __x86_64__
-extern const CpuKernels cpu_kernels_avx2, cpu_kernels_avx512;
+extern const CpuKernels cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_avx512vnni;
+extern const CpuGemm cpu_gemm_avx2, cpu_gemm_avx512, cpu_gemm_avx512vnni;
 #endif

@@ -476,6 +476,10 @@ void stream_record(Stream *s, CpuRun *run, CpuWork *work, const void *args, size
                 memcpy(p, args, size);
 }
 
+const CpuKernels *stream_kernels(const Stream *s) {
+        return s->kernels;
+}
+
 const void *stream_kept(const Stream *s) {
         return s->kept;
 }

@@ -1,0 +1,338 @@
+/* Products of packed matrices, compiled once for each instruction set; see CpuGemm in kernels.h for layouts and the
+ * order of summation.
+ *
+ * A tile is MR rows by one panel of NV vectors, with an accumulator vector for each row and vector of the panel: the
+ * greatest that the registers hold. One step takes four bytes of every row, spread to all lanes, and four bytes of every
+ * feature: one float32, two 16-bit or four 8-bit integers of each. So one loop serves all precisions; only fuse()
+ * differs. Rows stand a constant apart, which leaves one pointer to walk over them all. */
+#include <math.h>
+
+#include "device/cpu/kernels.h"
+#include "device/cpu/vec.h"
+#include "util/macro.h"
+
+#if defined(__AVX512F__)
+enum { MR = 12 };
+#else
+enum { MR = 6 };
+#endif
+enum { NV = 2, NR = NV * LANES, UNIT = 4, STEP = NV * LANES * UNIT };
+
+typedef int16_t ShortVec __attribute__((vector_size(LANES * 2)));
+typedef uint8_t ByteVec __attribute__((vector_size(LANES)));
+
+/* ---- formats ---- */
+
+INLINE size_t value_size(Precision p) {
+        return p == PRECISION_F32 ? 4 : p == PRECISION_INT16 ? 2 : 1;
+}
+
+/* The greatest integer: of 16-bit ones as many bits as let CPU_GEMM_BLOCK products be summed in 32. */
+INLINE int32_t greatest(Precision p) {
+        return p == PRECISION_INT16 ? 2047 : 127;
+}
+_Static_assert(2047ll * 2047 * CPU_GEMM_BLOCK <= INT32_MAX, "sums of a block are exact");
+
+INLINE size_t row_stride(Precision p) {
+        return CPU_GEMM_BLOCK * value_size(p) + CPU_GEMM_PAD;
+}
+
+/* What stands before the features of a block in a panel: their scales, and of bytes their sums. */
+INLINE size_t head_size(Precision p) {
+        return p == PRECISION_F32 ? 0 : p == PRECISION_INT16 ? NR * 4 : NR * 8;
+}
+
+INLINE size_t steps_of(Precision p, size_t k) {
+        return (k * value_size(p) + UNIT - 1) / UNIT;
+}
+
+INLINE size_t block_stride(Precision p) {
+        return head_size(p) + steps_of(p, CPU_GEMM_BLOCK) * STEP;
+}
+
+static size_t panel_size(Precision p, size_t k) {
+        size_t whole = k / CPU_GEMM_BLOCK, rest = k % CPU_GEMM_BLOCK;
+        return whole * block_stride(p) + (rest > 0 ? head_size(p) + steps_of(p, rest) * STEP : 0);
+}
+
+static size_t rows_size(Precision p, size_t k) {
+        return (k + CPU_GEMM_BLOCK - 1) / CPU_GEMM_BLOCK * CPU_GEMM_ROWS * row_stride(p);
+}
+
+static float greatest_of(const float *x, size_t n) {
+        const IntVec bits = (IntVec){0} + 0x7fffffff;
+        Vec most = splat(0);
+        float lanes[LANES], all = 0;
+        for (size_t i = 0; i < n; i += LANES) {
+                Vec v = (Vec)((IntVec)(n - i >= LANES ? load(x + i) : load_part(x + i, n - i)) & bits);
+                most = blend(v > most, v, most);
+        }
+        store(lanes, most);
+        for (int i = 0; i < LANES; i++)
+                all = MAX(all, lanes[i]);
+        return all;
+}
+
+/* The integers nearest to x * by; whatever x is, within ±most. */
+INLINE IntVec to_integers(Vec x, float by, int32_t most) {
+        const Vec round = splat(0x1.8p23f);
+        IntVec q = (IntVec)mul_add(x, splat(by), round) - (IntVec)round;
+        const IntVec high = (IntVec){0} + most;
+        q = (IntVec)blend(q > high, (Vec)high, (Vec)q);
+        return (IntVec)blend(q < -high, (Vec)-high, (Vec)q);
+}
+
+/* n integers of a row, and zeros up to the end of the last vector; bytes are stored as unsigned ones, 128 more. */
+INLINE void store_integers(Precision p, char *to, const float *x, size_t n, float by) {
+        for (size_t i = 0; i < n; i += LANES) {
+                IntVec q = to_integers(n - i >= LANES ? load(x + i) : load_part(x + i, n - i), by, greatest(p));
+                if (p == PRECISION_INT16) {
+                        ShortVec s = __builtin_convertvector(q, ShortVec);
+                        memcpy(to + i * 2, &s, sizeof(s));
+                } else {
+                        ByteVec b = __builtin_convertvector(q + 128, ByteVec);
+                        memcpy(to + i, &b, sizeof(b));
+                }
+        }
+}
+
+INLINE void prepare_block(Precision p, char *to, const float *x, size_t n) {
+        if (p == PRECISION_F32) {
+                memcpy(to, x, n * sizeof(float));
+                return;
+        }
+        float most = greatest_of(x, n), limit = (float)greatest(p), scale = most / limit;
+        store_integers(p, to, x, n, most > 0 ? limit / most : 0);
+        memcpy(to + row_stride(p) - CPU_GEMM_PAD, &scale, sizeof(scale));
+}
+
+static void prepare(Precision p, void *rows, uint32_t row, const float *x, size_t k) {
+        char *to = (char *)rows + row * row_stride(p);
+        for (size_t i = 0; i < k; i += CPU_GEMM_BLOCK, to += CPU_GEMM_ROWS * row_stride(p)) {
+                size_t n = MIN(k - i, (size_t)CPU_GEMM_BLOCK);
+                if (p == PRECISION_F32)
+                        prepare_block(PRECISION_F32, to, x + i, n);
+                else if (p == PRECISION_INT16)
+                        prepare_block(PRECISION_INT16, to, x + i, n);
+                else
+                        prepare_block(PRECISION_INT8, to, x + i, n);
+        }
+}
+
+/* One feature's values of a block, each into its step. */
+static void pack_block(Precision p, char *block, uint32_t lane, const float *w, size_t n) {
+        size_t each = UNIT / value_size(p);
+        float most = greatest_of(w, n), limit = (float)greatest(p), scale = most / limit, by = most > 0 ? 1 / scale : 0;
+        char *to = block + head_size(p) + lane * UNIT;
+        int32_t sum = 0;
+        if (p == PRECISION_F32) {
+                for (size_t i = 0; i < n; i++)
+                        memcpy(to + i * STEP, w + i, sizeof(float));
+                return;
+        }
+        for (size_t i = 0; i < n; i++) {
+                int32_t q = (int32_t)CLAMP(rintf(w[i] * by), -limit, limit); /* NaN become a limit */
+                memcpy(to + i / each * STEP + i % each * value_size(p), &q, value_size(p));
+                sum += q;
+        }
+        memcpy(block + lane * 4, &scale, sizeof(scale));
+        sum *= -128;
+        if (p == PRECISION_INT8)
+                memcpy(block + NR * 4 + lane * 4, &sum, sizeof(sum));
+}
+
+static void pack(Precision p, void *panel, uint32_t lane, const float *w, size_t k) {
+        for (size_t i = 0; i < k; i += CPU_GEMM_BLOCK)
+                pack_block(p, (char *)panel + i / CPU_GEMM_BLOCK * block_stride(p), lane, w + i,
+                           MIN(k - i, (size_t)CPU_GEMM_BLOCK));
+}
+
+/* ---- products ---- */
+
+/* acc + w * x, lane by lane: one product of floats, or the sum of two or four of integers. */
+INLINE Vec fuse(Precision p, Vec acc, Vec w, const char *x) {
+        float f;
+        int32_t q;
+        memcpy(&f, x, sizeof(f));
+        memcpy(&q, x, sizeof(q));
+        if (p == PRECISION_F32)
+                return mul_add(w, splat(f), acc);
+#if defined(__AVX512VNNI__)
+        if (p == PRECISION_INT16)
+                return (Vec)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(q));
+        return (Vec)_mm512_dpbusd_epi32((__m512i)acc, _mm512_set1_epi32(q), (__m512i)w);
+#elif defined(__AVX512F__)
+        return (Vec)_mm512_add_epi32((__m512i)acc, _mm512_madd_epi16((__m512i)w, _mm512_set1_epi32(q)));
+#elif defined(__AVX2__)
+        return (Vec)_mm256_add_epi32((__m256i)acc, _mm256_madd_epi16((__m256i)w, _mm256_set1_epi32(q)));
+#else
+        return acc;
+#endif
+}
+
+/* Adds the products of one block to the sums of mr rows. */
+INLINE void tile_block(Precision p, int mr, Vec sum[][NV], const char *block, const char *x, size_t steps) {
+        Vec acc[MR][NV];
+        UNROLL for (int r = 0; r < mr; r++)
+                UNROLL for (int v = 0; v < NV; v++)
+                        acc[r][v] = p == PRECISION_INT8 ? load(block + NR * 4 + v * LANES * 4) : splat(0);
+        const char *w = block + head_size(p);
+        for (size_t s = 0; s < steps; s++, w += STEP, x += UNIT) {
+                Vec wv[NV];
+                UNROLL for (int v = 0; v < NV; v++)
+                        wv[v] = load(w + v * LANES * 4);
+                UNROLL for (int r = 0; r < mr; r++)
+                        UNROLL for (int v = 0; v < NV; v++)
+                                acc[r][v] = fuse(p, acc[r][v], wv[v], x + r * row_stride(p));
+        }
+        x -= steps * UNIT;
+        UNROLL for (int r = 0; r < mr; r++) {
+                float scale = 1;
+                if (p != PRECISION_F32)
+                        memcpy(&scale, x + r * row_stride(p) + row_stride(p) - CPU_GEMM_PAD, sizeof(scale));
+                UNROLL for (int v = 0; v < NV; v++)
+                        sum[r][v] = p == PRECISION_F32 ? sum[r][v] + acc[r][v]
+                                                       : mul_add(__builtin_convertvector((IntVec)acc[r][v], Vec),
+                                                                 load(block + v * LANES * 4) * scale, sum[r][v]);
+        }
+}
+
+/* erf(x / sqrt(2)) within 4e-7: a rational function of x^2, fitted to the least greatest error up to the clamp, beyond
+ * which the result is 1 to less than that. */
+INLINE Vec vec_erf_half(Vec x) {
+        Vec z = x * 0.70710678f;
+        z = blend(z > 3.92f, splat(3.92f), blend(z < -3.92f, splat(-3.92f), z));
+        Vec u = z * z, p = splat(2.03473611e-06f), q = splat(3.80706078e-05f);
+        p = mul_add(p, u, splat(2.87478615e-04f));
+        p = mul_add(p, u, splat(3.86830489e-03f));
+        p = mul_add(p, u, splat(5.30604161e-02f));
+        p = mul_add(p, u, splat(1.92763567e-01f));
+        p = mul_add(p, u, splat(1.12837899e+00f));
+        q = mul_add(q, u, splat(1.18810905e-03f));
+        q = mul_add(q, u, splat(1.51722524e-02f));
+        q = mul_add(q, u, splat(1.15084417e-01f));
+        q = mul_add(q, u, splat(5.04163921e-01f));
+        q = mul_add(q, u, splat(1.0f));
+        return z * p / q;
+}
+
+/* 1 - 2 / (e^2x + 1) loses the small ones, which are not asked for where it counts. */
+INLINE Vec vec_tanh(Vec x) {
+        return 1.0f - 2.0f / (vec_exp(x + x) + 1.0f);
+}
+
+INLINE Vec activate(Activation a, Vec x) {
+        switch (a) {
+        case ACTIVATION_GELU:
+                return x * 0.5f * (1.0f + vec_erf_half(x));
+        case ACTIVATION_GELU_TANH:
+                return x / (1.0f + vec_exp(-1.5957691216f * mul_add(x * x, x * 0.044715f, x)));
+        case ACTIVATION_RELU:
+                return blend(x > 0.0f, x, splat(0));
+        case ACTIVATION_TANH:
+                return vec_tanh(x);
+        case ACTIVATION_NONE:
+        default:
+                return x;
+        }
+}
+
+/* The end of one row of a tile. */
+static __attribute__((noinline)) void finish(const CpuProduct *a, const Vec sum[NV], size_t row) {
+        for (size_t v = 0, d = 0; v < NV && d < a->n_out; v++, d += LANES) {
+                size_t n = MIN(a->n_out - d, (size_t)LANES);
+                float *out = a->out + row * a->out_stride + d;
+                Vec y = sum[v];
+                if (a->bias)
+                        y += n == LANES ? load(a->bias + d) : load_part(a->bias + d, n);
+                y = activate(a->activation, y);
+                if (a->accumulate)
+                        y += n == LANES ? load(out) : load_part(out, n);
+                if (n == LANES)
+                        store(out, y);
+                else
+                        store_part(out, y, n);
+        }
+}
+
+INLINE void tile(const CpuProduct *a, Precision p, int mr, size_t row) {
+        Vec sum[MR][NV];
+        const char *block = a->panel, *x = (const char *)a->rows + row * row_stride(p);
+        UNROLL for (int r = 0; r < mr; r++)
+                UNROLL for (int v = 0; v < NV; v++)
+                        sum[r][v] = splat(0);
+        for (size_t k = 0; k < a->k; k += CPU_GEMM_BLOCK) {
+                tile_block(p, mr, sum, block, x, steps_of(p, MIN(a->k - k, (size_t)CPU_GEMM_BLOCK)));
+                block += block_stride(p);
+                x += CPU_GEMM_ROWS * row_stride(p);
+        }
+        for (int r = 0; r < mr; r++)
+                finish(a, sum[r], row + (size_t)r);
+}
+
+INLINE void product_of(const CpuProduct *a, Precision p) {
+        size_t row = 0;
+        for (; row + MR <= a->n_rows; row += MR)
+                tile(a, p, MR, row);
+        for (; row + 4 <= a->n_rows; row += 4)
+                tile(a, p, 4, row);
+        for (; row + 2 <= a->n_rows; row += 2)
+                tile(a, p, 2, row);
+        if (row < a->n_rows)
+                tile(a, p, 1, row);
+}
+
+/* Functions of their own, so that each is compiled for itself. */
+#define PRODUCT(name, p)                                                                                               \
+        static __attribute__((noinline)) void name(const CpuProduct *a) {                                              \
+                product_of(a, p);                                                                                      \
+        }
+PRODUCT(product_f32, PRECISION_F32)
+#if defined(__AVX2__)
+PRODUCT(product_int16, PRECISION_INT16)
+#endif
+#if defined(__AVX512VNNI__)
+PRODUCT(product_int8, PRECISION_INT8)
+#endif
+
+static void multiply(const CpuProduct *a) {
+        switch (a->precision) {
+        case PRECISION_F32:
+                product_f32(a);
+                break;
+#if defined(__AVX2__)
+        case PRECISION_INT16:
+                product_int16(a);
+                break;
+#endif
+#if defined(__AVX512VNNI__)
+        case PRECISION_INT8:
+                product_int8(a);
+                break;
+#endif
+        default:
+                break; /* not among those that nearest() gives */
+        }
+}
+
+static Precision nearest(Precision p) {
+#if defined(__AVX512VNNI__)
+        return p;
+#elif defined(__AVX2__)
+        return MIN(p, PRECISION_INT16);
+#else
+        (void)p;
+        return PRECISION_F32;
+#endif
+}
+
+const CpuGemm PASTE(cpu_gemm_, CPU_ISA) = {
+        .panel = NR,
+        .tile = MR,
+        .nearest = nearest,
+        .panel_size = panel_size,
+        .rows_size = rows_size,
+        .pack = pack,
+        .prepare = prepare,
+        .multiply = multiply,
+};
