@@ -3,8 +3,7 @@
  *
  * A tile is MR rows by one panel of NV vectors, with an accumulator vector for each row and vector of the panel: the
  * greatest that the registers hold. One step takes four bytes of every row, spread to all lanes, and four bytes of every
- * feature: one float32, two 16-bit or four 8-bit integers of each. So one loop serves all precisions; only fuse()
- * differs. Rows stand a constant apart, which leaves one pointer to walk over them all. */
+ * feature: one float32, two 16-bit or four 8-bit integers of each. So one layout serves all precisions. Rows stand a constant apart, which leaves one pointer to walk over them all. */
 #include <math.h>
 
 #include "device/cpu/kernels.h"
@@ -20,6 +19,32 @@ enum { NV = 2, NR = NV * LANES, UNIT = 4, STEP = NV * LANES * UNIT };
 
 typedef int16_t ShortVec __attribute__((vector_size(LANES * 2)));
 typedef uint8_t ByteVec __attribute__((vector_size(LANES)));
+
+#if defined(__AVX512F__)
+typedef __m512i Ints;
+#elif defined(__AVX2__)
+typedef __m256i Ints;
+#endif
+
+INLINE float float_at(const char *p) {
+        float x;
+        memcpy(&x, p, sizeof(x));
+        return x;
+}
+
+#if defined(__AVX2__)
+INLINE int32_t int_at(const char *p) {
+        int32_t x;
+        memcpy(&x, p, sizeof(x));
+        return x;
+}
+
+INLINE Ints load_ints(const char *p) {
+        Ints x;
+        memcpy(&x, p, sizeof(x));
+        return x;
+}
+#endif
 
 /* ---- formats ---- */
 
@@ -149,53 +174,65 @@ static void pack(Precision p, void *panel, uint32_t lane, const float *w, size_t
 
 /* ---- products ---- */
 
-/* acc + w * x, lane by lane: one product of floats, or the sum of two or four of integers. */
-INLINE Vec fuse(Precision p, Vec acc, Vec w, const char *x) {
-        float f;
-        int32_t q;
-        memcpy(&f, x, sizeof(f));
-        memcpy(&q, x, sizeof(q));
-        if (p == PRECISION_F32)
-                return mul_add(w, splat(f), acc);
-#if defined(__AVX512VNNI__)
-        if (p == PRECISION_INT16)
-                return (Vec)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(q));
-        return (Vec)_mm512_dpbusd_epi32((__m512i)acc, _mm512_set1_epi32(q), (__m512i)w);
-#elif defined(__AVX512F__)
-        return (Vec)_mm512_add_epi32((__m512i)acc, _mm512_madd_epi16((__m512i)w, _mm512_set1_epi32(q)));
-#elif defined(__AVX2__)
-        return (Vec)_mm256_add_epi32((__m256i)acc, _mm256_madd_epi16((__m256i)w, _mm256_set1_epi32(q)));
-#else
-        return acc;
-#endif
-}
-
 /* Adds the products of one block to the sums of mr rows. */
-INLINE void tile_block(Precision p, int mr, Vec sum[][NV], const char *block, const char *x, size_t steps) {
+INLINE void block_floats(int mr, Vec sum[][NV], const char *w, const char *x, size_t steps) {
+        const Precision p = PRECISION_F32;
         Vec acc[MR][NV];
         UNROLL for (int r = 0; r < mr; r++)
                 UNROLL for (int v = 0; v < NV; v++)
-                        acc[r][v] = p == PRECISION_INT8 ? load(block + NR * 4 + v * LANES * 4) : splat(0);
-        const char *w = block + head_size(p);
+                        acc[r][v] = splat(0);
         for (size_t s = 0; s < steps; s++, w += STEP, x += UNIT) {
                 Vec wv[NV];
                 UNROLL for (int v = 0; v < NV; v++)
                         wv[v] = load(w + v * LANES * 4);
                 UNROLL for (int r = 0; r < mr; r++)
                         UNROLL for (int v = 0; v < NV; v++)
-                                acc[r][v] = fuse(p, acc[r][v], wv[v], x + r * row_stride(p));
+                                acc[r][v] = mul_add(wv[v], splat(float_at(x + r * row_stride(p))), acc[r][v]);
         }
-        x -= steps * UNIT;
-        UNROLL for (int r = 0; r < mr; r++) {
-                float scale = 1;
-                if (p != PRECISION_F32)
-                        memcpy(&scale, x + r * row_stride(p) + row_stride(p) - CPU_GEMM_PAD, sizeof(scale));
+        UNROLL for (int r = 0; r < mr; r++)
                 UNROLL for (int v = 0; v < NV; v++)
-                        sum[r][v] = p == PRECISION_F32 ? sum[r][v] + acc[r][v]
-                                                       : mul_add(__builtin_convertvector((IntVec)acc[r][v], Vec),
-                                                                 load(block + v * LANES * 4) * scale, sum[r][v]);
+                        sum[r][v] += acc[r][v];
+}
+
+#if defined(__AVX2__)
+/* acc + w * x: in each lane the sum of two products, or of four. */
+INLINE Ints fuse(Precision p, Ints acc, Ints w, int32_t x) {
+#if defined(__AVX512VNNI__)
+        Ints xs = _mm512_set1_epi32(x);
+        if (p == PRECISION_INT16)
+                __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(xs));
+        else
+                __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(xs), "v"(w));
+        return acc;
+#elif defined(__AVX512F__)
+        return _mm512_add_epi32(acc, _mm512_madd_epi16(w, _mm512_set1_epi32(x)));
+#else
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(w, _mm256_set1_epi32(x)));
+#endif
+}
+
+INLINE void block_ints(Precision p, int mr, Vec sum[][NV], const char *block, const char *x, size_t steps) {
+        Ints acc[MR][NV]; /* of this very type: with any other they would not stay in registers */
+        UNROLL for (int r = 0; r < mr; r++)
+                UNROLL for (int v = 0; v < NV; v++)
+                        acc[r][v] = p == PRECISION_INT8 ? load_ints(block + NR * 4 + v * LANES * 4) : (Ints){0};
+        const char *w = block + head_size(p);
+        for (size_t s = 0; s < steps; s++, w += STEP) {
+                Ints wv[NV];
+                UNROLL for (int v = 0; v < NV; v++)
+                        wv[v] = load_ints(w + v * LANES * 4);
+                UNROLL for (int r = 0; r < mr; r++)
+                        UNROLL for (int v = 0; v < NV; v++)
+                                acc[r][v] = fuse(p, acc[r][v], wv[v], int_at(x + r * row_stride(p) + s * UNIT));
+        }
+        UNROLL for (int r = 0; r < mr; r++) {
+                float scale = float_at(x + r * row_stride(p) + row_stride(p) - CPU_GEMM_PAD);
+                UNROLL for (int v = 0; v < NV; v++)
+                        sum[r][v] = mul_add(__builtin_convertvector((IntVec)acc[r][v], Vec),
+                                            load(block + v * LANES * 4) * scale, sum[r][v]);
         }
 }
+#endif
 
 /* erf(x / sqrt(2)) within 4e-7: a rational function of x^2, fitted to the least greatest error up to the clamp, beyond
  * which the result is 1 to less than that. */
@@ -262,7 +299,13 @@ INLINE void tile(const CpuProduct *a, Precision p, int mr, size_t row) {
                 UNROLL for (int v = 0; v < NV; v++)
                         sum[r][v] = splat(0);
         for (size_t k = 0; k < a->k; k += CPU_GEMM_BLOCK) {
-                tile_block(p, mr, sum, block, x, steps_of(p, MIN(a->k - k, (size_t)CPU_GEMM_BLOCK)));
+                size_t steps = steps_of(p, MIN(a->k - k, (size_t)CPU_GEMM_BLOCK));
+                if (p == PRECISION_F32)
+                        block_floats(mr, sum, block, x, steps);
+#if defined(__AVX2__)
+                else
+                        block_ints(p, mr, sum, block, x, steps);
+#endif
                 block += block_stride(p);
                 x += CPU_GEMM_ROWS * row_stride(p);
         }
