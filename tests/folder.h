@@ -16,9 +16,14 @@ static inline void folder_init(Folder *f) {
         assert_non_null(mkdtemp(f->path));
 }
 
-/* Writes a file; `data` NULL removes it. */
+/* Writes a file, perhaps "FOLDER/FILE"; `data` NULL removes it. */
 static inline void folder_put(const Folder *f, const char *name, const void *data, size_t n) {
         char path[512];
+        const char *slash = strchr(name, '/');
+        if (slash) {
+                snprintf(path, sizeof(path), "%s/%.*s", f->path, (int)(slash - name), name);
+                mkdir(path, 0700);
+        }
         snprintf(path, sizeof(path), "%s/%s", f->path, name);
         if (!data) {
                 remove(path);
@@ -34,14 +39,24 @@ static inline void folder_put_text(const Folder *f, const char *name, const char
         folder_put(f, name, text, text ? strlen(text) : 0);
 }
 
-static inline void folder_deinit(Folder *f) {
-        DIR *d = opendir(f->path);
-        for (struct dirent *e; d && (e = readdir(d));)
-                if (e->d_name[0] != '.')
-                        folder_put(f, e->d_name, NULL, 0);
+/* A folder and all that is in it. */
+static inline void folder_remove(const char *path) {
+        char inner[1024];
+        DIR *d = opendir(path);
+        for (struct dirent *e; d && (e = readdir(d));) {
+                if (e->d_name[0] == '.')
+                        continue;
+                snprintf(inner, sizeof(inner), "%s/%s", path, e->d_name);
+                if (remove(inner) < 0)
+                        folder_remove(inner);
+        }
         if (d)
                 closedir(d);
-        rmdir(f->path);
+        rmdir(path);
+}
+
+static inline void folder_deinit(Folder *f) {
+        folder_remove(f->path);
 }
 
 /* A fresh folder for each test, as *state. */

@@ -1,6 +1,7 @@
 # Unit tests of src/model, and the small models they compare with transformers.
 MODEL_TEST_LIBS = libzl-model.la libzl-device.la libzl-util.la $(JANSSON_LIBS) $(UNIT_LIBS)
-MODEL_TESTS = tests/test-gguf tests/test-safetensors tests/test-model tests/test-hf tests/test-llama
+MODEL_TESTS = tests/test-gguf tests/test-safetensors tests/test-model tests/test-hf tests/test-llama \
+	tests/test-bert tests/test-hf-bert
 check_PROGRAMS += $(MODEL_TESTS)
 TESTS += $(MODEL_TESTS)
 tests_test_gguf_SOURCES = tests/test-gguf.c
@@ -18,10 +19,19 @@ tests_test_model_LDADD = $(MODEL_TEST_LIBS)
 tests_test_llama_SOURCES = tests/test-llama.c
 tests_test_llama_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_llama_LDADD = $(MODEL_TEST_LIBS)
+tests_test_bert_SOURCES = tests/test-bert.c
+tests_test_bert_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_bert_LDADD = $(MODEL_TEST_LIBS)
+tests_test_hf_bert_SOURCES = tests/test-hf-bert.c tests/folder.h
+tests_test_hf_bert_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_hf_bert_LDADD = $(MODEL_TEST_LIBS)
 EXTRA_DIST += tests/data/make-arch-cases.py \
 	tests/data/arch-llama3.gguf tests/data/arch-llama3.json \
 	tests/data/arch-mistral.gguf tests/data/arch-mistral.json \
 	tests/data/arch-qwen2.gguf tests/data/arch-qwen2.json \
 	tests/data/arch-qwen3.gguf tests/data/arch-qwen3.json \
 	tests/data/make-hf-cases.py tests/data/hf-cases.json \
-	tests/data/hf-llama tests/data/hf-mistral tests/data/hf-qwen2 tests/data/hf-qwen3
+	tests/data/hf-llama tests/data/hf-mistral tests/data/hf-qwen2 tests/data/hf-qwen3 \
+	tests/data/make-bert-cases.py tests/data/bert-cases.json \
+	tests/data/enc-bert tests/data/enc-xlm-roberta tests/data/enc-roberta tests/data/enc-qwen3 \
+	tests/data/enc-bert-rerank tests/data/enc-roberta-rerank tests/data/enc-xlm-roberta-rerank

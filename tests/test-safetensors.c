@@ -83,26 +83,25 @@ static void test_empty(void **state) {
 static void test_published(void **state) {
         (void)state;
         static const struct {
-                const char *name;
-                int code;
+                const char *name, *foreign;
                 uint32_t n_dims;
         } files[] = {
-                {"tensor-3d-float32", 0, 3},
-                {"tensor-4d-float32", 0, 4},
-                {"tensor-1d-int32", -EOPNOTSUPP, 0},
-                {"tensor-2d-float64", -EOPNOTSUPP, 0},
+                {"tensor-3d-float32", NULL, 3},
+                {"tensor-4d-float32", NULL, 4},
+                {"tensor-1d-int32", "I32", 1},
+                {"tensor-2d-float64", "F64", 2},
         };
         skip_without("safetensors/valid_small/tensor-3d-float32.safetensors");
         for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
                 char name[128];
                 _cleanup_(safetensors_freep) Safetensors *s = NULL;
-                Error e = ERROR_NULL;
                 snprintf(name, sizeof(name), "safetensors/valid_small/%s.safetensors", files[i].name);
-                assert_int_equal(safetensors_open(test_data(name), &s, &e), files[i].code);
-                if (s)
-                        assert_int_equal(safetensors_tensor_at(s, 0)->n_dims, files[i].n_dims);
-                else
-                        assert_non_null(strstr(e.text, "tensor 'embedding': is stored as"));
+                assert_int_equal(safetensors_open(test_data(name), &s, NULL), 0);
+                const Tensor *t = safetensors_tensor_at(s, 0);
+                assert_int_equal(t->n_dims, files[i].n_dims);
+                assert_true(!t->foreign == !files[i].foreign);
+                if (t->foreign)
+                        assert_string_equal(t->foreign, files[i].foreign);
         }
 }
 
@@ -146,10 +145,6 @@ static void test_headers(void **state) {
                 {"{\"a\":{\"dtype\":\"F33\",\"shape\":[4],\"data_offsets\":[0,16]}}", -EINVAL,
                  "'a': is of unknown dtype 'F33'"},
                 {"{\"a\":{\"dtype\":7,\"shape\":[4],\"data_offsets\":[0,16]}}", -EINVAL, "its dtype is not a string"},
-                {"{\"a\":{\"dtype\":\"I64\",\"shape\":[2],\"data_offsets\":[0,16]}}", -EOPNOTSUPP,
-                 "'a': is stored as I64"},
-                {"{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[16],\"data_offsets\":[0,16]}}", -EOPNOTSUPP,
-                 "stored as F8_E4M3"},
                 {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,16]}}", -EINVAL,
                  "should have a dtype, a shape and data_offsets"},
                 {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16],\"x\":1}}", -EINVAL, "and no more"},

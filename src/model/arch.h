@@ -1,7 +1,7 @@
 /* What model.c, the file formats and the architecture families share; private to this room.
  *
  * A *format* (model-gguf.c, model-hf.c) opens files and describes the model in one way, whatever the files are like:
- * sizes in m->info, m->params, and tensors. A *family* (llama.c) *claims* every tensor it will use by ggml's name for
+ * sizes in m->info, m->params, of an encoder m->encoder, and tensors. A *family* (llama.c, bert.c) *claims* every tensor it will use by ggml's name for
  * it, giving shape and the place where the weight's device address goes; the format knows what its files call that
  * tensor. One that nobody claimed would change the result if it were left out, so model_open() refuses the model.
  * model_load() then knows all there is to load, and no family deals with it. */
@@ -10,7 +10,8 @@
 #include "model/model.h"
 #include "util/map.h"
 
-enum { WORKSPACE_PARTS = 12 };
+enum { WORKSPACE_PARTS = 12, WORKSPACE_IDS = WORKSPACE_PARTS - 1 };
+/* In WORKSPACE_IDS an encoder has tokens, positions and types of all rows, and the starts of the texts. */
 
 /* Does a model of these files have this tensor? MAYBE: it does if the tensor is there. */
 typedef enum Presence { PRESENT_MAYBE, PRESENT_YES, PRESENT_NO } Presence;
@@ -20,6 +21,12 @@ typedef struct ModelParams {
         float norm_eps;
         Rope rope;                            /* its factors are the tensor rope_freqs.weight */
         Presence qkv_bias, output_bias, head; /* head: output.weight, of its own and not the embedding table */
+        /* Encoders: */
+        Activation activation;
+        uint32_t n_positions;   /* rows of the table of positions */
+        int32_t first_position; /* of a text */
+        int32_t pad_token;      /* stands, wherever it does, at the position that is its own number; -1: none such */
+        const char *prefix;     /* of most of the files' names for tensors */
 } ModelParams;
 
 typedef struct ModelFormat {
@@ -30,19 +37,27 @@ typedef struct ModelFormat {
         /* Sets files, tensors, the sizes in info, and params. The architecture is one that we know. */
         int (*describe)(Model *m, Error *e);
         /* What the files call the tensor that ggml calls `name`. */
-        void (*tensor_name)(const char *name, char *buf, size_t size);
+        void (*tensor_name)(const Model *m, const char *name, char *buf, size_t size);
         /* May be left unclaimed: it has no part in the result. */
         bool (*ignores)(const Model *m, FileText name);
 } ModelFormat;
 
 extern const ModelFormat format_gguf, format_hf;
 
-/* A claimed tensor: either a matrix, used as it is in the file, or a vector, loaded as float32. */
+/* A claimed tensor: a matrix, used as it is in the file; or a matrix that is packed, in the model's precision or exactly;
+ * or a vector, loaded as float32. */
 typedef struct Weight {
         const Tensor *tensor;
         Matrix *matrix;
+        Packed *packed;
+        bool exact;
         const float **vector;
 } Weight;
+
+typedef struct Linear {
+        Packed w;
+        const float *bias; /* NULL: none */
+} Linear;
 
 /* A scratch matrix of float32; none where rows or cols are 0. */
 typedef struct WorkspacePart {
@@ -54,6 +69,7 @@ struct Workspace {
         Buffer buffer;
         uint32_t max_rows, max_logits;
         float *part[WORKSPACE_PARTS]; /* dev */
+        int32_t *host_ids;            /* [max_rows], of an encoder: on their way to the device */
 };
 
 typedef struct ModelArch {
@@ -62,9 +78,12 @@ typedef struct ModelArch {
         void (*parts)(const Model *m, size_t rows, size_t logits, WorkspacePart parts[static WORKSPACE_PARTS]);
         void (*forward)(const Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv,
                         const int32_t *logit_index, uint32_t n_logits, float **ret_logits, uint64_t *ret_nearly);
+        /* Of an encoder: ids are the tokens, positions and types of the texts' rows, each dev [n_rows]. */
+        void (*encode)(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
+                       float **ret_out);
 } ModelArch;
 
-extern const ModelArch arch_llama;
+extern const ModelArch arch_llama, arch_bert;
 
 struct Model {
         const ModelFormat *format;
@@ -78,6 +97,9 @@ struct Model {
         Map by_name;
         ModelInfo info;
         ModelParams params;
+        bool encodes;
+        EncoderInfo encoder;
+        Precision precision;
         Dtype type; /* of most of the weights */
         const ModelArch *arch;
         void *graph; /* the family's own; released with free() */
@@ -87,7 +109,7 @@ struct Model {
         Device *device;   /* NULL: not loaded */
         Buffer *matrices; /* one for each file where they are used in place, else one */
         size_t n_matrices;
-        Buffer vectors;
+        Buffer vectors, packed;
 };
 
 /* Says why, with the model's path, and returns `code`. */
@@ -105,6 +127,10 @@ int model_check_heads(const Model *m, Error *e);
 int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence presence, Matrix *ret,
                        Error *e);
 int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence, const float **ret, Error *e);
+
+/* NAME.weight and NAME.bias, packed. */
+int model_claim_linear(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence bias, bool exact, Linear *ret,
+                       Error *e);
 
 /* Layer `l` of the arena. */
 KvLayer model_kv_layer(const Model *m, const KvArena *kv, uint32_t l);

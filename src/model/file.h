@@ -24,10 +24,12 @@ typedef struct ModelFile { /* zeroed: none */
         size_t size;
 } ModelFile;
 
-/* A tensor of a file that was checked: its data lies within the map and is `size` bytes, whole rows of `type`. */
+/* A tensor of a file that was checked: its data lies within the map and is `size` bytes, whole rows of `type` if
+ * that is known. */
 typedef struct Tensor {
         FileText name;
         Dtype type;
+        const char *foreign; /* the file's name for a type that is no Dtype ("I64"), else NULL: there is `type` */
         uint32_t n_dims;
         uint64_t dims[4]; /* innermost first: dims[0] is the row length; absent ones are 1 */
         const void *data;

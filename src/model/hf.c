@@ -40,7 +40,7 @@ int hf_open_file(const HfModel *h, const char *name, ModelFile *ret, Error *e) {
         return model_file_open(path, ret, e);
 }
 
-int hf_read_json(const HfModel *h, const char *name, json_t **ret, Error *e) {
+static int read_json(const HfModel *h, const char *name, json_type type, json_t **ret, Error *e) {
         _cleanup_(model_file_close) ModelFile f = {0};
         json_error_t error;
         int k = hf_open_file(h, name, &f, e);
@@ -51,12 +51,20 @@ int hf_read_json(const HfModel *h, const char *name, json_t **ret, Error *e) {
         json_t *j = json_loadb((const char *)f.data, f.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
         if (!j)
                 return FILE_REFUSE(&f, e, -EINVAL, "is no sound JSON: %s, in line %d", error.text, error.line);
-        if (!json_is_object(j)) {
+        if (json_typeof(j) != type) {
                 json_decref(j);
-                return FILE_REFUSE(&f, e, -EINVAL, "is not a JSON object");
+                return FILE_REFUSE(&f, e, -EINVAL, "is not a JSON %s", type == JSON_OBJECT ? "object" : "array");
         }
         *ret = j;
         return 0;
+}
+
+int hf_read_json(const HfModel *h, const char *name, json_t **ret, Error *e) {
+        return read_json(h, name, JSON_OBJECT, ret, e);
+}
+
+int hf_read_json_array(const HfModel *h, const char *name, json_t **ret, Error *e) {
+        return read_json(h, name, JSON_ARRAY, ret, e);
 }
 
 /* An empty object where there is no such file. */
@@ -94,8 +102,7 @@ static int open_shard(HfModel *h, const char *name, Error *e) {
         return k;
 }
 
-/* A name that leads to nowhere else. */
-static bool is_plain(const char *name) {
+bool hf_is_plain(const char *name) {
         return name[0] && name[0] != '.' && !strchr(name, '/') && strlen(name) < 256;
 }
 
@@ -108,7 +115,7 @@ static int open_named(HfModel *h, json_t *weight_map, Map *shard_of, Error *e) {
         json_object_foreach(weight_map, tensor, file) {
                 const char *name = json_string_value(file);
                 file_text(shown, sizeof(shown), (FileText){tensor, strlen(tensor)});
-                if (!name || !is_plain(name))
+                if (!name || !hf_is_plain(name))
                         return HF_REFUSE(h, e, -EINVAL, INDEX ": tensor '%s' is not in a file of this directory",
                                          shown);
                 if (map_get(shard_of, name, strlen(name), &known))

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "model/safetensors.h"
 
@@ -28,8 +29,12 @@ const json_t *hf_generation_config(const HfModel *h); /* an object; empty where 
 const json_t *hf_tokenizer_config(const HfModel *h);  /* as above */
 /* A file of the directory, by a name that we chose. As model_file_open(). */
 int hf_open_file(const HfModel *h, const char *name, ModelFile *ret, Error *e);
-/* A JSON object of the directory, which the caller owns. -ENOENT when there is no such file. */
+/* A JSON object, or array, of the directory, which the caller owns. `name` leads to no place outside. -ENOENT when there
+ * is no such file. */
 int hf_read_json(const HfModel *h, const char *name, json_t **ret, Error *e);
+int hf_read_json_array(const HfModel *h, const char *name, json_t **ret, Error *e);
+/* Whether a name that stands in a file leads to nowhere else than a file of its directory. */
+bool hf_is_plain(const char *name);
 /* chat_template.jinja, else tokenizer_config.json's chat_template (of several, the one named "default"). -ENOENT when
  * there is none; -EINVAL when it is no text. Lives as long as the HfModel. */
 int hf_chat_template(const HfModel *h, FileText *ret, Error *e);

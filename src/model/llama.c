@@ -7,6 +7,8 @@
  *                h = rmsnorm(x);  x += Wdown (silu(Wgate h) * Wup h)
  *   logits = Wout rmsnorm(x)                   Wout is the embedding table when there is no output.weight
  *
+ * An embedder takes the normed rows before Wout, of texts whose rows see only those before them; it keeps no cache.
+ *
  * In the last layer only the rows whose logits are wanted go on after their keys and values are stored.
  *
  * Rope: which values of a head rotate together, neighbours (2i, 2i+1) or halves (i, i + n/2), the files' format knows.
@@ -47,6 +49,7 @@ enum {
         PART_UP,
         PART_TAIL, /* the residual of the rows that become logits */
         PART_LOGITS,
+        PART_VECTORS, /* of an embedder, in place of the last two */
 };
 
 static const char *const names[] = {"llama", "mistral", "qwen2", "qwen3", NULL};
@@ -133,6 +136,10 @@ static void llama_parts(const Model *m, size_t rows, size_t logits, WorkspacePar
         parts[PART_Q] = parts[PART_MIXED] = (WorkspacePart){rows, q};
         parts[PART_K] = parts[PART_V] = (WorkspacePart){rows, kv};
         parts[PART_GATE] = parts[PART_UP] = (WorkspacePart){rows, i->n_ff};
+        if (m->encodes) {
+                parts[PART_VECTORS] = (WorkspacePart){logits, i->n_embd};
+                return;
+        }
         parts[PART_TAIL] = (WorkspacePart){logits, i->n_embd};
         parts[PART_LOGITS] = (WorkspacePart){logits, i->n_vocab};
 }
@@ -146,8 +153,8 @@ typedef struct Step {
         float *const *part;
 } Step;
 
-/* Queries, keys and values of all rows; the latter two go into the cache. */
-static void project(const Step *t, const Layer *y, const KvLayer *kv) {
+/* Queries, keys and values of all rows. */
+static void project(const Step *t, const Layer *y) {
         const ModelInfo *i = t->info;
         const DeviceOps *ops = t->ops;
         Stream *s = t->stream;
@@ -163,7 +170,6 @@ static void project(const Step *t, const Layer *y, const KvLayer *kv) {
         }
         ops->rope(s, q, t->rows, i->n_heads, i->head_dim, &t->g->rope);
         ops->rope(s, k, t->rows, i->n_kv_heads, i->head_dim, &t->g->rope);
-        ops->kv_store(s, kv, t->rows, k, v);
 }
 
 /* The rest of a layer, for `n` rows: attention's result and the feed-forward network are added to the residual `x`. */
@@ -196,7 +202,8 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
                 bool last = l + 1 == i->n_layers;
                 if (l == nearly && ret_nearly && ops->mark(s, ret_nearly) < 0)
                         *ret_nearly = 0;
-                project(&t, y, &layer);
+                project(&t, y);
+                ops->kv_store(s, &layer, rows, w->part[PART_K], w->part[PART_V]);
                 if (last && n_logits == 0)
                         return;
                 ops->attention(s, mixed, w->part[PART_Q], &layer, rows, i->n_heads, i->window,
@@ -214,9 +221,42 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
         ops->matmul(s, *ret_logits, g->output.data ? &g->output : &g->embedding, x, n_logits, NULL, false);
 }
 
+static void llama_encode(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
+                         float **ret_out) {
+        const ModelInfo *i = &m->info;
+        const Llama *g = m->graph;
+        const DeviceOps *ops = w->device->ops;
+        Rows rows = {.n = texts->n_rows, .position = ids[1]};
+        Step t = {.info = i, .g = g, .ops = ops, .stream = s, .rows = &rows, .part = w->part};
+        float *x = w->part[PART_X];
+        ops->embed_sum(s, x, &g->embedding, ids, 1, rows.n);
+        for (uint32_t l = 0; l < i->n_layers; l++) {
+                project(&t, &g->layers[l]);
+                ops->self_attention(s, w->part[PART_MIXED],
+                                    &(SelfAttention){.texts = *texts,
+                                                     .q = w->part[PART_Q],
+                                                     .k = w->part[PART_K],
+                                                     .v = w->part[PART_V],
+                                                     .q_stride = (size_t)i->n_heads * i->head_dim,
+                                                     .k_stride = (size_t)i->n_kv_heads * i->head_dim,
+                                                     .v_stride = (size_t)i->n_kv_heads * i->head_dim,
+                                                     .out_stride = (size_t)i->n_heads * i->head_dim,
+                                                     .n_heads = i->n_heads,
+                                                     .n_kv_heads = i->n_kv_heads,
+                                                     .head_dim = i->head_dim,
+                                                     .causal = true,
+                                                     .scale = 1 / sqrtf((float)i->head_dim)});
+                feed_forward(&t, &g->layers[l], x, w->part[PART_MIXED], rows.n);
+        }
+        ops->rmsnorm(s, x, x, g->output_norm, rows.n, i->n_embd, g->eps);
+        *ret_out = w->part[PART_VECTORS];
+        ops->pool(s, *ret_out, x, texts, i->n_embd, m->encoder.pooling, m->encoder.normalised);
+}
+
 const ModelArch arch_llama = {
         .names = names,
         .open = llama_open,
         .parts = llama_parts,
         .forward = llama_forward,
+        .encode = llama_encode,
 };

@@ -239,7 +239,8 @@ static void close_gguf(Model *m) {
         gguf_free(m->gguf);
 }
 
-static void tensor_name(const char *name, char *buf, size_t size) {
+static void tensor_name(const Model *m, const char *name, char *buf, size_t size) {
+        (void)m;
         snprintf(buf, size, "%s", name);
 }
 

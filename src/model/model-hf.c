@@ -7,52 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/arch.h"
+#include "model/hf-config.h"
+
+#define HEAD "lm_head.weight"
 
 enum { ROT_MAX = 4096 }; /* dimensions of a head that rotate */
-
-/* ---- config.json ---- */
-
-/* Says what is wrong with a value of config.json. */
-#define BAD_VALUE(m, e, code, key, fmt, ...) MODEL_REFUSE(m, e, code, "config.json: '%s' " fmt, key, ##__VA_ARGS__)
-
-static const json_t *get(const json_t *object, const char *key) {
-        const json_t *v = json_object_get(object, key);
-        return json_is_null(v) ? NULL : v;
-}
-
-/* A number of things. An absent key leaves *value as it is, or is an error when `required`. */
-static int get_count(const Model *m, const json_t *object, const char *key, bool required, uint32_t *value, Error *e) {
-        const json_t *v = get(object, key);
-        json_int_t n = json_integer_value(v);
-        if (!v && required)
-                return BAD_VALUE(m, e, -EINVAL, key, "is missing");
-        if (!v)
-                return 0;
-        if (!json_is_integer(v) || n < 1 || n > INT32_MAX)
-                return BAD_VALUE(m, e, -EINVAL, key, "should be a whole number from 1 to %d", INT32_MAX);
-        *value = (uint32_t)n;
-        return 0;
-}
-
-static int get_positive(const Model *m, const json_t *object, const char *key, bool required, float *value, Error *e) {
-        const json_t *v = get(object, key);
-        float x = (float)json_number_value(v);
-        if (!v && required)
-                return BAD_VALUE(m, e, -EINVAL, key, "is missing");
-        if (!v)
-                return 0;
-        if (!json_is_number(v) || !isfinite(x) || x <= 0)
-                return BAD_VALUE(m, e, -EINVAL, key, "should be a positive number");
-        *value = x;
-        return 0;
-}
-
-static int get_flag(const Model *m, const char *key, bool *value, Error *e) {
-        const json_t *v = get(hf_config(m->hf), key);
-        *value = json_is_true(v);
-        return v && !json_is_boolean(v) ? BAD_VALUE(m, e, -EINVAL, key, "should be true or false") : 0;
-}
 
 /* ---- sizes and options ---- */
 
@@ -74,7 +33,7 @@ static int read_sizes(Model *m, Error *e) {
                 {"head_dim", false, &i->head_dim},
         };
         for (size_t n = 0; n < ARRAY_SIZE(sizes); n++) {
-                int k = get_count(m, config, sizes[n].key, sizes[n].required, sizes[n].value, e);
+                int k = config_count(m, config, sizes[n].key, sizes[n].required, sizes[n].value, e);
                 if (k < 0)
                         return k;
         }
@@ -91,8 +50,8 @@ static int read_params(Model *m, Error *e) {
         bool tied, bias;
         int k;
         m->params.norm_eps = 1e-6f;
-        if ((k = get_positive(m, hf_config(m->hf), "rms_norm_eps", false, &m->params.norm_eps, e)) < 0 ||
-            (k = get_flag(m, "tie_word_embeddings", &tied, e)) < 0 || (k = get_flag(m, "attention_bias", &bias, e)) < 0)
+        if ((k = config_positive(m, hf_config(m->hf), "rms_norm_eps", false, &m->params.norm_eps, e)) < 0 ||
+            (k = config_flag(m, "tie_word_embeddings", &tied, e)) < 0 || (k = config_flag(m, "attention_bias", &bias, e)) < 0)
                 return k;
         bool always = strcmp(arch, "qwen2") == 0, never = strcmp(arch, "mistral") == 0;
         m->params.head = tied ? PRESENT_NO : PRESENT_YES;
@@ -125,9 +84,9 @@ static int read_layer_types(const Model *m, const json_t *types, bool *ret_slide
 
 /* Qwen's layers slide from max_window_layers on, if at all. */
 static int qwen_slides(const Model *m, bool *ret_slide, Error *e) {
-        const json_t *config = hf_config(m->hf), *types = get(config, "layer_types"),
-                     *first = get(config, "max_window_layers");
-        int k = get_flag(m, "use_sliding_window", ret_slide, e);
+        const json_t *config = hf_config(m->hf), *types = config_get(config, "layer_types"),
+                     *first = config_get(config, "max_window_layers");
+        int k = config_flag(m, "use_sliding_window", ret_slide, e);
         if (k < 0 || !*ret_slide)
                 return k;
         if (types)
@@ -148,20 +107,20 @@ static int read_window(Model *m, Error *e) {
                 k = qwen_slides(m, &slides, e);
         if (k < 0 || !slides)
                 return k;
-        return get_count(m, hf_config(m->hf), "sliding_window", false, &m->info.window, e);
+        return config_count(m, hf_config(m->hf), "sliding_window", false, &m->info.window, e);
 }
 
 /* Keys that would change the result, and are not computed here unless they have the value that changes nothing. */
 static int refuse_options(const Model *m, Error *e) {
-        const json_t *config = hf_config(m->hf), *act = get(config, "hidden_act"),
-                     *partial = get(config, "partial_rotary_factor");
+        const json_t *config = hf_config(m->hf), *act = config_get(config, "hidden_act"),
+                     *partial = config_get(config, "partial_rotary_factor");
         bool mlp_bias;
-        int k = get_flag(m, "mlp_bias", &mlp_bias, e);
+        int k = config_flag(m, "mlp_bias", &mlp_bias, e);
         if (k < 0)
                 return k;
         static const char *const quantized[] = {"quantization_config", "quantization", "compression_config"};
         for (size_t i = 0; i < ARRAY_SIZE(quantized); i++)
-                if (get(config, quantized[i]))
+                if (config_get(config, quantized[i]))
                         return BAD_VALUE(m, e, -EOPNOTSUPP, quantized[i],
                                          "says that the weights are quantised; F32, F16 and BF16 are supported");
         if (act && (!json_is_string(act) || strcmp(json_string_value(act), "silu") != 0))
@@ -183,9 +142,9 @@ static int add_llama3_factors(Model *m, const json_t *scaling, float factor, Err
         uint32_t original, n = m->params.rope.n_rot / 2;
         float low, high, factors[ROT_MAX / 2];
         int k;
-        if ((k = get_positive(m, scaling, "low_freq_factor", true, &low, e)) < 0 ||
-            (k = get_positive(m, scaling, "high_freq_factor", true, &high, e)) < 0 ||
-            (k = get_count(m, scaling, "original_max_position_embeddings", true, &original, e)) < 0)
+        if ((k = config_positive(m, scaling, "low_freq_factor", true, &low, e)) < 0 ||
+            (k = config_positive(m, scaling, "high_freq_factor", true, &high, e)) < 0 ||
+            (k = config_count(m, scaling, "original_max_position_embeddings", true, &original, e)) < 0)
                 return k;
         if (high <= low)
                 return BAD_VALUE(m, e, -EINVAL, "high_freq_factor", "should be above low_freq_factor");
@@ -203,10 +162,10 @@ static int add_llama3_factors(Model *m, const json_t *scaling, float factor, Err
 }
 
 static int read_scaling(Model *m, const json_t *scaling, Error *e) {
-        const json_t *type = get(scaling, "rope_type");
+        const json_t *type = config_get(scaling, "rope_type");
         float factor = 1;
         if (!type)
-                type = get(scaling, "type");
+                type = config_get(scaling, "type");
         if (type && !json_is_string(type))
                 return BAD_VALUE(m, e, -EINVAL, "rope_type", "should be a string");
         const char *name = type ? json_string_value(type) : "default";
@@ -216,7 +175,7 @@ static int read_scaling(Model *m, const json_t *scaling, Error *e) {
         if (!linear && strcmp(name, "llama3") != 0)
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "rope_type", "is '%.40s'; default, linear and llama3 are supported",
                                  name);
-        int k = get_positive(m, scaling, "factor", true, &factor, e);
+        int k = config_positive(m, scaling, "factor", true, &factor, e);
         if (k < 0)
                 return k;
         if (linear)
@@ -226,8 +185,8 @@ static int read_scaling(Model *m, const json_t *scaling, Error *e) {
 
 /* Older files have rope_theta and rope_scaling, newer ones both in rope_parameters. */
 static int read_rope(Model *m, Error *e) {
-        const json_t *config = hf_config(m->hf), *both = get(config, "rope_parameters");
-        const json_t *scaling = both ? both : get(config, "rope_scaling");
+        const json_t *config = hf_config(m->hf), *both = config_get(config, "rope_parameters");
+        const json_t *scaling = both ? both : config_get(config, "rope_scaling");
         Rope *rope = &m->params.rope;
         *rope = (Rope){.style = ROPE_NEOX, .n_rot = m->info.head_dim, .base = 10000, .scale = 1};
         if (rope->n_rot > ROT_MAX)
@@ -235,24 +194,44 @@ static int read_rope(Model *m, Error *e) {
                                  ROT_MAX);
         if (scaling && !json_is_object(scaling))
                 return BAD_VALUE(m, e, -EINVAL, both ? "rope_parameters" : "rope_scaling", "should be an object");
-        int k = get_positive(m, config, "rope_theta", false, &rope->base, e);
+        int k = config_positive(m, config, "rope_theta", false, &rope->base, e);
         if (k == 0)
-                k = get_positive(m, both, "rope_theta", false, &rope->base, e);
+                k = config_positive(m, both, "rope_theta", false, &rope->base, e);
         return k < 0 || !scaling ? k : read_scaling(m, scaling, e);
 }
 
-/* "LlamaForCausalLM" computes logits, "LlamaModel" and "LlamaForSequenceClassification" do not. */
+/* "LlamaForCausalLM" computes logits, "LlamaModel" and "LlamaForSequenceClassification" do not; an embedder has no use
+ * for them. */
 static int check_class(const Model *m, Error *e) {
-        static const char wanted[] = "ForCausalLM";
-        const json_t *classes = get(hf_config(m->hf), "architectures");
-        const char *name = json_string_value(json_array_get(classes, 0));
-        if (!classes || (json_is_array(classes) && json_array_size(classes) == 0))
-                return 0;
-        size_t len = name ? strlen(name) : 0, n = sizeof(wanted) - 1;
-        if (len > n && strcmp(name + len - n, wanted) == 0)
-                return 0;
-        return BAD_VALUE(m, e, -EOPNOTSUPP, "architectures", "is '%.60s', which is no language model (…%s)",
-                         name ? name : "no list of names", wanted);
+        const char *class;
+        int k = config_class(m, &class, e);
+        if (k < 0 || !*class || ends_with(class, "ForCausalLM") || (m->encodes && ends_with(class, "Model")))
+                return k;
+        return BAD_VALUE(m, e, -EOPNOTSUPP, "architectures", "is '%.60s', which is no language model (…ForCausalLM)",
+                         class);
+}
+
+/* With sentence-transformers' files beside it, a language model embeds instead. */
+static int read_embedder(Model *m, Error *e) {
+        static const char *const keys[] = {"is_causal", "use_bidirectional_attention"};
+        m->encoder = (EncoderInfo){.n_out = m->info.n_embd, .max_tokens = m->info.context_length, .causal = true};
+        int k = describe_sentence_transformer(m, &m->encodes, e);
+        if (k < 0 || !m->encodes)
+                return k;
+        for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+                const json_t *v = config_get(hf_config(m->hf), keys[i]);
+                if (v && json_is_true(v) != (i == 0))
+                        return BAD_VALUE(m, e, -EOPNOTSUPP, keys[i],
+                                         "asks for attention in both directions, which is not supported");
+        }
+        if (m->info.window > 0)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "sliding_window", "is not supported for embeddings");
+        if (m->info.head_dim > SELF_ATTENTION_DIM_MAX)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "head_dim", "is %" PRIu32 "; at most %d are supported",
+                                 m->info.head_dim, SELF_ATTENTION_DIM_MAX);
+        m->params.head = PRESENT_NO;
+        m->params.pad_token = -1;
+        return 0;
 }
 
 static int open_weights(Model *m, Error *e) {
@@ -272,24 +251,49 @@ static int open_weights(Model *m, Error *e) {
         return 0;
 }
 
-static int describe(Model *m, Error *e) {
+/* A model that was saved as part of a greater one has that part's name before all names. */
+static void find_prefix(Model *m, const char *table, const char *usual) {
+        static const char *const prefixes[] = {"", "model.", "bert.", "roberta."};
+        char name[64];
+        m->params.prefix = usual;
+        for (size_t p = 0; p < ARRAY_SIZE(prefixes); p++) {
+                size_t len = (size_t)snprintf(name, sizeof(name), "%s%s", prefixes[p], table);
+                for (size_t i = 0; i < m->n_tensors; i++)
+                        if (m->tensors[i].name.len == len && memcmp(m->tensors[i].name.data, name, len) == 0)
+                                m->params.prefix = prefixes[p];
+        }
+}
+
+static bool is_bert(const Model *m) {
+        return m->arch == &arch_bert;
+}
+
+static int describe_llama(Model *m, Error *e) {
         int k;
-        if ((k = check_class(m, e)) < 0 || (k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 ||
-            (k = read_params(m, e)) < 0 || (k = read_window(m, e)) < 0 || (k = open_weights(m, e)) < 0)
+        if ((k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 || (k = read_params(m, e)) < 0 ||
+            (k = read_window(m, e)) < 0 || (k = read_embedder(m, e)) < 0)
                 return k;
-        return read_rope(m, e);
+        return check_class(m, e);
+}
+
+static int describe(Model *m, Error *e) {
+        int k = is_bert(m) ? describe_bert(m, e) : describe_llama(m, e);
+        if (k < 0 || (k = open_weights(m, e)) < 0)
+                return k;
+        find_prefix(m, is_bert(m) ? "embeddings.word_embeddings.weight" : "embed_tokens.weight",
+                    is_bert(m) ? "" : "model.");
+        return is_bert(m) ? 0 : read_rope(m, e);
 }
 
 /* ---- names ---- */
 
-static void tensor_name(const char *name, char *buf, size_t size) {
+static void llama_tensor_name(const Model *m, const char *name, char *buf, size_t size) {
         static const struct {
                 const char *ggml, *hf;
         } globals[] =
                 {
-                        {"token_embd.weight", "model.embed_tokens.weight"},
-                        {"output.weight", "lm_head.weight"},
-                        {"output_norm.weight", "model.norm.weight"},
+                        {"token_embd.weight", "embed_tokens.weight"},
+                        {"output_norm.weight", "norm.weight"},
                 },
           parts[] = {
                   {"attn_norm", "input_layernorm"},    {"ffn_norm", "post_attention_layernorm"},
@@ -301,30 +305,41 @@ static void tensor_name(const char *name, char *buf, size_t size) {
           };
         unsigned layer;
         char part[32], kind[16]; /* blk.LAYER.PART.KIND */
-        snprintf(buf, size, "%s", name);
+        snprintf(buf, size, "%s", strcmp(name, "output.weight") == 0 ? HEAD : name);
         for (size_t i = 0; i < ARRAY_SIZE(globals); i++)
                 if (strcmp(name, globals[i].ggml) == 0)
-                        snprintf(buf, size, "%s", globals[i].hf);
+                        snprintf(buf, size, "%s%s", m->params.prefix, globals[i].hf);
         if (sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
                 return;
         for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
                 if (strcmp(part, parts[i].ggml) == 0)
-                        snprintf(buf, size, "model.layers.%u.%s.%s", layer, parts[i].hf, kind);
+                        snprintf(buf, size, "%slayers.%u.%s.%s", m->params.prefix, layer, parts[i].hf, kind);
 }
 
 /* Old files also hold the rotary frequencies, which follow from the configuration, and tied ones the table twice. */
-static bool ignores(const Model *m, FileText name) {
-        static const char frequencies[] = ".self_attn.rotary_emb.inv_freq", head[] = "lm_head.weight";
+static bool llama_ignores(const Model *m, FileText name) {
+        static const char frequencies[] = ".self_attn.rotary_emb.inv_freq", head[] = HEAD;
         size_t n = sizeof(frequencies) - 1;
         if (name.len > n && memcmp(name.data + name.len - n, frequencies, n) == 0)
                 return true;
         return m->params.head == PRESENT_NO && name.len == sizeof(head) - 1 && memcmp(name.data, head, name.len) == 0;
 }
 
+static void tensor_name(const Model *m, const char *name, char *buf, size_t size) {
+        if (is_bert(m))
+                bert_tensor_name(m, name, buf, size);
+        else
+                llama_tensor_name(m, name, buf, size);
+}
+
+static bool ignores(const Model *m, FileText name) {
+        return is_bert(m) ? bert_ignores(m, name) : llama_ignores(m, name);
+}
+
 /* ---- opening ---- */
 
 static int name_it(Model *m, Error *e) {
-        const json_t *type = get(hf_config(m->hf), "model_type");
+        const json_t *type = config_get(hf_config(m->hf), "model_type");
         if (!json_is_string(type))
                 return BAD_VALUE(m, e, -EINVAL, "model_type", "%s", type ? "should be a string" : "is missing");
         const char *name = json_string_value(type);

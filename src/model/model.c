@@ -26,7 +26,7 @@ enum {
         PAGE = 4096,
 };
 
-static const ModelArch *const archs[] = {&arch_llama};
+static const ModelArch *const archs[] = {&arch_llama, &arch_bert};
 
 /* ---- what formats and architectures ask for ---- */
 
@@ -50,8 +50,8 @@ static const Tensor *find_tensor(const Model *m, const char *name) {
 /* *ret_tensor is NULL when the model goes without it. */
 static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, Presence presence,
                  const Tensor **ret_tensor, Error *e) {
-        char name[128];
-        m->format->tensor_name(ggml_name, name, sizeof(name));
+        char name[128] = "";
+        m->format->tensor_name(m, ggml_name, name, sizeof(name));
         const Tensor *t = presence == PRESENT_NO ? NULL : find_tensor(m, name);
         *ret_tensor = t;
         if (!t && presence != PRESENT_YES)
@@ -62,6 +62,9 @@ static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, 
         if (cols > INT32_MAX || rows > INT32_MAX)
                 return MODEL_REFUSE(m, e, -EINVAL, "%s: should be [%" PRIu64 ", %" PRIu64 "], which is too large", name,
                                     cols, rows);
+        if (t->foreign)
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s: is stored as %s; supported are F32, F16 and BF16", name,
+                                    t->foreign);
         m->claimed[t - m->tensors] = true;
         return check_shape(m, name, t, cols, rows, e);
 }
@@ -87,6 +90,20 @@ int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence
                                     dtype_name(t->type));
         m->weights[m->n_weights++] = (Weight){.tensor = t, .vector = ret};
         return 0;
+}
+
+int model_claim_linear(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence bias, bool exact, Linear *ret,
+                       Error *e) {
+        const Tensor *t;
+        char full[64];
+        snprintf(full, sizeof(full), "%s.weight", name);
+        int k = claim(m, full, cols, rows, PRESENT_YES, &t, e);
+        if (k < 0)
+                return k;
+        ret->w = (Packed){.rows = (uint32_t)rows, .cols = (uint32_t)cols};
+        m->weights[m->n_weights++] = (Weight){.tensor = t, .packed = &ret->w, .exact = exact};
+        snprintf(full, sizeof(full), "%s.bias", name);
+        return model_claim_vector(m, full, rows, bias, &ret->bias, e);
 }
 
 int model_check_heads(const Model *m, Error *e) {
@@ -136,6 +153,8 @@ static void survey_tensors(Model *m) {
         size_t most = 0, bytes[TENSOR_DTYPE_MAX] = {0};
         for (size_t i = 0; i < m->n_tensors; i++) {
                 const Tensor *t = &m->tensors[i];
+                if (t->foreign)
+                        continue;
                 m->info.n_params += t->dims[0] * t->dims[1] * t->dims[2] * t->dims[3];
                 m->info.weights_size += t->size;
                 bytes[t->type] += t->size;
@@ -202,10 +221,11 @@ static void unload(Model *m) {
         for (size_t i = 0; i < m->n_matrices; i++)
                 m->device->ops->buffer_free(m->device, &m->matrices[i]);
         m->device->ops->buffer_free(m->device, &m->vectors);
+        m->device->ops->buffer_free(m->device, &m->packed);
         free(m->matrices);
         m->matrices = NULL;
         m->n_matrices = 0;
-        m->vectors = (Buffer){0};
+        m->vectors = m->packed = (Buffer){0};
         m->device = NULL;
 }
 
@@ -224,6 +244,14 @@ void model_free(Model *m) {
 
 const ModelInfo *model_info(const Model *m) {
         return &m->info;
+}
+
+const EncoderInfo *model_encoder(const Model *m) {
+        return m->encodes ? &m->encoder : NULL;
+}
+
+void model_set_precision(Model *m, Precision p) {
+        m->precision = p;
 }
 
 const Gguf *model_gguf(const Model *m) {
@@ -432,17 +460,78 @@ static int load_vectors(Loader *l) {
         return finish_stream(l);
 }
 
+static Precision precision_of(const Model *m, const Weight *w) {
+        return w->exact ? PRECISION_F32 : m->precision;
+}
+
+/* Bytes of a packed weight, aligned; false: too large. */
+static bool packed_size(const Model *m, const Device *d, const Weight *w, size_t *ret) {
+        size_t size = d->ops->packed_size(d, precision_of(m, w), w->packed->rows, w->packed->cols);
+        return checked_align(size, ALIGNMENT, ret);
+}
+
+static bool packed_total(const Model *m, const Device *d, size_t *ret) {
+        size_t size;
+        *ret = 0;
+        for (size_t i = 0; i < m->n_weights; i++)
+                if (m->weights[i].packed && (!packed_size(m, d, &m->weights[i], &size) || !checked_add(*ret, size, ret)))
+                        return false;
+        return true;
+}
+
+/* The file's pages were read for this once; others may have a use for their memory. */
+static void forget(const Tensor *t) {
+        uintptr_t begin = ((uintptr_t)t->data + PAGE - 1) / PAGE * PAGE, end = ((uintptr_t)t->data + t->size) / PAGE * PAGE;
+        if (begin < end)
+                (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+static int pack_weight(Loader *l, const Weight *w, void *to) {
+        *w->packed = (Packed){.data = to,
+                              .precision = precision_of(l->m, w),
+                              .rows = w->packed->rows,
+                              .cols = w->packed->cols};
+        l->m->device->ops->pack(l->stream, w->packed, 0,
+                                &(Matrix){w->tensor->data, w->tensor->type, w->packed->rows, w->packed->cols});
+        int k = finish_stream(l);
+        forget(w->tensor);
+        return k < 0 ? k : advance(l, w->tensor->size);
+}
+
+static int pack_weights(Loader *l) {
+        Model *m = l->m;
+        size_t total, at = 0, size = 0;
+        if (!packed_total(m, m->device, &total))
+                return MODEL_REFUSE(m, l->e, -ENOMEM, "its weights are larger than any memory");
+        int k = new_buffer(l, total, &m->packed);
+        for (size_t i = 0; i < m->n_weights && k == 0; i++) {
+                const Weight *w = &m->weights[i];
+                if (!w->packed || !packed_size(m, m->device, w, &size))
+                        continue;
+                k = pack_weight(l, w, (char *)m->packed.data + at);
+                at += size;
+        }
+        return k;
+}
+
 int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e) {
         Loader l = {.m = m, .progress = progress, .arg = arg, .e = e};
         if (m->device)
                 return MODEL_REFUSE(m, e, -EBUSY, "is loaded already");
+        if (m->encodes && !d->ops->linear)
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s does not compute embeddings and scores", d->name);
         int k = d->ops->stream_new(d, &l.stream, e);
         if (k < 0)
                 return k;
         m->device = d;
+        for (size_t i = 0; i < m->n_weights; i++)
+                if (m->weights[i].packed)
+                        l.total += m->weights[i].tensor->size;
         k = load_vectors(&l);
         if (k == 0)
                 k = d->ops->buffer_wrap && all_aligned(m) ? wrap_matrices(&l) : upload_matrices(&l);
+        if (k == 0 && m->encodes)
+                k = pack_weights(&l);
         d->ops->stream_free(l.stream);
         if (k < 0)
                 unload(m);
@@ -469,10 +558,18 @@ static bool part_size(const WorkspacePart *p, size_t *ret) {
         return checked_mul3(p->rows, p->cols, sizeof(float), ret) && checked_align(*ret, ALIGNMENT, ret);
 }
 
+/* An encoder's ids are as large as float32. */
+static void parts_of(const Model *m, uint32_t rows, uint32_t logits, WorkspacePart parts[static WORKSPACE_PARTS]) {
+        memset(parts, 0, WORKSPACE_PARTS * sizeof(*parts));
+        m->arch->parts(m, rows, logits, parts);
+        if (m->encodes)
+                parts[WORKSPACE_IDS] = (WorkspacePart){1, EMBED_TABLES * (size_t)rows + logits + 1};
+}
+
 size_t workspace_size(const Model *m, uint32_t max_rows, uint32_t max_logits) {
-        WorkspacePart parts[WORKSPACE_PARTS] = {0};
+        WorkspacePart parts[WORKSPACE_PARTS];
         size_t total = 0, size;
-        m->arch->parts(m, max_rows, max_logits, parts);
+        parts_of(m, max_rows, max_logits, parts);
         for (size_t i = 0; i < WORKSPACE_PARTS; i++)
                 if (!part_size(&parts[i], &size) || !checked_add(total, size, &total))
                         return SIZE_MAX;
@@ -481,7 +578,7 @@ size_t workspace_size(const Model *m, uint32_t max_rows, uint32_t max_logits) {
 
 int workspace_new(const Model *m, Device *d, uint32_t max_rows, uint32_t max_logits, Workspace **ret, Error *e) {
         _cleanup_(workspace_freep) Workspace *w = calloc(1, sizeof(*w));
-        WorkspacePart parts[WORKSPACE_PARTS] = {0};
+        WorkspacePart parts[WORKSPACE_PARTS];
         size_t total = workspace_size(m, max_rows, max_logits), size;
         char text[32];
         if (!w)
@@ -493,7 +590,10 @@ int workspace_new(const Model *m, Device *d, uint32_t max_rows, uint32_t max_log
         w->device = d;
         w->max_rows = max_rows;
         w->max_logits = max_logits;
-        m->arch->parts(m, max_rows, max_logits, parts);
+        w->host_ids = m->encodes ? calloc(max_rows, sizeof(*w->host_ids)) : NULL;
+        if (m->encodes && !w->host_ids)
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for a workspace");
+        parts_of(m, max_rows, max_logits, parts);
         char *at = w->buffer.data;
         for (size_t i = 0; i < WORKSPACE_PARTS && part_size(&parts[i], &size); at += size, i++)
                 w->part[i] = size ? (float *)at : NULL;
@@ -506,11 +606,53 @@ void workspace_free(Workspace *w) {
                 return;
         if (w->device)
                 w->device->ops->buffer_free(w->device, &w->buffer);
+        free(w->host_ids);
         free(w);
 }
 
 void model_forward(Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv, const int32_t *logit_index,
                    uint32_t n_logits, float **ret_logits, uint64_t *ret_nearly) {
-        assert(m->device && rows->n <= w->max_rows && n_logits <= w->max_logits && n_logits <= rows->n);
+        assert(m->device && !m->encodes && rows->n <= w->max_rows && n_logits <= w->max_logits && n_logits <= rows->n);
         m->arch->forward(m, w, s, rows, kv, logit_index, n_logits, ret_logits, ret_nearly);
+}
+
+/* ---- batches of texts ---- */
+
+/* transformers' positions: counted from the first, but padding, which stands at its own, is passed over. */
+static void number_positions(const Model *m, const EncoderBatch *b, int32_t *positions) {
+        for (uint32_t t = 0; t < b->n_texts; t++) {
+                int32_t next = m->params.first_position;
+                for (uint32_t i = b->starts[t]; i < b->starts[t + 1]; i++)
+                        positions[i] = m->params.pad_token >= 0 && b->tokens[i] == m->params.pad_token
+                                               ? m->params.pad_token
+                                               : next++;
+        }
+}
+
+static uint32_t longest_text(const Model *m, const EncoderBatch *b) {
+        uint32_t longest = 0;
+        assert(b->starts[0] == 0 && b->starts[b->n_texts] == b->n_tokens);
+        for (uint32_t t = 0; t < b->n_texts; t++) {
+                uint32_t n = b->starts[t + 1] - b->starts[t];
+                assert(b->starts[t] < b->starts[t + 1] && n <= m->encoder.max_tokens);
+                longest = MAX(longest, n);
+        }
+        return longest;
+}
+
+void model_encode(Model *m, Workspace *w, Stream *s, const EncoderBatch *b, float **ret_out) {
+        const DeviceOps *ops = w->device->ops;
+        uint32_t n = b->n_tokens;
+        int32_t *tokens = (int32_t *)w->part[WORKSPACE_IDS], *positions = tokens + n, *types = positions + n;
+        uint32_t *starts = (uint32_t *)(types + n);
+        assert(m->device && m->encodes && n <= w->max_rows && b->n_texts <= w->max_logits && b->n_texts > 0);
+        number_positions(m, b, w->host_ids);
+        ops->upload(s, positions, w->host_ids, n * sizeof(*positions));
+        ops->upload(s, tokens, b->tokens, n * sizeof(*tokens));
+        if (!b->types)
+                memset(w->host_ids, 0, n * sizeof(*types));
+        ops->upload(s, types, b->types ? b->types : w->host_ids, n * sizeof(*types));
+        ops->upload(s, starts, b->starts, (b->n_texts + 1) * sizeof(*starts));
+        Texts texts = {.n_rows = n, .n = b->n_texts, .longest = longest_text(m, b), .starts = starts};
+        m->arch->encode(m, w, s, &texts, (const int32_t *[]){tokens, positions, types}, ret_out);
 }

@@ -1,0 +1,29 @@
+/* Values of config.json and of its like, typed and bounded; what the files that describe a Hugging Face directory share.
+ * null is the same as absent. Errors name the key. */
+#pragma once
+
+#include "model/arch.h"
+
+/* Says what is wrong with a value of config.json. */
+#define BAD_VALUE(m, e, code, key, fmt, ...) MODEL_REFUSE(m, e, code, "config.json: '%s' " fmt, key, ##__VA_ARGS__)
+
+/* NULL: absent. */
+const json_t *config_get(const json_t *object, const char *key);
+/* A number of things, 1 or more. An absent key leaves *value as it is, or is an error when `required`. */
+int config_count(const Model *m, const json_t *object, const char *key, bool required, uint32_t *value, Error *e);
+int config_positive(const Model *m, const json_t *object, const char *key, bool required, float *value, Error *e);
+/* Of config.json itself; absent is false. */
+int config_flag(const Model *m, const char *key, bool *value, Error *e);
+/* The name of the class that config.json was saved from ("BertModel"); "" when it says none. */
+int config_class(const Model *m, const char **ret, Error *e);
+/* Whether a name ends so. */
+bool ends_with(const char *name, const char *end);
+
+/* An encoder of the BERT family, from config.json to the sizes in info, params and encoder. */
+int describe_bert(Model *m, Error *e);
+/* What sentence-transformers' own files say of an embedder: pooling, normalisation, length. Without modules.json *ret is
+ * false and nothing is set. Expects encoder.n_out and max_tokens. */
+int describe_sentence_transformer(Model *m, bool *ret, Error *e);
+/* What the files of the BERT family call the tensor that ggml calls `name`. */
+void bert_tensor_name(const Model *m, const char *name, char *buf, size_t size);
+bool bert_ignores(const Model *m, FileText name);

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""Makes bert-cases.json and enc-*/: what transformers makes of encoders in Hugging Face directories.
+
+usage: make-bert-cases.py DIRECTORY
+
+enc-*/ are tiny models with random weights as transformers saves them, with sentence-transformers' files where a model
+has such. bert-cases.json has the vectors or scores of some texts (lists of ids) by each, and by the random models in
+DIRECTORY/models/tiny_bert_random. Every text is run alone, in float32. Needs numpy, torch, transformers and safetensors;
+nothing is fetched.
+"""
+import json
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+HERE = pathlib.Path(__file__).parent
+VOCAB, POSITIONS = 40, 44
+BASE = dict(vocab_size=VOCAB, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2,
+            max_position_embeddings=POSITIONS, attn_implementation="eager")
+MODULES = "sentence_transformers.models."
+
+# name: class, type, config, pooling (older or newer spelling), normalised, more
+MODELS = {
+    "bert": ("BertModel", torch.float32, dict(), {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True},
+             True),
+    "xlm-roberta": ("XLMRobertaModel", torch.bfloat16, dict(type_vocab_size=1), {"pooling_mode": "cls"}, True),
+    "roberta": ("RobertaForMaskedLM", torch.float16, dict(type_vocab_size=1, layer_norm_eps=1e-5),
+                {"pooling_mode": ["mean"]}, False),
+    "bert-rerank": ("BertForSequenceClassification", torch.float32, dict(num_labels=1, hidden_act="relu"), None, False),
+    "roberta-rerank": ("RobertaForSequenceClassification", torch.float32,
+                       dict(num_labels=3, hidden_act="gelu_new", type_vocab_size=1), None, False),
+    "xlm-roberta-rerank": ("XLMRobertaForSequenceClassification", torch.bfloat16, dict(num_labels=1, type_vocab_size=1),
+                           None, False),
+    "qwen3": ("Qwen3Model", torch.bfloat16, dict(num_key_value_heads=1, head_dim=20), {"pooling_mode_lasttoken": True},
+              True),
+}
+LENGTHS = [1, 7, 40, 2, 23]
+
+
+def randomise(model):
+    """Weights large enough that every part changes the result."""
+    rng = np.random.default_rng(20)
+    for name, p in model.named_parameters():
+        x = rng.standard_normal(tuple(p.shape))
+        x = 1 + 0.3 * x if "norm.weight" in name.lower() else x * (0.7 if "embed" in name else 0.35)
+        p.data = torch.tensor(x, dtype=torch.float32)
+
+
+def texts(bert, vocab=VOCAB):
+    rng = np.random.default_rng(7)
+    out = []
+    for n in LENGTHS:
+        out.append({"ids": rng.integers(0, vocab, n).tolist(),
+                    "types": [int(2 * i >= n) if bert else 0 for i in range(n)]})
+    out[2]["ids"][5] = out[2]["ids"][11] = 1  # RoBERTa's padding token, within a text
+    return out
+
+
+def sentence_files(path, width, pooling, normalised):
+    kinds = ["Transformer", "Pooling"] + (["Normalize"] if normalised else [])
+    modules = [{"idx": i, "name": str(i), "path": f"{i}_{k}" if i else "", "type": MODULES + k}
+               for i, k in enumerate(kinds)]
+    (path / "modules.json").write_text(json.dumps(modules))
+    (path / "1_Pooling").mkdir()
+    (path / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": width, **pooling}))
+    (path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 32, "do_lower_case": False}))
+
+
+def mode_of(pooling):
+    mode = pooling.get("pooling_mode")
+    mode = mode[0] if isinstance(mode, list) else mode
+    return mode or next(k.split("_")[2] for k, v in pooling.items() if v)
+
+
+def pool(rows, mode, normalised):
+    x = {"cls": rows[0], "mean": rows.mean(0), "lasttoken": rows[-1]}[mode]
+    return x / np.linalg.norm(x) if normalised else x
+
+
+def run(model, case, mode, normalised):
+    ids = torch.tensor([case["ids"]])
+    types = {} if mode == "lasttoken" else {"token_type_ids": torch.tensor([case["types"]])}
+    with torch.no_grad():
+        out = model(ids, attention_mask=torch.ones_like(ids), **types)
+    return out.logits[0].numpy() if mode is None else pool(out.last_hidden_state[0].numpy(), mode, normalised)
+
+
+def config_of(cls, options):
+    options = {k: v for k, v in options.items()}
+    if cls.startswith("Qwen3"):
+        options.update(rope_parameters={"rope_type": "default", "rope_theta": 1000.0}, rms_norm_eps=1e-5)
+    return getattr(transformers, cls).config_class(**{**BASE, **options})
+
+
+def make(name, cls, dtype, options, pooling, normalised):
+    path = HERE / f"enc-{name}"
+    shutil.rmtree(path, ignore_errors=True)
+    model = getattr(transformers, cls)(config_of(cls, options))
+    randomise(model)
+    model.to(dtype).save_pretrained(path)
+    if pooling:
+        sentence_files(path, BASE["hidden_size"], pooling, normalised)
+    if name == "bert":  # as old versions saved it
+        weights = load_file(path / "model.safetensors")
+        weights["embeddings.position_ids"] = torch.arange(POSITIONS)[None]
+        save_file(weights, path / "model.safetensors")
+    for file in path.rglob("*"):
+        if file.is_file():
+            file.chmod(0o644)
+    auto = transformers.AutoModel if pooling else transformers.AutoModelForSequenceClassification
+    model = auto.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+    return cases(model, name.startswith("bert"), mode_of(pooling) if pooling else None, normalised)
+
+
+def cases(model, bert, mode, normalised, vocab=VOCAB):
+    out = texts(bert, vocab)
+    for case in out:
+        case["out"] = [round(float(v), 7) for v in run(model, case, mode, normalised)]
+    return out
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    out = {name: make(name, *m) for name, m in MODELS.items()}
+    model = transformers.AutoModel.from_pretrained(root / "models/tiny_bert_random/tiny_bert", dtype=torch.float32,
+                                                   attn_implementation="eager").eval()
+    out["tiny_bert"] = cases(model, True, "mean", True, 256)
+    text = ",\n".join(f"{json.dumps(k)}: [\n" + ",\n".join(json.dumps(c) for c in v) + "]" for k, v in out.items())
+    (HERE / "bert-cases.json").write_text("{" + text + "}\n")
+
+
+if __name__ == "__main__":
+    main()
