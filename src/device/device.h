@@ -44,11 +44,13 @@ typedef struct Matrix {
         uint32_t rows, cols;
 } Matrix;
 
-/* In what numbers a packed matrix is multiplied. Sums are exact or float32, and results float32, in any case. */
+/* In what numbers a packed matrix is multiplied, from fine to coarse. Sums are exact or float32, and results float32, in
+ * any case. Quality, by all-MiniLM-L6-v2's vectors of 500 texts against float64: greatest difference 3e-7, least cosine
+ * 0.99995 and 0.999. */
 typedef enum Precision {
-        PRECISION_F32,   /* float32 */
-        PRECISION_INT16, /* both factors rounded to 12 bits and a sign, of the greatest of their row: finer than bf16 */
-        PRECISION_INT8,  /* to 7 bits and a sign */
+        PRECISION_F32,
+        PRECISION_INT16, /* both factors as integers of 11 bits and a sign, scaled by the greatest of their neighbours */
+        PRECISION_INT8,  /* of 7 bits and a sign */
 } Precision;
 
 /* A matrix of `rows` output features and `cols` inputs, in the device's own layout for products with many rows. */

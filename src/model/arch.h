@@ -44,13 +44,13 @@ typedef struct ModelFormat {
 
 extern const ModelFormat format_gguf, format_hf;
 
-/* A claimed tensor: a matrix, used as it is in the file; or a matrix that is packed, in the model's precision or exactly;
- * or a vector, loaded as float32. */
+/* A claimed tensor: a matrix, used as it is in the file; or a matrix that is packed; or a
+ * vector, loaded as float32. */
 typedef struct Weight {
         const Tensor *tensor;
         Matrix *matrix;
         Packed *packed;
-        bool exact;
+        Precision coarsest; /* in which it may be packed */
         const float **vector;
 } Weight;
 
@@ -128,9 +128,9 @@ int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows,
                        Error *e);
 int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence, const float **ret, Error *e);
 
-/* NAME.weight and NAME.bias, packed. */
-int model_claim_linear(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence bias, bool exact, Linear *ret,
-                       Error *e);
+/* NAME.weight and NAME.bias, packed in the model's precision, but none coarser than `coarsest`. */
+int model_claim_linear(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence bias, Precision coarsest,
+                       Linear *ret, Error *e);
 
 /* Layer `l` of the arena. */
 KvLayer model_kv_layer(const Model *m, const KvArena *kv, uint32_t l);

@@ -92,8 +92,8 @@ int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence
         return 0;
 }
 
-int model_claim_linear(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence bias, bool exact, Linear *ret,
-                       Error *e) {
+int model_claim_linear(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence bias, Precision coarsest,
+                       Linear *ret, Error *e) {
         const Tensor *t;
         char full[64];
         snprintf(full, sizeof(full), "%s.weight", name);
@@ -101,7 +101,7 @@ int model_claim_linear(Model *m, const char *name, uint64_t cols, uint64_t rows,
         if (k < 0)
                 return k;
         ret->w = (Packed){.rows = (uint32_t)rows, .cols = (uint32_t)cols};
-        m->weights[m->n_weights++] = (Weight){.tensor = t, .packed = &ret->w, .exact = exact};
+        m->weights[m->n_weights++] = (Weight){.tensor = t, .packed = &ret->w, .coarsest = coarsest};
         snprintf(full, sizeof(full), "%s.bias", name);
         return model_claim_vector(m, full, rows, bias, &ret->bias, e);
 }
@@ -461,7 +461,7 @@ static int load_vectors(Loader *l) {
 }
 
 static Precision precision_of(const Model *m, const Weight *w) {
-        return w->exact ? PRECISION_F32 : m->precision;
+        return MIN(m->precision, w->coarsest);
 }
 
 /* Bytes of a packed weight, aligned; false: too large. */

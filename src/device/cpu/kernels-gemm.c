@@ -58,8 +58,13 @@ INLINE int32_t greatest(Precision p) {
 }
 _Static_assert(2047ll * 2047 * CPU_GEMM_BLOCK <= INT32_MAX, "sums of a block are exact");
 
+/* Values of a block. */
+INLINE size_t block_of(Precision p) {
+        return p == PRECISION_INT8 ? CPU_GEMM_BLOCK_INT8 : CPU_GEMM_BLOCK;
+}
+
 INLINE size_t row_stride(Precision p) {
-        return CPU_GEMM_BLOCK * value_size(p) + CPU_GEMM_PAD;
+        return block_of(p) * value_size(p) + CPU_GEMM_PAD;
 }
 
 /* What stands before the features of a block in a panel: their scales, and of bytes their sums. */
@@ -72,16 +77,16 @@ INLINE size_t steps_of(Precision p, size_t k) {
 }
 
 INLINE size_t block_stride(Precision p) {
-        return head_size(p) + steps_of(p, CPU_GEMM_BLOCK) * STEP;
+        return head_size(p) + steps_of(p, block_of(p)) * STEP;
 }
 
 static size_t panel_size(Precision p, size_t k) {
-        size_t whole = k / CPU_GEMM_BLOCK, rest = k % CPU_GEMM_BLOCK;
+        size_t whole = k / block_of(p), rest = k % block_of(p);
         return whole * block_stride(p) + (rest > 0 ? head_size(p) + steps_of(p, rest) * STEP : 0);
 }
 
 static size_t rows_size(Precision p, size_t k) {
-        return (k + CPU_GEMM_BLOCK - 1) / CPU_GEMM_BLOCK * CPU_GEMM_ROWS * row_stride(p);
+        return (k + block_of(p) - 1) / block_of(p) * CPU_GEMM_ROWS * row_stride(p);
 }
 
 static float greatest_of(const float *x, size_t n) {
@@ -133,8 +138,8 @@ INLINE void prepare_block(Precision p, char *to, const float *x, size_t n) {
 
 static void prepare(Precision p, void *rows, uint32_t row, const float *x, size_t k) {
         char *to = (char *)rows + row * row_stride(p);
-        for (size_t i = 0; i < k; i += CPU_GEMM_BLOCK, to += CPU_GEMM_ROWS * row_stride(p)) {
-                size_t n = MIN(k - i, (size_t)CPU_GEMM_BLOCK);
+        for (size_t i = 0; i < k; i += block_of(p), to += CPU_GEMM_ROWS * row_stride(p)) {
+                size_t n = MIN(k - i, block_of(p));
                 if (p == PRECISION_F32)
                         prepare_block(PRECISION_F32, to, x + i, n);
                 else if (p == PRECISION_INT16)
@@ -167,9 +172,9 @@ static void pack_block(Precision p, char *block, uint32_t lane, const float *w, 
 }
 
 static void pack(Precision p, void *panel, uint32_t lane, const float *w, size_t k) {
-        for (size_t i = 0; i < k; i += CPU_GEMM_BLOCK)
-                pack_block(p, (char *)panel + i / CPU_GEMM_BLOCK * block_stride(p), lane, w + i,
-                           MIN(k - i, (size_t)CPU_GEMM_BLOCK));
+        for (size_t i = 0; i < k; i += block_of(p))
+                pack_block(p, (char *)panel + i / block_of(p) * block_stride(p), lane, w + i,
+                           MIN(k - i, block_of(p)));
 }
 
 /* ---- products ---- */
@@ -298,8 +303,8 @@ INLINE void tile(const CpuProduct *a, Precision p, int mr, size_t row) {
         UNROLL for (int r = 0; r < mr; r++)
                 UNROLL for (int v = 0; v < NV; v++)
                         sum[r][v] = splat(0);
-        for (size_t k = 0; k < a->k; k += CPU_GEMM_BLOCK) {
-                size_t steps = steps_of(p, MIN(a->k - k, (size_t)CPU_GEMM_BLOCK));
+        for (size_t k = 0; k < a->k; k += block_of(p)) {
+                size_t steps = steps_of(p, MIN(a->k - k, block_of(p)));
                 if (p == PRECISION_F32)
                         block_floats(mr, sum, block, x, steps);
 #if defined(__AVX2__)

@@ -41,17 +41,17 @@ typedef struct CpuMix {
 
 /* Products of packed matrices (DeviceOps.linear). Features of the matrix stand side by side in *panels*, as many as a
  * tile of the kernel has, and activations are *prepared* some rows at a time. Both are cut into blocks of
- * CPU_GEMM_BLOCK values, each of its own scale where they are integers:
+ * CPU_GEMM_BLOCK values, of bytes CPU_GEMM_BLOCK_INT8, each of its own scale where they are integers:
  *
  *   panel: for each block   float scale[panel]; int32 -128 * sums of values[panel] (of bytes only);
  *                           values [steps][panel][4 bytes: one float, two 16-bit or four 8-bit integers]
  *          F32 has neither scales nor sums, so its panel is float [k][panel].
- *   rows:  for each block   CPU_GEMM_ROWS times { values[CPU_GEMM_BLOCK]; CPU_GEMM_PAD bytes, of which float scale }
+ *   rows:  for each block   CPU_GEMM_ROWS times { values of the block; CPU_GEMM_PAD bytes, of which float scale }
  *          Bytes are unsigned here, 128 more than they mean.
  *
  * Order of summation: over a block ascending, in one float32 chain for each output value or exactly, then block by block
  * in float32. It does not depend on tiles. */
-enum { CPU_GEMM_BLOCK = 512, CPU_GEMM_ROWS = 60, CPU_GEMM_PAD = 64 };
+enum { CPU_GEMM_BLOCK = 512, CPU_GEMM_BLOCK_INT8 = 32, CPU_GEMM_ROWS = 60, CPU_GEMM_PAD = 64 };
 
 typedef struct CpuProduct {
         Precision precision;
