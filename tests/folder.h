@@ -41,14 +41,15 @@ static inline void folder_put_text(const Folder *f, const char *name, const char
 
 /* A folder and all that is in it. */
 static inline void folder_remove(const char *path) {
-        char inner[1024];
+        char *inner;
         DIR *d = opendir(path);
         for (struct dirent *e; d && (e = readdir(d));) {
                 if (e->d_name[0] == '.')
                         continue;
-                snprintf(inner, sizeof(inner), "%s/%s", path, e->d_name);
+                assert_true(asprintf(&inner, "%s/%s", path, e->d_name) > 0);
                 if (remove(inner) < 0)
                         folder_remove(inner);
+                free(inner);
         }
         if (d)
                 closedir(d);
