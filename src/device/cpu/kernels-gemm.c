@@ -89,33 +89,40 @@ static size_t rows_size(Precision p, size_t k) {
         return (k + block_of(p) - 1) / block_of(p) * CPU_GEMM_ROWS * row_stride(p);
 }
 
+INLINE Vec vec_max(Vec a, Vec b) {
+        return blend(a > b, a, b);
+}
+
+/* Each half with the other, until all lanes are the same. */
+INLINE float fold_max(Vec v) {
+        IntVec lane;
+        UNROLL for (int i = 0; i < LANES; i++)
+                lane[i] = i;
+        UNROLL for (int half = LANES / 2; half > 0; half /= 2)
+                v = vec_max(v, __builtin_shuffle(v, lane ^ half));
+        return v[0];
+}
+
+/* The greatest magnitude; NaN are passed over. */
 static float greatest_of(const float *x, size_t n) {
         const IntVec bits = (IntVec){0} + 0x7fffffff;
         Vec most = splat(0);
-        float lanes[LANES], all = 0;
-        for (size_t i = 0; i < n; i += LANES) {
-                Vec v = (Vec)((IntVec)(n - i >= LANES ? load(x + i) : load_part(x + i, n - i)) & bits);
-                most = blend(v > most, v, most);
-        }
-        store(lanes, most);
-        for (int i = 0; i < LANES; i++)
-                all = MAX(all, lanes[i]);
-        return all;
+        for (size_t i = 0; i < n; i += LANES)
+                most = vec_max((Vec)((IntVec)(n - i >= LANES ? load(x + i) : load_part(x + i, n - i)) & bits), most);
+        return fold_max(most);
 }
 
-/* The integers nearest to x * by; whatever x is, within ±most. */
-INLINE IntVec to_integers(Vec x, float by, int32_t most) {
-        const Vec round = splat(0x1.8p23f);
-        IntVec q = (IntVec)mul_add(x, splat(by), round) - (IntVec)round;
-        const IntVec high = (IntVec){0} + most;
-        q = (IntVec)blend(q > high, (Vec)high, (Vec)q);
-        return (IntVec)blend(q < -high, (Vec)-high, (Vec)q);
+/* The integers nearest to x * by. What is no number becomes any integer: no product or sum of it traps, and only its own
+ * row has it. */
+INLINE IntVec to_integers(Vec x, float by) {
+        const Vec round = splat(0x1.8p23f); /* adding it leaves no bits for a fraction */
+        return (IntVec)mul_add(x, splat(by), round) - (IntVec)round;
 }
 
 /* n integers of a row, and zeros up to the end of the last vector; bytes are stored as unsigned ones, 128 more. */
 INLINE void store_integers(Precision p, char *to, const float *x, size_t n, float by) {
         for (size_t i = 0; i < n; i += LANES) {
-                IntVec q = to_integers(n - i >= LANES ? load(x + i) : load_part(x + i, n - i), by, greatest(p));
+                IntVec q = to_integers(n - i >= LANES ? load(x + i) : load_part(x + i, n - i), by);
                 if (p == PRECISION_INT16) {
                         ShortVec s = __builtin_convertvector(q, ShortVec);
                         memcpy(to + i * 2, &s, sizeof(s));

@@ -51,7 +51,7 @@ typedef struct CpuMix {
  *
  * Order of summation: over a block ascending, in one float32 chain for each output value or exactly, then block by block
  * in float32. It does not depend on tiles. */
-enum { CPU_GEMM_BLOCK = 512, CPU_GEMM_BLOCK_INT8 = 32, CPU_GEMM_ROWS = 60, CPU_GEMM_PAD = 64 };
+enum { CPU_GEMM_BLOCK = 512, CPU_GEMM_BLOCK_INT8 = 64, CPU_GEMM_ROWS = 60, CPU_GEMM_PAD = 64 };
 
 typedef struct CpuProduct {
         Precision precision;
