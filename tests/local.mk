@@ -6,6 +6,7 @@ include tests/util.mk
 include tests/event.mk
 include tests/ipc.mk
 include tests/device.mk
+include tests/cuda.mk
 include tests/model.mk
 include tests/text.mk
 include tests/engine.mk

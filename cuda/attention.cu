@@ -1,0 +1,469 @@
+/* Attention over the paged KV cache, on tensor cores, in one order for decoding and prompts.
+ *
+ * Which positions meet in which order depends on the positions and the cache's capacity alone:
+ *
+ *   split   SPLIT_MIN positions, or as many more as it takes for at most SPLITS_MAX of them to cover the capacity,
+ *           cut at multiples of its size
+ *   strand  of a split's runs of 16 positions every fourth, for one of the four warps: the online softmax (Milakov and
+ *           Gimelshein 2018) goes through them in ascending order
+ *
+ * The strands of a split are merged in order, then the splits. A position that a row does not see has the weight 0,
+ * which changes no bit of maximum, sum or output; so rows of one sequence can be made together, and it does not matter
+ * which.
+ *
+ * A block makes a tile of 16 lines: line r * heads + h is row r of the tile and query head h of those that share a KV
+ * head. How rows are dealt out to blocks is free: a step of few rows takes one row per tile and a block per split,
+ * whose results meet in the stream's scratch and are merged by attention_merge; with enough rows to fill the device a
+ * block goes through all splits itself, and its tile takes as many rows as there is place for. The rows of a tile may
+ * be of different sequences: those of one are made together, one sequence after another.
+ *
+ * Scores: A = queries (16 lines x 16 dimensions), B = keys (16 dimensions x 8 positions). A lane has eight contiguous
+ * dimensions of its line and of its position, as in matmul.cu. Output: A = weights (16 lines x 16 positions), which
+ * lie in the lanes as the scores came out, B = values (16 positions x 8 columns), where column g of product j is
+ * dimension g * WIDTH/8 + j, so that a lane reads contiguous dimensions here too. WIDTH is the head's size, rounded up
+ * to 64, 128 or 256. */
+#include <errno.h>
+
+#include "cuda/kernel.h"
+
+enum {
+        LINES = 16,
+        ATTENTION_WARPS = 4,
+        RUN = 16, /* positions */
+        SPLIT_MIN = 512, SPLITS_MAX = 64,
+        WIDTH_MAX = 256,
+        ATTENTION_THREADS = ATTENTION_WARPS * WARP,
+        MERGE_THREADS = 128,
+};
+
+#define NOTHING (-INFINITY) /* the maximum of no positions */
+
+typedef struct AttentionArgs {
+        float *out;
+        const float *q;
+        KvLayer kv;
+        Rows rows;
+        uint32_t n_heads, window;
+        float scale;
+        uint32_t tile_rows, tile_heads; /* tile_rows * tile_heads <= LINES */
+        uint32_t split, n_splits;
+        float *partial; /* [rows, heads, n_splits, 2 + head_dim]: maximum, sum, output; NULL: blocks do all splits */
+} AttentionArgs;
+
+typedef struct AttentionShared {
+        float max[LINES], sum[LINES];             /* of the split so far */
+        float total_max[LINES], total_sum[LINES]; /* of the splits before it */
+} AttentionShared; /* then float out[LINES, WIDTH]; then the queries' terms: uint32_t [2, LINES, WIDTH / 2] */
+
+/* The lines of one sequence in a tile. */
+typedef struct Run {
+        uint32_t first, n; /* rows */
+        int32_t slot;
+        uint32_t kv_head, head; /* the first query head */
+        uint32_t begin, end;    /* positions that any of them sees */
+} Run;
+
+DEVICE uint32_t first_seen(const AttentionArgs *a, uint32_t end) {
+        return a->window > 0 && end > a->window ? end - a->window : 0;
+}
+
+DEVICE const char *cached(const AttentionArgs *a, const void *cache, const Run *run, uint32_t position) {
+        const KvLayer *kv = &a->kv;
+        int32_t page = kv->block_tables[(size_t)run->slot * kv->max_pages + position / kv->page_size];
+        size_t at = (((size_t)page * kv->page_size + position % kv->page_size) * kv->n_kv_heads + run->kv_head) *
+                    kv->head_dim;
+        return (const char *)cache + at * (kv->type == DTYPE_F16 ? 2 : 4);
+}
+
+/* Brings two results together: exactly the first where the second is of no positions. */
+typedef struct Merge {
+        float max, first, second; /* the factors */
+} Merge;
+
+DEVICE Merge merge_of(float max1, float max2) {
+        Merge m;
+        m.max = fmaxf(max1, max2);
+        m.first = max2 == NOTHING ? 1 : expf(max1 - m.max);
+        m.second = max2 == NOTHING ? 0 : expf(max2 - m.max);
+        return m;
+}
+
+DEVICE float merged(const Merge *m, float first, float second) {
+        return fmaf(second, m->second, first * m->first);
+}
+
+/* ---- lines ---- */
+
+DEVICE bool line_is_used(const AttentionArgs *a, const Run *run, uint32_t line) {
+        return line / a->tile_heads < run->n && line % a->tile_heads + run->head < a->n_heads / a->kv.n_kv_heads;
+}
+
+/* Where a line's values begin in q and out, counted in heads. */
+DEVICE size_t line_head(const AttentionArgs *a, const Run *run, uint32_t line) {
+        uint32_t per_kv = a->n_heads / a->kv.n_kv_heads;
+        return (size_t)(run->first + line / a->tile_heads) * a->n_heads + run->kv_head * per_kv + run->head +
+               line % a->tile_heads;
+}
+
+DEVICE uint32_t line_end(const AttentionArgs *a, const Run *run, uint32_t line) {
+        return (uint32_t)a->rows.position[run->first + line / a->tile_heads] + 1;
+}
+
+/* ---- one strand ---- */
+
+typedef struct Strand {
+        uint32_t begin[2], end[2]; /* positions that lines g and g + 8 see; none for a line that is not used */
+        float max[2], sum[2];
+        float out[WIDTH_MAX / 8][4];
+} Strand;
+
+DEVICE float lane_max(float v) { /* of the four lanes of a line */
+        v = fmaxf(v, __shfl_xor_sync(0xffffffff, v, 1));
+        return fmaxf(v, __shfl_xor_sync(0xffffffff, v, 2));
+}
+
+DEVICE float lane_sum(float v) {
+        v += __shfl_xor_sync(0xffffffff, v, 1);
+        return v + __shfl_xor_sync(0xffffffff, v, 2);
+}
+
+DEVICE void three_products(float acc[4], const uint32_t hi[4], const uint32_t lo[4], const uint32_t x_hi[2],
+                           const uint32_t x_lo[2]) {
+        mma(acc, hi, x_hi);
+        mma(acc, hi, x_lo);
+        mma(acc, lo, x_hi);
+}
+
+DEVICE Words query(const uint32_t *terms, uint32_t width, uint32_t line, uint32_t d) {
+        return load_words(terms + (line * width + d) / 2);
+}
+
+/* score[tile][i]: of line g (i < 2) or g + 8 with position begin + 8 tile + 2t + i % 2. */
+DEVICE void scores(int width, const AttentionArgs *a, const Run *run, const uint32_t *terms, uint32_t begin,
+                   float score[2][4]) {
+        uint32_t g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
+        const uint32_t *lo_terms = terms + LINES * width / 2;
+        bool aligned = a->kv.head_dim % 8 == 0;
+        const char *key[2];
+        UNROLL for (uint32_t tile = 0; tile < 2; tile++) {
+                uint32_t position = begin + tile * 8 + g;
+                key[tile] = position >= run->begin && position < run->end ? cached(a, a->kv.k, run, position) : NULL;
+                UNROLL for (int i = 0; i < 4; i++)
+                        score[tile][i] = 0;
+        }
+        NO_UNROLL for (uint32_t d = 0; d < (uint32_t)width; d += GROUP) {
+                Words hi_a = query(terms, (uint32_t)width, g, d + t * EIGHT);
+                Words hi_b = query(terms, (uint32_t)width, g + 8, d + t * EIGHT);
+                Words lo_a = query(lo_terms, (uint32_t)width, g, d + t * EIGHT);
+                Words lo_b = query(lo_terms, (uint32_t)width, g + 8, d + t * EIGHT);
+                UNROLL for (int tile = 0; tile < 2; tile++) {
+                        Eight k = eight_zero();
+                        if (key[tile]) {
+                                float v[EIGHT];
+                                plain_values(a->kv.type, key[tile], d + t * EIGHT, a->kv.head_dim, aligned, v);
+                                k = eight_of(v);
+                        }
+                        UNROLL for (int half = 0; half < 4; half += 2) {
+                                uint32_t hi[4] = {hi_a.w[half], hi_b.w[half], hi_a.w[half + 1], hi_b.w[half + 1]};
+                                uint32_t lo[4] = {lo_a.w[half], lo_b.w[half], lo_a.w[half + 1], lo_b.w[half + 1]};
+                                three_products(score[tile], hi, lo, k.hi + half, k.lo + half);
+                        }
+                }
+        }
+}
+
+/* Scores to weights; what the strand has so far is brought to the new maximum. */
+DEVICE void weigh(int width, const AttentionArgs *a, Strand *s, uint32_t begin, float score[2][4]) {
+        uint32_t t = threadIdx.x % 4;
+        UNROLL for (int half = 0; half < 2; half++) { /* line g, line g + 8 */
+                float most = s->max[half], sum = 0;
+                UNROLL for (int i = 0; i < 4; i++) {
+                        float *x = &score[i / 2][half * 2 + i % 2];
+                        uint32_t position = begin + (uint32_t)i / 2 * 8 + 2 * t + (uint32_t)i % 2;
+                        *x = position >= s->begin[half] && position < s->end[half] ? *x * a->scale : NOTHING;
+                        most = fmaxf(most, *x);
+                }
+                most = lane_max(most);
+                float base = most == NOTHING ? 0 : most, shrink = expf(s->max[half] - base);
+                UNROLL for (int i = 0; i < 4; i++) {
+                        float *x = &score[i / 2][half * 2 + i % 2];
+                        *x = expf(*x - base);
+                        sum += *x;
+                }
+                s->sum[half] = fmaf(s->sum[half], shrink, lane_sum(sum));
+                s->max[half] = most;
+                UNROLL for (int j = 0; j < width / 8; j++) {
+                        s->out[j][half * 2] *= shrink;
+                        s->out[j][half * 2 + 1] *= shrink;
+                }
+        }
+}
+
+/* Eight dimensions of four positions: 2t, 2t + 1, 2t + 8, 2t + 9 of the run. */
+DEVICE void add_values(int width, const AttentionArgs *a, const Run *run, Strand *s, uint32_t begin,
+                       float weight[2][4]) {
+        uint32_t g = threadIdx.x % WARP / 4, t = threadIdx.x % 4, hi[4], lo[4];
+        bool aligned = a->kv.head_dim % 8 == 0;
+        const char *value[4];
+        UNROLL for (uint32_t i = 0; i < 4; i++) {
+                uint32_t position = begin + 2 * t + i % 2 + i / 2 * 8;
+                value[i] = position >= run->begin && position < run->end ? cached(a, a->kv.v, run, position) : NULL;
+        }
+        UNROLL for (int i = 0; i < 4; i++) /* A: line g and g + 8 of tile 0, then of tile 1 */
+                split_pair(weight[i / 2][i % 2 * 2], weight[i / 2][i % 2 * 2 + 1], &hi[i], &lo[i]);
+        UNROLL for (int d = 0; d < width / 8; d += EIGHT) {
+                float v[4][EIGHT];
+                UNROLL for (int i = 0; i < 4; i++) {
+                        UNROLL for (int j = 0; j < EIGHT; j++)
+                                v[i][j] = 0;
+                        if (value[i])
+                                plain_values(a->kv.type, value[i], g * (uint32_t)width / 8 + (uint32_t)d,
+                                             a->kv.head_dim, aligned, v[i]);
+                }
+                UNROLL for (int j = 0; j < EIGHT; j++) {
+                        uint32_t x_hi[2], x_lo[2];
+                        split_pair(v[0][j], v[1][j], &x_hi[0], &x_lo[0]);
+                        split_pair(v[2][j], v[3][j], &x_hi[1], &x_lo[1]);
+                        three_products(s->out[d + j], hi, lo, x_hi, x_lo);
+                }
+        }
+}
+
+DEVICE void strand_run(int width, const AttentionArgs *a, const Run *run, const uint32_t *terms, uint32_t split,
+                       Strand *s) {
+        uint32_t g = threadIdx.x % WARP / 4, end = MIN(run->end, (split + 1) * a->split);
+        UNROLL for (uint32_t half = 0; half < 2; half++) {
+                uint32_t line = g + 8 * half;
+                bool used = line_is_used(a, run, line);
+                s->end[half] = used ? line_end(a, run, line) : 0;
+                s->begin[half] = first_seen(a, s->end[half]);
+                s->max[half] = NOTHING;
+                s->sum[half] = 0;
+        }
+        UNROLL for (int j = 0; j < width / 8; j++)
+                UNROLL for (int i = 0; i < 4; i++)
+                        s->out[j][i] = 0;
+        for (uint32_t p = split * a->split + threadIdx.x / WARP * RUN; p < end; p += ATTENTION_WARPS * RUN) {
+                float score[2][4];
+                if (p + RUN <= run->begin)
+                        continue;
+                scores(width, a, run, terms, p, score);
+                weigh(width, a, s, p, score);
+                add_values(width, a, run, s, p, score);
+        }
+}
+
+/* ---- a tile ---- */
+
+/* Rows from `first` on that are of one sequence, up to `limit`. */
+DEVICE Run run_of(const AttentionArgs *a, uint32_t first, uint32_t limit) {
+        uint32_t head_blocks = (a->n_heads / a->kv.n_kv_heads + a->tile_heads - 1) / a->tile_heads;
+        Run r = {first, 0, a->rows.slot[first], blockIdx.y / head_blocks, blockIdx.y % head_blocks * a->tile_heads,
+                 0xffffffff, 0};
+        while (first + r.n < limit && a->rows.slot[first + r.n] == r.slot) {
+                uint32_t end = (uint32_t)a->rows.position[first + r.n] + 1;
+                r.begin = MIN(r.begin, first_seen(a, end));
+                r.end = MAX(r.end, end);
+                r.n++;
+        }
+        return r;
+}
+
+DEVICE void load_queries(int width, const AttentionArgs *a, const Run *run, uint32_t *terms) {
+        for (uint32_t i = threadIdx.x; i < LINES * (uint32_t)width / 2; i += ATTENTION_THREADS) {
+                uint32_t line = i / ((uint32_t)width / 2), d = i % ((uint32_t)width / 2) * 2;
+                float low = 0, high = 0;
+                if (line_is_used(a, run, line)) {
+                        const float *q = a->q + line_head(a, run, line) * a->kv.head_dim;
+                        low = d < a->kv.head_dim ? q[d] : 0;
+                        high = d + 1 < a->kv.head_dim ? q[d + 1] : 0;
+                }
+                split_pair(low, high, &terms[i], &terms[LINES * (uint32_t)width / 2 + i]);
+        }
+}
+
+/* The warps add their strands to the split, one after another. */
+DEVICE void merge_strands(int width, AttentionShared *s, float *out, const Strand *strand) {
+        uint32_t warp = threadIdx.x / WARP, g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
+        for (uint32_t w = 0; w < ATTENTION_WARPS; w++) {
+                if (w == warp)
+                        for (uint32_t half = 0; half < 2; half++) {
+                                uint32_t line = g + 8 * half;
+                                Merge m = merge_of(s->max[line], strand->max[half]);
+                                float sum = merged(&m, s->sum[line], strand->sum[half]);
+                                UNROLL for (int j = 0; j < width / 8; j++)
+                                        UNROLL for (uint32_t i = 0; i < 2; i++) {
+                                                float *to = out + line * (uint32_t)width +
+                                                            (2 * t + i) * (uint32_t)width / 8 + (uint32_t)j;
+                                                *to = merged(&m, *to, strand->out[j][half * 2 + i]);
+                                        }
+                                __syncwarp(); /* all four lanes have read the line's maximum */
+                                if (t == 0) {
+                                        s->max[line] = m.max;
+                                        s->sum[line] = sum;
+                                }
+                        }
+                __syncthreads();
+        }
+}
+
+DEVICE void write_partial(int width, const AttentionArgs *a, const Run *run, const AttentionShared *s,
+                          const float *out, uint32_t split) {
+        for (uint32_t line = 0; line < LINES; line++) {
+                if (!line_is_used(a, run, line))
+                        continue;
+                float *to = a->partial + (line_head(a, run, line) * a->n_splits + split) * (2 + a->kv.head_dim);
+                if (threadIdx.x == 0) {
+                        to[0] = s->max[line];
+                        to[1] = s->sum[line];
+                }
+                for (uint32_t d = threadIdx.x; d < a->kv.head_dim; d += ATTENTION_THREADS)
+                        to[2 + d] = out[line * (uint32_t)width + d];
+        }
+}
+
+/* Adds a split to the splits before it, whose output is where the result will be. */
+DEVICE void merge_split(int width, const AttentionArgs *a, const Run *run, AttentionShared *s, const float *out) {
+        for (uint32_t line = 0; line < LINES; line++) {
+                if (!line_is_used(a, run, line))
+                        continue;
+                float *to = a->out + line_head(a, run, line) * a->kv.head_dim;
+                Merge m = merge_of(s->total_max[line], s->max[line]);
+                bool first = s->total_max[line] == NOTHING;
+                for (uint32_t d = threadIdx.x; d < a->kv.head_dim; d += ATTENTION_THREADS)
+                        to[d] = merged(&m, first ? 0 : to[d], out[line * (uint32_t)width + d]);
+        }
+        __syncthreads();
+        if (threadIdx.x < LINES) {
+                Merge m = merge_of(s->total_max[threadIdx.x], s->max[threadIdx.x]);
+                s->total_max[threadIdx.x] = m.max;
+                s->total_sum[threadIdx.x] = merged(&m, s->total_sum[threadIdx.x], s->sum[threadIdx.x]);
+        }
+        __syncthreads();
+}
+
+DEVICE void normalise(const AttentionArgs *a, const Run *run, const AttentionShared *s) {
+        for (uint32_t line = 0; line < LINES; line++) {
+                if (!line_is_used(a, run, line))
+                        continue;
+                float *to = a->out + line_head(a, run, line) * a->kv.head_dim;
+                for (uint32_t d = threadIdx.x; d < a->kv.head_dim; d += ATTENTION_THREADS)
+                        to[d] /= s->total_sum[line];
+        }
+}
+
+DEVICE void one_split(int width, const AttentionArgs *a, const Run *run, AttentionShared *s, uint32_t split) {
+        float *out = (float *)(s + 1);
+        const uint32_t *terms = (const uint32_t *)(out + LINES * width);
+        Strand strand;
+        for (uint32_t i = threadIdx.x; i < LINES * (uint32_t)width; i += ATTENTION_THREADS)
+                out[i] = 0;
+        if (threadIdx.x < LINES) {
+                s->max[threadIdx.x] = NOTHING;
+                s->sum[threadIdx.x] = 0;
+        }
+        __syncthreads();
+        strand_run(width, a, run, terms, split, &strand);
+        merge_strands(width, s, out, &strand);
+}
+
+DEVICE void all_splits(int width, const AttentionArgs *a, const Run *run, AttentionShared *s) {
+        const float *out = (const float *)(s + 1);
+        if (threadIdx.x < LINES) {
+                s->total_max[threadIdx.x] = NOTHING;
+                s->total_sum[threadIdx.x] = 0;
+        }
+        for (uint32_t split = run->begin / a->split; split * a->split < run->end; split++) {
+                one_split(width, a, run, s, split);
+                merge_split(width, a, run, s, out);
+        }
+        normalise(a, run, s);
+        __syncthreads();
+}
+
+DEVICE void attention_tile(int width, const AttentionArgs *a) {
+        AttentionShared *s = (AttentionShared *)shared_memory;
+        float *out = (float *)(s + 1);
+        uint32_t first = blockIdx.x * a->tile_rows, limit = MIN(first + a->tile_rows, a->rows.n);
+        while (first < limit) {
+                Run run = run_of(a, first, limit);
+                load_queries(width, a, &run, (uint32_t *)(out + LINES * width));
+                __syncthreads();
+                if (!a->partial)
+                        all_splits(width, a, &run, s);
+                else if (blockIdx.z * a->split < run.end && (blockIdx.z + 1) * a->split > run.begin) {
+                        one_split(width, a, &run, s, blockIdx.z);
+                        write_partial(width, a, &run, s, out, blockIdx.z);
+                }
+                first += run.n;
+        }
+}
+
+KERNEL(attention_64, AttentionArgs, ATTENTION_THREADS) {
+        attention_tile(64, &a);
+}
+
+KERNEL(attention_128, AttentionArgs, ATTENTION_THREADS) {
+        attention_tile(128, &a);
+}
+
+KERNEL(attention_256, AttentionArgs, ATTENTION_THREADS) {
+        attention_tile(256, &a);
+}
+
+/* A block merges the splits of one row and head. */
+KERNEL(attention_merge, AttentionArgs, MERGE_THREADS) {
+        uint32_t row = blockIdx.x / a.n_heads, end = (uint32_t)a.rows.position[row] + 1, dim = a.kv.head_dim;
+        const float *partial = a.partial + (size_t)blockIdx.x * a.n_splits * (2 + dim);
+        for (uint32_t d = threadIdx.x; d < dim; d += MERGE_THREADS) {
+                float max = NOTHING, sum = 0, out = 0;
+                for (uint32_t i = first_seen(&a, end) / a.split; i * a.split < end; i++) {
+                        const float *p = partial + (size_t)i * (2 + dim);
+                        Merge m = merge_of(max, p[0]);
+                        out = merged(&m, out, p[2 + d]);
+                        sum = merged(&m, sum, p[1]);
+                        max = m.max;
+                }
+                a.out[(size_t)blockIdx.x * dim + d] = out / sum;
+        }
+}
+
+/* ---- launching ---- */
+
+static uint32_t split_size(const KvLayer *kv) {
+        uint64_t each = ((uint64_t)kv->max_pages * kv->page_size + SPLITS_MAX - 1) / SPLITS_MAX;
+        return each <= SPLIT_MIN ? (uint32_t)SPLIT_MIN : (uint32_t)((each + 63) / 64 * 64);
+}
+
+static void launch_attention(Stream *s, AttentionArgs *a, uint32_t columns) {
+        uint32_t width = a->kv.head_dim <= 64 ? 64 : a->kv.head_dim <= 128 ? 128 : 256;
+        StreamLaunch l = {width == 64    ? (const void *)attention_64
+                          : width == 128 ? (const void *)attention_128
+                                         : (const void *)attention_256,
+                          {ceil_div(a->rows.n, a->tile_rows), columns, a->partial ? a->n_splits : 1},
+                          ATTENTION_THREADS,
+                          sizeof(AttentionShared) + LINES * width * 2 * sizeof(float)};
+        stream_launch(s, &l, a, sizeof(*a));
+        if (!a->partial)
+                return;
+        StreamLaunch merge = {(const void *)attention_merge, {a->rows.n * a->n_heads, 1, 1}, MERGE_THREADS, 0};
+        stream_launch(s, &merge, a, sizeof(*a));
+}
+
+HOST void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
+                         uint32_t window, float scale) {
+        uint32_t per_kv = n_heads / kv->n_kv_heads, heads = MIN(per_kv, (uint32_t)LINES), split = split_size(kv);
+        AttentionArgs a = {out, q, *kv, *rows, n_heads, window, scale, 1, heads, split,
+                           ceil_div(kv->max_pages * kv->page_size, split), NULL};
+        uint32_t columns = kv->n_kv_heads * ceil_div(per_kv, heads), enough = 2 * stream_processors(s);
+        size_t partial = (size_t)rows->n * n_heads * a.n_splits * (2 + kv->head_dim) * sizeof(float);
+        if (kv->head_dim > WIDTH_MAX) {
+                stream_fail(s, -ENOTSUP);
+                return;
+        }
+        if ((uint64_t)rows->n * columns < 2 * (uint64_t)enough && a.n_splits > 1 && partial <= STREAM_SCRATCH)
+                a.partial = (float *)stream_scratch(s)->any;
+        else if (ceil_div(rows->n, LINES / heads) * (uint64_t)columns >= enough)
+                a.tile_rows = LINES / heads;
+        launch_attention(s, &a, columns);
+}

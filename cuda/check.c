@@ -1,0 +1,587 @@
+/* Compares every operation of the CUDA device with the CPU device: random inputs, poisoned outputs, odd shapes.
+ *
+ *      cuda-check [NAME...]     all, or those whose names begin so
+ *
+ * Built twice: for a GPU (`make check-cuda`), where it needs nothing beside itself, and with the kernels emulated on
+ * the host (tests/cuda-check-emulated, run by `make check`), where it says nothing about what nvcc and the GPU make of
+ * them. Each line is a case: the norm of the difference over the norm of the reference, and what it may be. Invariance is
+ * exact: rows alone and among others are compared bit by bit. Exit status 1: something differs. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda/cuda.h"
+#include "device/cpu/half.h"
+
+#ifdef CUDA_EMULATED
+#include "cuda/fake.h"
+#define RUNTIME fake_cuda_runtime
+#else
+#define RUNTIME cuda_runtime
+#endif
+
+enum { BUFFERS_MAX = 64 };
+
+typedef struct Side {
+        Device *device;
+        Stream *stream;
+        const DeviceOps *ops;
+        Buffer buffers[BUFFERS_MAX]; /* of the case at hand */
+        int n_buffers;
+} Side;
+
+static Side sides[2]; /* the CPU, which is right, and the GPU */
+static int failures, cases;
+
+/* ---- cases ---- */
+
+static void die(const char *what, int r) {
+        fprintf(stderr, "cuda-check: %s: %s\n", what, strerror(-r));
+        exit(1);
+}
+
+static void side_open(Side *s, Device *d) {
+        Error e = ERROR_NULL;
+        s->device = d;
+        s->ops = d->ops;
+        if (s->ops->stream_new(d, &s->stream, &e) < 0) {
+                fprintf(stderr, "%s\n", e.text);
+                exit(1);
+        }
+}
+
+static void side_close(Side *s) {
+        s->ops->stream_free(s->stream);
+        device_free(s->device);
+}
+
+static void side_run(Side *s) {
+        uint64_t ticket;
+        int r = s->ops->mark(s->stream, &ticket);
+        if (r >= 0)
+                r = s->ops->wait(s->stream, ticket);
+        if (r < 0)
+                die(s->device->name, r);
+}
+
+/* Device memory of exactly this size with a copy of `host`, until the case ends. */
+static void *put(Side *s, const void *host, size_t n) {
+        Buffer *b = &s->buffers[s->n_buffers++];
+        int r = s->ops->buffer_new(s->device, n, b);
+        if (r < 0 || s->n_buffers == BUFFERS_MAX)
+                die("a buffer", r);
+        s->ops->upload(s->stream, b->data, host, n);
+        return b->data;
+}
+
+/* Filled with what is NaN in every format. */
+static void *put_poison(Side *s, size_t n) {
+        void *host = malloc(n), *dev;
+        memset(host, 0xff, n);
+        dev = put(s, host, n);
+        free(host);
+        return dev;
+}
+
+static void get(Side *s, void *host, const void *dev, size_t n) {
+        s->ops->download(s->stream, host, dev, n);
+        side_run(s);
+}
+
+static void case_end(void) {
+        for (int i = 0; i < 2; i++)
+                while (sides[i].n_buffers > 0)
+                        sides[i].ops->buffer_free(sides[i].device, &sides[i].buffers[--sides[i].n_buffers]);
+}
+
+static void report(const char *what, double error, double limit) {
+        bool ok = error <= limit;
+        cases++;
+        failures += !ok;
+        printf("%-72s %9.2e of %7.1e  %s\n", what, error, limit, ok ? "ok" : "WRONG");
+        fflush(stdout);
+}
+
+static double relative(const float *want, const float *got, size_t n) {
+        double difference = 0, size = 0;
+        for (size_t i = 0; i < n; i++) {
+                if (isnan(want[i]) || isnan(got[i]))
+                        return INFINITY;
+                difference += pow((double)got[i] - want[i], 2);
+                size += pow(want[i], 2);
+        }
+        return size > 0 ? sqrt(difference / size) : sqrt(difference);
+}
+
+static double unequal(const void *a, const void *b, size_t n) {
+        return memcmp(a, b, n) == 0 ? 0 : INFINITY;
+}
+
+/* ---- random inputs ---- */
+
+static uint64_t random_state = 1;
+
+static uint64_t random_bits(void) { /* xorshift64* */
+        random_state ^= random_state >> 12;
+        random_state ^= random_state << 25;
+        random_state ^= random_state >> 27;
+        return random_state * 0x2545f4914f6cdd1d;
+}
+
+static float random_float(void) { /* [-1, 1) */
+        return (float)((double)(random_bits() >> 11) * 0x1p-52 - 1);
+}
+
+static float *random_floats(size_t n) {
+        float *x = malloc(n * sizeof(float));
+        for (size_t i = 0; i < n; i++)
+                x[i] = random_float();
+        return x;
+}
+
+static void *random_rows(Dtype type, size_t rows, size_t cols) {
+        size_t size = dtype_row_size(type, cols) * rows, block = dtype_info(type)->block_size;
+        char *w = malloc(size);
+        for (size_t i = 0; i < size; i++)
+                w[i] = (char)random_bits();
+        for (size_t i = 0; i < size; i += block) {
+                float f = random_float();
+                uint16_t h = half_from_float(block > 4 ? f / 64 : f), b = (uint16_t)(float_bits(f) >> 16);
+                memcpy(w + i, type == DTYPE_F32 ? (void *)&f : type == DTYPE_BF16 ? (void *)&b : (void *)&h,
+                       type == DTYPE_F32 ? 4 : 2);
+        }
+        return w;
+}
+
+static const Dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0};
+enum { N_TYPES = 5 };
+
+static uint32_t whole_blocks(Dtype type, uint32_t cols) {
+        uint32_t block = dtype_info(type)->block;
+        return (cols + block - 1) / block * block;
+}
+
+/* ---- elementwise ---- */
+
+static void check_embed(void) {
+        enum { VOCAB = 37, CONTEXT = 8, N = 5 };
+        int32_t tokens[2 * CONTEXT], slot[N] = {0, 1, 1, 0, 1}, position[N] = {3, 0, 7, 0, 2};
+        char name[80];
+        for (int i = 0; i < 2 * CONTEXT; i++)
+                tokens[i] = (i * 7) % VOCAB;
+        tokens[3] = VOCAB; /* there is no such token */
+        for (int t = 0; t < N_TYPES; t++) {
+                uint32_t cols = whole_blocks(types[t], 333);
+                float *out[2];
+                void *table = random_rows(types[t], VOCAB, cols);
+                for (int i = 0; i < 2; i++) {
+                        Side *s = &sides[i];
+                        Rows rows = {N, put(s, slot, sizeof(slot)), put(s, position, sizeof(position)),
+                                     put(s, tokens, sizeof(tokens)), CONTEXT};
+                        Matrix m = {put(s, table, VOCAB * dtype_row_size(types[t], cols)), types[t], VOCAB, cols};
+                        float *dev = put_poison(s, N * cols * sizeof(float));
+                        out[i] = malloc(N * cols * sizeof(float));
+                        s->ops->embed(s->stream, dev, &m, &rows);
+                        get(s, out[i], dev, N * cols * sizeof(float));
+                }
+                snprintf(name, sizeof(name), "embed %s, %u columns", dtype_name(types[t]), cols);
+                report(name, unequal(out[0], out[1], N * cols * sizeof(float)), 0);
+                case_end();
+                free(out[0]), free(out[1]), free(table);
+        }
+}
+
+static void check_rmsnorm(void) {
+        static const uint32_t shapes[][2] = {{1, 1}, {5, 67}, {3, 512}, {2, 2048}, {7, 64}, {1, 8191}};
+        char name[80];
+        for (size_t k = 0; k < ARRAY_SIZE(shapes); k++) {
+                uint32_t n = shapes[k][0], cols = shapes[k][1];
+                size_t size = (size_t)n * cols * sizeof(float);
+                float *x = random_floats((size_t)n * cols), *weight = random_floats(cols), *out[2];
+                for (int i = 0; i < 2; i++) {
+                        Side *s = &sides[i];
+                        float *dev = put(s, x, size); /* in place */
+                        out[i] = malloc(size);
+                        s->ops->rmsnorm(s->stream, dev, dev, put(s, weight, cols * sizeof(float)), n, cols, 1e-5f);
+                        get(s, out[i], dev, size);
+                }
+                snprintf(name, sizeof(name), "rmsnorm %u x %u", n, cols);
+                report(name, relative(out[0], out[1], (size_t)n * cols), 1e-6);
+                case_end();
+                free(x), free(weight), free(out[0]), free(out[1]);
+        }
+}
+
+static void check_swiglu(void) {
+        static const size_t sizes[] = {1, 255, 3001};
+        char name[80];
+        for (size_t k = 0; k < ARRAY_SIZE(sizes); k++) {
+                size_t n = sizes[k], size = n * sizeof(float);
+                float *gate = random_floats(n), *up = random_floats(n), *out[2];
+                for (size_t i = 0; i < n; i++)
+                        gate[i] *= 20;
+                for (int i = 0; i < 2; i++) {
+                        Side *s = &sides[i];
+                        float *dev = put_poison(s, size);
+                        out[i] = malloc(size);
+                        s->ops->swiglu(s->stream, dev, put(s, gate, size), put(s, up, size), n);
+                        get(s, out[i], dev, size);
+                }
+                snprintf(name, sizeof(name), "swiglu %zu", n);
+                report(name, relative(out[0], out[1], n), 1e-6);
+                case_end();
+                free(gate), free(up), free(out[0]), free(out[1]);
+        }
+}
+
+static void check_gather(void) {
+        int32_t index[4] = {6, 0, 3, 3};
+        float *x = random_floats(7 * 301), out[2][4 * 301];
+        for (int i = 0; i < 2; i++) {
+                Side *s = &sides[i];
+                float *dev = put_poison(s, sizeof(out[i]));
+                float *dev_x = put(s, x, 7 * 301 * sizeof(float));
+                s->ops->gather(s->stream, dev, dev_x, put(s, index, sizeof(index)), 4, 301);
+                get(s, out[i], dev, sizeof(out[i]));
+        }
+        report("gather 4 of 7 rows", unequal(out[0], out[1], sizeof(out[0])), 0);
+        case_end();
+        free(x);
+}
+
+static void rope_case(Rope rope, uint32_t n_heads, uint32_t head_dim, bool scaled) {
+        enum { N = 3 };
+        int32_t slot[N] = {0}, position[N] = {0, 17, 120003};
+        size_t n = (size_t)N * n_heads * head_dim, size = n * sizeof(float);
+        float *x = random_floats(n), *factors = random_floats(128), *out[2];
+        char name[80];
+        for (int i = 0; i < 128; i++)
+                factors[i] = 2 + factors[i];
+        for (int i = 0; i < 2; i++) {
+                Side *s = &sides[i];
+                Rows rows = {N, put(s, slot, sizeof(slot)), put(s, position, sizeof(position)), NULL, 0};
+                float *dev = put(s, x, size), *again = put(s, x, size);
+                rope.factors = scaled ? put(s, factors, 128 * sizeof(float)) : NULL;
+                out[i] = malloc(size);
+                s->ops->rope(s->stream, dev, &rows, n_heads, head_dim, &rope);
+                s->ops->rope(s->stream, again, &rows, n_heads, head_dim, &rope); /* with the turns of the first */
+                get(s, out[i], again, size);
+        }
+        snprintf(name, sizeof(name), "rope %s, %u of %u values, %u heads", rope.style == ROPE_NEOX ? "neox" : "normal",
+                 rope.n_rot, head_dim, n_heads);
+        report(name, relative(out[0], out[1], n), 1e-6);
+        case_end();
+        free(x), free(factors), free(out[0]), free(out[1]);
+}
+
+static void check_rope(void) {
+        rope_case((Rope){ROPE_NORMAL, 64, 10000, 1, NULL}, 4, 64, false);
+        rope_case((Rope){ROPE_NEOX, 128, 1000000, 1, NULL}, 3, 128, true);
+        rope_case((Rope){ROPE_NEOX, 16, 10000, 0.25f, NULL}, 2, 20, false);
+        rope_case((Rope){ROPE_NORMAL, 6, 500000, 1, NULL}, 1, 10, true);
+}
+
+/* ---- matrix products ---- */
+
+static void matmul_case(Dtype type, uint32_t rows, uint32_t cols, uint32_t n, bool with_bias, bool accumulate) {
+        size_t size = (size_t)n * rows * sizeof(float), w_size = rows * dtype_row_size(type, cols);
+        void *w = random_rows(type, rows, cols);
+        float *x = random_floats((size_t)n * cols), *bias = random_floats(rows);
+        float *before = random_floats((size_t)n * rows), *out[2];
+        char name[100];
+        for (int i = 0; i < 2; i++) {
+                Side *s = &sides[i];
+                float *dev = accumulate ? put(s, before, size) : put_poison(s, size);
+                Matrix m = {put(s, w, w_size), type, rows, cols};
+                out[i] = malloc(size);
+                s->ops->matmul(s->stream, dev, &m, put(s, x, (size_t)n * cols * sizeof(float)), n,
+                               with_bias ? put(s, bias, rows * sizeof(float)) : NULL, accumulate);
+                get(s, out[i], dev, size);
+        }
+        snprintf(name, sizeof(name), "matmul %s %u x %u, %u rows%s%s", dtype_name(type), rows, cols, n,
+                 with_bias ? ", bias" : "", accumulate ? ", added" : "");
+        report(name, relative(out[0], out[1], (size_t)n * rows), 3e-5);
+        case_end();
+        free(w), free(x), free(bias), free(before), free(out[0]), free(out[1]);
+}
+
+static void check_matmul(void) {
+        static const uint32_t rows[] = {1, 16, 37, 130}, n[] = {1, 3, 8, 11, 17, 33, 70};
+        static const uint32_t cols[] = {5, 64, 100, 32, 1056, 520};
+        for (size_t t = 0; t < N_TYPES; t++)
+                for (size_t k = 0; k < ARRAY_SIZE(n); k++)
+                        matmul_case(types[t], rows[(k + t) % 4], whole_blocks(types[t], cols[(k + 2 * t) % 6]), n[k],
+                                    k % 2, k % 3 == 1);
+}
+
+/* Each number of rows, against all of them. */
+static void check_matmul_invariance(void) {
+        enum { ROWS = 19, COLS = 608, N = 67 };
+        static const uint32_t some[] = {1, 2, 7, 8, 9, 16, 18, 32, 33, 64, 66};
+        Side *s = &sides[1];
+        char name[80];
+        for (size_t t = 0; t < N_TYPES; t++) {
+                void *w = random_rows(types[t], ROWS, COLS);
+                float *x = random_floats(N * COLS), all[N * ROWS], part[N * ROWS];
+                Matrix m = {put(s, w, ROWS * dtype_row_size(types[t], COLS)), types[t], ROWS, COLS};
+                float *dev_x = put(s, x, N * COLS * sizeof(float)), *dev = put_poison(s, sizeof(all));
+                s->ops->matmul(s->stream, dev, &m, dev_x, N, NULL, false);
+                get(s, all, dev, sizeof(all));
+                double worst = 0;
+                for (size_t k = 0; k < ARRAY_SIZE(some); k++) {
+                        uint32_t n = some[k], first = N - n;
+                        s->ops->matmul(s->stream, dev, &m, dev_x + (size_t)first * COLS, n, NULL, false);
+                        get(s, part, dev, n * ROWS * sizeof(float));
+                        worst = fmax(worst, unequal(part, all + first * ROWS, n * ROWS * sizeof(float)));
+                }
+                snprintf(name, sizeof(name), "matmul %s: rows alone and among others", dtype_name(types[t]));
+                report(name, worst, 0);
+                case_end();
+                free(w), free(x);
+        }
+}
+
+/* ---- attention ---- */
+
+typedef struct AttentionCase {
+        Dtype type;
+        uint32_t page_size, n_kv_heads, n_heads, head_dim, window;
+        uint32_t length[2]; /* of the sequences in slots 0 and 1 */
+        uint32_t rows[2];   /* how many of the last positions are computed */
+        uint32_t capacity;  /* positions */
+} AttentionCase;
+
+typedef struct Cache {
+        KvLayer kv;
+        size_t size;
+} Cache;
+
+/* All positions of both sequences are stored, in pages that lie in any order. */
+static Cache cache_fill(Side *s, const AttentionCase *c, const float *k, const float *v) {
+        uint32_t max_pages = (c->capacity + c->page_size - 1) / c->page_size, n = c->length[0] + c->length[1];
+        uint32_t n_pages = 0, width = c->n_kv_heads * c->head_dim;
+        int32_t *tables = malloc(2 * max_pages * sizeof(*tables)), *slot = malloc(n * 4), *position = malloc(n * 4);
+        memset(tables, 0x7f, 2 * max_pages * sizeof(*tables)); /* no page is there */
+        for (uint32_t i = 0; i < max_pages; i++)
+                for (int q = 0; q < 2; q++)
+                        if (i * c->page_size < c->length[q])
+                                tables[(uint32_t)q * max_pages + i] = (int32_t)n_pages++;
+        for (uint32_t i = 0; i < 2 * max_pages; i++)
+                if (tables[i] < 0x7f000000)
+                        tables[i] = (int32_t)n_pages - 1 - tables[i];
+        for (uint32_t i = 0; i < n; i++) {
+                slot[i] = i >= c->length[0];
+                position[i] = (int32_t)(i >= c->length[0] ? i - c->length[0] : i);
+        }
+        size_t size = (size_t)n_pages * c->page_size * width * (c->type == DTYPE_F16 ? 2 : 4);
+        Cache cache = {{put_poison(s, size), put_poison(s, size), c->type, c->page_size, c->n_kv_heads, c->head_dim,
+                        put(s, tables, 2 * max_pages * sizeof(*tables)), max_pages}, size};
+        Rows rows = {n, put(s, slot, n * 4), put(s, position, n * 4), NULL, 0};
+        float *dev_k = put(s, k, (size_t)n * width * 4), *dev_v = put(s, v, (size_t)n * width * 4);
+        s->ops->kv_store(s->stream, &cache.kv, &rows, dev_k, dev_v);
+        free(tables), free(slot), free(position);
+        return cache;
+}
+
+static void attention_case(const AttentionCase *c) {
+        uint32_t n = c->rows[0] + c->rows[1], width = c->n_heads * c->head_dim;
+        size_t size = (size_t)n * width * sizeof(float);
+        size_t kv = (size_t)(c->length[0] + c->length[1]) * c->n_kv_heads * c->head_dim;
+        float *k = random_floats(kv), *v = random_floats(kv), *q = random_floats((size_t)n * width), *out[2];
+        int32_t *slot = malloc(n * 4), *position = malloc(n * 4);
+        void *keys[2];
+        float scale = 4 / sqrtf((float)c->head_dim), *alone = malloc(size);
+        char name[120];
+        size_t cache_size = 0;
+        for (uint32_t i = 0; i < n; i++) {
+                slot[i] = i >= c->rows[0];
+                position[i] = (int32_t)(i >= c->rows[0] ? c->length[1] - n + i : c->length[0] - c->rows[0] + i);
+        }
+        for (int i = 0; i < 2; i++) {
+                Side *s = &sides[i];
+                Cache cache = cache_fill(s, c, k, v);
+                int32_t *dev_slot = put(s, slot, n * 4), *dev_position = put(s, position, n * 4);
+                Rows rows = {n, dev_slot, dev_position, NULL, 0};
+                float *dev = put_poison(s, size), *dev_q = put(s, q, size);
+                out[i] = malloc(size);
+                keys[i] = malloc(cache.size);
+                s->ops->attention(s->stream, dev, dev_q, &cache.kv, &rows, c->n_heads, c->window, scale);
+                get(s, out[i], dev, size);
+                get(s, keys[i], cache.kv.k, cache.size);
+                cache_size = cache.size;
+                for (uint32_t r = 0; r < n; r++) { /* each row by itself */
+                        Rows one = {1, dev_slot + r, dev_position + r, NULL, 0};
+                        size_t at = (size_t)r * width;
+                        s->ops->attention(s->stream, dev + at, dev_q + at, &cache.kv, &one, c->n_heads, c->window,
+                                          scale);
+                }
+                get(s, alone, dev, size); /* in the end, of the GPU */
+        }
+        snprintf(name, sizeof(name), "%s %u/%u heads of %u, window %u, positions %u and %u, rows %u and %u",
+                 dtype_name(c->type), c->n_heads, c->n_kv_heads, c->head_dim, c->window, c->length[0], c->length[1],
+                 c->rows[0], c->rows[1]);
+        report(name, relative(out[0], out[1], (size_t)n * width), 5e-5);
+        report("  rows alone and among others", unequal(out[1], alone, size), 0);
+        report("  the cache", unequal(keys[0], keys[1], cache_size), 0);
+        case_end();
+        for (int i = 0; i < 2; i++)
+                free(out[i]), free(keys[i]);
+        free(k), free(v), free(q), free(slot), free(position), free(alone);
+}
+
+static void check_attention(void) {
+        static const AttentionCase all[] = {
+                {DTYPE_F32, 16, 2, 4, 16, 0, {40, 7}, {3, 2}, 64},
+                {DTYPE_F16, 16, 4, 8, 64, 0, {300, 129}, {1, 1}, 1024},
+                {DTYPE_F16, 32, 2, 8, 64, 0, {90, 60}, {40, 30}, 128}, /* tiles of several rows */
+                {DTYPE_F32, 7, 1, 11, 20, 0, {150, 128}, {2, 1}, 300},
+                {DTYPE_F16, 1, 3, 3, 10, 0, {5, 131}, {1, 3}, 131},
+                {DTYPE_F32, 32, 2, 2, 33, 5, {140, 3}, {3, 2}, 2048},
+                {DTYPE_F16, 64, 1, 4, 128, 130, {700, 256}, {2, 1}, 2048},
+                {DTYPE_F16, 32, 1, 20, 128, 0, {1100, 600}, {1, 1}, 2048}, /* more heads than lines */
+                {DTYPE_F32, 256, 1, 1, 256, 1, {1, 2}, {1, 1}, 512},
+                {DTYPE_F16, 32, 1, 2, 200, 0, {70, 40}, {2, 2}, 1024},
+                {DTYPE_F16, 32, 1, 1, 64, 0, {600, 520}, {20, 20}, 40000},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+                attention_case(&all[i]);
+}
+
+/* ---- sampling ---- */
+
+typedef struct SampleCase {
+        const char *name;
+        uint32_t n_vocab;
+        float reach;
+        SampleParams params;
+        bool biased, hostile;
+} SampleCase;
+
+enum { DRAWS = 40, CONTEXT = 64, BIASES = 3 };
+
+/* A row for each draw, with its own slot, position and seed. */
+static void sample_case(const SampleCase *c) {
+        int32_t slot[DRAWS], position[DRAWS], index[DRAWS], tokens[DRAWS * CONTEXT], after[2][DRAWS * CONTEXT];
+        int32_t ids[BIASES] = {1, 0, 99999999};
+        float bias[BIASES] = {-INFINITY, 2, 3}, logprobs[2][DRAWS * (SAMPLE_TOP_MAX + 1)];
+        float *logits = random_floats((size_t)DRAWS * c->n_vocab);
+        SampleParams params[DRAWS];
+        SampleOut out[2][DRAWS];
+        char name[100];
+        for (size_t i = 0; i < (size_t)DRAWS * c->n_vocab; i++) {
+                static const float odd[] = {NAN, INFINITY, -INFINITY, -3e38f, 0};
+                logits[i] = c->hostile ? odd[random_bits() % 5] : logits[i] * c->reach;
+        }
+        for (int i = 0; i < DRAWS * CONTEXT; i++)
+                tokens[i] = (int32_t)(random_bits() % 24) - 2; /* some are no tokens */
+        for (int i = 0; i < DRAWS; i++) {
+                slot[i] = DRAWS - 1 - i;
+                position[i] = i == 7 ? CONTEXT - 1 : (i * 5) % CONTEXT;
+                index[i] = (i + 3) % DRAWS;
+        }
+        for (int k = 0; k < 2; k++) {
+                Side *s = &sides[k];
+                int32_t *dev_tokens = put(s, tokens, sizeof(tokens));
+                Rows rows = {DRAWS, put(s, slot, sizeof(slot)), put(s, position, sizeof(position)), dev_tokens,
+                             CONTEXT};
+                SampleOut *dev = put_poison(s, sizeof(out[k]));
+                for (int i = 0; i < DRAWS; i++) {
+                        params[i] = c->params;
+                        params[i].seed = (uint64_t)i * 1000003;
+                }
+                if (c->biased) {
+                        int32_t *dev_ids = put(s, ids, sizeof(ids));
+                        float *dev_bias = put(s, bias, sizeof(bias));
+                        for (int i = 0; i < DRAWS; i += 2) {
+                                params[i].n_bias = BIASES;
+                                params[i].bias_ids = dev_ids;
+                                params[i].bias = dev_bias;
+                        }
+                }
+                s->ops->sample(s->stream, dev, put(s, logits, (size_t)DRAWS * c->n_vocab * sizeof(float)), DRAWS,
+                               c->n_vocab, put(s, index, sizeof(index)), &rows, params);
+                get(s, out[k], dev, sizeof(out[k]));
+                get(s, after[k], dev_tokens, sizeof(tokens));
+        }
+        int differ = 0;
+        for (int i = 0; i < DRAWS; i++) {
+                differ += out[0][i].id != out[1][i].id ||
+                          memcmp(out[0][i].top_ids, out[1][i].top_ids, sizeof(out[0][i].top_ids)) != 0;
+                for (int k = 0; k < 2; k++) {
+                        logprobs[k][i * (SAMPLE_TOP_MAX + 1)] = out[k][i].logprob;
+                        memcpy(&logprobs[k][i * (SAMPLE_TOP_MAX + 1) + 1], out[k][i].top_logprobs,
+                               SAMPLE_TOP_MAX * sizeof(float));
+                }
+        }
+        snprintf(name, sizeof(name), "sample %s, vocabulary of %u", c->name, c->n_vocab);
+        report(name, differ ? INFINITY : unequal(after[0], after[1], sizeof(tokens)), 0);
+        if (c->params.n_top >= 0)
+                report("  log-probabilities", relative(logprobs[0], logprobs[1], DRAWS * (SAMPLE_TOP_MAX + 1)), 1e-6);
+        case_end();
+        free(logits);
+}
+
+static void check_sample(void) {
+        /* temperature top_p min_p top_k, repeat presence frequency last, n_top */
+        static const SampleCase all[] = {
+                {"greedy", 1000, 4, {0, 1, 0, 0, 1, 0, 0, 64, -1}, false, false},
+                {"greedy, one token", 1, 4, {0, 1, 0, 0, 1, 0, 0, 64, -1}, false, false},
+                {"plainly", 1000, 4, {1, 1, 0, 0, 1, 0, 0, 64, -1}, false, false},
+                {"hot", 600, 3, {2, 1, 0, 0, 1, 0, 0, 64, -1}, false, false},
+                {"top_k", 1000, 4, {1, 1, 0, 40, 1, 0, 0, 64, -1}, true, false},
+                {"top_p", 1000, 4, {1, 0.9f, 0, 0, 1, 0, 0, 64, -1}, false, false},
+                {"top_p of nothing", 333, 1, {1, 0, 0, 0, 1, 0, 0, 64, -1}, false, false},
+                {"min_p", 1000, 4, {2, 1, 0.1f, 0, 1, 0, 0, 64, -1}, false, false},
+                {"all of them", 2003, 6, {0.8f, 0.95f, 0.02f, 100, 1, 0, 0, 64, -1}, true, false},
+                {"top_k of equals", 300, 0, {1, 1, 0, 17, 1, 0, 0, 64, -1}, false, false},
+                {"penalties", 30, 2, {1, 1, 0, 0, 1.3f, 0.5f, 0.2f, 9, -1}, true, false},
+                {"penalties for all, greedy", 30, 2, {0, 1, 0, 0, 2, 0, 0, -1, -1}, false, false},
+                {"logprobs", 500, 9, {1, 1, 0, 0, 1, 0, 0, 64, 20}, true, false},
+                {"logprobs of few", 7, 9, {1, 1, 0, 3, 1, 0, 0, 64, 20}, true, false},
+                {"hostile, hot", 50, 1, {INFINITY, 1, 0, 0, 0, 0, 0, -1, 5}, true, true},
+                {"hostile, cold", 50, 1, {1e-40f, 0.5f, 2, 0, 1, 0, 0, 64, 5}, false, true},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+                sample_case(&all[i]);
+}
+
+/* ---- all ---- */
+
+static const struct {
+        const char *name;
+        void (*check)(void);
+} checks[] = {
+        {"embed", check_embed},         {"rmsnorm", check_rmsnorm}, {"swiglu", check_swiglu},
+        {"gather", check_gather},       {"rope", check_rope},       {"matmul", check_matmul},
+        {"invariance", check_matmul_invariance}, {"attention", check_attention}, {"sample", check_sample},
+};
+
+static bool is_wanted(const char *name, int argc, char **argv) {
+        bool wanted = argc == 1;
+        for (int i = 1; i < argc; i++)
+                wanted |= strncmp(name, argv[i], strlen(argv[i])) == 0;
+        return wanted;
+}
+
+int main(int argc, char **argv) {
+        Device *cpu, *gpu;
+        Error e = ERROR_NULL;
+#ifdef CUDA_EMULATED
+        fake_cuda_reset();
+#endif
+        if (device_cpu_new(0, &cpu, &e) < 0 || device_cuda_new(&RUNTIME, 0, &gpu, &e) < 0) {
+                fprintf(stderr, "cuda-check: %s\n", e.text);
+                return 1;
+        }
+        side_open(&sides[0], cpu);
+        side_open(&sides[1], gpu);
+        printf("%s, compared with %s\n", gpu->name, cpu->name);
+        for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
+                if (is_wanted(checks[i].name, argc, argv))
+                        checks[i].check();
+        side_close(&sides[0]);
+        side_close(&sides[1]);
+        printf("%d of %d cases are wrong\n", failures, cases);
+        return failures > 0;
+}

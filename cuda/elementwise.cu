@@ -1,0 +1,97 @@
+/* Operations that treat each value, or each row, by itself: embedding, storing keys and values, SwiGLU, gathering.
+ * All are bound by memory. */
+#include "cuda/kernel.h"
+
+enum { ELEMENT_THREADS = 256 };
+
+static StreamLaunch launch_rows(const void *kernel, uint32_t n) {
+        StreamLaunch l = {kernel, {n, 1, 1}, ELEMENT_THREADS, 0};
+        return l;
+}
+
+typedef struct EmbedArgs {
+        float *out;
+        Matrix table;
+        Rows rows;
+} EmbedArgs;
+
+KERNEL(embed, EmbedArgs, ELEMENT_THREADS) {
+        uint32_t token = (uint32_t)*row_token(&a.rows, blockIdx.x), cols = a.table.cols;
+        float *out = a.out + (size_t)blockIdx.x * cols;
+        const char *row = (const char *)a.table.data + token * row_bytes(a.table.type, cols);
+        for (uint32_t c = threadIdx.x; c < cols; c += blockDim.x)
+                out[c] = token < a.table.rows ? row_value(a.table.type, row, c) : 0;
+}
+
+HOST void cuda_embed(Stream *s, float *out, const Matrix *table, const Rows *rows) {
+        EmbedArgs args = {out, *table, *rows};
+        StreamLaunch l = launch_rows((const void *)embed, rows->n);
+        stream_launch(s, &l, &args, sizeof(args));
+}
+
+typedef struct KvStoreArgs {
+        KvLayer kv;
+        Rows rows;
+        const float *k, *v;
+} KvStoreArgs;
+
+DEVICE void store_value(const KvLayer *kv, void *cache, size_t at, float x) {
+        if (kv->type == DTYPE_F16)
+                ((uint16_t *)cache)[at] = to_half(x);
+        else
+                ((float *)cache)[at] = x;
+}
+
+KERNEL(kv_store, KvStoreArgs, ELEMENT_THREADS) {
+        uint32_t row = blockIdx.x, position = (uint32_t)a.rows.position[row], width = a.kv.n_kv_heads * a.kv.head_dim;
+        int32_t page = a.kv.block_tables[(size_t)a.rows.slot[row] * a.kv.max_pages + position / a.kv.page_size];
+        size_t to = ((size_t)page * a.kv.page_size + position % a.kv.page_size) * width, from = (size_t)row * width;
+        for (uint32_t i = threadIdx.x; i < width; i += blockDim.x) {
+                store_value(&a.kv, a.kv.k, to + i, a.k[from + i]);
+                store_value(&a.kv, a.kv.v, to + i, a.v[from + i]);
+        }
+}
+
+HOST void cuda_kv_store(Stream *s, const KvLayer *kv, const Rows *rows, const float *k, const float *v) {
+        KvStoreArgs args = {*kv, *rows, k, v};
+        StreamLaunch l = launch_rows((const void *)kv_store, rows->n);
+        stream_launch(s, &l, &args, sizeof(args));
+}
+
+typedef struct SwigluArgs {
+        float *out;
+        const float *gate, *up;
+        size_t n;
+} SwigluArgs;
+
+KERNEL(swiglu, SwigluArgs, ELEMENT_THREADS) {
+        size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+        if (i < a.n)
+                a.out[i] = a.gate[i] / (1 + expf(-a.gate[i])) * a.up[i];
+}
+
+HOST void cuda_swiglu(Stream *s, float *out, const float *gate, const float *up, size_t n) {
+        SwigluArgs args = {out, gate, up, n};
+        StreamLaunch l = launch_rows((const void *)swiglu, (uint32_t)((n + ELEMENT_THREADS - 1) / ELEMENT_THREADS));
+        stream_launch(s, &l, &args, sizeof(args));
+}
+
+typedef struct GatherArgs {
+        float *out;
+        const float *x;
+        const int32_t *index;
+        uint32_t n_cols;
+} GatherArgs;
+
+KERNEL(gather, GatherArgs, ELEMENT_THREADS) {
+        const float *from = a.x + (size_t)a.index[blockIdx.x] * a.n_cols;
+        float *to = a.out + (size_t)blockIdx.x * a.n_cols;
+        for (uint32_t i = threadIdx.x; i < a.n_cols; i += blockDim.x)
+                to[i] = from[i];
+}
+
+HOST void cuda_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols) {
+        GatherArgs args = {out, x, index, n_cols};
+        StreamLaunch l = launch_rows((const void *)gather, n);
+        stream_launch(s, &l, &args, sizeof(args));
+}

@@ -1,0 +1,220 @@
+/* Fibers that play the threads of a block; see emulate.h.
+ *
+ * A fiber is ready, waits at a barrier, or has ended. The scheduler goes round: every ready fiber runs until it waits.
+ * A barrier that all have come to opens a new generation; who waits for an older one is ready. When a round finds
+ * nobody ready and some have not ended, they wait for somebody who will not come. */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include "cuda/emulate.h"
+
+enum { THREADS_MAX = 1024, WARP = 32, STACK_SIZE = 128 * 1024, VALUE_MAX = 32 };
+
+#if defined(__SANITIZE_THREAD__)
+void *__tsan_get_current_fiber(void);
+void *__tsan_create_fiber(unsigned flags);
+void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+#else
+static void *__tsan_get_current_fiber(void) {
+        return NULL;
+}
+static void *__tsan_create_fiber(unsigned flags) {
+        return NULL;
+}
+static void __tsan_switch_to_fiber(void *fiber, unsigned flags) {
+}
+#endif
+
+typedef struct Barrier {
+        unsigned needed, arrived, generation;
+} Barrier;
+
+/* What lanes show each other: in turns, so that nobody overwrites what another still reads. */
+typedef struct Warp {
+        Barrier barrier;
+        _Alignas(16) unsigned char values[2][WARP][VALUE_MAX];
+} Warp;
+
+typedef struct Fiber {
+        ucontext_t context;
+        void *stack, *tsan;
+        const Barrier *waits;
+        unsigned generation; /* of it, when the fiber came */
+        unsigned exchanges;  /* of values in its warp */
+        bool ended;
+} Fiber;
+
+EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
+unsigned char *shared_memory;
+
+static pthread_mutex_t one_grid = PTHREAD_MUTEX_INITIALIZER;
+static Fiber fibers[THREADS_MAX];
+static Warp warps[THREADS_MAX / WARP];
+static Barrier block_barrier;
+static Fiber *current;
+static ucontext_t scheduler;
+static void *scheduler_tsan;
+static EmulatedKernel *running_kernel;
+static const void *running_args;
+
+static void fiber_yield(void) {
+        Fiber *f = current;
+        __tsan_switch_to_fiber(scheduler_tsan, 0);
+        swapcontext(&f->context, &scheduler);
+}
+
+static void fiber_main(void) {
+        running_kernel(running_args);
+        current->ended = true;
+        fiber_yield();
+}
+
+static void barrier_wait(Barrier *b) {
+        current->generation = b->generation;
+        if (++b->arrived == b->needed) {
+                b->arrived = 0;
+                b->generation++;
+                return;
+        }
+        current->waits = b;
+        fiber_yield();
+        current->waits = NULL;
+}
+
+void emulate_barrier(void) {
+        barrier_wait(&block_barrier);
+}
+
+void emulate_warp_barrier(void) {
+        barrier_wait(&warps[threadIdx.x / WARP].barrier);
+}
+
+/* Shows a value to the other lanes and returns what all of them have shown. */
+static const unsigned char (*exchange(const void *value, size_t size))[VALUE_MAX] {
+        Warp *w = &warps[threadIdx.x / WARP];
+        unsigned turn = current->exchanges++ % 2;
+        if (size > VALUE_MAX)
+                abort();
+        memcpy(w->values[turn][threadIdx.x % WARP], value, size);
+        emulate_warp_barrier();
+        return (const unsigned char(*)[VALUE_MAX])w->values[turn];
+}
+
+void emulate_shuffle(void *value, size_t size, unsigned lane) {
+        memcpy(value, exchange(value, size)[lane], size);
+}
+
+typedef struct Fragments {
+        uint32_t a[4], b[2];
+} Fragments;
+
+static double bfloat_at(uint32_t pair, unsigned which) {
+        return float_from_bits(which ? pair & 0xffff0000 : pair << 16);
+}
+
+/* Register 2 * (k / 8) + row / 8 of lane 4 * (row % 8) + k % 8 / 2 has A[row, k]. */
+static double a_at(const Fragments *lanes, unsigned row, unsigned k) {
+        return bfloat_at(lanes[row % 8 * 4 + k % 8 / 2].a[k / 8 * 2 + row / 8], k % 2);
+}
+
+static double b_at(const Fragments *lanes, unsigned k, unsigned col) {
+        return bfloat_at(lanes[col * 4 + k % 8 / 2].b[k / 8], k % 2);
+}
+
+void emulate_mma(float d[4], const uint32_t a[4], const uint32_t b[2]) {
+        unsigned lane = threadIdx.x % WARP;
+        Fragments mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, lanes[WARP];
+        const unsigned char(*shown)[VALUE_MAX] = exchange(&mine, sizeof(mine));
+        for (unsigned i = 0; i < WARP; i++)
+                memcpy(&lanes[i], shown[i], sizeof(lanes[i]));
+        for (unsigned i = 0; i < 4; i++) {
+                double sum = d[i];
+                for (unsigned k = 0; k < 16; k++)
+                        sum += a_at(lanes, lane / 4 + i / 2 * 8, k) * b_at(lanes, k, lane % 4 * 2 + i % 2);
+                d[i] = (float)sum;
+        }
+}
+
+/* ---- blocks ---- */
+
+static void fiber_start(Fiber *f) {
+        if (!f->stack) {
+                f->stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                if (f->stack == MAP_FAILED)
+                        abort();
+                f->tsan = __tsan_create_fiber(0);
+        }
+        getcontext(&f->context);
+        f->context.uc_stack.ss_sp = f->stack;
+        f->context.uc_stack.ss_size = STACK_SIZE;
+        f->context.uc_link = NULL;
+        makecontext(&f->context, fiber_main, 0);
+        f->waits = NULL;
+        f->exchanges = 0;
+        f->ended = false;
+}
+
+static bool fiber_is_ready(const Fiber *f) {
+        return !f->ended && (!f->waits || f->waits->generation != f->generation);
+}
+
+static void fiber_run(Fiber *f, unsigned index) {
+        current = f;
+        threadIdx.x = index;
+        __tsan_switch_to_fiber(f->tsan, 0);
+        swapcontext(&scheduler, &f->context);
+}
+
+/* Runs all who are ready once; how many there were. */
+static unsigned block_round(unsigned n, bool descending) {
+        unsigned ran = 0;
+        for (unsigned i = 0; i < n; i++) {
+                unsigned index = descending ? n - 1 - i : i;
+                if (!fiber_is_ready(&fibers[index]))
+                        continue;
+                fiber_run(&fibers[index], index);
+                ran++;
+        }
+        return ran;
+}
+
+static void block_run(unsigned n, bool descending) {
+        block_barrier = (Barrier){.needed = n};
+        for (unsigned i = 0; i < n; i++)
+                fiber_start(&fibers[i]);
+        for (unsigned w = 0; w * WARP < n; w++)
+                warps[w].barrier = (Barrier){.needed = n - w * WARP < WARP ? n - w * WARP : WARP};
+        while (block_round(n, descending) > 0)
+                ;
+        for (unsigned i = 0; i < n; i++)
+                if (!fibers[i].ended) {
+                        fprintf(stderr, "emulated kernel: thread %u of block (%u, %u, %u) waits at a barrier that not "
+                                        "all come to\n", i, blockIdx.x, blockIdx.y, blockIdx.z);
+                        abort();
+                }
+}
+
+void emulate_launch(EmulatedKernel *kernel, const uint32_t grid[static 3], uint32_t block, size_t shared,
+                    const void *args) {
+        if (block == 0 || block > THREADS_MAX || shared > 48 * 1024)
+                abort();
+        pthread_mutex_lock(&one_grid);
+        scheduler_tsan = __tsan_get_current_fiber();
+        running_kernel = kernel;
+        running_args = args;
+        blockDim = (EmulatedIndex){block, 1, 1};
+        gridDim = (EmulatedIndex){grid[0], grid[1], grid[2]};
+        shared_memory = shared ? malloc(shared) : NULL;
+        for (blockIdx.z = 0; blockIdx.z < grid[2]; blockIdx.z++)
+                for (blockIdx.y = 0; blockIdx.y < grid[1]; blockIdx.y++)
+                        for (blockIdx.x = 0; blockIdx.x < grid[0]; blockIdx.x++) {
+                                if (shared)
+                                        memset(shared_memory, 0xff, shared);
+                                block_run(block, (blockIdx.x + blockIdx.y + blockIdx.z) % 2);
+                        }
+        free(shared_memory);
+        pthread_mutex_unlock(&one_grid);
+}

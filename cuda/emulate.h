@@ -1,0 +1,108 @@
+/* A GPU's threads on the host, so that the kernels' own sources are executed, and compared with the CPU device, where
+ * there is no GPU: in `make check`, under the sanitizers.
+ *
+ * Every .cu file is also C: compiled with -DCUDA_EMULATED, kernel.h includes this header in place of CUDA's. A kernel
+ * is then a function of one pointer to its arguments. emulate_launch() runs the blocks of a grid one after another;
+ * each thread of a block is a fiber, which runs until it waits at a barrier, a shuffle or a tensor-core product. The
+ * fibers are taken in ascending order in even blocks and in descending order in odd ones, so that a result that
+ * depends on their order, for want of a barrier, shows itself as a wrong number sooner or later. What is checked:
+ *
+ *  - all threads of a block, or of a warp, come to the same barrier: anything else is a message and abort();
+ *  - dynamic shared memory, the only kind the kernels use, is allocated to the byte, and filled with 0xff (NaN) for
+ *    every block; with device memory from malloc(), the address sanitizer sees each step outside.
+ *
+ * It says nothing about speed, registers, memory ordering between blocks, or what nvcc makes of the source. Fragment
+ * layouts of mma.sync are those of the PTX manual ("Matrix Fragments for mma.m16n8k16"); products are summed in double
+ * precision, which no hardware does, so bits differ from those of a GPU. */
+#pragma once
+
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "device/cpu/half.h"
+
+typedef struct EmulatedIndex {
+        unsigned x, y, z;
+} EmulatedIndex;
+
+/* Of the thread that runs. */
+extern EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
+extern unsigned char *shared_memory;
+
+typedef void EmulatedKernel(const void *args);
+/* Runs the whole grid before it returns. One grid runs at a time, whoever calls. */
+void emulate_launch(EmulatedKernel *kernel, const uint32_t grid[static 3], uint32_t block, size_t shared,
+                    const void *args);
+
+void emulate_barrier(void);      /* of the block */
+void emulate_warp_barrier(void); /* of the warp */
+/* Replaces the value by that of another lane of the warp. All lanes take part. */
+void emulate_shuffle(void *value, size_t size, unsigned lane);
+/* d += a b for tiles of 16 x 16 and 16 x 8 bfloat16 that lie across the warp. */
+void emulate_mma(float d[4], const uint32_t a[4], const uint32_t b[2]);
+
+#define DEVICE static inline
+#define DEVICE_CALLED static inline
+#define KERNEL(name, Args, threads)                       \
+        static void name##_body(const Args a);            \
+        static void name(const void *args) {              \
+                name##_body(*(const Args *)args);         \
+        }                                                 \
+        static void name##_body(const Args a)
+#define HOST
+#define UNROLL
+#define NO_UNROLL
+#define UNROLL4
+
+#define __syncthreads() emulate_barrier()
+#define __syncwarp() emulate_warp_barrier()
+#define __shfl_xor_sync(mask, value, by)                                                                   \
+        ({                                                                                                 \
+                __typeof__(value) _v = (value);                                                            \
+                emulate_shuffle(&_v, sizeof(_v), (threadIdx.x % 32) ^ (unsigned)(by));                      \
+                _v;                                                                                        \
+        })
+/* Fibers only change at barriers. */
+#define atomicAdd(p, v)                          \
+        ({                                       \
+                __typeof__(*(p)) _o = *(p);      \
+                *(p) = _o + (v);                 \
+                _o;                              \
+        })
+#define atomicExch(p, v)                         \
+        ({                                       \
+                __typeof__(*(p)) _o = *(p);      \
+                *(p) = (v);                      \
+                _o;                              \
+        })
+
+static inline uint32_t bits_of(float f) {
+        return float_bits(f);
+}
+
+static inline float float_of(uint32_t u) {
+        return float_from_bits(u);
+}
+
+static inline float from_half(uint16_t h) {
+        return half_to_float(h);
+}
+
+static inline uint16_t to_half(float f) {
+        return half_from_float(f);
+}
+
+/* Two bfloat16, rounded to nearest even; `low` in the low half. */
+static inline uint32_t bfloat_pair(float low, float high) {
+        uint32_t l = float_bits(low), h = float_bits(high);
+        l = (l + 0x7fff + (l >> 16 & 1)) >> 16;
+        h = (h + 0x7fff + (h >> 16 & 1)) & 0xffff0000;
+        return l | h;
+}
+
+static inline void mma(float d[4], const uint32_t a[4], const uint32_t b[2]) {
+        emulate_mma(d, a, b);
+}

@@ -1,0 +1,232 @@
+/* What every kernel's file includes: the language they are written in, and values of the number formats.
+ *
+ * The .cu files are C++ to nvcc and C to the tests (emulate.h), so they are written in what both have: no templates,
+ * but inline functions whose constant arguments fold away; no overloads; explicit casts. A kernel has one argument, a
+ * structure, and only dynamic shared memory. Below each kernel is the operation of DeviceOps that launches it.
+ *
+ * nvcc runs with --fmad=false: a product and a sum are fused where fmaf() says so and nowhere else. So the same formula
+ * in two kernels gives the same bits, which batch invariance rests on.
+ *
+ * Products are made by tensor cores in bfloat16 with float32 sums. A float32 operand enters as two terms, hi + lo, each
+ * a bfloat16: 16 bits of it count. Weights and cached keys and values in F16 are two terms exactly, BF16 is one, the
+ * integers of Q8_0 and Q4_0 are one, and their scale is applied to the sum over their block. */
+#pragma once
+
+#ifdef CUDA_EMULATED
+#include "cuda/emulate.h"
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <stdint.h>
+
+#define DEVICE static __device__ __forceinline__
+#define DEVICE_CALLED static __device__ __noinline__
+#define KERNEL(name, Args, threads) \
+        static __global__ void __launch_bounds__(threads) name(const __grid_constant__ Args a)
+#define HOST extern "C"
+#define UNROLL _Pragma("unroll")
+#define NO_UNROLL _Pragma("unroll 1")
+#define UNROLL4 _Pragma("unroll 4")
+
+extern __shared__ __align__(16) unsigned char shared_memory[];
+
+DEVICE uint32_t bits_of(float f) {
+        return __float_as_uint(f);
+}
+
+DEVICE float float_of(uint32_t u) {
+        return __uint_as_float(u);
+}
+
+DEVICE float from_half(uint16_t h) {
+        return __half2float(__ushort_as_half(h));
+}
+
+DEVICE uint16_t to_half(float f) {
+        return __half_as_ushort(__float2half_rn(f));
+}
+
+/* Two bfloat16, rounded to nearest even; `low` in the low half. */
+DEVICE uint32_t bfloat_pair(float low, float high) {
+        uint32_t pair;
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+        return pair;
+}
+
+/* d += a b for tiles of 16 x 16 and 16 x 8 bfloat16 that lie across the warp; see emulate.c for the layout. */
+DEVICE void mma(float d[4], const uint32_t a[4], const uint32_t b[2]) {
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                     "{%0,%1,%2,%3};"
+                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#include "cuda/stream.h"
+#ifdef __cplusplus
+}
+#endif
+
+enum { WARP = 32, EIGHT = 8, GROUP = 32 /* values of a row that two mma take, and a quantised block has */ };
+
+DEVICE size_t block_bytes(Dtype type) { /* of 32 values */
+        return type == DTYPE_F32 ? 128 : type == DTYPE_Q8_0 ? 34 : type == DTYPE_Q4_0 ? 18 : 64;
+}
+
+DEVICE bool is_quantised(Dtype type) {
+        return type == DTYPE_Q8_0 || type == DTYPE_Q4_0;
+}
+
+/* Bytes of a row; plain formats may end anywhere in a block. */
+DEVICE size_t row_bytes(Dtype type, uint32_t cols) {
+        return is_quantised(type) ? cols / GROUP * block_bytes(type) : cols * (block_bytes(type) / GROUP);
+}
+
+/* Eight values as two terms, in pairs: the share of a lane in GROUP values of a row. */
+typedef struct Eight {
+        uint32_t hi[4], lo[4];
+} Eight;
+
+typedef struct Words {
+        uint32_t w[4];
+} Words;
+
+/* 16 bytes, aligned so. */
+DEVICE Words load_words(const void *p) {
+#ifdef CUDA_EMULATED
+        return *(const Words *)p;
+#else
+        uint4 v = *(const uint4 *)p;
+        Words r = {{v.x, v.y, v.z, v.w}};
+        return r;
+#endif
+}
+
+DEVICE void store_words(void *p, const uint32_t w[4]) {
+#ifdef CUDA_EMULATED
+        memcpy(p, w, 16);
+#else
+        *(uint4 *)p = make_uint4(w[0], w[1], w[2], w[3]);
+#endif
+}
+
+DEVICE float pair_low(uint32_t pair) {
+        return float_of(pair << 16);
+}
+
+DEVICE float pair_high(uint32_t pair) {
+        return float_of(pair & 0xffff0000);
+}
+
+/* The pair of first terms, and of what they leave. */
+DEVICE void split_pair(float low, float high, uint32_t *ret_hi, uint32_t *ret_lo) {
+        uint32_t hi = bfloat_pair(low, high);
+        *ret_hi = hi;
+        *ret_lo = bfloat_pair(low - pair_low(hi), high - pair_high(hi));
+}
+
+DEVICE Eight eight_of(const float v[EIGHT]) {
+        Eight r;
+        UNROLL for (int i = 0; i < 4; i++)
+                split_pair(v[2 * i], v[2 * i + 1], &r.hi[i], &r.lo[i]);
+        return r;
+}
+
+DEVICE Eight eight_zero(void) {
+        Eight r;
+        UNROLL for (int i = 0; i < 4; i++)
+                r.hi[i] = r.lo[i] = 0;
+        return r;
+}
+
+/* Value i of a row. */
+DEVICE float row_value(Dtype type, const void *row, size_t i) {
+        const unsigned char *block;
+        switch (type) {
+        case DTYPE_F16:
+                return from_half(((const uint16_t *)row)[i]);
+        case DTYPE_BF16:
+                return float_of((uint32_t)((const uint16_t *)row)[i] << 16);
+        case DTYPE_Q8_0:
+                block = (const unsigned char *)row + i / GROUP * 34;
+                return from_half(*(const uint16_t *)block) * (float)(int8_t)block[2 + i % GROUP];
+        case DTYPE_Q4_0:
+                block = (const unsigned char *)row + i / GROUP * 18;
+                return from_half(*(const uint16_t *)block) *
+                       (float)((i % GROUP < 16 ? block[2 + i % 16] & 15 : block[2 + i % 16] >> 4) - 8);
+        case DTYPE_F32:
+        default:
+                return ((const float *)row)[i];
+        }
+}
+
+typedef struct Floats {
+        float v[EIGHT];
+} Floats;
+
+/* Not inlined: it is rare, and would be most of the code. */
+DEVICE_CALLED Floats odd_values(Dtype type, const void *row, uint32_t i, uint32_t n) {
+        Floats f;
+        for (uint32_t j = 0; j < EIGHT; j++)
+                f.v[j] = i + j < n ? row_value(type, row, i + j) : 0;
+        return f;
+}
+
+/* Eight values of a plain row from i on; those from `n` on are 0. `aligned`: its address is a multiple of 16 bytes. */
+DEVICE void plain_values(Dtype type, const void *row, uint32_t i, uint32_t n, bool aligned, float ret[EIGHT]) {
+        if (!aligned || i + EIGHT > n) {
+                Floats f = odd_values(type, row, i, n);
+                UNROLL for (int j = 0; j < EIGHT; j++)
+                        ret[j] = f.v[j];
+                return;
+        }
+        if (type == DTYPE_F32) {
+                Words a = load_words((const float *)row + i), b = load_words((const float *)row + i + 4);
+                UNROLL for (int j = 0; j < 4; j++) {
+                        ret[j] = float_of(a.w[j]);
+                        ret[j + 4] = float_of(b.w[j]);
+                }
+                return;
+        }
+        Words w = load_words((const uint16_t *)row + i);
+        UNROLL for (int j = 0; j < 4; j++) {
+                ret[2 * j] = type == DTYPE_F16 ? from_half((uint16_t)w.w[j]) : pair_low(w.w[j]);
+                ret[2 * j + 1] = type == DTYPE_F16 ? from_half((uint16_t)(w.w[j] >> 16)) : pair_high(w.w[j]);
+        }
+}
+
+DEVICE bool is_aligned(const void *p) {
+        return (uintptr_t)p % 16 == 0;
+}
+
+static inline uint32_t ceil_div(uint32_t n, uint32_t by) {
+        return n / by + (n % by > 0);
+}
+
+/* ---- over a block's threads, in one fixed order ---- */
+
+DEVICE float warp_sum(float v) {
+        UNROLL for (int by = WARP / 2; by > 0; by /= 2)
+                v += __shfl_xor_sync(0xffffffff, v, by);
+        return v;
+}
+
+/* The same sum in every thread. `partial` is shared memory for one value of each warp. */
+DEVICE float block_sum(float v, float *partial) {
+        v = warp_sum(v);
+        __syncthreads();
+        if (threadIdx.x % WARP == 0)
+                partial[threadIdx.x / WARP] = v;
+        __syncthreads();
+        float sum = 0;
+        for (unsigned i = 0; i < blockDim.x / WARP; i++)
+                sum += partial[i];
+        return sum;
+}
+
+DEVICE int32_t *row_token(const Rows *rows, uint32_t i) {
+        return rows->tokens + (size_t)rows->slot[i] * rows->context + (size_t)rows->position[i];
+}

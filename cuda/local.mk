@@ -1,0 +1,36 @@
+# Files of cuda: the device, its kernels, the engine that uses it. The device's host half needs no CUDA and is built
+# everywhere, for the tests; see tests/cuda.mk for the emulated kernels.
+CUDA_HOST = \
+	cuda/cuda.h cuda/runtime.h cuda/stream.h cuda/device.c cuda/stream.c cuda/error.c \
+	cuda/run.h cuda/run.c cuda/staging.h cuda/staging.c
+CUDA_KERNELS = cuda/attention.cu cuda/elementwise.cu cuda/matmul.cu cuda/norm.cu cuda/rope.cu cuda/sample.cu
+EXTRA_DIST += cuda/kernel.h $(CUDA_KERNELS)
+
+if WITH_CUDA
+CUDA_OBJECTS = cuda/attention.cuo cuda/elementwise.cuo cuda/matmul.cuo cuda/norm.cuo cuda/rope.cuo cuda/sample.cuo
+CLEANFILES += $(CUDA_OBJECTS)
+NVCC_V = $(NVCC_V_@AM_V@)
+NVCC_V_ = $(NVCC_V_@AM_DEFAULT_V@)
+NVCC_V_0 = @echo "  NVCC    " $@;
+SUFFIXES = .cu .cuo
+.cu.cuo:
+	$(AM_V_at)$(MKDIR_P) cuda
+	$(NVCC_V)$(NVCC) $(NVCC_FLAGS) $(CUDA_ARCH_FLAGS) -I$(top_srcdir) -I$(top_srcdir)/src -c -o $@ $<
+$(CUDA_OBJECTS): $(top_srcdir)/cuda/kernel.h $(top_srcdir)/cuda/stream.h $(top_srcdir)/src/device/device.h
+
+pkglibexec_PROGRAMS += zerollama-engine-cuda
+zerollama_engine_cuda_SOURCES = src/engine/main.c src/engine/open-cuda.c cuda/runtime.c $(CUDA_HOST)
+zerollama_engine_cuda_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(CUDA_CPPFLAGS)
+zerollama_engine_cuda_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -pthread
+zerollama_engine_cuda_LDADD = $(CUDA_OBJECTS) $(ENGINE_LIBS) $(JANSSON_LIBS) $(CUDA_LIBS)
+
+# `make check-cuda` compares the operations with those of the CPU, on this machine's GPU.
+noinst_PROGRAMS += cuda/cuda-check
+cuda_cuda_check_SOURCES = cuda/check.c cuda/runtime.c $(CUDA_HOST)
+cuda_cuda_check_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(CUDA_CPPFLAGS)
+cuda_cuda_check_CFLAGS = $(AM_CFLAGS) -pthread
+cuda_cuda_check_LDADD = $(CUDA_OBJECTS) libzl-device.la libzl-util.la $(CUDA_LIBS)
+.PHONY: check-cuda
+check-cuda: cuda/cuda-check
+	cuda/cuda-check
+endif

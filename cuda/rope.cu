@@ -1,0 +1,72 @@
+/* Rotary position embedding. As on the CPU, angles are made in double precision, and the cosines and sines of a step's
+ * rows are made once, by a kernel of their own, and found again by queries and keys of every layer. They are
+ * [n, 2, n_rot/2] in the stream's scratch; more rows than fit there are rotated slice by slice. */
+#include "cuda/kernel.h"
+
+enum { ROPE_THREADS = 128 };
+
+typedef struct TurnsArgs {
+        float *table;
+        const int32_t *position;
+        Rope rope;
+} TurnsArgs;
+
+KERNEL(turns, TurnsArgs, ROPE_THREADS) {
+        uint32_t pairs = a.rope.n_rot / 2;
+        float *row = a.table + (size_t)blockIdx.x * pairs * 2;
+        for (uint32_t i = threadIdx.x; i < pairs; i += blockDim.x) {
+                double frequency = a.rope.scale * pow((double)a.rope.base, -2.0 * i / a.rope.n_rot), angle;
+                angle = a.position[blockIdx.x] * (a.rope.factors ? frequency / a.rope.factors[i] : frequency);
+                row[i] = (float)cos(angle);
+                row[pairs + i] = (float)sin(angle);
+        }
+}
+
+typedef struct RopeArgs {
+        float *x;
+        const float *table;
+        uint32_t n_heads, head_dim, n_rot;
+        RopeStyle style;
+} RopeArgs;
+
+KERNEL(rope_turn, RopeArgs, ROPE_THREADS) {
+        uint32_t pairs = a.n_rot / 2, other = a.style == ROPE_NORMAL ? 1 : pairs;
+        const float *cosines = a.table + (size_t)blockIdx.x * pairs * 2, *sines = cosines + pairs;
+        float *x = a.x + (size_t)blockIdx.x * a.n_heads * a.head_dim;
+        for (uint32_t i = threadIdx.x; i < a.n_heads * pairs; i += blockDim.x) {
+                uint32_t pair = i % pairs;
+                float *p = x + (size_t)(i / pairs) * a.head_dim + (a.style == ROPE_NORMAL ? 2 * pair : pair);
+                float u = p[0], v = p[other];
+                p[0] = u * cosines[pair] - v * sines[pair];
+                p[other] = u * sines[pair] + v * cosines[pair];
+        }
+}
+
+static bool same_turns(const StreamTurns *t, const int32_t *position, uint32_t n, const Rope *rope) {
+        return t->position == position && t->n == n && t->rope.n_rot == rope->n_rot && t->rope.base == rope->base &&
+               t->rope.scale == rope->scale && t->rope.factors == rope->factors;
+}
+
+static void make_turns(Stream *s, const int32_t *position, uint32_t n, const Rope *rope) {
+        StreamTurns *kept = stream_turns(s), wanted = {position, n, *rope};
+        if (same_turns(kept, position, n, rope))
+                return;
+        TurnsArgs args = {stream_scratch(s)->turns, position, *rope};
+        StreamLaunch l = {(const void *)turns, {n, 1, 1}, ROPE_THREADS, 0};
+        stream_launch(s, &l, &args, sizeof(args));
+        *kept = wanted;
+}
+
+HOST void cuda_rope(Stream *s, float *x, const Rows *rows, uint32_t n_heads, uint32_t head_dim, const Rope *rope) {
+        if (rope->n_rot < 2)
+                return;
+        uint32_t most = (uint32_t)(STREAM_TURNS / sizeof(float) / (rope->n_rot / 2 * 2));
+        for (uint32_t i = 0; i < rows->n; i += most) {
+                uint32_t n = MIN(most, rows->n - i);
+                make_turns(s, rows->position + i, n, rope);
+                RopeArgs args = {x + (size_t)i * n_heads * head_dim, stream_scratch(s)->turns, n_heads, head_dim,
+                                 rope->n_rot, rope->style};
+                StreamLaunch l = {(const void *)rope_turn, {n, 1, 1}, ROPE_THREADS, 0};
+                stream_launch(s, &l, &args, sizeof(args));
+        }
+}

@@ -1,0 +1,60 @@
+/* What the operations ask of a stream: to launch a kernel, to copy, and memory to work in.
+ *
+ * Kernels are held back and launched in runs: see run.h. Scratch memory belongs to the stream, is there from its
+ * beginning, and holds nothing from one operation to the next, except for the turns of rope.cu. */
+#pragma once
+
+#include "device/device.h"
+
+enum {
+        STREAM_ARGS_MAX = 256,           /* bytes of a kernel's arguments */
+        STREAM_SCRATCH = 32 << 20,       /* bytes */
+        STREAM_TURNS = 8 << 20,          /* bytes */
+        STREAM_SAMPLES = 1024,           /* sampling parameters that are on the device at once */
+};
+
+typedef struct StreamScratch {
+        void *any;            /* dev [STREAM_SCRATCH] */
+        float *turns;         /* dev [STREAM_TURNS] */
+        SampleParams *params; /* dev [STREAM_SAMPLES] */
+} StreamScratch;
+
+/* What the turns are for, as long as no upload may have changed the positions. */
+typedef struct StreamTurns {
+        const int32_t *position; /* NULL: none */
+        uint32_t n;
+        Rope rope;
+} StreamTurns;
+
+typedef struct StreamLaunch {
+        const void *kernel; /* as its own source file knows it */
+        uint32_t grid[3], block;
+        size_t shared; /* bytes, at most 48 KiB */
+} StreamLaunch;
+
+/* Appends a kernel; `args` are copied. A grid without blocks is no kernel. */
+void stream_launch(Stream *s, const StreamLaunch *l, const void *args, size_t size);
+const StreamScratch *stream_scratch(const Stream *s);
+StreamTurns *stream_turns(Stream *s);
+/* Multiprocessors of the device. */
+uint32_t stream_processors(const Stream *s);
+/* The stream cannot do what was asked; sticky. */
+void stream_fail(Stream *s, int error);
+
+void cuda_upload(Stream *s, void *dev, const void *host, size_t n);
+void cuda_download(Stream *s, void *host, const void *dev, size_t n);
+
+/* The operations; see DeviceOps. */
+void cuda_embed(Stream *s, float *out, const Matrix *table, const Rows *rows);
+void cuda_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
+                  float eps);
+void cuda_matmul(Stream *s, float *out, const Matrix *w, const float *x, uint32_t n_rows, const float *bias,
+                 bool accumulate);
+void cuda_rope(Stream *s, float *x, const Rows *rows, uint32_t n_heads, uint32_t head_dim, const Rope *rope);
+void cuda_kv_store(Stream *s, const KvLayer *kv, const Rows *rows, const float *k, const float *v);
+void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
+                    uint32_t window, float scale);
+void cuda_swiglu(Stream *s, float *out, const float *gate, const float *up, size_t n);
+void cuda_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);
+void cuda_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
+                 const Rows *rows, const SampleParams *params);

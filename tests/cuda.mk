@@ -1,0 +1,15 @@
+# Tests of cuda without CUDA: the device on a fake runtime, with its kernels emulated.
+check_LTLIBRARIES += libzl-cuda-fake.la
+libzl_cuda_fake_la_SOURCES = $(CUDA_HOST) cuda/fake.h cuda/fake.c cuda/emulate.h cuda/emulate.c cuda/emulated.c
+libzl_cuda_fake_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
+libzl_cuda_fake_la_CFLAGS = $(AM_CFLAGS) -pthread
+
+check_PROGRAMS += tests/cuda-check-emulated tests/test-cuda-device
+TESTS += tests/cuda-check-emulated tests/test-cuda-device
+tests_cuda_check_emulated_SOURCES = cuda/check.c
+tests_cuda_check_emulated_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
+tests_cuda_check_emulated_LDADD = libzl-cuda-fake.la libzl-device.la libzl-util.la
+tests_test_cuda_device_SOURCES = tests/test-cuda-device.c
+tests_test_cuda_device_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
+tests_test_cuda_device_CFLAGS = $(UNIT_CFLAGS)
+tests_test_cuda_device_LDADD = libzl-cuda-fake.la libzl-device.la libzl-util.la $(UNIT_LIBS)
