@@ -4,7 +4,7 @@ CUDA_HOST = \
 	cuda/cuda.h cuda/runtime.h cuda/stream.h cuda/device.c cuda/stream.c cuda/error.c \
 	cuda/run.h cuda/run.c cuda/staging.h cuda/staging.c
 CUDA_KERNELS = cuda/attention.cu cuda/elementwise.cu cuda/matmul.cu cuda/norm.cu cuda/rope.cu cuda/sample.cu
-EXTRA_DIST += cuda/kernel.h $(CUDA_KERNELS)
+EXTRA_DIST += cuda/kernel.h $(CUDA_KERNELS) cuda/gpu-checks bench/cuda/make-model.py bench/cuda/torch-step.py
 
 if WITH_CUDA
 CUDA_OBJECTS = cuda/attention.cuo cuda/elementwise.cuo cuda/matmul.cuo cuda/norm.cuo cuda/rope.cuo cuda/sample.cuo
@@ -30,6 +30,19 @@ cuda_cuda_check_SOURCES = cuda/check.c cuda/runtime.c $(CUDA_HOST)
 cuda_cuda_check_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(CUDA_CPPFLAGS)
 cuda_cuda_check_CFLAGS = $(AM_CFLAGS) -pthread
 cuda_cuda_check_LDADD = $(CUDA_OBJECTS) libzl-device.la libzl-util.la $(CUDA_LIBS)
+# The same with whole models, and what measures; see cuda/gpu-checks.
+if WITH_CMOCKA
+noinst_PROGRAMS += cuda/cuda-llama
+cuda_cuda_llama_SOURCES = tests/test-llama.c cuda/runtime.c $(CUDA_HOST)
+cuda_cuda_llama_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/tests $(CUDA_CPPFLAGS) -DTEST_RUNTIME=cuda_runtime
+cuda_cuda_llama_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(JANSSON_CFLAGS) -pthread
+cuda_cuda_llama_LDADD = $(CUDA_OBJECTS) libzl-model.la libzl-device.la libzl-util.la $(JANSSON_LIBS) $(CMOCKA_LIBS) $(CUDA_LIBS)
+endif
+noinst_PROGRAMS += bench/cuda/cuda-bench
+bench_cuda_cuda_bench_SOURCES = bench/cuda/cuda-bench.c cuda/runtime.c $(CUDA_HOST)
+bench_cuda_cuda_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(CUDA_CPPFLAGS)
+bench_cuda_cuda_bench_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -pthread
+bench_cuda_cuda_bench_LDADD = $(CUDA_OBJECTS) libzl-model.la libzl-device.la libzl-util.la $(JANSSON_LIBS) $(CUDA_LIBS)
 .PHONY: check-cuda
 check-cuda: cuda/cuda-check
 	cuda/cuda-check

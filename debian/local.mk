@@ -2,4 +2,4 @@
 EXTRA_DIST += \
 	debian/changelog debian/control debian/copyright debian/libzerollama-dev.install debian/libzerollama0.install \
 	debian/libzerollama0.symbols debian/not-installed debian/rules debian/source/format debian/zerollama.install \
-	debian/zerollama.postinst debian/zerollama.postrm debian/zerollama.prerm
+	debian/zerollama-cuda.install debian/zerollama.postinst debian/zerollama.postrm debian/zerollama.prerm

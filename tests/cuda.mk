@@ -4,8 +4,8 @@ libzl_cuda_fake_la_SOURCES = $(CUDA_HOST) cuda/fake.h cuda/fake.c cuda/emulate.h
 libzl_cuda_fake_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
 libzl_cuda_fake_la_CFLAGS = $(AM_CFLAGS) -pthread
 
-check_PROGRAMS += tests/cuda-check-emulated tests/test-cuda-device
-TESTS += tests/cuda-check-emulated tests/test-cuda-device
+check_PROGRAMS += tests/cuda-check-emulated tests/test-cuda-device tests/test-cuda-llama
+TESTS += tests/cuda-check-emulated tests/test-cuda-device tests/test-cuda-llama
 tests_cuda_check_emulated_SOURCES = cuda/check.c
 tests_cuda_check_emulated_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
 tests_cuda_check_emulated_LDADD = libzl-cuda-fake.la libzl-device.la libzl-util.la
@@ -13,3 +13,8 @@ tests_test_cuda_device_SOURCES = tests/test-cuda-device.c
 tests_test_cuda_device_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
 tests_test_cuda_device_CFLAGS = $(UNIT_CFLAGS)
 tests_test_cuda_device_LDADD = libzl-cuda-fake.la libzl-device.la libzl-util.la $(UNIT_LIBS)
+# Whole models on the emulated device.
+tests_test_cuda_llama_SOURCES = tests/test-llama.c
+tests_test_cuda_llama_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED -DTEST_RUNTIME=fake_cuda_runtime
+tests_test_cuda_llama_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_cuda_llama_LDADD = libzl-cuda-fake.la $(MODEL_TEST_LIBS)

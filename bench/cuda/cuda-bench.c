@@ -1,0 +1,373 @@
+/* How fast the CUDA device is, beside what the GPU can do in the same run.
+ *
+ *      cuda-bench latency                          from the end of work on the GPU to a thread that waits for it
+ *      cuda-bench ops                              each operation, as a fraction of the bandwidth of a copy
+ *      cuda-bench step FILE BATCH CONTEXT          decoding steps, as a fraction of reading weights and cache once
+ *      cuda-bench load FILE                        a model into the GPU, from the page cache
+ *
+ * The ceiling is a copy within the GPU of 1 GiB: bytes read and written per second. Times are the host's, over many
+ * repetitions that are enqueued ahead, so that only the GPU is measured; figures are the best of several runs. */
+#include <cuda_runtime_api.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cuda/cuda.h"
+#include "model/model.h"
+
+enum { RUNS = 5, COPY = 1 << 30, PAGE = 32, SAMPLES = 1000 };
+
+typedef struct Bench {
+        Device *device;
+        Stream *stream;
+        const DeviceOps *ops;
+        double ceiling; /* bytes per second */
+} Bench;
+
+static double seconds(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static _Noreturn void give_up(const char *why) {
+        fprintf(stderr, "cuda-bench: %s\n", why);
+        exit(1);
+}
+
+static void check(cudaError_t error) {
+        if (error != cudaSuccess)
+                give_up(cudaGetErrorString(error));
+}
+
+/* Device memory, for as long as the program runs. */
+static void *buffer(Bench *b, size_t size) {
+        Buffer r;
+        if (b->ops->buffer_new(b->device, size, &r) < 0)
+                give_up("the GPU has no memory for this");
+        return r.data;
+}
+
+static void *put(Bench *b, const void *host, size_t size) {
+        void *dev = buffer(b, size);
+        b->ops->upload(b->stream, dev, host, size);
+        return dev;
+}
+
+static uint64_t mark(Bench *b) {
+        uint64_t ticket;
+        if (b->ops->mark(b->stream, &ticket) < 0)
+                give_up("the stream has failed");
+        return ticket;
+}
+
+static void wait(Bench *b, uint64_t ticket) {
+        if (b->ops->wait(b->stream, ticket) < 0)
+                give_up("the device has failed");
+}
+
+static void measure_ceiling(Bench *b) {
+        Buffer from, to;
+        double best = 1e9;
+        if (b->ops->buffer_new(b->device, COPY, &from) < 0 || b->ops->buffer_new(b->device, COPY, &to) < 0)
+                give_up("the GPU has no memory for this");
+        for (int i = 0; i < RUNS; i++) {
+                double start = seconds();
+                for (int k = 0; k < 10; k++)
+                        b->ops->download(b->stream, to.data, from.data, COPY); /* both are on the GPU */
+                wait(b, mark(b));
+                double t = (seconds() - start) / 10;
+                best = MIN(best, t);
+        }
+        b->ceiling = 2.0 * COPY / best;
+        b->ops->buffer_free(b->device, &from);
+        b->ops->buffer_free(b->device, &to);
+        printf("%s\nceiling: copy within the GPU %.0f GB/s\n", b->device->name, b->ceiling * 1e-9);
+}
+
+/* ---- latency ---- */
+
+static int ascending(const void *a, const void *b) {
+        double x = *(const double *)a, y = *(const double *)b;
+        return x < y ? -1 : x > y;
+}
+
+static void print_latency(const char *what, double *t) {
+        qsort(t, SAMPLES, sizeof(*t), ascending);
+        printf("%-52s p50 %6.1f us  p99 %6.1f us\n", what, t[SAMPLES / 2] * 1e6, t[SAMPLES * 99 / 100] * 1e6);
+}
+
+/* As the engine does: an event, a second stream, a host function, an eventfd, poll(). */
+static void latency_mark(Bench *b, void *dev) {
+        double t[SAMPLES];
+        struct pollfd fd = {.fd = b->ops->eventfd(b->stream), .events = POLLIN};
+        char byte = 0;
+        uint64_t done, ticket;
+        for (int i = 0; i < SAMPLES; i++) {
+                double start = seconds();
+                b->ops->upload(b->stream, dev, &byte, 1);
+                ticket = mark(b);
+                do {
+                        poll(&fd, 1, -1);
+                        if (b->ops->poll(b->stream, &done) < 0)
+                                give_up("the device has failed");
+                } while (done < ticket);
+                t[i] = seconds() - start;
+        }
+        print_latency("copy, mark, host function writes an eventfd, poll()", t);
+}
+
+static void latency_event(void *dev) {
+        double t[SAMPLES];
+        cudaStream_t stream;
+        cudaEvent_t event;
+        check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+        check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync));
+        for (int i = 0; i < SAMPLES; i++) {
+                double start = seconds();
+                check(cudaMemsetAsync(dev, 0, 1, stream));
+                check(cudaEventRecord(event, stream));
+                check(cudaEventSynchronize(event));
+                t[i] = seconds() - start;
+        }
+        print_latency("clear a byte, blocking event", t);
+}
+
+static void latency_flag(void) {
+        double t[SAMPLES];
+        volatile unsigned char *flag;
+        void *dev;
+        cudaStream_t stream;
+        check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+        check(cudaHostAlloc((void **)&flag, 64, cudaHostAllocMapped));
+        check(cudaHostGetDevicePointer(&dev, (void *)flag, 0));
+        for (int i = 0; i < SAMPLES; i++) {
+                double start = seconds();
+                *flag = 0;
+                check(cudaMemsetAsync(dev, 1, 1, stream));
+                while (*flag == 0)
+                        ;
+                t[i] = seconds() - start;
+        }
+        print_latency("set a mapped flag, which a thread spins on", t);
+}
+
+static void latency(Bench *b) {
+        void *dev = buffer(b, 64);
+        latency_mark(b, dev);
+        latency_event(dev);
+        latency_flag();
+}
+
+/* ---- operations ---- */
+
+typedef void Enqueue(Bench *b, void *arg);
+
+/* Enqueued so often that it takes some milliseconds; after the second time it is a graph. */
+static double time_of(Bench *b, Enqueue *enqueue, void *arg) {
+        enum { TIMES = 40 };
+        double best = 1e9;
+        for (int i = 0; i < RUNS + 2; i++) {
+                double start = seconds();
+                for (int k = 0; k < TIMES; k++)
+                        enqueue(b, arg);
+                wait(b, mark(b));
+                double t = (seconds() - start) / TIMES;
+                best = MIN(best, t);
+        }
+        return best;
+}
+
+typedef struct Product {
+        Matrix w[8]; /* in turn, so that they come from memory and not from the cache */
+        float *x, *out;
+        uint32_t n, turn;
+} Product;
+
+static void enqueue_product(Bench *b, void *arg) {
+        Product *p = arg;
+        b->ops->matmul(b->stream, p->out, &p->w[p->turn++ % 8], p->x, p->n, NULL, false);
+}
+
+static void bench_products(Bench *b) {
+        static const uint32_t shapes[][2] = {{2048, 2048}, {8192, 2048}, {2048, 8192}, {14336, 4096}, {4096, 14336}};
+        static const Dtype types[] = {DTYPE_BF16, DTYPE_F16, DTYPE_Q8_0, DTYPE_Q4_0};
+        static const uint32_t n[] = {1, 8, 32, 64, 512};
+        char *memory = buffer(b, (size_t)8 * 14336 * 4096 * 2);
+        Product p = {.x = buffer(b, (size_t)512 * 14336 * 4), .out = buffer(b, (size_t)512 * 14336 * 4)};
+        for (size_t s = 0; s < ARRAY_SIZE(shapes); s++)
+                for (size_t t = 0; t < ARRAY_SIZE(types); t++)
+                        for (size_t k = 0; k < ARRAY_SIZE(n); k++) {
+                                size_t size = dtype_row_size(types[t], shapes[s][1]) * shapes[s][0];
+                                for (int i = 0; i < 8; i++)
+                                        p.w[i] = (Matrix){memory + (size_t)i * size, types[t], shapes[s][0],
+                                                          shapes[s][1]};
+                                p.n = n[k];
+                                double time = time_of(b, enqueue_product, &p);
+                                printf("matmul %-5s %5u x %-5u %3u rows %8.1f us %7.0f GB/s (%3.0f %%) %7.1f TFLOP/s\n",
+                                       dtype_name(types[t]), shapes[s][0], shapes[s][1], n[k], time * 1e6,
+                                       (double)size / time * 1e-9, 100 * (double)size / time / b->ceiling,
+                                       2.0 * shapes[s][0] * shapes[s][1] * n[k] / time * 1e-12);
+                        }
+}
+
+typedef struct Attend {
+        float *q, *out;
+        KvLayer kv;
+        Rows rows;
+} Attend;
+
+static void enqueue_attention(Bench *b, void *arg) {
+        Attend *a = arg;
+        b->ops->attention(b->stream, a->out, a->q, &a->kv, &a->rows, 32, 0, 0.1f);
+}
+
+/* 32 query and 8 KV heads of 128 values; a sequence for each row. */
+static void bench_attention(Bench *b, uint32_t n, uint32_t context) {
+        uint32_t pages = context / PAGE;
+        size_t half = (size_t)n * context * 8 * 128 * 2;
+        int32_t *tables = malloc((size_t)n * pages * 4), *slot = malloc(n * 4), *position = malloc(n * 4);
+        for (uint32_t i = 0; i < n * pages; i++)
+                tables[i] = (int32_t)i;
+        for (uint32_t i = 0; i < n; i++) {
+                slot[i] = (int32_t)i;
+                position[i] = (int32_t)context - 1;
+        }
+        Attend a = {buffer(b, (size_t)n * 32 * 128 * 4), buffer(b, (size_t)n * 32 * 128 * 4),
+                    {buffer(b, half), buffer(b, half), DTYPE_F16, PAGE, 8, 128, put(b, tables, (size_t)n * pages * 4),
+                     pages},
+                    {n, put(b, slot, n * 4), put(b, position, n * 4), NULL, 0}};
+        double time = time_of(b, enqueue_attention, &a);
+        printf("attention, %3u rows, context %5u %20.1f us %7.0f GB/s (%3.0f %%)\n", n, context, time * 1e6,
+               2.0 * (double)half / time * 1e-9, 100 * 2.0 * (double)half / time / b->ceiling);
+        free(tables), free(slot), free(position);
+}
+
+static void bench_ops(Bench *b) {
+        bench_products(b);
+        bench_attention(b, 1, 1024);
+        bench_attention(b, 1, 8192);
+        bench_attention(b, 8, 8192);
+        bench_attention(b, 64, 1024);
+        bench_attention(b, 256, 1024);
+}
+
+/* ---- steps ---- */
+
+typedef struct Steps {
+        Model *model;
+        Workspace *workspace;
+        uint32_t batch, context;
+        int32_t *tokens, *arrays; /* dev */
+        SampleOut *out;
+        KvArena kv;
+        SampleParams *greedy;
+} Steps;
+
+static Model *load(Bench *b, const char *path) {
+        Error e = ERROR_NULL;
+        Model *m;
+        if (model_open(path, &m, &e) < 0 || model_load(m, b->device, NULL, NULL, &e) < 0)
+                give_up(e.text);
+        return m;
+}
+
+static void steps_init(Bench *b, Steps *s, Model *m, uint32_t batch, uint32_t context) {
+        Error e = ERROR_NULL;
+        uint32_t pages = context / PAGE;
+        int32_t *tables = malloc((size_t)batch * pages * 4), *arrays = malloc((size_t)3 * batch * 4);
+        Dtype type = model_kv_type(m);
+        *s = (Steps){.model = m, .batch = batch, .context = context};
+        for (uint32_t i = 0; i < batch * pages; i++)
+                tables[i] = (int32_t)i;
+        for (uint32_t i = 0; i < batch; i++) {
+                arrays[i] = arrays[2 * batch + i] = (int32_t)i;
+                arrays[batch + i] = (int32_t)context - 1;
+        }
+        s->tokens = buffer(b, (size_t)batch * context * 4);
+        s->arrays = put(b, arrays, (size_t)3 * batch * 4);
+        s->out = buffer(b, batch * sizeof(SampleOut));
+        s->greedy = calloc(batch, sizeof(SampleParams));
+        for (uint32_t i = 0; i < batch; i++)
+                s->greedy[i].n_top = -1;
+        s->kv = (KvArena){buffer(b, (size_t)batch * pages * model_kv_page_size(m, type, PAGE)), type, PAGE,
+                          batch * pages, put(b, tables, (size_t)batch * pages * 4), pages};
+        if (workspace_new(m, b->device, batch, batch, &s->workspace, &e) < 0)
+                give_up(e.text);
+        free(tables), free(arrays);
+}
+
+static uint64_t step(Bench *b, Steps *s) {
+        Rows rows = {s->batch, s->arrays, s->arrays + s->batch, s->tokens, s->context};
+        const int32_t *index = s->arrays + 2 * s->batch;
+        float *logits;
+        model_forward(s->model, s->workspace, b->stream, &rows, &s->kv, index, s->batch, &logits, NULL);
+        b->ops->sample(b->stream, s->out, logits, s->batch, model_info(s->model)->n_vocab, index, &rows, s->greedy);
+        return mark(b);
+}
+
+/* Two steps are in flight, as in the engine. */
+static void bench_steps(Bench *b, Model *m, uint32_t batch, uint32_t context) {
+        enum { STEPS = 50 };
+        Steps s;
+        double best = 1e9;
+        steps_init(b, &s, m, batch, context);
+        for (int i = 0; i < RUNS; i++) {
+                uint64_t before = step(b, &s);
+                double start = seconds();
+                for (int k = 0; k < STEPS; k++) {
+                        uint64_t ticket = step(b, &s);
+                        wait(b, before);
+                        before = ticket;
+                }
+                wait(b, before);
+                double t = (seconds() - start) / STEPS;
+                best = MIN(best, t);
+        }
+        size_t kv = (size_t)batch * (context / PAGE) * model_kv_page_size(m, s.kv.type, PAGE);
+        double bound = (double)(model_info(m)->weights_size + kv) / b->ceiling;
+        printf("step of %s, batch %u, context %u: %.3f ms, bound %.3f ms (%.0f %%), %.0f tokens/s\n",
+               model_info(m)->name, batch, context, best * 1e3, bound * 1e3, 100 * bound / best, batch / best);
+        workspace_free(s.workspace);
+        free(s.greedy);
+}
+
+/* ---- loading ---- */
+
+static void bench_load(Bench *b, const char *path) {
+        for (int i = 0; i < RUNS; i++) {
+                double start = seconds();
+                Model *m = load(b, path);
+                double t = seconds() - start;
+                printf("load %s: %.2f s, %.1f GB/s\n", path, t, (double)model_info(m)->weights_size / t * 1e-9);
+                model_free(m);
+        }
+}
+
+int main(int argc, char **argv) {
+        Bench b = {0};
+        Error e = ERROR_NULL;
+        const char *what = argc > 1 ? argv[1] : "";
+        if (device_cuda_new(&cuda_runtime, 0, &b.device, &e) < 0)
+                give_up(e.text);
+        b.ops = b.device->ops;
+        if (b.ops->stream_new(b.device, &b.stream, &e) < 0)
+                give_up(e.text);
+        if (strcmp(what, "latency") == 0)
+                latency(&b);
+        else if (strcmp(what, "load") == 0 && argc == 3)
+                bench_load(&b, argv[2]);
+        else if (strcmp(what, "ops") == 0) {
+                measure_ceiling(&b);
+                bench_ops(&b);
+        } else if (strcmp(what, "step") == 0 && argc == 5) {
+                measure_ceiling(&b);
+                bench_steps(&b, load(&b, argv[2]), (uint32_t)atoi(argv[3]), (uint32_t)atoi(argv[4]));
+        } else
+                give_up("latency, ops, step FILE BATCH CONTEXT or load FILE");
+        return 0;
+}
