@@ -16,9 +16,17 @@
 #include "util/list.h"
 #include "util/macro.h"
 
-enum { ALLOCATION_HEAD = 64, CAPTURE_FAILED = 901, CAPTURING = 900 };
+enum { CAPTURE_FAILED = 901, CAPTURING = 900 };
 
 typedef enum ItemType { COPY, CLEAR, KERNEL_ITEM, CALL, RECORD, AWAIT } ItemType;
+
+/* What was allocated, so that a copy to or from other host memory is known. */
+typedef struct Allocation {
+        ListNode node;
+        char *p;
+        size_t n;
+        bool device;
+} Allocation;
 
 typedef struct Event {
         uint64_t recorded, completed;
@@ -47,6 +55,7 @@ typedef struct FakeStream {
 FakeCuda fake_cuda;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static List allocations;
 static int n_pending, n_busy; /* items on all streams, and those that are being executed */
 
 void fake_cuda_reset(void) {
@@ -121,21 +130,28 @@ static int memory(size_t *ret_free) {
 
 /* ---- memory ---- */
 
-/* Filled with what nobody should use; its size is kept before it. */
+/* Filled with what nobody should use. */
 static int alloc_any(void **ret, size_t n, bool device) {
         int error = begin();
         if (error)
                 return error;
         if (device && fake_cuda.used + n > fake_cuda.memory)
                 return CUDA_E_MEMORY;
-        char *p = malloc(ALLOCATION_HEAD + n);
-        if (!p)
+        Allocation *a = malloc(sizeof(*a));
+        *a = (Allocation){.p = malloc(n), .n = n, .device = device};
+        if (!a->p) {
+                free(a);
                 return CUDA_E_MEMORY;
-        memcpy(p, &n, sizeof(n));
-        memset(p + ALLOCATION_HEAD, 0xa5, MIN(n, (size_t)1 << 20));
+        }
+        memset(a->p, 0xa5, MIN(n, (size_t)1 << 20));
+        pthread_mutex_lock(&lock);
+        if (!allocations.next)
+                list_init(&allocations);
+        list_append(&allocations, &a->node);
+        pthread_mutex_unlock(&lock);
         fake_cuda.objects++;
         fake_cuda.used += device ? n : 0;
-        *ret = p + ALLOCATION_HEAD;
+        *ret = a->p;
         return 0;
 }
 
@@ -147,26 +163,27 @@ static int alloc_host(void **ret, size_t n) {
         return alloc_any(ret, n, false);
 }
 
+/* With the lock; NULL: other host memory. */
+static Allocation *find_allocation(const void *p) {
+        list_foreach(a, &allocations, Allocation, node)
+                if ((const char *)p >= a->p && (const char *)p < a->p + a->n)
+                        return a;
+        return NULL;
+}
+
 /* As cudaFree() does: waits for what runs, which may use the memory. */
-static void wait_for_all(void) {
+static int release(void *p) {
         pthread_mutex_lock(&lock);
         while (fake_cuda.sticky ? n_busy > 0 : n_pending > 0)
                 pthread_cond_wait(&changed, &lock);
+        Allocation *a = find_allocation(p);
+        list_remove(&a->node);
         pthread_mutex_unlock(&lock);
-}
-
-static int release_host(void *p) {
-        wait_for_all();
-        free((char *)p - ALLOCATION_HEAD);
+        fake_cuda.used -= a->device ? a->n : 0;
         fake_cuda.objects--;
+        free(a->p);
+        free(a);
         return fake_cuda.sticky;
-}
-
-static int release(void *p) {
-        size_t n;
-        memcpy(&n, (char *)p - ALLOCATION_HEAD, sizeof(n));
-        fake_cuda.used -= n;
-        return release_host(p);
 }
 
 /* ---- streams ---- */
@@ -339,8 +356,13 @@ static int event_await(void *event, void *stream) {
         return enqueue(stream, &(Item){.type = AWAIT, .event = e, .number = number});
 }
 
+/* As CUDA does: where host memory takes part that is not pinned, the copy is waited for. */
 static int copy(void *stream, void *to, const void *from, size_t n) {
-        return enqueue(stream, &(Item){.type = COPY, .to = to, .from = from, .n = n});
+        pthread_mutex_lock(&lock);
+        bool pinned = find_allocation(to) && find_allocation(from);
+        pthread_mutex_unlock(&lock);
+        int error = enqueue(stream, &(Item){.type = COPY, .to = to, .from = from, .n = n});
+        return error || pinned ? error : stream_wait(stream);
 }
 
 static int clear(void *stream, void *p, size_t n) {
@@ -420,7 +442,7 @@ const CudaRuntime fake_cuda_runtime = {
         .alloc = alloc,
         .release = release,
         .alloc_host = alloc_host,
-        .release_host = release_host,
+        .release_host = release,
         .stream_new = stream_new,
         .stream_free = stream_free,
         .stream_query = stream_query,

@@ -36,12 +36,14 @@ noinst_PROGRAMS += cuda/cuda-llama
 cuda_cuda_llama_SOURCES = tests/test-llama.c cuda/runtime.c $(CUDA_HOST)
 cuda_cuda_llama_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/tests $(CUDA_CPPFLAGS) -DTEST_RUNTIME=cuda_runtime
 cuda_cuda_llama_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(JANSSON_CFLAGS) -pthread
+cuda_cuda_llama_LDFLAGS = $(AM_LDFLAGS) -Wl,-rpath,'$$ORIGIN/lib'
 cuda_cuda_llama_LDADD = $(CUDA_OBJECTS) libzl-model.la libzl-device.la libzl-util.la $(JANSSON_LIBS) $(CMOCKA_LIBS) $(CUDA_LIBS)
 endif
 noinst_PROGRAMS += bench/cuda/cuda-bench
 bench_cuda_cuda_bench_SOURCES = bench/cuda/cuda-bench.c cuda/runtime.c $(CUDA_HOST)
 bench_cuda_cuda_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(CUDA_CPPFLAGS)
 bench_cuda_cuda_bench_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -pthread
+bench_cuda_cuda_bench_LDFLAGS = $(AM_LDFLAGS) -Wl,-rpath,'$$ORIGIN/lib'
 bench_cuda_cuda_bench_LDADD = $(CUDA_OBJECTS) libzl-model.la libzl-device.la libzl-util.la $(JANSSON_LIBS) $(CUDA_LIBS)
 .PHONY: check-cuda
 check-cuda: cuda/cuda-check

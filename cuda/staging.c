@@ -7,8 +7,8 @@
 enum { ALIGN = 16 };
 
 void *staging_take(Staging *s, size_t *n) {
-        size_t at = (size_t)(s->head % STAGING_SIZE), left = STAGING_SIZE - (size_t)(s->head - s->tail);
-        *n = MIN(*n, MIN(left, STAGING_SIZE - at));
+        size_t at = (size_t)(s->head % s->size), left = s->size - (size_t)(s->head - s->tail);
+        *n = MIN(*n, MIN(left, s->size - at));
         s->head += MIN((*n + ALIGN - 1) / ALIGN * ALIGN, left);
         return s->data + at;
 }

@@ -1,16 +1,18 @@
-/* Pinned host memory that uploads go through: a ring.
+/* Pinned host memory that copies between host and device go through: a ring. With memory that is not pinned the runtime
+ * would wait for the copy.
  *
- * Bytes are copied into it, and from there to the device in stream order; they may be overwritten when a mark after
- * them was reached. Positions count all bytes ever put in; the ring's place of position p is p modulo its size. */
+ * Bytes may be overwritten when a mark after their copy was reached. Positions count all bytes ever put in; the ring's
+ * place of position p is p modulo its size. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STAGING_SIZE = 16 << 20, STAGING_MARKS = 16 };
+enum { STAGING_MARKS = 16 };
 
 typedef struct Staging {
-        char *data; /* pinned [STAGING_SIZE] */
+        char *data; /* pinned [size] */
+        size_t size;
         uint64_t head, tail; /* in use are the positions from tail to head */
         struct {
                 uint64_t ticket, position; /* when the ticket is reached, all before the position is free */

@@ -1,13 +1,14 @@
 /* A stream of the CUDA device.
  *
  * Enqueueing. Operations append kernels to a run (run.h). Copies and marks launch it and put themselves behind it.
- * Uploads go through the staging ring, so the caller's memory is free at once. All of this only enqueues, with one
- * exception: an upload that finds the whole ring in use waits for the device. A loader may come to that; a step's
- * uploads, some kilobytes, do not.
+ * Uploads go through a ring of pinned memory, so the caller's memory is free at once; downloads come through another,
+ * `landing`, and are taken from there to where they are wanted when the mark after them is reached. All of this only
+ * enqueues, with one exception: a copy for which a ring has no room waits for the device. A loader may come to that; a
+ * step's copies, some kilobytes, do not.
  *
  * Finishing. A mark records an event on the stream; a second stream waits for the event and then calls on_reached(), a
- * host function, which adds 1 to `done` and writes the eventfd. Marks are reached in order, so the count is the ticket.
- * The detour by a second stream keeps the host function out of the way of the next step, which may begin at once. The
+ * host function, which delivers the downloads, adds 1 to `done` and writes the eventfd. Marks are reached in order, so
+ * the count is the ticket. The detour by a second stream keeps the host function out of the way of the next step, which may begin at once. The
  * host function makes no CUDA call. poll() clears the eventfd before it reads `done`, so that a mark it misses makes
  * the eventfd readable again.
  *
@@ -27,14 +28,21 @@
 #include "cuda/run.h"
 #include "cuda/staging.h"
 
-enum { WATCH_USEC = 20000 };
+enum { WATCH_USEC = 20000, STAGING_SIZE = 16 << 20, LANDING_SIZE = 4 << 20, DOWNLOADS = 64 };
+
+typedef struct Download {
+        void *to;
+        const void *place; /* in the landing ring */
+        size_t n;
+        uint64_t ticket; /* of the mark after it */
+} Download;
 
 struct Stream {
         /* The caller's. */
         Cuda *cuda;
         void *queue, *side, *event; /* the runtime's */
         Run run;
-        Staging staging;
+        Staging staging, landing;
         void *scratch_memory; /* dev */
         StreamScratch scratch;
         StreamTurns turns;
@@ -43,7 +51,9 @@ struct Stream {
         int fd;
         _Atomic uint64_t done;
         atomic_int error;
-        pthread_mutex_t lock; /* around the conditions, last_ticket and stopping */
+        pthread_mutex_t lock; /* around the conditions, last_ticket, stopping and the following two */
+        Download downloads[DOWNLOADS]; /* a ring: number i, from n_delivered to n_downloads, is at i % DOWNLOADS */
+        uint64_t n_downloads, n_delivered;
         pthread_cond_t reached, watched;
         pthread_t watcher;
         bool watching, stopping;
@@ -166,10 +176,36 @@ void cuda_upload(Stream *s, void *dev, const void *host, size_t n) {
         }
 }
 
+/* As much as there is room for; 0: none. */
+static size_t download_some(Stream *s, void *host, const void *dev, size_t n) {
+        staging_reached(&s->landing, s->done);
+        pthread_mutex_lock(&s->lock);
+        bool full = s->n_downloads - s->n_delivered == DOWNLOADS;
+        pthread_mutex_unlock(&s->lock);
+        if (full)
+                return 0;
+        void *place = staging_take(&s->landing, &n);
+        if (n == 0 || !check(s, s->cuda->runtime->copy(s->queue, place, dev, n)))
+                return 0;
+        pthread_mutex_lock(&s->lock);
+        s->downloads[s->n_downloads++ % DOWNLOADS] = (Download){host, place, n, s->last_ticket + 1};
+        pthread_mutex_unlock(&s->lock);
+        return n;
+}
+
+/* A large one takes the direct way: it would not fit, and nobody who is in a hurry asks for it. */
 void cuda_download(Stream *s, void *host, const void *dev, size_t n) {
-        const CudaRuntime *rt = enter(s);
-        if (flush(s) && n > 0)
-                check(s, rt->copy(s->queue, host, dev, n));
+        enter(s);
+        if (!flush(s))
+                return;
+        size_t some = 1;
+        for (; n > 0 && n <= LANDING_SIZE / 2 && some > 0; n -= some) {
+                some = download_some(s, host, dev, n);
+                host = (char *)host + some;
+                dev = (const char *)dev + some;
+        }
+        if (n > 0 && s->error == 0)
+                check(s, s->cuda->runtime->copy(s->queue, host, dev, n));
 }
 
 /* ---- marks ---- */
@@ -180,7 +216,14 @@ int cuda_eventfd(Stream *s) {
 
 static void on_reached(void *arg) {
         Stream *s = arg;
-        atomic_fetch_add(&s->done, 1);
+        pthread_mutex_lock(&s->lock);
+        uint64_t ticket = s->done + 1;
+        while (s->n_delivered < s->n_downloads && s->downloads[s->n_delivered % DOWNLOADS].ticket <= ticket) {
+                const Download *d = &s->downloads[s->n_delivered++ % DOWNLOADS];
+                memcpy(d->to, d->place, d->n);
+        }
+        s->done = ticket;
+        pthread_mutex_unlock(&s->lock);
         wake_all(s);
 }
 
@@ -195,6 +238,7 @@ int cuda_mark(Stream *s, uint64_t *ret_ticket) {
         pthread_cond_signal(&s->watched);
         pthread_mutex_unlock(&s->lock);
         staging_mark(&s->staging, ticket);
+        staging_mark(&s->landing, ticket);
         if (!check(s, rt->call(s->side, on_reached, s)))
                 return s->error;
         *ret_ticket = ticket;
@@ -252,8 +296,11 @@ static int open_streams(Stream *s) {
         if ((error = rt->stream_new(&s->queue, false)) || (error = rt->stream_new(&s->side, true)) ||
             (error = rt->event_new(&s->event)) || (error = run_init(&s->run, rt, s->queue)) ||
             (error = rt->alloc_host((void **)&s->staging.data, STAGING_SIZE)) ||
+            (error = rt->alloc_host((void **)&s->landing.data, LANDING_SIZE)) ||
             (error = rt->alloc(&s->scratch_memory, STREAM_SCRATCH + STREAM_TURNS + params)))
                 return error;
+        s->staging.size = STAGING_SIZE;
+        s->landing.size = LANDING_SIZE;
         char *at = s->scratch_memory;
         s->scratch = (StreamScratch){at, (float *)(at + STREAM_SCRATCH),
                                      (SampleParams *)(at + STREAM_SCRATCH + STREAM_TURNS)};
@@ -281,6 +328,8 @@ void cuda_stream_free(Stream *s) {
                 rt->stream_free(s->queue);
         if (s->staging.data)
                 rt->release_host(s->staging.data);
+        if (s->landing.data)
+                rt->release_host(s->landing.data);
         if (s->scratch_memory)
                 rt->release(s->scratch_memory);
         pthread_cond_destroy(&s->reached);

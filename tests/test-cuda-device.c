@@ -222,13 +222,14 @@ static void test_wait_elsewhere(void **state) {
         rig_free(&r);
 }
 
-/* What was enqueued is done before the stream is gone, marked or not. */
+/* What was marked is done before the stream is gone. */
 static void test_free_waits(void **state) {
         Rig r = rig_new();
         Buffer b = buffer(&r, 8);
         char out[8] = "";
         r.ops->upload(r.stream, b.data, "1234567", 8);
         r.ops->download(r.stream, out, b.data, 8);
+        mark(&r);
         r.ops->buffer_free(r.device, &(Buffer){0});
         Stream *s = r.stream;
         r.ops->stream_free(s);
@@ -241,7 +242,8 @@ static void test_free_waits(void **state) {
 /* ---- staging ---- */
 
 static void test_ring(void **state) {
-        Staging s = {.data = (char *)4096};
+        enum { STAGING_SIZE = 1 << 20 };
+        Staging s = {.data = (char *)4096, .size = STAGING_SIZE};
         size_t n = STAGING_SIZE - 100;
         assert_ptr_equal(staging_take(&s, &n), s.data);
         assert_int_equal(n, STAGING_SIZE - 100);
@@ -273,7 +275,7 @@ static void test_ring(void **state) {
 
 /* More than the ring holds, in odd pieces, from memory that changes at once. */
 static void test_large_uploads(void **state) {
-        enum { SIZE = STAGING_SIZE / 2 + 12345, TIMES = 5 };
+        enum { SIZE = 8 * 1024 * 1024 + 12345, TIMES = 5 };
         Rig r = rig_new();
         Buffer b = buffer(&r, (size_t)SIZE * TIMES);
         char *host = malloc(SIZE), *out = malloc((size_t)SIZE * TIMES);
@@ -289,6 +291,32 @@ static void test_large_uploads(void **state) {
                 if (out[i] != 'a' + (char)(i / SIZE))
                         fail_msg("byte %zu is %d", i, out[i]);
         free(host), free(out);
+        r.ops->buffer_free(r.device, &b);
+        rig_free(&r);
+}
+
+/* Downloads of all sizes, more than there is room for at once; each is there when its mark was reached. */
+static void test_downloads(void **state) {
+        enum { SIZE = 1 << 20, TIMES = 300 };
+        Rig r = rig_new();
+        Buffer b = buffer(&r, SIZE);
+        char *host = malloc(SIZE), *out[TIMES];
+        for (int i = 0; i < SIZE; i++)
+                host[i] = (char)(i * 7 + i / 1000);
+        r.ops->upload(r.stream, b.data, host, SIZE);
+        for (int i = 0; i < TIMES; i++) {
+                size_t n = (size_t)SIZE - (size_t)i * 3000;
+                out[i] = malloc(n);
+                r.ops->download(r.stream, out[i], b.data, n);
+                if (i % 5 == 4)
+                        mark(&r);
+        }
+        finish(&r);
+        for (int i = 0; i < TIMES; i++) {
+                assert_memory_equal(out[i], host, (size_t)SIZE - (size_t)i * 3000);
+                free(out[i]);
+        }
+        free(host);
         r.ops->buffer_free(r.device, &b);
         rig_free(&r);
 }
@@ -497,6 +525,7 @@ int main(void) {
                 cmocka_unit_test(test_marks),          cmocka_unit_test(test_pipelined),
                 cmocka_unit_test(test_wait_elsewhere), cmocka_unit_test(test_free_waits),
                 cmocka_unit_test(test_ring),           cmocka_unit_test(test_large_uploads),
+                cmocka_unit_test(test_downloads),
                 cmocka_unit_test(test_graphs),         cmocka_unit_test(test_many_graphs),
                 cmocka_unit_test(test_graphs_in_use),  cmocka_unit_test(test_no_graphs),
                 cmocka_unit_test(test_bad_kernel),     cmocka_unit_test(test_waiter_is_woken),
