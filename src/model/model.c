@@ -270,6 +270,7 @@ typedef struct Loader {
         ModelProgress progress;
         void *arg;
         size_t done, total;
+        uint64_t before; /* the last mark; 0: none yet */
         Error *e;
 } Loader;
 
@@ -280,11 +281,15 @@ static int advance(Loader *l, size_t n) {
         return 0;
 }
 
-static int finish_stream(Loader *l) {
+/* Waits for the mark before the one made now, or with `all` for both: one slice is on its way while the next is read. */
+static int mark_stream(Loader *l, bool all) {
         const DeviceOps *ops = l->m->device->ops;
-        uint64_t ticket;
+        uint64_t ticket = 0;
         int k = ops->mark(l->stream, &ticket);
-        if (k < 0 || (k = ops->wait(l->stream, ticket)) < 0)
+        if (k == 0)
+                k = ops->wait(l->stream, all ? ticket : l->before);
+        l->before = ticket;
+        if (k < 0)
                 return MODEL_REFUSE(l->m, l->e, k, "%s failed while the weights were loaded: %s", l->m->device->name,
                                     strerror(-k));
         return 0;
@@ -371,7 +376,7 @@ static int upload_matrix(Loader *l, const Weight *w) {
         for (size_t at = 0; at < w->tensor->size; at += SLICE) {
                 size_t n = MIN((size_t)SLICE, w->tensor->size - at);
                 l->m->device->ops->upload(l->stream, to + at, (const char *)w->tensor->data + at, n);
-                int k = finish_stream(l);
+                int k = mark_stream(l, false);
                 if (k < 0 || (k = advance(l, n)) < 0)
                         return k;
         }
@@ -403,7 +408,7 @@ static int upload_matrices(Loader *l) {
                 at += aligned(w->tensor->size);
                 k = upload_matrix(l, w);
         }
-        return k;
+        return k == 0 ? mark_stream(l, true) : k;
 }
 
 /* IEEE 754 binary16: 1 sign, 5 exponent, 10 fraction bits. */
@@ -457,7 +462,7 @@ static int load_vectors(Loader *l) {
                 at += vector_size(w);
         }
         m->device->ops->upload(l->stream, m->vectors.data, host, size);
-        return finish_stream(l);
+        return mark_stream(l, true);
 }
 
 static Precision precision_of(const Model *m, const Weight *w) {
@@ -493,7 +498,7 @@ static int pack_weight(Loader *l, const Weight *w, void *to) {
                               .cols = w->packed->cols};
         l->m->device->ops->pack(l->stream, w->packed, 0,
                                 &(Matrix){w->tensor->data, w->tensor->type, w->packed->rows, w->packed->cols});
-        int k = finish_stream(l);
+        int k = mark_stream(l, true);
         forget(w->tensor);
         return k < 0 ? k : advance(l, w->tensor->size);
 }
