@@ -1,6 +1,6 @@
 # Unit tests of src/engine.
 ENGINE_TESTS = tests/test-kv tests/test-fair tests/test-stop tests/test-engine tests/test-engine-process \
-	tests/test-loadtest tests/test-delay tests/test-sim
+	tests/test-loadtest tests/test-delay tests/test-sim tests/test-embed
 check_PROGRAMS += $(ENGINE_TESTS)
 TESTS += $(ENGINE_TESTS)
 tests_test_kv_SOURCES = tests/test-kv.c
@@ -28,6 +28,10 @@ tests_test_delay_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_delay_LDADD = libzl-engine.la libzl-text.la libzl-ipc.la libzl-util.la $(PCRE2_LIBS) $(UTF8PROC_LIBS) \
 	$(JANSSON_LIBS) $(UNIT_LIBS) -lm
 # The scheduler's source is in the test, beside a loop, a model and a device of its own.
+tests_test_embed_SOURCES = tests/test-embed.c
+tests_test_embed_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_embed_LDADD = libzl-engine.la libzl-text.la libzl-ipc.la libzl-util.la $(PCRE2_LIBS) $(UTF8PROC_LIBS) \
+	$(JANSSON_LIBS) $(UNIT_LIBS) -lm
 tests_test_sim_SOURCES = tests/test-sim.c
 tests_test_sim_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_sim_LDADD = libzl-engine.la libzl-text.la libzl-ipc.la libzl-util.la $(PCRE2_LIBS) $(UTF8PROC_LIBS) \

@@ -254,7 +254,7 @@ class CrashTest(Case):
 
     def test_engine_that_dies_of_what_it_is_asked(self):
         """One that starts well, and dies of a prompt or of a file: bounded by limits.restarts."""
-        directory = self.engine_program(MORTAL_ENGINE % hello(1), sys.executable)
+        directory = self.engine_program(MORTAL_ENGINE % hello(2), sys.executable)
         d = self.start({"limits": {"restarts": 2}}, env={"ZEROLLAMA_LIBEXEC": directory})
         for path, body in (
             ("/v1/completions", {"prompt": PROMPT}),

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """The zerollama command against a scripted daemon: every subcommand, its JSON and its tables, exit codes, mistyped
 words, Ctrl-C, the conversation on a terminal, and the manual pages against the tables they must agree with."""
+import ast
+import base64
 import fcntl
 import json
 import os
@@ -539,6 +541,95 @@ class CliTest(unittest.TestCase):
             t.type("\x03")
             self.assertEqual(t.wait(), 130)
         self.assertTrue(self.daemon.hangups.wait(20), "the daemon was not told")
+
+    # ---- embed and rerank ----
+
+    @staticmethod
+    def vectors(handler, request):
+        """For each text its length and its number in the request, as numbers; "bad" is refused."""
+        texts = request["input"] if isinstance(request["input"], list) else [request["input"]]
+        if "bad" in texts:
+            handler.send_document({"error": {"message": "no such thing"}}, 400)
+            return
+        data = [{"object": "embedding", "index": i,
+                 "embedding": base64.b64encode(struct.pack("<3f", len(t), i, 0.1)).decode()} for i, t in enumerate(texts)]
+        handler.send_document({"object": "list", "data": data, "usage": {"prompt_tokens": 2 * len(texts)}})
+
+    def test_embed(self):
+        self.daemon.answers["/v1/embeddings"] = self.vectors
+        p = self.run_cli("embed", "tiny", "one", "zwölf", "--truncate", "-d", "3", "--priority", "batch", "--timeout", "9")
+        self.assertEqual(self.results(p.stdout), [{"index": 0, "embedding": [3, 0, 0.100000001]},
+                                                  {"index": 1, "embedding": [5, 1, 0.100000001]}])
+        self.assertEqual(self.last("/v1/embeddings"), {
+            "model": "tiny", "input": ["one", "zwölf"], "encoding_format": "base64", "dimensions": 3, "truncate": True,
+            "priority": "batch", "timeout": 9.0})
+        p = self.run_cli("embed", "tiny", "--json", stdin="a\r\n\nbb\nccc")
+        self.assertEqual(json.loads(p.stdout), {"embeddings": [[1, 0, 0.100000001], [2, 1, 0.100000001], [3, 2, 0.100000001]],
+                                                "usage": {"prompt_tokens": 6, "total_tokens": 6}})
+        self.assertEqual(json.loads(self.run_cli("embed", "tiny", "--json", stdin="").stdout)["embeddings"], [])
+        p = self.run_cli("embed", "tiny", "good", "bad", code=1)
+        self.assertEqual((p.stdout, p.stderr), ("", "zerollama: no such thing\n"))
+
+    def test_embed_files(self):
+        self.daemon.answers["/v1/embeddings"] = self.vectors
+        lines, out = os.path.join(self.dir.name, "lines"), os.path.join(self.dir.name, "out.npy")
+        texts = ["x" * (1 + i % 50) for i in range(1000)]
+        with open(lines, "w") as f:
+            f.write("\n".join(texts))
+        p = self.run_cli("embed", "tiny", "-f", lines, "-f", "-", stdin="last\n")
+        results = self.results(p.stdout)
+        self.assertEqual([(r["index"], r["embedding"][0]) for r in results],
+                         [(i, len(t)) for i, t in enumerate(texts + ["last"])])
+        self.assertGreater(len([1 for _, path, _ in self.daemon.requests if path == "/v1/embeddings"]), 3)
+        self.assertEqual(self.run_cli("embed", "tiny", "-f", lines, "-o", out).stdout, "")
+        with open(out, "rb") as f:
+            data = f.read()
+        self.assertEqual(data[:8], b"\x93NUMPY\x01\x00")
+        length = struct.unpack_from("<H", data, 8)[0]
+        self.assertEqual((10 + length) % 64, 0)
+        self.assertEqual(ast.literal_eval(data[10:10 + length].decode()),
+                         {"descr": "<f4", "fortran_order": False, "shape": (1000, 3)})
+        self.assertEqual([v[0] for v in struct.iter_unpack("<3f", data[10 + length:])], [len(t) for t in texts])
+        os.unlink(out)
+        self.run_cli("embed", "tiny", "good", "bad", "-o", out, code=1)
+        self.assertEqual([n for n in os.listdir(self.dir.name) if "npy" in n], [], "nothing half done is left")
+        p = self.run_cli("embed", "tiny", "a", "-o", "vectors.json", code=2)
+        self.assertIn("ends in .npy", p.stderr)
+        self.assertIn("cannot read /nonexistent", self.run_cli("embed", "tiny", "-f", "/nonexistent", code=1).stderr)
+        self.assertIn("NUL", self.run_cli("embed", "tiny", stdin="a\0b\n", code=1).stderr)
+
+    def test_rerank(self):
+        answer = {"results": [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.25}],
+                  "usage": {"prompt_tokens": 8}}
+        self.daemon.answers["/v1/rerank"] = document(answer)
+        p = self.run_cli("rerank", "tiny", "what?", "first", "second\nline")
+        self.assertEqual([line.split(None, 2) for line in p.stdout.splitlines()],
+                         [["SCORE", "INDEX", "DOCUMENT"], ["0.9000", "1", "second?line"], ["0.2500", "0", "first"]])
+        self.assertEqual(self.last("/v1/rerank"), {"model": "tiny", "query": "what?", "documents": ["first", "second\nline"]})
+        p = self.run_cli("rerank", "tiny", "what?", "--json", "-n", "2", "--raw-scores", "--truncate", stdin="a\nb\n")
+        self.assertEqual(json.loads(p.stdout), answer)
+        self.assertEqual(self.last("/v1/rerank"), {"model": "tiny", "query": "what?", "documents": ["a", "b"], "top_n": 2,
+                                                   "raw_scores": True, "truncate": True})
+        self.run_cli("rerank", "tiny", "what?", stdin="")
+        self.assertEqual(self.last("/v1/rerank")["documents"], [])
+        self.daemon.answers["/v1/rerank"] = document({"error": {"message": "no reranker"}}, 400)
+        self.assertEqual(self.run_cli("rerank", "tiny", "q", "d", code=1).stderr, "zerollama: no reranker\n")
+
+    def test_map_numbers(self):
+        self.daemon.answers["/api/generate"] = text()
+        self.daemon.answers["/v1/embeddings"] = self.vectors
+        self.daemon.answers["/v1/rerank"] = document({"results": [{"index": 0, "relevance_score": 0.5}], "usage": {"prompt_tokens": 3}})
+        rows = [{"input": "four", "id": "a", "encoding_format": "float"}, {"input": ["a", "bb"], "dimensions": 3},
+                {"query": "q", "documents": ["d"]}, {"input": "bad"}]
+        p = self.run_cli("map", "tiny", "--ordered", stdin="\n".join(map(json.dumps, rows)), code=1)
+        results = self.results(p.stdout)
+        self.assertEqual(results[0], {"index": 0, "id": "a", "embedding": [4, 0, 0.100000001], "usage": {"prompt_tokens": 2}})
+        self.assertEqual(results[1]["embeddings"], [[1, 0, 0.100000001], [2, 1, 0.100000001]])
+        self.assertEqual(results[2], {"index": 2, "results": [{"index": 0, "relevance_score": 0.5}], "usage": {"prompt_tokens": 3}})
+        self.assertEqual(results[3], {"index": 3, "error": "no such thing", "status": 400})
+        sent = [r for _, path, r in self.daemon.requests if path == "/v1/embeddings"]
+        self.assertEqual({r["priority"] for r in sent}, {"batch"})
+        self.assertIn({"model": "tiny", "input": ["a", "bb"], "dimensions": 3, "encoding_format": "base64", "priority": "batch"}, sent)
 
     # ---- map ----
 

@@ -566,6 +566,85 @@ static void test_models(void **state) {
         server_stop(s);
 }
 
+/* ---- numbers ---- */
+
+/* -1.5 and 0.25, then 3 and 4, as Python's base64 and struct write them. */
+static const char embeddings[] =
+        "{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,\"embedding\":\"AADAvwAAgD4=\"},"
+        "{\"object\":\"embedding\",\"index\":1,\"embedding\":\"AABAQAAAgEA=\"}],\"model\":\"m\","
+        "\"usage\":{\"prompt_tokens\":7,\"total_tokens\":7}}";
+
+static void test_embed(void **state) {
+        Server *s = server_start(serve_script, embeddings);
+        ZlClient *c = connect_to(s);
+        const char *inputs[] = {"one", "z\"wei"};
+        ZlEmbedRequest q = {.model = "m", .inputs = inputs, .n_inputs = 2, .dimensions = 2, .truncate = true,
+                            .timeout = &(double){2.5}, .priority = "batch", .extra = "{\"user\":\"u\"}"};
+        ZlEmbeddings *a = NULL;
+        assert_int_equal(zl_embed(c, &q, &a, NULL), 0);
+        check_sent(s, "POST /v1/embeddings HTTP/1.1\r\n",
+                   "{\"encoding_format\":\"base64\",\"dimensions\":2,\"truncate\":true,\"model\":\"m\",\"input\":[\"one\","
+                   "\"z\\\"wei\"],\"timeout\":2.5,\"priority\":\"batch\",\"user\":\"u\"}");
+        assert_true(a->n == 2 && a->dimensions == 2 && a->tokens == 7);
+        assert_true(a->values[0] == -1.5f && a->values[1] == 0.25f && a->values[2] == 3 && a->values[3] == 4);
+        zl_embeddings_free(a);
+        zl_embeddings_free(NULL);
+        ZlError e;
+        assert_int_equal(zl_embed(c, &(ZlEmbedRequest){.inputs = inputs}, &a, &e), -EINVAL);
+        assert_string_equal(e.message, "the request names no model");
+        inputs[0] = "\xff";
+        assert_int_equal(zl_embed(c, &q, &a, &e), -EINVAL);
+        zl_client_free(c);
+        server_stop(s);
+}
+
+static void test_broken_embeddings(void **state) {
+        static const char *const bodies[] = {
+                "{\"data\":[{\"index\":0,\"embedding\":[1]}]}",
+                "{\"data\":[{\"index\":0}]}",
+                "{\"data\":[{\"index\":1,\"embedding\":\"AADAvw==\"}]}",
+                "{\"data\":[{\"index\":0,\"embedding\":\"AADAv*==\"}]}",
+                "{\"data\":[{\"index\":0,\"embedding\":\"AADAvwAA\"}]}",
+                "{\"data\":[{\"index\":0,\"embedding\":\"AADAvw==\"},{\"index\":1,\"embedding\":\"AADAvwAAgD4=\"}]}",
+                "[]",
+        };
+        const char *inputs[] = {"one"};
+        ZlEmbedRequest q = {.model = "m", .inputs = inputs, .n_inputs = 1};
+        for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
+                Server *s = server_start(serve_script, bodies[i]);
+                ZlClient *c = connect_to(s);
+                ZlEmbeddings *a = NULL;
+                assert_int_equal(zl_embed(c, &q, &a, NULL), -EPROTO);
+                zl_client_free(c);
+                server_stop(s);
+        }
+}
+
+static void test_rerank(void **state) {
+        static const char json[] = "{\"model\":\"m\",\"results\":[{\"index\":1,\"relevance_score\":0.75},{\"index\":0,"
+                                   "\"relevance_score\":0}],\"usage\":{\"prompt_tokens\":9,\"total_tokens\":9}}";
+        Server *s = server_start(serve_script, json);
+        ZlClient *c = connect_to(s);
+        const char *documents[] = {"a", "b"};
+        ZlRerankRequest q = {.model = "m", .query = "q", .documents = documents, .n_documents = 2, .top_n = 2, .raw_scores = true};
+        ZlRanking *r = NULL;
+        assert_int_equal(zl_rerank(c, &q, &r, NULL), 0);
+        check_sent(s, "POST /v1/rerank HTTP/1.1\r\n",
+                   "{\"query\":\"q\",\"top_n\":2,\"raw_scores\":true,\"model\":\"m\",\"documents\":[\"a\",\"b\"]}");
+        assert_true(r->n == 2 && r->tokens == 9 && r->ranks[0].index == 1 && r->ranks[1].index == 0);
+        assert_true(r->ranks[0].score == 0.75 && r->ranks[1].score == 0);
+        assert_string_equal(r->json, json);
+        zl_ranking_free(r);
+        zl_ranking_free(NULL);
+        zl_client_free(c);
+        server_stop(s);
+        s = server_start(serve_script, "{\"results\":[{\"index\":1}]}");
+        c = connect_to(s);
+        assert_int_equal(zl_rerank(c, &q, &r, NULL), -EPROTO);
+        zl_client_free(c);
+        server_stop(s);
+}
+
 static void test_version(void **state) {
         Server *s = server_start(serve_script, "{\"version\":\"1.2.3\"}");
         ZlClient *c = connect_to(s);
@@ -596,6 +675,9 @@ int main(void) {
                                            cmocka_unit_test(test_requests),
                                            cmocka_unit_test(test_bad_requests),
                                            cmocka_unit_test(test_models),
+                                           cmocka_unit_test(test_embed),
+                                           cmocka_unit_test(test_broken_embeddings),
+                                           cmocka_unit_test(test_rerank),
                                            cmocka_unit_test(test_version)};
         unsetenv("ZEROLLAMA_HOST");
         unsetenv("ZEROLLAMA_API_KEY");

@@ -79,6 +79,8 @@ static void check_defaults(const Config *c) {
         assert_int_equal(m->slots, 16);
         assert_int_equal(m->context, 0);
         assert_int_equal(m->batch_tokens, 512);
+        assert_int_equal(m->batch_wait, 2000);
+        assert_int_equal(m->precision, CONFIG_FLOAT32);
         assert_int_equal(m->queue, 1024);
         assert_int_equal(m->queue_timeout, 5 * MINUTE);
         assert_true(m->deadline == UINT64_MAX);
@@ -162,6 +164,8 @@ static void check_full_models(const Config *c) {
         assert_int_equal(q->slots, 4);
         assert_int_equal(q->context, 4096);
         assert_int_equal(q->batch_tokens, 64);
+        assert_int_equal(q->batch_wait, 500);
+        assert_int_equal(q->precision, CONFIG_INT16);
         assert_int_equal(q->queue, 0);
         assert_int_equal(q->queue_timeout, 1500000);
         assert_int_equal(q->deadline, 120 * MINUTE);

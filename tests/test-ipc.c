@@ -19,6 +19,7 @@ static void make_job(Buf *out) {
                 .prompt = ipc_str("Hello"), .prompt_ids = {some_ids, 3}, .add_special = true, .max_tokens = -1,
                 .stop = ipc_strs(&lens, &bytes), .temperature = 0.5f, .top_k = 40, .seed = UINT64_MAX,
                 .bias_ids = {some_ids, 3}, .bias = {some_bias, 3}, .n_top = -1, .text_sent = 7,
+                .inputs = ipc_strs(&lens, &bytes), .input_counts = {some_ids, 3}, .dimensions = 64, .results_sent = 2,
         };
         assert_int_equal(ipc_encode(out, IPC_JOB, &j), 0);
         buf_deinit(&lens);
@@ -45,6 +46,25 @@ static void test_round_trip(void **state) {
         assert_true(ipc_strs_next(&j.stop, &pos, &off, &s) && s.len == 0);
         assert_true(ipc_strs_next(&j.stop, &pos, &off, &s) && s.len == 2 && s.data[1] == 'x');
         assert_false(ipc_strs_next(&j.stop, &pos, &off, &s));
+        pos = off = 0;
+        for (int i = 0; i < 3; i++)
+                assert_true(ipc_strs_next(&j.inputs, &pos, &off, &s));
+        assert_true(s.len == 2 && s.data[1] == 'x' && !ipc_strs_next(&j.inputs, &pos, &off, &s));
+        assert_true(j.input_counts.n == 3 && j.input_counts.data[2] == 3 && j.dimensions == 64 && j.results_sent == 2);
+        buf_deinit(&b);
+}
+
+static void test_vectors(void **state) {
+        (void)state;
+        Buf b = BUF_NULL;
+        IpcVectors v = {.id = 9, .width = 1, .values = {some_bias, 3}, .tokens = 40, .last = true, .queue_usec = 5, .compute_usec = 6}, w;
+        assert_int_equal(ipc_encode(&b, IPC_VECTORS, &v), 0);
+        assert_int_equal(ipc_decode(IPC_VECTORS, b.data + 8, b.len - 8, &w), 0);
+        assert_true(w.id == 9 && w.width == 1 && w.tokens == 40 && w.last && w.queue_usec == 5 && w.compute_usec == 6);
+        assert_int_equal(w.values.n, 3);
+        assert_memory_equal(w.values.data, some_bias, sizeof(some_bias));
+        for (size_t n = 0; n < b.len - 8; n += 8)
+                assert_int_equal(ipc_decode(IPC_VECTORS, b.data + 8, n, &w), -EPROTO);
         buf_deinit(&b);
 }
 
@@ -142,6 +162,7 @@ static void test_connection(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_hostile),
+                                           cmocka_unit_test(test_vectors),
                                            cmocka_unit_test(test_connection)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,14 +24,14 @@ typedef struct Api {
         const char *rest; /* what the "*" of the route matched */
         ApiError error; /* of the fields that were read: sent when the handler, which then does nothing, has returned */
         bool has_context; /* the body is large, so a worker has made this already; see api_context() */
-        char *context;
+        void *context;
         ApiError context_error;
 } Api;
 
 typedef void (*ApiRoute)(Api *a);
-/* Makes the text of a prompt from the body's fields, which it may change, and from nothing else: it may run on a worker. Malloc'd;
- * NULL: there is none, or a->error says why it cannot be. */
-typedef char *(*ApiContext)(Args *a);
+/* Makes the text of a prompt, or a list of inputs, from the body's fields, which it may change, and from nothing else: it may
+ * run on a worker. One block of memory; NULL: there is none, or a->error says why it cannot be. */
+typedef void *(*ApiContext)(Args *a);
 
 typedef struct Route {
         const char *method; /* "GET" serves HEAD too */
@@ -42,7 +42,10 @@ typedef struct Route {
 } Route;
 
 /* One table per dialect, ended by a row without a path. */
-extern const Route openai_routes[], ollama_routes[], status_routes[];
+extern const Route openai_routes[], ollama_routes[], rerank_routes[], status_routes[];
+
+/* What a model can do, as a list of Ollama's words, where that is known: after it was loaded or shown. Else NULL. */
+json_t *model_capabilities(const ModelEntry *m);
 
 /* ---- errors: {"error":"text"} below /api/, else OpenAI's object. `code`, `param` may be NULL ---- */
 
@@ -57,6 +60,11 @@ void api_reply(Request *r, unsigned status, json_t *object);
 
 /* Appends `data` as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */
 void json_put_string(Buf *out, const char *data, size_t len);
+/* Appends a number that reads back to the same float, or a list of them; what is not finite becomes null. */
+void json_put_float(Buf *out, float x);
+void json_put_floats(Buf *out, const float *values, size_t n);
+/* Appends bytes as a string in base64. */
+void json_put_base64(Buf *out, const void *data, size_t n);
 
 /* ---- arguments: typed, bounded fields of an object. The first mistake is kept in `error`, and is the answer; readers then
  * return their default. null counts as absent ---- */
@@ -115,8 +123,8 @@ void spec_read_service(Spec *s, Args *a);
 /* Checks a chat's messages and normalises them in place: parts become text, arguments of tool calls objects. New
  * reference, or NULL and an error. */
 json_t *arg_messages(Args *a, const char *key);
-/* The text of the prompt, made by the route's `make`: now, or by the worker that had the body. As that returns it. */
-char *api_context(Api *api, Args *a, ApiContext make);
+/* What the route's `make` makes of the body: now, or on the worker that had it. */
+void *api_context(Api *api, Args *a, ApiContext make);
 
 /* ---- an answer: one request, one or more jobs, and a dialect that writes ---- */
 
@@ -171,6 +179,61 @@ Answer *answer_new(Api *a, ModelEntry *m, const Dialect *dialect, uint32_t n);
  * had again. False: the request was refused and answered, the Answer is gone. */
 bool answer_post(Answer *a, Spec *s, uint32_t first, uint32_t n);
 const char *finish_name(IpcFinish f); /* "stop", "length" */
+
+/* ---- embeddings and rerankings: many inputs, one job, an answer made of numbers ---- */
+
+typedef struct InputList { /* one block of memory */
+        uint32_t n;
+        bool is_ids;
+        size_t size;      /* token ids, or bytes of text, of all inputs */
+        int32_t counts[]; /* [n] of each input; then the ids, or the bytes */
+} InputList;
+
+/* A text, a list of texts, a list of token ids or a list of such lists; NULL and an error where it is none of these. With
+ * `documents` a list of texts or of objects with a text. */
+InputList *arg_inputs(Args *a, const char *key, bool documents);
+
+typedef struct Vectors Vectors;
+
+typedef struct VectorDialect { /* the text of the answer; may run on a worker, which then has the Vectors for itself */
+        void (*begin)(const Vectors *v, Buf *out);
+        void (*item)(const Vectors *v, uint32_t i, Buf *out);
+        void (*end)(const Vectors *v, Buf *out);
+} VectorDialect;
+
+typedef struct VectorOptions {
+        bool base64;         /* embeddings */
+        bool with_documents; /* of a ranking: the texts, too */
+        bool raw_scores;     /* logits instead of numbers from 0 to 1 */
+        uint32_t top_n;      /* of a ranking; 0: all */
+} VectorOptions;
+
+struct Vectors {
+        Daemon *d;
+        Request *r; /* NULL: the client is gone */
+        ModelEntry *model;
+        User *user;
+        Job *job; /* NULL: done */
+        JobSpec *spec;
+        const VectorDialect *dialect;
+        char *model_name; /* as the client wrote it */
+        VectorOptions options;
+        bool ranked;
+        uint64_t began, queue_usec, compute_usec, tokens;
+        uint32_t n_inputs, n_items; /* n_items: of the answer */
+        uint32_t width;
+        float *values; /* [n_inputs, width] */
+        size_t n_values, charged;
+        uint32_t *order;    /* of a ranking: the inputs, best first */
+        IpcStr *documents;  /* [n_inputs] with_documents: views into the spec */
+        Work work;
+        bool at_worker, begun, ended;
+        uint32_t next; /* item to be written */
+        Buf out;
+};
+
+/* Posts the job of a request that was read without a mistake. Whatever happens, the request is answered. */
+void vectors_post(Api *api, Spec *s, ModelEntry *m, const InputList *inputs, const VectorDialect *dialect, VectorOptions options);
 
 /* "2026-11-23T07:18:18.123456+00:00" */
 void format_time(char *buf, size_t n, int64_t usec_since_epoch);

@@ -1,7 +1,7 @@
 /* Dispatch: key, route, JSON body; and the two shapes of error.
  *
- * A body large enough to take the loop noticeable time is parsed on a worker, which also makes the text of the prompt from
- * it; the request waits, and a client that leaves meanwhile only marks the parse as nobody's. */
+ * A body large enough to take the loop noticeable time is parsed on a worker, which also makes the text of the prompt, or
+ * the list of inputs, from it; the request waits, and a client that leaves meanwhile only marks the parse as nobody's. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 
 enum { PARSE_INLINE_MAX = 64 * 1024 };
 
-static const Route *const tables[] = {openai_routes, ollama_routes, status_routes, NULL};
+static const Route *const tables[] = {openai_routes, ollama_routes, rerank_routes, status_routes, NULL};
 
 /* ---- errors ---- */
 

@@ -29,7 +29,7 @@ void arg_no_memory(Args *a) {
                 *a->error = (ApiError){.status = 503, .code = "out_of_memory", .text = "out of memory for this request"};
 }
 
-char *api_context(Api *api, Args *a, ApiContext make) {
+void *api_context(Api *api, Args *a, ApiContext make) {
         if (!api->has_context)
                 return make(a);
         if (!arg_failed(a))

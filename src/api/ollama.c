@@ -1,4 +1,4 @@
-/* Ollama's dialect: /api/generate, /api/chat, /api/tags, /api/ps, /api/show, /api/version. Streams are lines of JSON, and
+/* Ollama's dialect: /api/generate, /api/chat, /api/embed, /api/embeddings, /api/tags, /api/ps, /api/show, /api/version. Streams are lines of JSON, and
  * streaming is the default. Durations are nanoseconds. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -140,14 +140,15 @@ static void read_keep_alive(Args *a, Spec *spec) {
         spec->keep_alive = usec;
 }
 
-typedef struct Loading {
+typedef struct Loading Loading;
+struct Loading {
         PoolWaiter waiter;
         Request *r;
         ModelEntry *m;
         char *model_name;
         const char *reason; /* "load", "unload" */
-        bool chat;
-} Loading;
+        void (*reply)(const Loading *l, Buf *out);
+};
 
 static void loading_free(Loading *l) {
         pool_unwait(&l->waiter);
@@ -165,16 +166,28 @@ static void loading_done(PoolWaiter *w, IpcStr json _unused_, const char *error)
         if (error)
                 api_error(l->r, 500, "model_load_failed", "model", "%s", error);
         else {
-                put_head(&(Answer){.model_name = l->model_name}, &out);
-                put_text(&(Answer){.chat = l->chat}, "", 0, &out);
-                buf_printf(&out, ",\"done\":true,\"done_reason\":\"%s\"}\n", l->reason);
+                l->reply(l, &out);
                 request_reply(l->r, 200, "application/json", out.data, out.len);
         }
         loading_free(l);
 }
 
+static void put_loaded(const Loading *l, bool chat, Buf *out) {
+        put_head(&(Answer){.model_name = l->model_name}, out);
+        put_text(&(Answer){.chat = chat}, "", 0, out);
+        buf_printf(out, ",\"done\":true,\"done_reason\":\"%s\"}\n", l->reason);
+}
+
+static void loaded_to_generate(const Loading *l, Buf *out) {
+        put_loaded(l, false, out);
+}
+
+static void loaded_to_chat(const Loading *l, Buf *out) {
+        put_loaded(l, true, out);
+}
+
 /* An empty prompt asks for the model itself: loaded, or, with keep_alive 0, unloaded. */
-static void load_or_unload(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
+static void load_or_unload(Api *api, Args *a, Spec *s, ModelEntry *m, void (*reply)(const Loading *l, Buf *out)) {
         read_keep_alive(a, s);
         if (arg_failed(a))
                 return;
@@ -190,7 +203,7 @@ static void load_or_unload(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat)
         l->r = api->r;
         l->m = m;
         l->reason = unload ? "unload" : "load";
-        l->chat = chat;
+        l->reply = reply;
         api->r->state = l;
         api->r->gone = loading_gone;
         pool_wait(m->pool, m, unload ? IPC_UNLOAD : IPC_LOAD, &l->waiter);
@@ -242,7 +255,7 @@ static char *end_context(Args *a, Buf *out) {
         return text;
 }
 
-static char *chat_context(Args *a) {
+static void *chat_context(Args *a) {
         Buf out = BUF_NULL;
         json_t *messages = arg_messages(a, "messages");
         if (!messages)
@@ -261,7 +274,7 @@ static void put_message(Buf *out, const char *role, const char *content, size_t 
         buf_putc(out, '}');
 }
 
-static char *generate_context(Args *a) {
+static void *generate_context(Args *a) {
         const json_t *prompt = arg_get(a, "prompt");
         const char *system = arg_string(a, "system", "");
         Buf out = BUF_NULL;
@@ -306,7 +319,7 @@ static void generate(Api *api) {
         if (arg_failed(&a))
                 return;
         if (!*prompt) {
-                load_or_unload(api, &a, &s, m, false);
+                load_or_unload(api, &a, &s, m, loaded_to_generate);
                 return;
         }
         _cleanup_free_ char *context = api_context(api, &a, generate_context);
@@ -325,7 +338,7 @@ static void chat(Api *api) {
         if (!m)
                 return;
         if (json_array_size(arg_get(&a, "messages")) == 0 && (!arg_get(&a, "messages") || json_is_array(arg_get(&a, "messages")))) {
-                load_or_unload(api, &a, &s, m, true);
+                load_or_unload(api, &a, &s, m, loaded_to_chat);
                 return;
         }
         _cleanup_free_ char *context = api_context(api, &a, chat_context);
@@ -334,12 +347,105 @@ static void chat(Api *api) {
         run(api, &a, &s, m, true);
 }
 
+/* ---- embeddings ---- */
+
+static void put_embedding(const Vectors *v, uint32_t i, Buf *out) {
+        json_put_floats(out, v->values + (size_t)i * v->width, v->width);
+}
+
+static void embed_begin(const Vectors *v, Buf *out) {
+        buf_puts(out, "{\"model\":");
+        json_put_string(out, v->model_name, strlen(v->model_name));
+        buf_puts(out, ",\"embeddings\":[");
+}
+
+static void embed_end(const Vectors *v, Buf *out) {
+        uint64_t total = now_usec() - v->began, work = v->queue_usec + v->compute_usec;
+        put_count(out, "],\"total_duration\":", total * 1000);
+        put_count(out, ",\"load_duration\":", (total > work ? total - work : 0) * 1000);
+        put_count(out, ",\"prompt_eval_count\":", v->tokens);
+        buf_puts(out, "}\n");
+}
+
+static const VectorDialect embed_dialect = {embed_begin, put_embedding, embed_end};
+
+static void embedding_begin(const Vectors *v _unused_, Buf *out) {
+        buf_puts(out, "{\"embedding\":");
+}
+
+static void embedding_end(const Vectors *v _unused_, Buf *out) {
+        buf_puts(out, "}\n");
+}
+
+static const VectorDialect embedding_dialect = {embedding_begin, put_embedding, embedding_end};
+
+static void loaded_to_embed(const Loading *l, Buf *out) {
+        buf_puts(out, "{\"model\":");
+        json_put_string(out, l->model_name, strlen(l->model_name));
+        buf_puts(out, ",\"embeddings\":[]}\n");
+}
+
+static void loaded_to_embedding(const Loading *l _unused_, Buf *out) {
+        buf_puts(out, "{\"embedding\":[]}\n");
+}
+
+static void *embed_inputs(Args *a) {
+        return arg_get(a, "input") ? arg_inputs(a, "input", false) : NULL;
+}
+
+static void *embedding_inputs(Args *a) {
+        if (json_is_string(arg_get(a, "prompt")))
+                return arg_inputs(a, "prompt", false);
+        if (arg_get(a, "prompt"))
+                arg_fail(a, "prompt", "must be a text; /api/embed takes many");
+        return NULL;
+}
+
+static void embed_with(Api *api, ApiContext read, const VectorDialect *to, void (*loaded)(const Loading *l, Buf *out)) {
+        Args a = api_args(api);
+        _cleanup_(spec_deinit) Spec s;
+        spec_init(&s);
+        ModelEntry *m = arg_model(&a, api->d);
+        if (!m)
+                return;
+        _cleanup_free_ InputList *inputs = api_context(api, &a, read);
+        s.job.kind = IPC_PROMPT_EMBED;
+        s.job.truncate = arg_bool(&a, "truncate", true);
+        s.job.dimensions = (uint32_t)arg_int(&a, "dimensions", 0, INT32_MAX, 0);
+        if (arg_get(&a, "options") && !json_is_object(arg_get(&a, "options")))
+                arg_fail(&a, "options", "must be an object");
+        read_keep_alive(&a, &s);
+        spec_read_service(&s, &a);
+        if (arg_failed(&a))
+                return;
+        if (!inputs || inputs->n == 0 || (inputs->n == 1 && inputs->size == 0))
+                load_or_unload(api, &a, &s, m, loaded);
+        else
+                vectors_post(api, &s, m, inputs, to, (VectorOptions){0});
+}
+
+static void embed(Api *api) {
+        embed_with(api, embed_inputs, &embed_dialect, loaded_to_embed);
+}
+
+static void embeddings(Api *api) {
+        embed_with(api, embedding_inputs, &embedding_dialect, loaded_to_embedding);
+}
+
 /* ---- what there is ---- */
 
 /* What a model is that was not loaded yet, as far as its name tells. */
 static const char *format_of(const char *path) {
         const char *dot = strrchr(path, '.');
         return dot && strcmp(dot, ".gguf") == 0 ? "gguf" : strncmp(path, "builtin:", 8) == 0 ? "builtin" : "safetensors";
+}
+
+/* The engine says so with the details; of a directory that has the files of sentence-transformers one knows before. */
+json_t *model_capabilities(const ModelEntry *m) {
+        json_t *details = m->details ? json_loads(m->details, 0, NULL) : NULL;
+        json_t *known = json_incref(json_object_get(details, "capabilities"));
+        json_decref(details);
+        return known || !m->embeds ? known : json_pack("[s]", "embedding");
 }
 
 static void set_common(json_t *o, const ModelEntry *m) {
@@ -352,6 +458,10 @@ static void set_common(json_t *o, const ModelEntry *m) {
         if (!details)
                 details = json_pack("{s:s,s:s,s:s,s:[s],s:s,s:s}", "parent_model", "", "format", format_of(m->path), "family", "", "families", "",
                                     "parameter_size", "", "quantization_level", "");
+        json_t *capabilities = model_capabilities(m);
+        if (capabilities)
+                json_object_set_new(o, "capabilities", capabilities);
+        json_object_del(details, "capabilities");
         json_object_set_new(o, "name", json_string(name));
         json_object_set_new(o, "model", json_string(name));
         json_object_set_new(o, "size", json_integer((json_int_t)m->size));
@@ -451,6 +561,8 @@ static void showing_done(PoolWaiter *w, IpcStr json, const char *error) {
                 json_t *details = json_object_get(o, "details");
                 free(s->m->details);
                 s->m->details = details ? json_dumps(details, JSON_COMPACT) : NULL;
+                json_object_set(o, "capabilities", json_object_get(details, "capabilities"));
+                json_object_del(details, "capabilities");
                 api_reply(s->r, 200, o);
         }
         free(s);
@@ -479,6 +591,8 @@ static void show(Api *api) {
 const Route ollama_routes[] = {
         {"POST", "/api/generate", generate, NULL, generate_context},
         {"POST", "/api/chat", chat, NULL, chat_context},
+        {"POST", "/api/embed", embed, NULL, embed_inputs},
+        {"POST", "/api/embeddings", embeddings, NULL, embedding_inputs},
         {"GET", "/api/tags", tags, NULL},
         {"GET", "/api/ps", ps, NULL},
         {"POST", "/api/show", show, NULL},

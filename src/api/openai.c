@@ -1,4 +1,4 @@
-/* OpenAI's dialect: /v1/chat/completions, /v1/completions, /v1/models. Shapes and field names as in OpenAI's API
+/* OpenAI's dialect: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models. Shapes and field names as in OpenAI's API
  * description; streams are server-sent events that end with "data: [DONE]". */
 #include <inttypes.h>
 #include <stdio.h>
@@ -313,7 +313,7 @@ static void read_tools(Args *a) {
 }
 
 /* The template's variables, as JSON text. */
-static char *chat_context(Args *a) {
+static void *chat_context(Args *a) {
         json_t *messages = arg_messages(a, "messages"), *kwargs = arg_get(a, "chat_template_kwargs");
         if (!messages)
                 return NULL;
@@ -450,11 +450,72 @@ static void completions(Api *api) {
         free_prompts(prompts, n_prompts);
 }
 
+/* ---- embeddings ---- */
+
+static void embeddings_begin(const Vectors *v _unused_, Buf *out) {
+        buf_puts(out, "{\"object\":\"list\",\"data\":[");
+}
+
+static void embeddings_item(const Vectors *v, uint32_t i, Buf *out) {
+        const float *values = v->values + (size_t)i * v->width;
+        buf_puts(out, "{\"object\":\"embedding\",\"index\":");
+        buf_putu(out, i);
+        buf_puts(out, ",\"embedding\":");
+        if (v->options.base64) /* of little-endian floats, as they are in memory */
+                json_put_base64(out, values, v->width * sizeof(*values));
+        else
+                json_put_floats(out, values, v->width);
+        buf_putc(out, '}');
+}
+
+static void embeddings_end(const Vectors *v, Buf *out) {
+        buf_puts(out, "],\"model\":");
+        json_put_string(out, v->model_name, strlen(v->model_name));
+        buf_printf(out, ",\"usage\":{\"prompt_tokens\":%" PRIu64 ",\"total_tokens\":%" PRIu64 "}}\n", v->tokens, v->tokens);
+}
+
+static const VectorDialect embeddings_dialect = {embeddings_begin, embeddings_item, embeddings_end};
+
+static void *embeddings_inputs(Args *a) {
+        InputList *l = arg_inputs(a, "input", false);
+        if (l && l->n == 0)
+                arg_fail(a, "input", "is empty");
+        return l;
+}
+
+static bool read_encoding(Args *a) {
+        const char *format = arg_string(a, "encoding_format", "float");
+        if (strcmp(format, "float") != 0 && strcmp(format, "base64") != 0)
+                arg_fail(a, "encoding_format", "must be float or base64, not '%.32s'", format);
+        return strcmp(format, "base64") == 0;
+}
+
+static void embeddings(Api *api) {
+        Args a = api_args(api);
+        _cleanup_(spec_deinit) Spec s;
+        spec_init(&s);
+        ModelEntry *m = arg_model(&a, api->d);
+        if (!m)
+                return;
+        s.job.kind = IPC_PROMPT_EMBED;
+        s.job.truncate = arg_bool(&a, "truncate", false);
+        s.job.dimensions = (uint32_t)arg_int(&a, "dimensions", 1, INT32_MAX, 0);
+        VectorOptions options = {.base64 = read_encoding(&a)};
+        read_service_tier(&s, &a);
+        _cleanup_free_ InputList *inputs = arg_failed(&a) ? NULL : api_context(api, &a, embeddings_inputs);
+        if (inputs && !arg_failed(&a))
+                vectors_post(api, &s, m, inputs, &embeddings_dialect, options);
+}
+
 /* ---- models ---- */
 
 static json_t *model_object(const ModelEntry *m) {
-        return json_pack("{s:s,s:s,s:I,s:s}", "id", m->name, "object", "model", "created", (json_int_t)m->modified, "owned_by",
-                         "zerollama");
+        json_t *o = json_pack("{s:s,s:s,s:I,s:s}", "id", m->name, "object", "model", "created", (json_int_t)m->modified, "owned_by",
+                              "zerollama");
+        json_t *capabilities = model_capabilities(m);
+        if (capabilities)
+                json_object_set_new(o, "capabilities", capabilities);
+        return o;
 }
 
 static void models(Api *a) {
@@ -477,6 +538,7 @@ static void model(Api *a) {
 const Route openai_routes[] = {
         {"POST", "/v1/chat/completions", chat_completions, NULL, chat_context},
         {"POST", "/v1/completions", completions, NULL},
+        {"POST", "/v1/embeddings", embeddings, NULL, embeddings_inputs},
         {"GET", "/v1/models", models, NULL},
         {"GET", "/v1/models/*", model, NULL},
         {0},

@@ -127,7 +127,7 @@ typedef struct Item {
         json_t *id;            /* or NULL */
         json_t *request;       /* members of the request */
         char *error;           /* why there is no request */
-        bool chat;
+        enum { ITEM_GENERATE, ITEM_CHAT, ITEM_EMBED, ITEM_RERANK } kind;
         char *result;          /* the line to write; NULL: it did not come to that */
         bool failed, unreachable;
 } Item;
@@ -174,10 +174,13 @@ static void parse_item(Item *i, const char *line, size_t n) {
         i->id = json_incref(json_object_get(i->request, "id"));
         json_object_del(i->request, "id");
         json_object_del(i->request, "stream");
-        i->chat = json_object_get(i->request, "messages");
-        if (!i->chat && !json_is_string(json_object_get(i->request, "prompt")))
-                i->error = strdup("the line has neither \"prompt\" nor \"messages\"");
-        move_options(i->request);
+        json_object_del(i->request, "encoding_format"); /* the library's choice */
+        i->kind = json_object_get(i->request, "messages") ? ITEM_CHAT : json_object_get(i->request, "documents") ? ITEM_RERANK
+                  : json_object_get(i->request, "input") ? ITEM_EMBED : ITEM_GENERATE;
+        if (i->kind == ITEM_GENERATE && !json_is_string(json_object_get(i->request, "prompt")))
+                i->error = strdup("the line has neither \"prompt\" nor \"messages\" nor \"input\" nor \"documents\"");
+        if (i->kind == ITEM_GENERATE || i->kind == ITEM_CHAT)
+                move_options(i->request);
 }
 
 static json_t *begin_result(const Item *i) {
@@ -188,7 +191,7 @@ static json_t *begin_result(const Item *i) {
 }
 
 static void *end_result(Item *i, json_t *root) {
-        i->result = json_dumps(root, JSON_COMPACT);
+        i->result = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)); /* nine digits tell floats apart */
         json_decref(root);
         return i;
 }
@@ -213,12 +216,70 @@ static void *take_answer(Item *i, const ZlResult *a) {
         return end_result(i, root);
 }
 
+static int ask_text(ZlClient *client, const ZlRequest *q, Item *i, ZlError *e) {
+        ZlResult *answer = NULL;
+        int r = i->kind == ITEM_CHAT ? zl_chat(client, q, &answer, e) : zl_generate(client, q, &answer, e);
+        if (r == 0)
+                take_answer(i, answer);
+        zl_result_free(answer);
+        return r;
+}
+
+static json_t *make_vector(const float *values, size_t n) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < n; i++)
+                json_array_append_new(list, json_real((double)values[i]));
+        return list;
+}
+
+static void set_tokens(json_t *root, uint64_t tokens) {
+        json_object_set_new(root, "usage", json_pack("{s:I}", "prompt_tokens", (json_int_t)tokens));
+}
+
+/* One text has an embedding, a list of them embeddings. */
+static int ask_embeddings(ZlClient *client, const ZlRequest *q, Item *i, ZlError *e) {
+        ZlEmbedRequest request = {.model = q->model, .extra = q->extra, .timeout = q->timeout, .priority = q->priority};
+        ZlEmbeddings *answer = NULL;
+        int r = zl_embed(client, &request, &answer, e);
+        if (r < 0)
+                return r;
+        json_t *root = begin_result(i), *list = json_array();
+        for (size_t k = 0; k < answer->n; k++)
+                json_array_append_new(list, make_vector(answer->values + k * answer->dimensions, answer->dimensions));
+        if (json_is_string(json_object_get(i->request, "input")))
+                json_object_set(root, "embedding", json_array_get(list, 0));
+        else
+                json_object_set(root, "embeddings", list);
+        json_decref(list);
+        set_tokens(root, answer->tokens);
+        end_result(i, root);
+        zl_embeddings_free(answer);
+        return 0;
+}
+
+static int ask_ranking(ZlClient *client, const ZlRequest *q, Item *i, ZlError *e) {
+        ZlRerankRequest request = {.model = q->model, .extra = q->extra, .timeout = q->timeout, .priority = q->priority};
+        ZlRanking *answer = NULL;
+        int r = zl_rerank(client, &request, &answer, e);
+        if (r < 0)
+                return r;
+        json_t *root = begin_result(i), *list = json_array();
+        for (size_t k = 0; k < answer->n; k++)
+                json_array_append_new(list, json_pack("{s:I, s:f}", "index", (json_int_t)answer->ranks[k].index,
+                                                      "relevance_score", answer->ranks[k].score));
+        json_object_set_new(root, "results", list);
+        set_tokens(root, answer->tokens);
+        end_result(i, root);
+        zl_ranking_free(answer);
+        return 0;
+}
+
 /* Runs in a worker. What was cancelled, or met no daemon, has no result: another run asks again. A connection that
  * broke may be a daemon that was restarted, so that is tried once more. */
 static void *ask(ZlClient *client, void *item, void *userdata) {
         Item *i = item;
+        static int (*const ways[])(ZlClient *, const ZlRequest *, Item *, ZlError *) = {ask_text, ask_text, ask_embeddings, ask_ranking};
         ZlRequest q = *(const ZlRequest *)userdata;
-        ZlResult *answer = NULL;
         ZlError e;
         if (i->error)
                 return take_failure(i, i->error, 0);
@@ -226,14 +287,11 @@ static void *ask(ZlClient *client, void *item, void *userdata) {
         q.extra = extra;
         int r = -ECONNRESET;
         for (int tries = 0; r == -ECONNRESET && tries < 2; tries++)
-                r = i->chat ? zl_chat(client, &q, &answer, &e) : zl_generate(client, &q, &answer, &e);
-        if (r == 0)
-                take_answer(i, answer);
-        else if (r == -ENOTCONN)
+                r = ways[i->kind](client, &q, i, &e);
+        if (r == -ENOTCONN)
                 i->unreachable = true;
-        else if (r != -ECANCELED)
+        else if (r < 0 && r != -ECANCELED)
                 take_failure(i, e.message, e.status);
-        zl_result_free(answer);
         return i;
 }
 
@@ -431,9 +489,9 @@ const Command cmd_map = {
         .arguments = "MODEL [FILE|-]",
         .summary = "ask a model for each line of a file",
         .description =
-                "A line is a JSON object with \"prompt\" or \"messages\", an \"id\" if wanted, and any other member of "
-                "a request. For each one a line with its index and id, and text, usage and finish, or error, is "
-                "printed as it comes. With --output, a command that was stopped goes on where it was when it is given again.",
+                "A line is a JSON object with \"prompt\" or \"messages\", \"input\" to embed, or \"query\" and \"documents\" to "
+                "rerank, an \"id\" if wanted, and any other member of a request. For each one a line with its index and id, "
+                "and text and finish, embedding or results, and usage, or error, is printed as it comes. With --output, a command that was stopped goes on where it was when it is given again.",
         .options = {options, request_options},
         .min_args = 1,
         .max_args = 2,

@@ -42,6 +42,13 @@ typedef int (*HttpSink)(void *userdata, const char *data, size_t n, ZlError *e);
 int http_request(ZlClient *c, const char *path, const char *body, uint64_t limit_ms, HttpSink sink, void *userdata,
                  ZlError *e);
 
+/* One request whose answer is one JSON object, read whole. `body` (NULL: GET) is taken over; either result may be NULL. */
+int fetch(ZlClient *c, const char *path, json_t *body, uint64_t limit_ms, json_t **ret_root, char **ret_text, ZlError *e);
+/* The members of the JSON object in `extra` (NULL: none) are added, into objects where both have one. */
+int json_add_extra(json_t *root, const char *extra, ZlError *e);
+/* How long to wait for the answer to a request with its own timeout in seconds, or NULL. */
+uint64_t limit_of(const double *timeout);
+
 /* The text of a daemon's error object, {"error":"…"} or {"error":{"message":"…"}}; NULL when `root` is none. */
 const char *json_error_text(const json_t *root);
 /* "" and 0 for what is absent or of another type. */

@@ -126,11 +126,8 @@ static int make_request(const ZlRequest *q, bool chat, char **ret, ZlError *e) {
                 return fail(e, -EINVAL, "the request cannot be sent: its text is not valid UTF-8, or memory is out");
         if (q->format && json_object_set_new(root, "format", make_format(q->format)) < 0)
                 return fail(e, -EINVAL, "the format is neither \"json\" nor a JSON schema");
-        if (q->extra) {
-                json_auto_t *extra = json_loads(q->extra, 0, NULL);
-                if (json_object_update_recursive(root, extra) < 0)
-                        return fail(e, -EINVAL, "the extra members of the request are not a JSON object");
-        }
+        if (json_add_extra(root, q->extra, e) < 0)
+                return -EINVAL;
         char *body = json_dumps(root, JSON_COMPACT);
         if (!body)
                 return fail_memory(e);
@@ -222,8 +219,8 @@ static int on_data(void *userdata, const char *data, size_t n, ZlError *e) {
         return 0;
 }
 
-static uint64_t limit_of(const ZlRequest *q) {
-        return q->timeout ? (uint64_t)CLAMP(*q->timeout * 1000, 0.0, 1e15) + GRACE_MS : 0;
+uint64_t limit_of(const double *timeout) {
+        return timeout ? (uint64_t)CLAMP(*timeout * 1000, 0.0, 1e15) + GRACE_MS : 0;
 }
 
 static int ask(ZlClient *c, const ZlRequest *q, bool chat, ZlResult **ret, ZlError *e) {
@@ -241,7 +238,7 @@ static int ask(ZlClient *c, const ZlRequest *q, bool chat, ZlResult **ret, ZlErr
         a->request = q;
         a->begin = now_usec();
         buf_puts(&a->text, "");
-        r = http_request(c, chat ? "/api/chat" : "/api/generate", body, limit_of(q), on_data, a, e);
+        r = http_request(c, chat ? "/api/chat" : "/api/generate", body, limit_of(q->timeout), on_data, a, e);
         if (r == 0 && a->line.len > 0) /* the last line may lack its newline */
                 r = take_object(a, a->line.data, a->line.len, e);
         if (r < 0)

@@ -31,3 +31,10 @@ json_t *json_keep_alive(const char *text) {
         long long n = strtoll(text, &end, 10);
         return *text && !*end && errno == 0 ? json_integer(n) : json_string(text);
 }
+
+int json_add_extra(json_t *root, const char *extra, ZlError *e) {
+        json_auto_t *more = extra ? json_loads(extra, 0, NULL) : json_object();
+        if (json_object_update_recursive(root, more) < 0)
+                return fail(e, -EINVAL, "the extra members of the request are not a JSON object");
+        return 0;
+}

@@ -1,4 +1,4 @@
-/* Questions about models and the daemon: one small JSON document each, read whole. */
+/* Questions whose answer is one JSON document, read whole: about models and the daemon. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "util/buf.h"
 
 enum {
-        DOCUMENT_MAX_BYTES = 64 << 20,
+        DOCUMENT_MAX_BYTES = 512 << 20,
         ANSWER_MS = 60000, /* for what the daemon knows by itself; nothing else has a limit */
 };
 
@@ -38,9 +38,8 @@ static int on_data(void *userdata, const char *data, size_t n, ZlError *e) {
         return b->failed ? fail_memory(e) : 0;
 }
 
-/* `body` (may be NULL: GET) is taken over. Either result may be NULL. */
-static int fetch(ZlClient *c, const char *path, json_t *body, uint64_t limit_ms, json_t **ret_root, char **ret_text,
-                 ZlError *e) {
+int fetch(ZlClient *c, const char *path, json_t *body, uint64_t limit_ms, json_t **ret_root, char **ret_text,
+          ZlError *e) {
         ZlError unused;
         json_auto_t *body_json = body, *root = NULL;
         _cleanup_free_ char *body_text = body ? json_dumps(body, JSON_COMPACT) : NULL;

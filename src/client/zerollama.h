@@ -147,6 +147,62 @@ ZEROLLAMA_API int zl_generate(ZlClient *client, const ZlRequest *request, ZlResu
 /* NULL is fine. */
 ZEROLLAMA_API void zl_result_free(ZlResult *result);
 
+/* ---- Numbers from a model -------------------------------------------------------------------------------------- */
+
+typedef struct ZlEmbedRequest {
+        const char *model;
+        const char *const *inputs;  /* [n_inputs] texts; where there are none, `extra` has the member "input" */
+        size_t n_inputs;
+        uint32_t dimensions;        /* of each vector; 0: all the model makes */
+        bool truncate;              /* cut a text that is too long for the model, instead of failing */
+        const char *extra;          /* as in ZlRequest */
+        const double *timeout;      /* as in ZlRequest */
+        const char *priority;       /* as in ZlRequest */
+        const void *reserved[6];
+} ZlEmbedRequest;
+
+typedef struct ZlEmbeddings {
+        const float *values;        /* [n, dimensions]: one vector after another, in the order of the inputs */
+        size_t n, dimensions;
+        uint64_t tokens;            /* of all inputs */
+} ZlEmbeddings;
+
+/* What texts mean, as vectors: those of like meaning are near each other. */
+ZEROLLAMA_API int zl_embed(ZlClient *client, const ZlEmbedRequest *request, ZlEmbeddings **ret, ZlError *error);
+/* NULL is fine. */
+ZEROLLAMA_API void zl_embeddings_free(ZlEmbeddings *embeddings);
+
+typedef struct ZlRerankRequest {
+        const char *model;
+        const char *query;
+        const char *const *documents; /* [n_documents]; where there are none, `extra` has the member "documents" */
+        size_t n_documents;
+        uint32_t top_n;             /* only so many, the best; 0: all */
+        bool raw_scores;            /* scores as the model gives them; else between 0 and 1 */
+        bool truncate;              /* cut documents that are too long for the model, instead of failing */
+        const char *extra;          /* as in ZlRequest */
+        const double *timeout;      /* as in ZlRequest */
+        const char *priority;       /* as in ZlRequest */
+        const void *reserved[6];
+} ZlRerankRequest;
+
+typedef struct ZlRank {
+        size_t index;               /* of the document */
+        double score;
+} ZlRank;
+
+typedef struct ZlRanking {
+        const ZlRank *ranks;        /* [n], best first */
+        size_t n;
+        uint64_t tokens;            /* of the query with each document */
+        const char *json;           /* the answer as the daemon sent it */
+} ZlRanking;
+
+/* How well each document answers a query. */
+ZEROLLAMA_API int zl_rerank(ZlClient *client, const ZlRerankRequest *request, ZlRanking **ret, ZlError *error);
+/* NULL is fine. */
+ZEROLLAMA_API void zl_ranking_free(ZlRanking *ranking);
+
 /* ---- Models and the daemon -------------------------------------------------------------------------------------- */
 
 /* Strings are "" and numbers 0 where the daemon did not say. */

@@ -321,6 +321,21 @@ static void write_priority(const Row *row, const void *record, Buf *out) {
         buf_puts(out, config_priority_name(*(const ConfigPriority *)const_member(row, record)));
 }
 
+static const char *const precisions[] = {[CONFIG_FLOAT32] = "float32", [CONFIG_INT16] = "int16", [CONFIG_INT8] = "int8"};
+
+static const char *read_precision(Loader *l, const Row *row, const char *text, void *record) {
+        for (size_t i = 0; i < ARRAY_SIZE(precisions); i++)
+                if (strcmp(text, precisions[i]) == 0) {
+                        *(ConfigPrecision *)member(row, record) = (ConfigPrecision)i;
+                        return NULL;
+                }
+        return "float32, int16 or int8";
+}
+
+static void write_precision(const Row *row, const void *record, Buf *out) {
+        buf_puts(out, precisions[*(const ConfigPrecision *)const_member(row, record)]);
+}
+
 static const Kind kind_bool = {"true or false", read_bool, write_bool};
 static const Kind kind_mode = {"octal mode", read_mode, write_mode};
 static const Kind kind_tcp = {"address:port", read_tcp, write_tcp};
@@ -328,6 +343,7 @@ static const Kind kind_memory = {"size or percentage", read_memory, write_memory
 static const Kind kind_weight = {"number", read_weight, write_weight};
 static const Kind kind_level = {"level", read_level, write_level};
 static const Kind kind_priority = {"priority", read_priority, write_priority};
+static const Kind kind_precision = {"precision", read_precision, write_precision};
 
 /* Users and groups */
 
@@ -421,6 +437,8 @@ static const Row pool_rows[] = {
         {"slots", &kind_count, AT(ConfigModel, slots), "16", 1, 4096},                             \
         {"context", &kind_count, AT(ConfigModel, context), "0", 0, 1 << 24},                       \
         {"batch_tokens", &kind_count, AT(ConfigModel, batch_tokens), "512", 1, 1 << 16},           \
+        {"batch_wait", &kind_duration, AT(ConfigModel, batch_wait), "2ms", 0, SECOND},             \
+        {"precision", &kind_precision, AT(ConfigModel, precision), "float32"},                    \
         {"queue", &kind_count, AT(ConfigModel, queue), "1024", 0, 1 << 20},                        \
         {"queue_timeout", &kind_duration, AT(ConfigModel, queue_timeout), "5m", SECOND, FOREVER},  \
         {"deadline", &kind_duration, AT(ConfigModel, deadline), "forever", SECOND, FOREVER},       \

@@ -34,6 +34,8 @@ typedef struct ConfigPool {
         uint64_t idle_exit;     /* engine exits after so long without a job */
 } ConfigPool;
 
+typedef enum ConfigPrecision { CONFIG_FLOAT32, CONFIG_INT16, CONFIG_INT8 } ConfigPrecision; /* as in IpcModel */
+
 typedef struct ConfigModel {
         const char *name;
         const char **aliases;
@@ -43,6 +45,8 @@ typedef struct ConfigModel {
         uint32_t slots;         /* sequences at once */
         uint32_t context;       /* tokens; 0: what the model was trained with */
         uint32_t batch_tokens;  /* rows per step */
+        uint64_t batch_wait;    /* for more inputs of an embedding model, while a batch is computed */
+        ConfigPrecision precision; /* of an embedding model's products */
         uint32_t queue;         /* jobs that may wait for a slot */
         uint64_t queue_timeout; /* a job that waited so long is answered 503 */
         uint64_t deadline;      /* a job that is not done after so long is answered 504 */

@@ -74,8 +74,9 @@ static const JobRefusal no_memory = {503, "out_of_memory", "out of memory", RETR
 
 /* What its frame will take, or little less. */
 static size_t job_size(const IpcJob *j) {
-        size_t numbers = (size_t)j->prompt_ids.n + j->stop.lens.n + j->bias_ids.n + j->bias.n;
-        return sizeof(*j) + j->prompt.len + j->stop.bytes.len + sizeof(int32_t) * numbers;
+        size_t numbers = (size_t)j->prompt_ids.n + j->stop.lens.n + j->bias_ids.n + j->bias.n + j->inputs.lens.n +
+                         j->input_counts.n;
+        return sizeof(*j) + j->prompt.len + j->stop.bytes.len + j->inputs.bytes.len + sizeof(int32_t) * numbers;
 }
 
 JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, uint64_t deadline,
@@ -101,6 +102,10 @@ JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint
         s->deadline = MIN(deadline, usec_after(now_usec(), m->config.deadline));
         u->held += s->frame.len;
         return s;
+}
+
+int job_spec_read(const JobSpec *s, IpcJob *ret) {
+        return ipc_decode(IPC_JOB, s->frame.data + FRAME_HEAD, s->frame.len - FRAME_HEAD, ret);
 }
 
 void job_spec_unref(JobSpec *s) {
@@ -148,6 +153,7 @@ static void job_end(Job *j, const char *how) {
         j->model->prompt_tokens += j->prompt_tokens;
         j->model->cached_tokens += j->cached_tokens;
         j->model->generation_tokens += produced;
+        j->model->inputs += j->results;
         j->model->last_used = now;
         j->model->keep_alive = j->spec->keep_alive;
         if (j->got_slot) {
@@ -214,13 +220,15 @@ static void leave_queue(Job *j) {
 
 void job_started(Job *j, const IpcStart *s) {
         leave_queue(j);
-        j->prompt_tokens = s->prompt_tokens;
+        j->prompt_tokens = MAX(j->prompt_tokens, s->prompt_tokens); /* those of inputs come with their results */
         j->cached_tokens = s->cached_tokens;
         if (j->events->started)
                 j->events->started(j, s);
 }
 
 void job_piece(Job *j, const IpcPiece *p) {
+        if (!j->events->piece)
+                return;
         leave_queue(j);
         buf_put(&j->produced, p->ids.data, p->ids.n * sizeof(int32_t));
         j->text_sent += p->text.len;
@@ -232,9 +240,22 @@ void job_piece(Job *j, const IpcPiece *p) {
                 job_end(j, "completed");
 }
 
+void job_vectors(Job *j, const IpcVectors *v) {
+        if (!j->events->vectors)
+                return;
+        leave_queue(j);
+        j->results += v->width ? v->values.n / v->width : 0;
+        j->prompt_tokens += (uint32_t)v->tokens;
+        if (v->last)
+                j->daemon->jobs.completed++;
+        j->events->vectors(j, v); /* may cancel the job only when these were not the last */
+        if (v->last)
+                job_end(j, "completed");
+}
+
 void job_post(Job *j, IpcConn *c) {
         IpcJob spec;
-        if (ipc_decode(IPC_JOB, j->spec->frame.data + FRAME_HEAD, j->spec->frame.len - FRAME_HEAD, &spec) < 0)
+        if (job_spec_read(j->spec, &spec) < 0)
                 return; /* cannot be: we encoded it */
         spec.id = j->id;
         spec.uid = j->user->uid;
@@ -243,6 +264,7 @@ void job_post(Job *j, IpcConn *c) {
         spec.seed = j->seed;
         spec.produced = (IpcInts){(const int32_t *)(const void *)j->produced.data, (uint32_t)(j->produced.len / 4)};
         spec.text_sent = j->text_sent;
+        spec.results_sent = j->results;
         ipc_send(c, IPC_JOB, &spec);
         if (j->paused)
                 ipc_send(c, IPC_PAUSE, &(IpcId){j->id});

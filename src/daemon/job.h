@@ -1,8 +1,9 @@
-/* A job: one prompt on its way to an engine and back. It is admitted or refused at once; once admitted it ends exactly
- * once, by its last piece, by a failure, or by job_cancel(), and every charge is returned there (job_end() in job.c).
+/* A job: one prompt, or the inputs of one embedding or reranking, on its way to an engine and back. It is admitted or refused at once; once admitted it ends exactly
+ * once, by its last piece or vectors, by a failure, or by
+ * job_cancel(), and every charge is returned there (job_end() in job.c).
  *
  * The daemon keeps what a new engine needs to go on where a dead one stopped: the job's frame as it was posted, the
- * tokens produced since, and how much of their text was delivered. */
+ * tokens produced since, and how much of their text was delivered, or how many results. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,10 +15,12 @@
 
 typedef struct Job Job;
 
-/* Where a job reports to. After piece() with a finish, or failed(), the job is gone. */
+/* Where a job reports to: piece(), or, of one with inputs, vectors(). After either with the last of it, or failed(), the
+ * job is gone. */
 typedef struct JobEvents {
         void (*started)(Job *j, const IpcStart *s); /* it has a slot; may come again after an engine's death. May be NULL */
         void (*piece)(Job *j, const IpcPiece *p);
+        void (*vectors)(Job *j, const IpcVectors *v); /* results of its next inputs */
         void (*failed)(Job *j, unsigned status, const char *code, const char *text); /* status as in HTTP */
 } JobEvents;
 
@@ -44,6 +47,7 @@ struct Job {
         uint64_t seed;
         Buf produced; /* int32_t ids */
         uint64_t text_sent;
+        uint32_t results;
         uint64_t submitted;
         uint64_t waiting;  /* now_usec(): since when it waits for a slot, or waited last */
         uint64_t got_slot; /* now_usec(); 0: still waiting */
@@ -67,6 +71,8 @@ typedef struct JobRefusal {
 JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, uint64_t deadline,
                       JobRefusal *ret_refusal);
 void job_spec_unref(JobSpec *s);
+/* What is posted, as views that live as long as the spec. */
+int job_spec_read(const JobSpec *s, IpcJob *ret);
 DEFINE_CLEANUP(JobSpec, job_spec_unref)
 
 /* Admits and posts a job. seed 0: one is drawn. 0, or -EBUSY with *ret_refusal filled. */
@@ -83,6 +89,7 @@ void job_pause(Job *j, bool pause);
 /* For pool.c: what the engine said of it, and re-posting. */
 void job_started(Job *j, const IpcStart *s);
 void job_piece(Job *j, const IpcPiece *p);
+void job_vectors(Job *j, const IpcVectors *v);
 void job_fail(Job *j, unsigned status, const char *code, const char *text);
 void job_post(Job *j, IpcConn *c);
 /* Waits again, for another engine. */

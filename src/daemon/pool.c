@@ -221,7 +221,8 @@ static void announce(Pool *p, ModelEntry *m) {
         if (m->announced == p->generation)
                 return;
         IpcModel def = {.name = ipc_str(m->name), .path = ipc_str(m->path), .slots = m->config.slots,
-                        .context = m->config.context, .batch_tokens = m->config.batch_tokens};
+                        .context = m->config.context, .batch_tokens = m->config.batch_tokens,
+                        .precision = m->config.precision, .batch_wait = m->config.batch_wait};
         ipc_send(&p->conn, IPC_MODEL, &def);
         m->announced = p->generation;
 }
@@ -379,6 +380,7 @@ typedef union Message {
         IpcModelState state;
         IpcStart start;
         IpcPiece piece;
+        IpcVectors vectors;
         IpcFail fail;
         IpcShown shown;
         IpcStats stats;
@@ -400,6 +402,10 @@ static void dispatch(Pool *p, IpcType type, const Message *m) {
                 if ((j = job_of(p, m->piece.id)))
                         job_piece(j, &m->piece);
                 break;
+        case IPC_VECTORS:
+                if ((j = job_of(p, m->vectors.id)))
+                        job_vectors(j, &m->vectors);
+                break;
         case IPC_FAIL:
                 on_fail(p, &m->fail);
                 break;
@@ -411,6 +417,7 @@ static void dispatch(Pool *p, IpcType type, const Message *m) {
                 return; /* is no progress by itself */
         case IPC_MODEL_STATS:
                 if ((model = model_of(p, m->model_stats.name))) {
+                        model->steps += m->model_stats.steps - MIN(m->model_stats.steps, model->stats.steps);
                         model->stats = m->model_stats;
                         model->stats.name = (IpcStr){0}; /* a view into the frame */
                 }

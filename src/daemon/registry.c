@@ -145,11 +145,13 @@ static bool has_weights(const char *file) {
 /* Adds what is in a model's directory: the sizes of its weights, and the date of its newest file that counts. */
 static bool look_into(ModelEntry *m) {
         bool is_model = false;
+        m->embeds = false;
         DIR *d = opendir(m->path);
         for (struct dirent *e; d && (e = readdir(d));) {
                 bool is_weights = has_weights(e->d_name);
                 bool is_config = strcmp(e->d_name, "config.json") == 0;
                 struct stat st;
+                m->embeds |= strcmp(e->d_name, "modules.json") == 0;
                 if ((!is_weights && !is_config) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
                         continue;
                 is_model = is_model || is_config;

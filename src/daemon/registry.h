@@ -28,6 +28,7 @@ typedef struct ModelEntry {
         bool missing;           /* the file is not there (any more) */
         bool builtin;           /* needs no file: a load-test model */
         bool hidden;            /* builtin and not named in the config: to be had, but not listed */
+        bool embeds;            /* has the files of sentence-transformers: it makes embeddings */
         bool seen;              /* by the scan in progress */
         Pool *pool;
 
@@ -47,6 +48,8 @@ typedef struct ModelEntry {
         uint64_t last_used, expires; /* now_usec(); expires UINT64_MAX: stays loaded */
         double job_usec;        /* moving average of how long a job holds a slot */
         uint64_t jobs_total, prompt_tokens, generation_tokens, cached_tokens;
+        uint64_t inputs; /* embedded or ranked */
+        uint64_t steps;  /* of all engines */
         Histogram queue_time, first_token, inter_token, request_time;
 } ModelEntry;
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/engine.h"
+#include "engine/inputs.h"
 #include "engine/loaded.h"
 #include "event/work.h"
 #include "ipc/ipc.h"
@@ -40,7 +41,8 @@ struct EngineModel {
         ListNode node;
         Engine *engine;
         char *name, *path; /* as the daemon defines it */
-        uint32_t slots, context, batch_tokens;
+        uint32_t slots, context, batch_tokens, precision;
+        uint64_t batch_wait;
 
         EngineModelPhase phase;
         bool wanted; /* the daemon said LOAD */
@@ -69,13 +71,16 @@ struct Job {
         void *frame; /* the message it came in: `ask` points into it */
         IpcJob ask;
         JobState state;
-        bool cancelled; /* while a worker has it */
+        bool at_worker;
+        bool cancelled; /* it ends when the worker gives it back */
         bool paused;    /* from PAUSE to RESUME; the runner is told when it has it */
         Seq seq;
         Work work;
         IpcFailCode code; /* of the work */
         char *why;        /* with a code; NULL: there was no memory for it */
         size_t dropped;
+        Inputs inputs;  /* of a job that has some: `seq` refers to them */
+        Slice *slice;   /* of the work */
 };
 
 /* engine.c */

@@ -1,7 +1,9 @@
-/* Jobs: posted by the daemon, waiting for their model, prepared (most on a worker), run by the model's scheduler, ended.
+/* Jobs: posted by the daemon, waiting for their model, prepared (most on a worker), run by the model's runner, ended.
  *
  *   PENDING --model ready--> PREPARING --prepared--> SCHEDULED
- * From each it may end: with a FAIL, with the last PIECE, or, cancelled, without a word. All ends meet in job_end(). */
+ * A job that has inputs is SCHEDULED when the first slice of them is prepared; workers prepare the others meanwhile. From
+ * each state a job may end: with a FAIL, with the last PIECE or VECTORS, or, cancelled, without a word. All ends meet in
+ * job_end(); a job that a worker has at that moment is forgotten only when the worker gives it back. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,10 @@ enum { CLOGGED_BYTES = 4 * 1024 * 1024 }; /* of messages the daemon has not take
 
 void engine_job_free(Job *j) {
         seq_deinit(&j->seq);
+        if (j->seq.inputs)
+                inputs_deinit(&j->inputs);
+        if (j->slice)
+                slice_free(j->slice);
         free(j->frame);
         free(j->why);
         free(j);
@@ -27,6 +33,10 @@ static void job_end(Job *j) {
         EngineModel *m = j->model;
         if (j->state == JOB_SCHEDULED)
                 runner_of(j)->ops->remove(runner_of(j), &j->seq);
+        if (j->at_worker && !work_withdraw(m->engine->workers, &j->work)) {
+                j->cancelled = true; /* prep_done() ends it */
+                return;
+        }
         if (j->state != JOB_PENDING) {
                 m->n_jobs--;
                 m->last_used = now_usec();
@@ -78,9 +88,58 @@ static void job_finish(Job *j) {
         job_end(j);
 }
 
+/* ---- results of inputs ---- */
+
+static void prepare_more(Job *j);
+
+/* In frames of bounded size; the last of all says so. */
+static void send_vectors(Job *j) {
+        Inputs *in = &j->inputs;
+        const float *values = (const float *)(const void *)in->values.data;
+        size_t left = in->values.len / sizeof(float), most = MAX(IPC_VECTORS_MAX / in->width, 1u) * (size_t)in->width;
+        while (left > 0) {
+                size_t n = MIN(left, most);
+                IpcVectors v = {.id = j->ask.id, .width = in->width, .values = {values, (uint32_t)n}};
+                left -= n;
+                values += n;
+                if (left == 0) {
+                        v.tokens = in->tokens_done;
+                        v.last = inputs_are_done(in);
+                        v.queue_usec = span(j->seq.queued_usec, j->seq.started_usec);
+                        v.compute_usec = span(j->seq.started_usec, now_usec());
+                }
+                ipc_send(&j->model->engine->ipc, IPC_VECTORS, &v);
+        }
+        in->tokens_done = 0;
+        buf_clear(&in->values);
+}
+
+static void fail_input(Job *j) {
+        char text[160];
+        if (j->inputs.error == -EDOM)
+                snprintf(text, sizeof(text), "the model's result for input %u is not a number", j->inputs.n_done);
+        else
+                snprintf(text, sizeof(text), "not enough memory for the results");
+        engine_job_fail(j, IPC_E_INTERNAL, text);
+}
+
+static void on_results(Job *j) {
+        if (j->inputs.error) {
+                fail_input(j);
+                return;
+        }
+        send_vectors(j);
+        if (inputs_are_done(&j->inputs))
+                job_end(j);
+        else
+                prepare_more(j);
+}
+
 static void on_progress(Seq *q) {
         Job *j = container_of(q, Job, seq);
-        if (seq_failed(q))
+        if (q->inputs)
+                on_results(j);
+        else if (seq_failed(q))
                 engine_job_fail(j, IPC_E_INTERNAL, "not enough memory for the text of the answer");
         else if (q->finish != IPC_FINISH_NONE)
                 job_finish(j);
@@ -110,15 +169,50 @@ static void run_prep(Work *w) {
         Job *j = container_of(w, Job, work);
         const Runner *r = runner_of(j);
         Error e = ERROR_NULL;
-        j->code = prep(&j->model->loaded->prep, &j->ask, &j->seq, &j->dropped, &e);
+        if (j->seq.inputs)
+                j->code = inputs_prepare(&j->model->loaded->prep, &j->ask, &j->inputs.cursor, &j->slice, &e);
+        else
+                j->code = prep(&j->model->loaded->prep, &j->ask, &j->seq, &j->dropped, &e);
         if (!j->code && r->ops->check)
                 j->code = r->ops->check(r, &j->seq, &e);
         if (j->code)
                 j->why = strdup(e.text);
 }
 
+static void submit(Job *j) {
+        j->at_worker = true;
+        work_submit(j->model->engine->workers, &j->work);
+}
+
+static void prepare_more(Job *j) {
+        if (!j->at_worker && inputs_want_more(&j->inputs))
+                submit(j);
+}
+
+static void schedule(Job *j) {
+        Runner *r = runner_of(j);
+        if (r->ops->add(r, &j->seq) < 0) {
+                engine_job_fail(j, IPC_E_INTERNAL, "not enough memory to queue the job");
+                return;
+        }
+        j->state = JOB_SCHEDULED;
+        r->ops->pause(r, &j->seq, j->paused);
+}
+
+static void slice_done(Job *j) {
+        Runner *r = runner_of(j);
+        uint32_t tokens = (uint32_t)j->slice->types.len;
+        inputs_put(&j->inputs, TAKE(j->slice));
+        prepare_more(j);
+        if (j->state == JOB_SCHEDULED)
+                r->ops->more(r, &j->seq, tokens);
+        else
+                schedule(j);
+}
+
 static void prep_done(Work *w) {
         Job *j = container_of(w, Job, work);
+        j->at_worker = false;
         if (j->cancelled) {
                 job_end(j);
                 return;
@@ -135,13 +229,10 @@ static void prep_done(Work *w) {
                 job_finish(j);
                 return;
         }
-        Runner *r = runner_of(j);
-        if (r->ops->add(r, &j->seq) < 0) {
-                engine_job_fail(j, IPC_E_INTERNAL, "not enough memory to queue the job");
-                return;
-        }
-        j->state = JOB_SCHEDULED;
-        r->ops->pause(r, &j->seq, j->paused);
+        if (j->seq.inputs)
+                slice_done(j);
+        else
+                schedule(j);
 }
 
 static void begin_prep(Job *j) {
@@ -151,6 +242,10 @@ static void begin_prep(Job *j) {
         list_remove(&j->pending);
         seq_init(&j->seq, &j->ask, j->model->loaded->tokenizer);
         j->seq.queued_usec = queued;
+        if (inputs_are_asked(&j->ask)) {
+                inputs_init(&j->inputs, &j->ask);
+                j->seq.inputs = &j->inputs;
+        }
         j->state = JOB_PREPARING;
         j->model->n_jobs++;
         j->work = (Work){.run = run_prep, .done = prep_done};
@@ -158,12 +253,14 @@ static void begin_prep(Job *j) {
 
 void engine_job_start(Job *j) {
         begin_prep(j);
-        work_submit(j->model->engine->workers, &j->work);
+        submit(j);
 }
 
 /* One that has just come, and whose prompt takes less to prepare than a worker to wake, is prepared at once. */
 static void start_new(Job *j) {
-        if (!prep_is_short(&j->model->loaded->prep, &j->ask)) {
+        bool is_short = inputs_are_asked(&j->ask) ? inputs_are_short(&j->ask)
+                                                  : prep_is_short(&j->model->loaded->prep, &j->ask);
+        if (!is_short) {
                 engine_job_start(j);
                 return;
         }
@@ -238,10 +335,7 @@ void engine_job_cancel(Engine *e, uint64_t id) {
         Job *j = find_job(e, id);
         if (!j) /* it has ended meanwhile */
                 return;
-        if (j->state == JOB_PREPARING && !work_withdraw(e->workers, &j->work))
-                j->cancelled = true; /* prep_done() ends it */
-        else
-                job_end(j);
+        job_end(j);
 }
 
 void engine_job_pause(Engine *e, uint64_t id, bool paused) {

@@ -29,6 +29,7 @@ static void send_model_stats(Engine *e, const EngineModel *m, RunLoad load, uint
                 .waiting = waiting,
                 .kv_pages_used = load.pages_used,
                 .kv_pages = load.pages,
+                .steps = m->counts.steps,
                 .prompt_tokens = m->counts.prompt_tokens,
                 .generation_tokens = m->counts.generation_tokens,
                 .cached_tokens = m->counts.cached_tokens,

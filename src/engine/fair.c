@@ -141,6 +141,11 @@ void fair_put_back(Fair *f, FairItem *item) {
         f->n_waiting++;
 }
 
+void fair_pass(FairItem *item) {
+        list_remove(&item->node);
+        list_append(&item->user->waiting[item->class], &item->node);
+}
+
 static void deactivate(Fair *f, FairItem *item) {
         detach(f, item);
         item->user->n_active--;

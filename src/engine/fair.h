@@ -46,6 +46,8 @@ int fair_put(Fair *f, FairItem *item, uint32_t uid, double weight, FairClass cla
 FairItem *fair_next(const Fair *f);
 void fair_take(Fair *f, FairItem *item);
 void fair_put_back(Fair *f, FairItem *item);
+/* It waits, and lets its user's others of its class go first. */
+void fair_pass(FairItem *item);
 void fair_pause(Fair *f, FairItem *item); /* waiting or running */
 void fair_resume(Fair *f, FairItem *item);
 /* The item is done, waiting, running or paused. */

@@ -58,6 +58,8 @@ int loaded_new(const LoadedSpec *spec, Loaded **ret) {
                 .context = spec->context,
                 .batch_tokens = spec->batch_tokens ? MIN(spec->batch_tokens, (uint32_t)BATCH_MAX) : BATCH_DEFAULT,
         };
+        l->precision = spec->precision;
+        l->batch_wait = spec->batch_wait;
         *ret = TAKE(l);
         return 0;
 }
@@ -76,7 +78,7 @@ static int open_model(Loaded *l, Error *e) {
         if (r >= 0)
                 r = check_vocabulary(l, e);
         if (r >= 0)
-                r = dump_details(l, show_details(model_info(l->model)), e);
+                r = dump_details(l, show_details(l->model), e);
         return r;
 }
 
@@ -84,7 +86,8 @@ int loaded_open(Loaded *l, Error *e) {
         int r = l->test ? open_test(l, e) : open_model(l, e);
         if (r < 0)
                 return r;
-        uint32_t trained = l->test ? LOADTEST_CONTEXT : model_info(l->model)->context_length;
+        const EncoderInfo *encoder = l->test ? NULL : model_encoder(l->model);
+        uint32_t trained = l->test ? LOADTEST_CONTEXT : encoder ? encoder->max_tokens : model_info(l->model)->context_length;
         l->spec.context = l->spec.context ? MIN(l->spec.context, trained) : trained;
         return 0;
 }
@@ -104,9 +107,26 @@ static int out_of_memory(const Loaded *l, size_t other, size_t page, size_t avai
                          format_size(rest, sizeof(rest), other), format_size(have, sizeof(have), available));
 }
 
+static EmbedSpec embed_spec(const Loaded *l) {
+        return (EmbedSpec){.batch_tokens = l->spec.batch_tokens, .max_tokens = l->spec.context, .batch_wait = l->batch_wait};
+}
+
+/* An encoder keeps nothing of a text when its batch is done. */
+static int plan_encoder(Loaded *l, size_t available, Error *e) {
+        EmbedSpec spec = embed_spec(l);
+        size_t weights = model_info(l->model)->weights_size, other = embed_size(l->model, &spec), all;
+        if (!checked_add(weights, other, &all) || all > available)
+                return out_of_memory(l, other, 0, available, e);
+        l->weights = weights;
+        l->other = other;
+        return 0;
+}
+
 int loaded_plan(Loaded *l, size_t available, bool shrink, Error *e) {
         if (l->test)
                 return 0;
+        if (model_encoder(l->model))
+                return plan_encoder(l, available, e);
         size_t weights = model_info(l->model)->weights_size, other = sched_size(l->model, &l->spec), fixed;
         size_t page = model_kv_page_size(l->model, model_kv_type(l->model), SCHED_PAGE_SIZE);
         uint32_t context = l->spec.context, useful = MIN(context, (uint32_t)CONTEXT_USEFUL);
@@ -130,8 +150,26 @@ static bool on_progress(float done, void *arg) {
 }
 
 static int load_model(Loaded *l, Lane *lane, Error *e) {
+        static const Precision precisions[] = {[IPC_FLOAT32] = PRECISION_F32, [IPC_INT16] = PRECISION_INT16, [IPC_INT8] = PRECISION_INT8};
+        if (l->precision < ARRAY_SIZE(precisions))
+                model_set_precision(l->model, precisions[l->precision]);
         int r = model_load(l->model, lane->device, on_progress, l, e);
-        return r < 0 ? r : sched_new(lane, l->model, &l->spec, &l->runner, e);
+        if (r < 0)
+                return r;
+        EmbedSpec embed = embed_spec(l);
+        return model_encoder(l->model) ? embed_new(lane, l->model, &embed, &l->runner, e)
+                                       : sched_new(lane, l->model, &l->spec, &l->runner, e);
+}
+
+/* Whether vectors may be cut, as models trained for that say in their config.json. */
+static void read_matryoshka(Loaded *l) {
+        const HfModel *hf = model_hf(l->model);
+        const json_t *config = hf ? hf_config(hf) : NULL, *sizes = json_object_get(config, "matryoshka_dimensions"), *v;
+        size_t i;
+        l->prep.matryoshka = json_is_true(json_object_get(config, "is_matryoshka")) || json_array_size(sizes) > 0;
+        json_array_foreach(sizes, i, v)
+                if (json_integer_value(v) > 0 && l->prep.n_matryoshka < ARRAY_SIZE(l->prep.matryoshka_dimensions))
+                        l->prep.matryoshka_dimensions[l->prep.n_matryoshka++] = (uint32_t)json_integer_value(v);
 }
 
 int loaded_load(Loaded *l, Lane *lane, Error *e) {
@@ -144,7 +182,10 @@ int loaded_load(Loaded *l, Lane *lane, Error *e) {
                 .chat_error = l->chat_error.code == -ENOENT || l->chat_error.code == 0 ? NULL : l->chat_error.text,
                 .n_vocab = l->test ? (uint32_t)tokenizer_n_tokens(l->tokenizer) : model_info(l->model)->n_vocab,
                 .context = l->spec.context,
+                .encoder = l->test ? NULL : model_encoder(l->model),
         };
+        if (l->prep.encoder)
+                read_matryoshka(l);
         return 0;
 }
 

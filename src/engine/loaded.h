@@ -1,5 +1,5 @@
-/* A model on its way into memory and in use: file, text side, weights, KV cache, and who runs its sequences. A
- * load-test model has neither file nor weights nor cache.
+/* A model on its way into memory and in use: file, text side, weights, KV cache, and who runs its sequences. An
+ * encoder has no cache; a load-test model has neither file nor weights nor cache.
  *
  *   loaded_new()   loop: keeps what was asked for
  *   loaded_open()  worker: reads and checks the file, its vocabulary and its template
@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+#include "engine/embed.h"
 #include "engine/loadtest.h"
 #include "engine/prep.h"
 #include "engine/sched.h"
@@ -18,12 +19,16 @@
 typedef struct LoadedSpec { /* what was asked for */
         const char *name, *path;
         uint32_t slots, context /* 0: trained */, batch_tokens;
+        uint32_t precision; /* IpcPrecision */
+        uint64_t batch_wait;
 } LoadedSpec;
 
 typedef struct Loaded {
         char *name, *path;
         LoadTest test; /* NONE: a model file */
         SchedSpec spec; /* wished for, and after loaded_plan() in force */
+        uint32_t precision;
+        uint64_t batch_wait;
         Model *model;
         Tokenizer *tokenizer;
         ChatTemplate *chat;

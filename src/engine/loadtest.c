@@ -82,14 +82,15 @@ int loadtest_tokenizer_new(Tokenizer **ret, Error *e) {
 }
 
 json_t *loadtest_details(void) {
-        return json_pack("{s:s, s:s, s:[s], s:s, s:s, s:s}", "format", "builtin", "family", "load-test", "families",
-                         "load-test", "parameter_size", "0", "quantization_level", "none", "parent_model", "");
+        return json_pack("{s:s, s:s, s:[s], s:s, s:s, s:s, s:[s]}", "format", "builtin", "family", "load-test", "families",
+                         "load-test", "parameter_size", "0", "quantization_level", "none", "parent_model", "",
+                         "capabilities", "completion");
 }
 
 json_t *loadtest_show(void) {
-        return json_pack("{s:o, s:{s:s, s:i}, s:s, s:s, s:[s]}", "details", loadtest_details(), "model_info",
+        return json_pack("{s:o, s:{s:s, s:i}, s:s, s:s}", "details", loadtest_details(), "model_info",
                          "general.architecture", "load-test", "load-test.context_length", LOADTEST_CONTEXT, "template",
-                         "", "parameters", "", "capabilities", "completion");
+                         "", "parameters", "");
 }
 
 /* ---- slots ---- */

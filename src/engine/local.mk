@@ -9,6 +9,8 @@ libzl_engine_la_SOURCES = \
 	src/engine/prep.h src/engine/prep.c \
 	src/engine/batch.h src/engine/batch.c \
 	src/engine/runner.h \
+	src/engine/inputs.h src/engine/inputs.c \
+	src/engine/embed.h src/engine/embed.c \
 	src/engine/lane.h src/engine/lane.c \
 	src/engine/sched.h src/engine/sched.c \
 	src/engine/loadtest.h src/engine/loadtest.c \

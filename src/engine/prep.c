@@ -186,9 +186,20 @@ bool prep_is_short(const PrepModel *m, const IpcJob *j) {
         return !any_time && j->prompt.len <= SHORT_BYTES && j->prompt_ids.n <= SHORT_BYTES && j->produced.n == 0;
 }
 
+static IpcFailCode check_model(const PrepModel *m, Error *e) {
+        if (!m->encoder)
+                return 0;
+        error_set(e, -EINVAL, "model %s %s and generates no text; send its texts to %s", m->name,
+                  m->encoder->scores ? "is a reranker" : "makes embeddings",
+                  m->encoder->scores ? "/v1/rerank" : "/v1/embeddings or /api/embed");
+        return IPC_E_INVALID;
+}
+
 IpcFailCode prep(const PrepModel *m, const IpcJob *job, Seq *s, size_t *ret_dropped, Error *e) {
         Ids ids = {0};
-        IpcFailCode code = check_options(m, job, &s->params, e);
+        IpcFailCode code = check_model(m, e);
+        if (!code)
+                code = check_options(m, job, &s->params, e);
         if (!code)
                 code = prompt_of_job(m, job, &ids, e);
         if (code) {

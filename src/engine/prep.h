@@ -7,6 +7,7 @@
 
 #include "engine/seq.h"
 #include "ipc/ipc.h"
+#include "model/model.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
 #include "util/error.h"
@@ -19,6 +20,10 @@ typedef struct PrepModel {
         const char *chat_error;    /* then: why, or NULL when the model brings none */
         bool takes_last;           /* a chat's prompt is the content of its last message, without a template */
         uint32_t n_vocab, context;
+        const EncoderInfo *encoder; /* NULL: it generates text */
+        /* Of an embedder: whether its vectors may be cut, and to which sizes, where its files name some. */
+        bool matryoshka;
+        uint32_t matryoshka_dimensions[16], n_matryoshka;
 } PrepModel;
 
 /* Whether prep() takes microseconds only, so that the loop may do it. A template may take any time. */

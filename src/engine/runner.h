@@ -1,5 +1,5 @@
-/* Who runs the prepared sequences of a loaded model: the scheduler (sched.h), or the load-test models' stand-in for it
- * (loadtest.h). A runner has the model's slots and the queue before them. All of it is called on the loop's thread,
+/* Who runs the prepared sequences of a loaded model: the scheduler (sched.h), of an encoder the batches of inputs (embed.h),
+ * or the load-test models' stand-in (loadtest.h). A runner has the model's slots and the queue before them. All of it is called on the loop's thread,
  * but for check(), which is called where the sequence is prepared, and free(), which belongs on a worker. */
 #pragma once
 
@@ -20,7 +20,7 @@ typedef struct RunLoad {
 
 typedef struct RunHandlers { /* each of the first two may end its sequence, with remove() */
         void (*started)(Seq *q);  /* it has its first slot */
-        void (*progress)(Seq *q); /* it has a new token, or is finished */
+        void (*progress)(Seq *q); /* it has a new token or new results, or is finished */
         void (*failed)(void *owner, int error); /* the device is lost */
         /* (optional) What was said lies there untaken: better say nothing for a millisecond. */
         bool (*clogged)(void *owner);
@@ -34,6 +34,8 @@ typedef struct RunnerOps {
         void (*stop)(Runner *r);
         /* Queues a prepared sequence for its user. -ENOMEM. */
         int (*add)(Runner *r, Seq *q);
+        /* (optional) So many tokens more of its inputs are ready. */
+        void (*more)(Runner *r, Seq *q, uint32_t tokens);
         /* Takes it out, waiting, running or paused: its slot and pages are free at once. Does nothing when it is not
          * in. */
         void (*remove)(Runner *r, Seq *q);

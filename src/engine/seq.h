@@ -1,4 +1,4 @@
-/* One sequence: the tokens of a prompt and what the model added, the text of that, and when it is over.
+/* A job as a runner sees it. Of one that generates text it is one sequence: the tokens of a prompt and what the model added, the text of that, and when it is over.
  *
  * The text goes through three stages: bytes of tokens -> whole UTF-8 -> text without what a stop string could begin
  * with. What passed all three is `ready` and goes out with the next piece. Tokens that another engine produced are
@@ -23,6 +23,7 @@
 typedef struct Seq {
         const IpcJob *job; /* what was asked; outlives the sequence */
         const Tokenizer *tokenizer;
+        struct Inputs *inputs; /* what it has instead of all that is below, up to the runner's (inputs.h); NULL: it generates */
 
         int32_t *ids; /* the prompt, then what was generated */
         uint32_t n_ids, n_prompt;

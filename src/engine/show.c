@@ -33,12 +33,33 @@ static json_t *string_of_bytes(const char *data, size_t len) {
         return text.failed ? NULL : json_stringn(text.data ? text.data : "", text.len);
 }
 
-json_t *show_details(const ModelInfo *info) {
+/* Empty where there is none. */
+static FileText template_of(const Model *m) {
+        FileText template = {"", 0};
+        if (model_hf(m))
+                hf_chat_template(model_hf(m), &template, NULL);
+        else
+                gguf_get_string(model_gguf(m), "tokenizer.chat_template", &template, NULL);
+        return template;
+}
+
+/* In the words of the Ollama API, which has none for rerankers. */
+static json_t *capabilities(const Model *m) {
+        const EncoderInfo *encoder = model_encoder(m);
+        FileText template = template_of(m);
+        if (encoder)
+                return json_pack("[s]", encoder->scores ? "rerank" : "embedding");
+        bool tools = memmem(template.data, template.len, "tools", 5) != NULL;
+        return tools ? json_pack("[s, s]", "completion", "tools") : json_pack("[s]", "completion");
+}
+
+json_t *show_details(const Model *m) {
+        const ModelInfo *info = model_info(m);
         char size[32];
         format_count(size, sizeof(size), info->n_params);
-        return json_pack("{s:s, s:s, s:[s], s:s, s:s, s:s}", "format", info->format, "family", info->architecture, "families",
-                         info->architecture, "parameter_size", size, "quantization_level", info->quantization,
-                         "parent_model", "");
+        return json_pack("{s:s, s:s, s:[s], s:s, s:s, s:s, s:o}", "format", info->format, "family", info->architecture,
+                         "families", info->architecture, "parameter_size", size, "quantization_level",
+                         info->quantization, "parent_model", "", "capabilities", capabilities(m));
 }
 
 /* Numbers come as text that JSON reads the same way, except for the infinities and NaN it does not have. */
@@ -105,15 +126,9 @@ static void put_hf_info(const Model *m, const Tokenizer *t, json_t *info) {
         }
 }
 
-static json_t *capabilities(FileText template) {
-        bool tools = memmem(template.data, template.len, "tools", 5) != NULL;
-        return tools ? json_pack("[s, s]", "completion", "tools") : json_pack("[s]", "completion");
-}
-
 static int show_model(const char *path, json_t **ret, Error *e) {
         _cleanup_(model_freep) Model *m = NULL;
         _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
-        FileText template = {"", 0};
         int r = model_open(path, &m, e);
         if (r < 0)
                 return r;
@@ -123,16 +138,13 @@ static int show_model(const char *path, json_t **ret, Error *e) {
         if (r < 0)
                 return r;
         json_t *info = json_object();
-        if (hf) {
-                hf_chat_template(hf, &template, NULL); /* may be absent */
+        FileText template = template_of(m);
+        if (hf)
                 put_hf_info(m, t, info);
-        } else {
-                gguf_get_string(gguf, "tokenizer.chat_template", &template, NULL);
+        else
                 gguf_each(gguf, put_key, info);
-        }
-        json_t *shown = json_pack("{s:o, s:o, s:o, s:s, s:o}", "details", show_details(model_info(m)), "model_info",
-                                  info, "template", string_of_bytes(template.data, template.len), "parameters", "",
-                                  "capabilities", capabilities(template));
+        json_t *shown = json_pack("{s:o, s:o, s:o, s:s}", "details", show_details(m), "model_info", info, "template",
+                                  string_of_bytes(template.data, template.len), "parameters", "");
         *ret = shown;
         return 0;
 }

@@ -6,7 +6,8 @@
 #include "model/model.h"
 #include "util/error.h"
 
-/* {"format", "family", "families", "parameter_size", "quantization_level", "parent_model"}; NULL: no memory. */
-json_t *show_details(const ModelInfo *info);
-/* Reads the file and gives the whole answer to SHOW. Errors as model_open(). */
+/* {"format", "family", "families", "parameter_size", "quantization_level", "parent_model", "capabilities"}; NULL: no
+ * memory. */
+json_t *show_details(const Model *m);
+/* Reads the file and gives the whole answer to SHOW: what a model can do is among its details. Errors as model_open(). */
 int show_file(const char *path, json_t **ret, Error *e);

@@ -18,7 +18,7 @@ typedef struct Field {
 
 typedef struct Layout {
         size_t size;
-        Field fields[36];
+        Field fields[44];
 } Layout;
 
 #define B(m) {F_BOOL, offsetof(T, m)}
@@ -35,7 +35,7 @@ typedef struct Layout {
 static const Layout setup_layout = {sizeof(T), {S(device), B(require), U(threads), U(streams), U64(memory), U(memory_percent), U(log_level)}};
 #undef T
 #define T IpcModel
-static const Layout model_layout = {sizeof(T), {S(name), S(path), U(slots), U(context), U(batch_tokens)}};
+static const Layout model_layout = {sizeof(T), {S(name), S(path), U(slots), U(context), U(batch_tokens), U(precision), U64(batch_wait)}};
 #undef T
 #define T IpcName
 static const Layout name_layout = {sizeof(T), {S(name)}};
@@ -45,7 +45,8 @@ static const Layout job_layout = {sizeof(T), {
         U64(id), U(uid), F(weight), U(priority), S(model), U(kind), S(prompt), IS(prompt_ids), B(add_special),
         B(parse_special), I(max_tokens), B(ignore_eos), B(truncate), SS(stop), F(temperature), F(top_p), F(min_p),
         I(top_k), F(repeat_penalty), F(presence_penalty), F(frequency_penalty), I(penalty_last), U64(seed),
-        IS(bias_ids), FS(bias), I(n_top), IS(produced), U64(text_sent)}};
+        IS(bias_ids), FS(bias), I(n_top), IS(produced), U64(text_sent), SS(inputs), IS(input_counts), U(dimensions),
+        U(results_sent)}};
 #undef T
 #define T IpcId
 static const Layout id_layout = {sizeof(T), {U64(id)}};
@@ -67,6 +68,9 @@ static const Layout piece_layout = {sizeof(T), {
         U64(id), IS(ids), S(text), U(finish), FS(logprobs), IS(top_ids), SS(top_text), U64(queue_usec),
         U64(prefill_usec), U64(decode_usec), U(prompt_tokens), U(completion_tokens), U(cached_tokens)}};
 #undef T
+#define T IpcVectors
+static const Layout vectors_layout = {sizeof(T), {U64(id), U(width), FS(values), U64(tokens), B(last), U64(queue_usec), U64(compute_usec)}};
+#undef T
 #define T IpcFail
 static const Layout fail_layout = {sizeof(T), {U64(id), U(code), S(text)}};
 #undef T
@@ -78,7 +82,7 @@ static const Layout stats_layout = {sizeof(T), {U64(steps), U64(rows), U64(longe
 #undef T
 #define T IpcModelStats
 static const Layout model_stats_layout = {sizeof(T), {
-        S(name), U(running), U(waiting), U(kv_pages_used), U(kv_pages), U64(prompt_tokens), U64(generation_tokens),
+        S(name), U(running), U(waiting), U(kv_pages_used), U(kv_pages), U64(steps), U64(prompt_tokens), U64(generation_tokens),
         U64(cached_tokens)}};
 #undef T
 static const Layout empty_layout = {sizeof(IpcEmpty), {{F_END, 0}}};
@@ -88,6 +92,7 @@ static const Layout *const layouts[] = {
         [IPC_CANCEL] = &id_layout, [IPC_SHOW] = &show_layout, [IPC_QUIT] = &empty_layout, [IPC_PAUSE] = &id_layout, [IPC_RESUME] = &id_layout, [IPC_HELLO] = &hello_layout,
         [IPC_MODEL_STATE] = &model_state_layout, [IPC_START] = &start_layout, [IPC_PIECE] = &piece_layout, [IPC_FAIL] = &fail_layout,
         [IPC_SHOWN] = &shown_layout, [IPC_STATS] = &stats_layout, [IPC_MODEL_STATS] = &model_stats_layout,
+        [IPC_VECTORS] = &vectors_layout,
 };
 
 typedef struct Head {

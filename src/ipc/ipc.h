@@ -14,17 +14,21 @@
  *           its first job, and when changed
  *   LOAD, UNLOAD a model                      START     a job has a slot; its prompt is so long
  *   JOB     post, or re-post, a job           PIECE     tokens and text of a job; the last one says why it ended
- *   CANCEL  a job                             FAIL      a job ended with an error
+ *   CANCEL  a job                             VECTORS   results of a job's next inputs
+ *                                             FAIL      a job ended with an error
  *   SHOW    a model's metadata                SHOWN     the answer to SHOW
  *   PAUSE, RESUME  a job whose client does    STATS     every second, and when the engine falls idle
  *           not take what it was sent
  *   QUIT    exit now; no jobs are left
  *
- * A job's life: JOB -> (START PIECE* PIECE(finish) | FAIL). After CANCEL the engine sends nothing more of the job.
+ * A job's life: JOB -> (START PIECE* PIECE(finish) | FAIL), or, of one that has inputs,
+ * JOB -> (START VECTORS* VECTORS(last) | START VECTORS* FAIL | FAIL). After CANCEL the engine sends nothing more of the
+ * job.
  * A paused job gets no rows, and keeps its slot and pages until another job needs them; pieces of steps in flight may
  * still come.
  * A daemon whose engine died posts each job again to the next one with `produced` holding the tokens it got so far
- * and `text_sent` the bytes of text; the engine replays them without sending them again. */
+ * and `text_sent` the bytes of text; the engine replays them without sending them again. Results of inputs come in the
+ * order of the inputs, so `results_sent`, their number, says which are left to compute. */
 #pragma once
 
 #include <stdbool.h>
@@ -34,11 +38,12 @@
 #include "event/event.h"
 #include "util/buf.h"
 
-enum { IPC_VERSION = 1, IPC_FRAME_MAX = 256 * 1024 * 1024 };
+enum { IPC_VERSION = 2, IPC_FRAME_MAX = 256 * 1024 * 1024 };
 
 typedef enum IpcType {
         IPC_SETUP = 1, IPC_MODEL, IPC_LOAD, IPC_UNLOAD, IPC_JOB, IPC_CANCEL, IPC_SHOW, IPC_QUIT, IPC_PAUSE, IPC_RESUME,
         IPC_HELLO = 32, IPC_MODEL_STATE, IPC_START, IPC_PIECE, IPC_FAIL, IPC_SHOWN, IPC_STATS, IPC_MODEL_STATS,
+        IPC_VECTORS,
 } IpcType;
 
 typedef struct IpcStr {
@@ -77,10 +82,14 @@ typedef struct IpcSetup {
 #define IPC_PATH_DELAY "builtin:delay"
 #define IPC_PATH_NULL "builtin:null"
 
+typedef enum IpcPrecision { IPC_FLOAT32, IPC_INT16, IPC_INT8 } IpcPrecision;
+
 typedef struct IpcModel {
         IpcStr name; /* key of the model in all further messages */
         IpcStr path; /* absolute, or one of the load-test models: IPC_PATH_DELAY, IPC_PATH_NULL */
         uint32_t slots, context /* 0: trained */, batch_tokens;
+        uint32_t precision;  /* IpcPrecision: in which numbers an encoder's products are computed */
+        uint64_t batch_wait; /* microseconds that an encoder's batch may wait for more inputs while another is computed */
 } IpcModel;
 
 typedef struct IpcName { /* LOAD, UNLOAD */
@@ -94,6 +103,8 @@ typedef enum IpcPromptKind {
                             the engine adds bos_token, eos_token and add_generation_prompt */
         IPC_PROMPT_PLAIN_CHAT, /* as CHAT where the model has a template; else the contents of the messages, a blank line
                                   between them, as TEXT */
+        IPC_PROMPT_EMBED, /* not text is wanted, but the embedding of each input */
+        IPC_PROMPT_RANK,  /* not text is wanted, but how well each input answers `prompt`: one number, a logit */
 } IpcPromptKind;
 
 typedef struct IpcJob {
@@ -120,6 +131,11 @@ typedef struct IpcJob {
         int32_t n_top; /* logprobs: -1 none, else number of alternatives (0…20) */
         IpcInts produced; /* tokens of an earlier engine, with text_sent bytes of their text delivered */
         uint64_t text_sent;
+        /* EMBED and RANK. An input that does not fit the context loses its end where `truncate` allows it. */
+        IpcStrs inputs;       /* texts, or */
+        IpcInts input_counts; /* how many of prompt_ids belong to each input: special tokens are the client's affair */
+        uint32_t dimensions;  /* of an embedding; 0: all there are */
+        uint32_t results_sent;
 } IpcJob;
 
 typedef struct IpcId { /* CANCEL, PAUSE, RESUME */
@@ -179,6 +195,17 @@ typedef struct IpcPiece {
         uint32_t prompt_tokens, completion_tokens, cached_tokens;
 } IpcPiece;
 
+enum { IPC_VECTORS_MAX = 16 * 1024 }; /* numbers in a frame, or one vector where that is longer */
+
+typedef struct IpcVectors {
+        uint64_t id;
+        uint32_t width;   /* numbers of a result */
+        IpcFloats values; /* of the next results, one after another */
+        uint64_t tokens;  /* of the inputs they are for */
+        bool last;        /* of the job */
+        uint64_t queue_usec, compute_usec; /* with the last ones */
+} IpcVectors;
+
 typedef enum IpcFailCode {
         IPC_E_INVALID = 1, /* 400: the request cannot be served as it is (bad template, ids out of range) */
         IPC_E_CONTEXT,     /* 400: the prompt does not fit the context */
@@ -195,7 +222,7 @@ typedef struct IpcFail {
 
 typedef struct IpcShown {
         uint64_t id;
-        IpcStr json;  /* {"details":{…},"model_info":{…},"template":…,"parameters":…,"capabilities":[…]} */
+        IpcStr json;  /* {"details":{…,"capabilities":[…]},"model_info":{…},"template":…,"parameters":…} */
         IpcStr error; /* not empty: the file cannot be shown, and why */
 } IpcShown;
 
@@ -210,7 +237,7 @@ typedef struct IpcModelStats {
         IpcStr name;
         uint32_t running, waiting;
         uint32_t kv_pages_used, kv_pages;
-        uint64_t prompt_tokens, generation_tokens, cached_tokens; /* since the engine started */
+        uint64_t steps, prompt_tokens, generation_tokens, cached_tokens; /* since the engine started */
 } IpcModelStats;
 
 /* ---- encoding ---- */
