@@ -136,7 +136,7 @@ static double peak(Bench *b, Precision p) {
 static float *encode(Bench *b, uint32_t n_texts) {
         float *out;
         model_encode(b->model, b->workspace, b->stream,
-                     &(EncoderBatch){b->starts[n_texts], n_texts, b->tokens, NULL, b->starts}, &out);
+                     &(EncoderBatch){b->starts[n_texts], n_texts, b->tokens, NULL, b->starts}, &out, NULL);
         return out;
 }
 

@@ -59,7 +59,7 @@ static float *encode(Device *d, Model *m, const Batch *b, bool types) {
         assert_int_equal(d->ops->stream_new(d, &s, NULL), 0);
         assert_int_equal(workspace_new(m, d, b->starts[b->n], b->n, &w, NULL), 0);
         model_encode(m, w, s, &(EncoderBatch){b->starts[b->n], b->n, b->tokens, types ? b->types : NULL, b->starts},
-                     &out);
+                     &out, NULL);
         d->ops->download(s, host, out, size);
         assert_int_equal(d->ops->mark(s, &ticket), 0);
         assert_int_equal(d->ops->wait(s, ticket), 0);

@@ -134,7 +134,7 @@ static void reference(const int32_t *ids, const int32_t *types, uint32_t n, floa
                 out[i] = (float)((h >> (16 * i)) & 0xffff) / 65536;
 }
 
-void model_encode(Model *m, Workspace *w, Stream *s, const EncoderBatch *b, float **ret_out) {
+void model_encode(Model *m, Workspace *w, Stream *s, const EncoderBatch *b, float **ret_out, uint64_t *ret_nearly) {
         assert_in_range(b->n_texts, 1, MIN(spec.batch_tokens, (uint32_t)TEXTS_MAX));
         if (b->n_texts > 1)
                 assert_in_range(b->n_tokens, 2, spec.batch_tokens);
@@ -155,6 +155,8 @@ void model_encode(Model *m, Workspace *w, Stream *s, const EncoderBatch *b, floa
         *ret_out = w->out;
 }
 
+static uint64_t token_takes; /* 0: it does not depend on them how long a batch takes */
+
 /* The result is there when the batch is computed; what the host has in that place until then is of no worth. */
 static void fake_download(Stream *s, void *host, const void *dev, size_t n) {
         assert_true(n_flights < LANE_DEPTH);
@@ -164,7 +166,7 @@ static void fake_download(Stream *s, void *host, const void *dev, size_t n) {
         f->to = host;
         f->size = n;
         uint64_t begin = n_flights > 1 ? flights[first_flight].done : now;
-        f->done = begin + 500 + below(3000);
+        f->done = begin + (token_takes ? last.n_tokens * token_takes : 500 + below(3000));
 }
 
 static const DeviceOps device_ops = {.download = fake_download};
@@ -445,6 +447,30 @@ static void test_small_beside_large(void **state) {
         teardown();
 }
 
+/* A batch is as large as makes it take 50 ms, at least 256 tokens and at most batch_tokens; the first tells the speed. */
+static void test_long_batches(void **state) {
+        static const struct {
+                uint64_t token_takes;
+                uint32_t most;
+        } cases[] = {{10, 3000}, {100, 500}, {1000, 256}};
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                setup((EmbedSpec){.batch_tokens = 3000, .max_tokens = info.max_tokens});
+                token_takes = cases[i].token_takes;
+                for (int k = 0; k < 3; k++)
+                        put_slice(new_job(1, INPUTS_MOST, 0), INPUTS_MOST);
+                take_turns();
+                assert_in_range(last.n_tokens, 256 - info.max_tokens, 256);
+                for (int k = 0; k < 2; k++) {
+                        pass_time(UINT32_MAX);
+                        take_turns();
+                        assert_in_range(last.n_tokens, cases[i].most - info.max_tokens, cases[i].most);
+                }
+                run_dry();
+                teardown();
+        }
+        token_takes = 0;
+}
+
 /* What is of the class batch waits for all that is interactive. */
 static void test_classes(void **state) {
         setup((EmbedSpec){.batch_tokens = 200, .max_tokens = info.max_tokens});
@@ -632,7 +658,8 @@ static void test_dimensions(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_random),     cmocka_unit_test(test_small_beside_large), cmocka_unit_test(test_classes),
+                cmocka_unit_test(test_random),     cmocka_unit_test(test_small_beside_large),
+                cmocka_unit_test(test_long_batches), cmocka_unit_test(test_classes),
                 cmocka_unit_test(test_waiting),    cmocka_unit_test(test_results),            cmocka_unit_test(test_preparing),
                 cmocka_unit_test(test_preparing_ids), cmocka_unit_test(test_dimensions),
         };

@@ -11,7 +11,11 @@
 #include "util/checked.h"
 #include "util/str.h"
 
-enum { TEXTS_MAX = 512 };
+enum {
+        TEXTS_MAX = 512,
+        SHORT_BATCH_USEC = 1000, /* to be told that such a one is nearly done would take as long as it does */
+        LONG_BATCH_USEC = 50000, BATCH_MIN = 256, /* see batch_room() */
+};
 
 typedef struct Part { /* one input in a batch */
         Seq *seq; /* NULL where its result is not wanted any more */
@@ -20,7 +24,8 @@ typedef struct Part { /* one input in a batch */
 } Part;
 
 typedef struct Batch { /* in the order of picking, in which results are handed on */
-        uint32_t n;
+        uint32_t n, n_tokens;
+        uint64_t launched_usec;
         Part *parts;   /* [max_texts] */
         float *values; /* [max_texts, n_out] */
 } Batch;
@@ -45,6 +50,8 @@ typedef struct Embedder {
         uint64_t pending, since; /* since: now_usec(), the oldest of what is pending; 0: nothing is */
         uint32_t n_running;
         EventSource timer;
+        uint64_t done_usec; /* when the last batch was */
+        double token_usec;  /* what it took for each token; 0: there was none */
 } Embedder;
 
 static Embedder *embedder_of(const Runner *r) {
@@ -98,20 +105,27 @@ static void pick(Embedder *s, Batch *b, Seq *q, uint32_t at) {
                 fair_take(&s->fair, &q->fair);
 }
 
-/* Returns its tokens. */
-static uint32_t pick_inputs(Embedder *s, Batch *b) {
-        uint32_t at = 0;
+/* No more than makes it a long batch, by the speed of the last: whoever comes meanwhile waits for it. But some: many tokens
+ * cost less, each, than few. */
+static uint32_t batch_room(const Embedder *s) {
+        double most = s->token_usec > 0 ? LONG_BATCH_USEC / s->token_usec : 0;
+        return most < s->spec.batch_tokens ? MIN(s->spec.batch_tokens, MAX((uint32_t)most, (uint32_t)BATCH_MIN))
+                                           : s->spec.batch_tokens;
+}
+
+static void pick_inputs(Embedder *s, Batch *b) {
+        uint32_t at = 0, room = batch_room(s);
         b->n = 0;
         for (FairItem *item; b->n < s->max_texts && (item = fair_next(&s->fair));) {
                 Seq *q = container_of(item, Seq, fair);
                 uint32_t n = inputs_next(q->inputs);
-                if (at > 0 && n > s->spec.batch_tokens - MIN(at, s->spec.batch_tokens))
+                if (at > 0 && n > room - MIN(at, room))
                         break;
                 pick(s, b, q, at);
                 at += n;
         }
         s->since = s->pending > 0 ? now_usec() : 0;
-        return at;
+        b->n_tokens = at;
 }
 
 static int longer_first(const void *a, const void *b) {
@@ -137,13 +151,14 @@ static void sort_by_length(Embedder *s, Batch *b) {
         s->starts[b->n] = at;
 }
 
-static void launch(Embedder *s, Batch *b, uint32_t n_tokens) {
+static void launch(Embedder *s, Batch *b, uint64_t *ret_nearly) {
         float *values;
+        bool is_short = b->n_tokens * s->token_usec < SHORT_BATCH_USEC;
         EncoderBatch batch = {
-                .n_tokens = n_tokens, .n_texts = b->n, .tokens = s->sorted_ids,
+                .n_tokens = b->n_tokens, .n_texts = b->n, .tokens = s->sorted_ids,
                 .types = s->info->n_types > 1 ? s->sorted_types : NULL, .starts = s->starts,
         };
-        model_encode(s->model, s->workspace, s->lane->stream, &batch, &values);
+        model_encode(s->model, s->workspace, s->lane->stream, &batch, &values, is_short ? NULL : ret_nearly);
         s->lane->device->ops->download(s->lane->stream, b->values, values, (size_t)b->n * s->info->n_out * sizeof(float));
 }
 
@@ -169,16 +184,17 @@ static bool had_better_wait(Embedder *s) {
         return true;
 }
 
-static bool on_turn(LaneMember *m, uint64_t *ret_nearly _unused_) {
+static bool on_turn(LaneMember *m, uint64_t *ret_nearly) {
         Embedder *s = container_of(m, Embedder, member);
         if (s->fair.n_waiting == 0 || had_better_wait(s))
                 return false;
         Batch *b = &s->batches[(s->oldest + s->n_flight) % LANE_DEPTH];
-        uint32_t n_tokens = pick_inputs(s, b);
+        pick_inputs(s, b);
         sort_by_length(s, b);
-        launch(s, b, n_tokens);
+        launch(s, b, ret_nearly);
+        b->launched_usec = now_usec();
         s->n_flight++;
-        s->runner.counts->rows += n_tokens;
+        s->runner.counts->rows += b->n_tokens;
         tell_started(s, b);
         return true;
 }
@@ -209,9 +225,16 @@ static void tell_progress(Embedder *s, Batch *b) {
         }
 }
 
+static void time_batch(Embedder *s, const Batch *b) {
+        uint64_t from = MAX(b->launched_usec, s->done_usec);
+        s->done_usec = now_usec();
+        s->token_usec = (double)(s->done_usec - from) / b->n_tokens;
+}
+
 static void on_done(LaneMember *m) {
         Embedder *s = container_of(m, Embedder, member);
         Batch *b = &s->batches[s->oldest];
+        time_batch(s, b);
         take_results(s, b);
         tell_progress(s, b);
         b->n = 0;

@@ -80,7 +80,7 @@ typedef struct ModelArch {
                         const int32_t *logit_index, uint32_t n_logits, float **ret_logits, uint64_t *ret_nearly);
         /* Of an encoder: ids are the tokens, positions and types of the texts' rows, each dev [n_rows]. */
         void (*encode)(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
-                       float **ret_out);
+                       float **ret_out, uint64_t *ret_nearly);
 } ModelArch;
 
 extern const ModelArch arch_llama, arch_bert;
@@ -111,6 +111,13 @@ struct Model {
         size_t n_matrices;
         Buffer vectors, packed;
 };
+
+/* Called before each layer: puts the mark that says that a step is nearly done, where that is wanted. */
+static inline void model_mark_nearly(const Model *m, Stream *s, uint32_t layer, uint64_t *ret_nearly) {
+        uint32_t n = m->info.n_layers;
+        if (layer == n - (n + 7) / 8 && ret_nearly && m->device->ops->mark(s, ret_nearly) < 0)
+                *ret_nearly = 0;
+}
 
 /* Says why, with the model's path, and returns `code`. */
 #define MODEL_REFUSE(m, e, code, fmt, ...)                                                                             \

@@ -194,13 +194,15 @@ static void finish(const Step *t, const Bert *g) {
 }
 
 static void bert_encode(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
-                        float **ret_out) {
+                        float **ret_out, uint64_t *ret_nearly) {
         const Bert *g = m->graph;
         Step t = {.m = m, .ops = w->device->ops, .stream = s, .texts = texts, .part = w->part};
         t.ops->embed_sum(s, w->part[PART_X], g->tables, ids, EMBED_TABLES, texts->n_rows);
         normalise(&t, &g->norm);
-        for (uint32_t l = 0; l < m->info.n_layers; l++)
+        for (uint32_t l = 0; l < m->info.n_layers; l++) {
+                model_mark_nearly(m, s, l, ret_nearly);
                 layer(&t, &g->layers[l]);
+        }
         finish(&t, g);
         *ret_out = w->part[PART_OUT];
 }

@@ -193,15 +193,14 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
         const DeviceOps *ops = w->device->ops;
         Step t = {.info = i, .g = g, .ops = ops, .stream = s, .rows = rows, .part = w->part};
         float *x = w->part[PART_X], *mixed = w->part[PART_MIXED];
-        uint32_t n = rows->n, nearly = i->n_layers - (i->n_layers + 7) / 8;
+        uint32_t n = rows->n;
         *ret_logits = w->part[PART_LOGITS];
         ops->embed(s, x, &g->embedding, rows);
         for (uint32_t l = 0; l < i->n_layers; l++) {
                 const Layer *y = &g->layers[l];
                 KvLayer layer = model_kv_layer(m, kv, l);
                 bool last = l + 1 == i->n_layers;
-                if (l == nearly && ret_nearly && ops->mark(s, ret_nearly) < 0)
-                        *ret_nearly = 0;
+                model_mark_nearly(m, s, l, ret_nearly);
                 project(&t, y);
                 ops->kv_store(s, &layer, rows, w->part[PART_K], w->part[PART_V]);
                 if (last && n_logits == 0)
@@ -222,7 +221,7 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
 }
 
 static void llama_encode(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
-                         float **ret_out) {
+                         float **ret_out, uint64_t *ret_nearly) {
         const ModelInfo *i = &m->info;
         const Llama *g = m->graph;
         const DeviceOps *ops = w->device->ops;
@@ -231,6 +230,7 @@ static void llama_encode(const Model *m, Workspace *w, Stream *s, const Texts *t
         float *x = w->part[PART_X];
         ops->embed_sum(s, x, &g->embedding, ids, 1, rows.n);
         for (uint32_t l = 0; l < i->n_layers; l++) {
+                model_mark_nearly(m, s, l, ret_nearly);
                 project(&t, &g->layers[l]);
                 ops->self_attention(s, w->part[PART_MIXED],
                                     &(SelfAttention){.texts = *texts,

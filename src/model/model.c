@@ -645,7 +645,7 @@ static uint32_t longest_text(const Model *m, const EncoderBatch *b) {
         return longest;
 }
 
-void model_encode(Model *m, Workspace *w, Stream *s, const EncoderBatch *b, float **ret_out) {
+void model_encode(Model *m, Workspace *w, Stream *s, const EncoderBatch *b, float **ret_out, uint64_t *ret_nearly) {
         const DeviceOps *ops = w->device->ops;
         uint32_t n = b->n_tokens;
         int32_t *tokens = (int32_t *)w->part[WORKSPACE_IDS], *positions = tokens + n, *types = positions + n;
@@ -659,5 +659,5 @@ void model_encode(Model *m, Workspace *w, Stream *s, const EncoderBatch *b, floa
         ops->upload(s, types, b->types ? b->types : w->host_ids, n * sizeof(*types));
         ops->upload(s, starts, b->starts, (b->n_texts + 1) * sizeof(*starts));
         Texts texts = {.n_rows = n, .n = b->n_texts, .longest = longest_text(m, b), .starts = starts};
-        m->arch->encode(m, w, s, &texts, (const int32_t *[]){tokens, positions, types}, ret_out);
+        m->arch->encode(m, w, s, &texts, (const int32_t *[]){tokens, positions, types}, ret_out, ret_nearly);
 }
