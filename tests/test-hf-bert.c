@@ -1,17 +1,9 @@
 /* Encoders in Hugging Face directories: what is understood of config.json and of sentence-transformers' files, and what is
  * refused, with the directories of tests/data changed a little. */
 #include <errno.h>
-#include <jansson.h>
 
-#include "folder.h"
-#include "model/arch.h"
-
-static const char *source(const char *model, const char *file) {
-        static char path[4096];
-        const char *dir = getenv("top_srcdir");
-        snprintf(path, sizeof(path), "%s/tests/data/enc-%s/%s", dir ? dir : ".", model, file);
-        return path;
-}
+#define MODELS "enc-"
+#include "model-folder.h"
 
 static const char *const files[] = {"config.json", "model.safetensors", "modules.json", "1_Pooling/config.json",
                                     "sentence_bert_config.json"};
@@ -23,35 +15,6 @@ static void copy_all(const Folder *f, const char *model) {
                 _cleanup_free_ char *data = there ? read_file(source(model, files[i]), &n) : NULL;
                 folder_put(f, files[i], data, n);
         }
-}
-
-/* A JSON object of the model with some members set; a member set to null is as one left out. */
-static void put_changed(const Folder *f, const char *model, const char *file, const char *members) {
-        json_t *config = json_load_file(source(model, file), 0, NULL), *changes = json_loads(members, 0, NULL);
-        assert_true(config && changes);
-        json_object_update(config, changes);
-        char *text = json_dumps(config, 0);
-        folder_put_text(f, file, text);
-        free(text);
-        json_decref(config);
-        json_decref(changes);
-}
-
-static Model *open_model(const Folder *f) {
-        Model *m = NULL;
-        Error e = ERROR_NULL;
-        if (model_open(f->path, &m, &e) < 0)
-                fail_msg("%s", e.text);
-        return m;
-}
-
-static void refused(const Folder *f, int code, const char *message) {
-        Model *m = NULL;
-        Error e = ERROR_NULL;
-        int r = model_open(f->path, &m, &e);
-        if (r != code || !strstr(e.text, message))
-                fail_msg("wanted %d '%s', got %d '%s'", code, message, r, e.text);
-        assert_non_null(strstr(e.text, f->path)); /* says where */
 }
 
 /* ---- understood ---- */
