@@ -287,8 +287,10 @@ class UserTest(UserCase):
             }
         )
         self.assertStatus(self.post_as(d, self.A, delay("2s")), 200)  # now it is known how long A's last
-        held = [self.ask(d, delay(FOREVER), connection=self.connect_as(d, self.A)) for _ in range(3)]
-        self.wait_jobs(d, 3, 0)
+        held = []
+        for n in range(3):  # each has begun before the next comes, for only one may wait
+            held.append(self.ask(d, delay(FOREVER), connection=self.connect_as(d, self.A)))
+            self.wait_jobs(d, n + 1, 0)
         a = self.assertStatus(self.post_as(d, self.A, delay("1ms")), 429)
         self.assertIn("at once", a.error)
         self.assertEqual(a.json()["error"]["code"], "rate_limit_exceeded")

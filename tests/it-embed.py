@@ -289,8 +289,8 @@ class LifeTest(EmbedCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        size = {"hidden": 96, "layers": 2, "ff": 192} if SANITIZED else {"hidden": 192, "layers": 4, "ff": 768}
-        cls.add("slow", **size, seed=3)
+        size = {"layers": 1, "ff": 192} if SANITIZED else {"layers": 4, "ff": 768}
+        cls.add("slow", hidden=192, **size, seed=3)
 
     @classmethod
     def add(cls, name, d=None, **options):
