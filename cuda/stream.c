@@ -8,8 +8,8 @@
  *
  * Finishing. A mark records an event on the stream; a second stream waits for the event and then calls on_reached(), a
  * host function, which delivers the downloads, adds 1 to `done` and writes the eventfd. Marks are reached in order, so
- * the count is the ticket. The detour by a second stream keeps the host function out of the way of the next step, which may begin at once. The
- * host function makes no CUDA call. poll() clears the eventfd before it reads `done`, so that a mark it misses makes
+ * the count is the ticket. The detour by a second stream keeps the host function out of the way of the next step, which may begin
+ * at once. The host function makes no CUDA call. poll() clears the eventfd before it reads `done`, so that a mark it misses makes
  * the eventfd readable again.
  *
  * Failing. `error` is set by whoever sees a failure first and never cleared. After a sticky error the runtime calls no

@@ -137,7 +137,7 @@ static IpcFailCode prepare_text(const PrepModel *m, const IpcJob *j, InputCursor
         TokenText texts[] = {{j->prompt.data, j->prompt.len}, {text.data, text.len}};
         int r = tokenizer_encode_texts(m->tokenizer, pair ? texts : texts + 1, pair ? 2 : 1, TOKENIZE_ADD_SPECIAL, &enc);
         if (r < 0)
-                return no_memory(e);
+                return prep_encode_failed(m, r, e);
         IpcFailCode code = fit(m, j, c->next, &enc, e);
         if (!code)
                 put_input(s, &enc);

@@ -43,9 +43,17 @@ static IpcFailCode prepend(Ids *ids, int32_t id, Error *e) {
         return 0;
 }
 
+IpcFailCode prep_encode_failed(const PrepModel *m, int error, Error *e) {
+        if (error != -E2BIG)
+                return no_memory(e);
+        error_set(e, error, "a text is too long for the tokenizer of model %s, or grows out of proportion when it is "
+                  "normalised; send less at once", m->name);
+        return IPC_E_INVALID;
+}
+
 static IpcFailCode encode(const PrepModel *m, const char *text, size_t n, unsigned flags, Ids *ret, Error *e) {
         int r = tokenizer_encode(m->tokenizer, text, n, flags, &ret->data, &ret->n);
-        return r < 0 ? no_memory(e) : 0;
+        return r < 0 ? prep_encode_failed(m, r, e) : 0;
 }
 
 static IpcFailCode prompt_from_text(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {

@@ -26,6 +26,8 @@ typedef struct PrepModel {
         uint32_t matryoshka_dimensions[16], n_matryoshka;
 } PrepModel;
 
+/* Says why a text could not be made tokens; `error` is the tokenizer's. */
+IpcFailCode prep_encode_failed(const PrepModel *m, int error, Error *e);
 /* Whether prep() takes microseconds only, so that the loop may do it. A template may take any time. */
 bool prep_is_short(const PrepModel *m, const IpcJob *job);
 
