@@ -6,8 +6,8 @@
  * Whatever way STOPPED is reached, jobs that are left start the next engine, at once the first time, then with a
  * growing delay. An engine that cannot even say HELLO some times in a row fails the jobs with its reason.
  *
- * The connection's end and the process's end arrive in any order; the engine is gone when the process is, so that two
- * engines never hold one device.
+ * The connection's end and the process's end arrive in any order, and the engine is gone with the second: no two engines
+ * hold one device, and nothing that the dead one said is lost.
  *
  * A job is in one of two lists: `jobs` once it was posted to the engine that runs, else `unposted`. Where many are to be
  * posted or failed at once, after an engine's start or death, `turn` does it a part at a time, so that the loop's other
@@ -162,8 +162,9 @@ static void engine_ended(Pool *p) {
         pool_want(p);
 }
 
-static void describe_end(Pool *p, int status) {
+static void describe_end(Pool *p) {
         char text[160];
+        int status = p->exit_status;
         if (WIFSIGNALED(status))
                 snprintf(text, sizeof(text), "the engine of pool '%s' was ended by signal %d (%s)", p->name, WTERMSIG(status),
                          strsignal(WTERMSIG(status)));
@@ -179,14 +180,20 @@ static void describe_end(Pool *p, int status) {
                 pool_error(p, text);
 }
 
-static void on_child(EventSource *s, uint32_t revents) {
-        Pool *p = container_of(s, Pool, child);
-        p->pid = 0; /* reaped: the number may be somebody else's any time */
-        ipc_conn_drain(&p->conn); /* its last words, which may say why */
-        describe_end(p, (int)revents);
+/* The process has ended, and all that it said was read. */
+static void bury(Pool *p) {
+        describe_end(p);
         engine_ended(p);
         if (p->retired)
                 pool_free(p);
+}
+
+static void on_child(EventSource *s, uint32_t revents) {
+        Pool *p = container_of(s, Pool, child);
+        p->pid = 0; /* reaped: the number may be somebody else's any time */
+        p->exit_status = (int)revents;
+        if (p->conn.closed)
+                bury(p);
 }
 
 static void kill_engine(Pool *p) {
@@ -198,7 +205,10 @@ static void on_gone(IpcConn *c, int error) {
         Pool *p = container_of(c, Pool, conn);
         if (error && error != -EPIPE && p->state != POOL_STOPPING)
                 log_warning("the connection to the engine of pool '%s' failed: %s", p->name, strerror(-error));
-        kill_engine(p); /* the rest happens when the process has ended */
+        if (p->pid > 0)
+                kill_engine(p);
+        else
+                bury(p);
 }
 
 /* ---- what the engine says ---- */

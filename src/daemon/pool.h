@@ -27,6 +27,7 @@ struct Pool {
         const ConfigPool *config;
         PoolState state;
         pid_t pid;
+        int exit_status; /* as waitpid() tells it, once pid is 0 */
         uint32_t generation; /* of engines; 0: none yet */
         uint32_t restarts;   /* engines that died on us */
         uint32_t failures;   /* in a row, before HELLO */

@@ -16,7 +16,7 @@
 #include "util/str.h"
 
 enum {
-        AT_ONCE = 512,
+        AT_ONCE = 128,
         CLOGGED_USEC = 1000,
         ALIVE_USEC = 1000000, /* who waits for long makes a step now and then, or would be taken for stalled */
         DURATION_LENGTH_MAX = 64,

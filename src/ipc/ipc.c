@@ -266,7 +266,6 @@ static int consume_frames(IpcConn *c) {
                                 return -ENOMEM;
                         break;
                 }
-                c->frames_in++;
                 r = c->handler(c, (IpcType)h.type, c->in.data + at + sizeof(h), h.len);
                 at += sizeof(h) + h.len;
         }
@@ -321,16 +320,6 @@ static void on_io(EventSource *s, uint32_t revents) {
                 r = receive(c);
         if (r < 0)
                 conn_close(c, r == -ECONNRESET ? 0 : r);
-}
-
-void ipc_conn_drain(IpcConn *c) {
-        size_t frames;
-        int r = 0;
-        do {
-                frames = c->frames_in;
-                if (!c->closed && (r = receive(c)) < 0)
-                        conn_close(c, r == -ECONNRESET ? 0 : r);
-        } while (!c->closed && (c->frames_in > frames));
 }
 
 static void on_flush(EventSource *s, uint32_t revents _unused_) {

@@ -274,7 +274,6 @@ struct IpcConn { /* embedded in its owner */
         Buf in, out;
         size_t sent; /* bytes of `out` that the kernel has taken */
         bool closed;
-        uint64_t frames_in;
 };
 
 /* Takes `fd` over. */
@@ -284,7 +283,5 @@ void ipc_conn_deinit(IpcConn *c);
 void ipc_send(IpcConn *c, IpcType type, const void *message);
 /* What is queued leaves now. */
 void ipc_push(IpcConn *c);
-/* The peer's process has ended: takes what it still sent, and then its end, which comes through gone(). */
-void ipc_conn_drain(IpcConn *c);
 /* Bytes queued and not yet taken by the kernel. */
 size_t ipc_conn_pending(const IpcConn *c);
