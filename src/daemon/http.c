@@ -38,7 +38,7 @@ enum {
         HEAD_ROOM = 2048, READ_SIZE = 64 * 1024, WRITE_SIZE = 256 * 1024, /* bytes per system call */
         SWEEP_USEC = 1000000,
         SWEEP_AT_ONCE = 256,
-        SILENT_USEC = 1000000,
+        SILENT_USEC = 1000000, AGAIN_USEC = 30000, /* http_n_expected() */
         LINGER_USEC = 2000000,
         PENDING_HIGH = 256 * 1024, PENDING_LOW = 64 * 1024, /* of a stream: see request_is_full() */
         DISCARD_FACTOR = 4,
@@ -831,6 +831,6 @@ uint32_t http_n_expected(Http *h) {
                 event_defer_set(&h->kick);
         list_foreach(c, &h->connections, Connection, node)
                 n += !c->request && !c->lingering &&
-                     (c->readable || c->in.len > 0 || (!c->served && now - c->since < SILENT_USEC));
+                     (c->readable || c->in.len > 0 || now - c->since < (c->served ? AGAIN_USEC : SILENT_USEC));
         return n;
 }

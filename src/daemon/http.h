@@ -55,7 +55,8 @@ void http_drain(Http *h);
 uint32_t http_n_connections(const Http *h);
 uint32_t http_n_requests(const Http *h); /* not yet answered in whole */
 /* Connections without a request that are about to have one: something came that is not read yet, or they were just
- * made and have not spoken so far. To end now would lose what their clients believe to be sent. */
+ * made and have not spoken so far, or were just answered and may ask again at once. To end now would lose what their
+ * clients believe to be sent. */
 uint32_t http_n_expected(Http *h);
 
 const char *request_header(const Request *r, const char *name); /* NULL when absent */
