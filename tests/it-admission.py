@@ -287,10 +287,10 @@ class UserTest(UserCase):
             }
         )
         self.assertStatus(self.post_as(d, self.A, delay("2s")), 200)  # now it is known how long A's last
-        held = []
-        for n in range(3):  # each has begun before the next comes, for only one may wait
-            held.append(self.ask(d, delay(FOREVER), connection=self.connect_as(d, self.A)))
-            self.wait_jobs(d, n + 1, 0)
+        with frozen(d.engine_pid()):  # none has begun when the next comes, but slots are free: none of them counts as waiting
+            held = [self.ask(d, delay(FOREVER), connection=self.connect_as(d, self.A)) for _ in range(3)]
+            wait_until(lambda: sum(self.jobs(d)) == 3, "the jobs")
+        self.wait_jobs(d, 3, 0)
         a = self.assertStatus(self.post_as(d, self.A, delay("1ms")), 429)
         self.assertIn("at once", a.error)
         self.assertEqual(a.json()["error"]["code"], "rate_limit_exceeded")

@@ -57,16 +57,17 @@ static void test_limits(void **state) {
         users_init(&us);
         User *u = users_get(&us, &(Peer){.uid = 4000000}, config);
         assert_ptr_equal(u, users_get(&us, &(Peer){.uid = 4000000}, config));
-        assert_int_equal(user_refusal(u, &why), 0);
+        assert_int_equal(user_refusal(u, true, &why), 0);
         u->waiting = 1;
-        assert_true(user_refusal(u, &why) > 0);
+        assert_true(user_refusal(u, true, &why) > 0);
         assert_string_equal(why, "too many waiting requests of this user");
+        assert_int_equal(user_refusal(u, false, &why), 0); /* a slot is free for it */
         u->waiting = 0;
         u->running = 2;
         u->job_usec = 7e6; /* as long as theirs take, so long until one has ended */
-        assert_int_equal(user_refusal(u, &why), 7000000);
+        assert_int_equal(user_refusal(u, true, &why), 7000000);
         u->job_usec = 7e9;
-        assert_int_equal(user_refusal(u, &why), 60000000);
+        assert_int_equal(user_refusal(u, true, &why), 60000000);
         assert_string_equal(why, "too many requests of this user at once");
         User *other = users_get(&us, &(Peer){.uid = 4000009, .gids = {4000002}, .n_gids = 1}, config);
         assert_true(other->limits.weight == 5);
@@ -87,15 +88,15 @@ static void test_tokens(void **state) {
         const char *why;
         users_init(&us);
         User *u = users_get(&us, &(Peer){.uid = 4000001}, config);
-        assert_int_equal(user_refusal(u, &why), 0);
+        assert_int_equal(user_refusal(u, true, &why), 0);
         user_spend_tokens(u, 900); /* known only afterwards, so it may go below zero: 300 tokens are 30 s at 600 a minute */
-        uint64_t wait = user_refusal(u, &why);
+        uint64_t wait = user_refusal(u, true, &why);
         assert_in_range(wait, 29000000, 31000000);
         u->seen -= UINT64_C(3600000001);
         users_sweep(&us);
         assert_false(list_is_empty(&us.list)); /* a debt is remembered */
         u->refilled -= 31000000;               /* half a minute passes */
-        assert_int_equal(user_refusal(u, &why), 0);
+        assert_int_equal(user_refusal(u, true, &why), 0);
         u->refilled -= 600000000;
         user_spend_tokens(u, 0);
         assert_true(u->tokens <= 600); /* never more than a minute's worth */

@@ -40,13 +40,13 @@ static uint64_t expected_wait(const ModelEntry *m) {
 
 static bool admit(User *u, ModelEntry *m, JobRefusal *ret) {
         const char *why = NULL;
-        uint64_t retry = user_refusal(u, &why);
+        uint32_t slots = m->slots ? m->slots : m->config.slots, held = m->running + m->waiting;
+        uint64_t retry = user_refusal(u, held >= slots, &why);
         if (retry) {
                 *ret = (JobRefusal){429, "rate_limit_exceeded", why, retry};
                 return false;
         }
-        uint32_t slots = m->slots ? m->slots : m->config.slots;
-        if (m->waiting >= m->config.queue && m->running + m->waiting >= slots + m->config.queue) {
+        if (m->waiting >= m->config.queue && held >= slots + m->config.queue) {
                 *ret = (JobRefusal){503, "queue_full", "the model's queue is full", expected_wait(m)};
                 return false;
         }

@@ -121,13 +121,13 @@ static uint64_t retry_busy(const User *u) {
         return u->job_usec > 0 ? (uint64_t)CLAMP(u->job_usec, (double)RETRY_MIN_USEC, (double)RETRY_MAX_USEC) : RETRY_USEC;
 }
 
-uint64_t user_refusal(User *u, const char **ret_why) {
+uint64_t user_refusal(User *u, bool would_wait, const char **ret_why) {
         const ConfigUser *l = &u->limits;
         if (l->jobs && u->running + u->waiting >= l->jobs) {
                 *ret_why = "too many requests of this user at once";
                 return retry_busy(u);
         }
-        if (l->queue && u->waiting >= l->queue) {
+        if (would_wait && l->queue && u->waiting >= l->queue) {
                 *ret_why = "too many waiting requests of this user";
                 return retry_busy(u);
         }

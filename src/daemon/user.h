@@ -60,6 +60,7 @@ bool users_owe_nothing(Users *us);
 /* Forgets those who hold nothing and have not been seen for an hour. */
 void users_sweep(Users *us);
 
-/* Why a user may not start another job now, as microseconds until it is worth asking again; 0: they may. */
-uint64_t user_refusal(User *u, const char **ret_why);
+/* Why a user may not start another job now, as microseconds until it is worth asking again; 0: they may. Whether it
+ * `would_wait` for a slot is the model's to say: a burst counts as waiting until the engine has heard of it. */
+uint64_t user_refusal(User *u, bool would_wait, const char **ret_why);
 void user_spend_tokens(User *u, uint64_t n);
