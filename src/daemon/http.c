@@ -398,6 +398,7 @@ static void reply_text(RequestImpl *q, unsigned status, const char *text) {
 static const char too_large[] = "the request body is larger than the limit (limits.body_size)";
 static const char too_much_held[] = "this user's requests hold too much memory at once (limits.memory_per_user)";
 static const char head_too_large[] = "the request's head is larger than the limit (limits.header_size)";
+static const char too_slow[] = "the request did not come in time (limits.request_timeout)";
 static const char no_chunks[] = "the request's body is not chunked as it says";
 
 static void refuse_body(RequestImpl *q) {
@@ -753,6 +754,24 @@ static uint64_t allowed(const Connection *c, const ConfigLimits *limits) {
         return being_made ? UINT64_MAX : limits->idle_timeout;
 }
 
+/* Who has begun to ask is told why that ends. */
+static void expire(Connection *c) {
+        RequestImpl *q = c->request;
+        if (c->lingering || (q ? q->state != RECEIVING : c->in.len == 0)) {
+                connection_free(c);
+                return;
+        }
+        Step s = STEP_ON;
+        if (q)
+                reply_text(q, 408, too_slow);
+        else
+                s = take_head(c, 0, 408, too_slow);
+        if (s == STEP_CLOSE)
+                connection_free(c);
+        else
+                wake(c);
+}
+
 /* By the whole request, not by inactivity: a byte now and then keeps nothing open. Where there are many connections it
  * takes them in parts, round and round, each once in SWEEP_USEC. */
 static void on_sweep(EventSource *s, uint32_t revents _unused_) {
@@ -763,7 +782,7 @@ static void on_sweep(EventSource *s, uint32_t revents _unused_) {
                 list_remove(&c->node);
                 list_append(&h->connections, &c->node);
                 if (now_usec() - c->since > allowed(c, &h->config->limits))
-                        connection_free(c);
+                        expire(c);
         }
         users_sweep(h->users);
         if (h->n_connections > 0)
