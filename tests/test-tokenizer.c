@@ -543,6 +543,7 @@ static void test_broken_bpe(void **state) {
         int32_t *ids;
         size_t n;
         assert_int_equal(tokenizer_encode(t, "abc", 3, 0, &ids, &n), -EINVAL);
+        assert_int_equal(tokenizer_encode(t, "abc", INT32_MAX, 0, &ids, &n), -E2BIG); /* before it is looked at */
         for (size_t i = 1; i < ARRAY_SIZE(merges); i++) {
                 spec.merges = &merges[i];
                 refused(&spec, -EINVAL, "merge 0");
