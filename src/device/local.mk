@@ -5,7 +5,7 @@ libzl_device_la_SOURCES = \
 	src/device/device.h src/device/device.c \
 	src/device/cpu/cpu.h src/device/cpu/device.c src/device/cpu/stream.c \
 	src/device/cpu/kernels.h src/device/cpu/half.h src/device/cpu/vec.h src/device/cpu/isa.c \
-	src/device/cpu/kernels.c src/device/cpu/kernels-gemm.c \
+	src/device/cpu/kernels.c src/device/cpu/kernels-gemm.c src/device/cpu/kernels-attention.c \
 	src/device/cpu/matmul.c src/device/cpu/embed.c src/device/cpu/norm.c src/device/cpu/rope.c \
 	src/device/cpu/linear.c src/device/cpu/self-attention.c src/device/cpu/pool.c \
 	src/device/cpu/attention.c src/device/cpu/elementwise.c src/device/cpu/sample.c
@@ -14,7 +14,7 @@ libzl_device_la_LIBADD =
 
 # The inner loops again, for each instruction set that may be found at run time.
 if HOST_X86_64
-CPU_KERNELS = src/device/cpu/kernels.c src/device/cpu/kernels-gemm.c
+CPU_KERNELS = src/device/cpu/kernels.c src/device/cpu/kernels-gemm.c src/device/cpu/kernels-attention.c
 CPU_AVX512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 noinst_LTLIBRARIES += libzl-cpu-avx2.la libzl-cpu-avx512.la libzl-cpu-avx512vnni.la
 libzl_cpu_avx2_la_SOURCES = $(CPU_KERNELS)

@@ -89,20 +89,6 @@ static size_t rows_size(Precision p, size_t k) {
         return (k + block_of(p) - 1) / block_of(p) * CPU_GEMM_ROWS * row_stride(p);
 }
 
-INLINE Vec vec_max(Vec a, Vec b) {
-        return blend(a > b, a, b);
-}
-
-/* Each half with the other, until all lanes are the same. */
-INLINE float fold_max(Vec v) {
-        IntVec lane;
-        UNROLL for (int i = 0; i < LANES; i++)
-                lane[i] = i;
-        UNROLL for (int half = LANES / 2; half > 0; half /= 2)
-                v = vec_max(v, __builtin_shuffle(v, lane ^ half));
-        return v[0];
-}
-
 /* The greatest magnitude; NaN are passed over. */
 static float greatest_of(const float *x, size_t n) {
         const IntVec bits = (IntVec){0} + 0x7fffffff;
@@ -159,14 +145,14 @@ static void prepare(Precision p, void *rows, uint32_t row, const float *x, size_
 /* One feature's values of a block, each into its step. */
 static void pack_block(Precision p, char *block, uint32_t lane, const float *w, size_t n) {
         size_t each = UNIT / value_size(p);
-        float most = greatest_of(w, n), limit = (float)greatest(p), scale = most / limit, by = most > 0 ? 1 / scale : 0;
         char *to = block + head_size(p) + lane * UNIT;
-        int32_t sum = 0;
         if (p == PRECISION_F32) {
                 for (size_t i = 0; i < n; i++)
                         memcpy(to + i * STEP, w + i, sizeof(float));
                 return;
         }
+        float most = greatest_of(w, n), limit = (float)greatest(p), scale = most / limit, by = most > 0 ? 1 / scale : 0;
+        int32_t sum = 0;
         for (size_t i = 0; i < n; i++) {
                 int32_t q = (int32_t)CLAMP(rintf(w[i] * by), -limit, limit); /* NaN become a limit */
                 memcpy(to + i / each * STEP + i % each * value_size(p), &q, value_size(p));
@@ -246,11 +232,20 @@ INLINE void block_ints(Precision p, int mr, Vec sum[][NV], const char *block, co
 }
 #endif
 
+/* 1 / x, of an x from 1 to 100: an estimate to 14 bits, and a step of Newton's method that doubles them. */
+INLINE Vec reciprocal(Vec x) {
+#if defined(__AVX512F__)
+        Vec y = (Vec)_mm512_rcp14_ps((__m512)x);
+        return y * mul_add(-x, y, splat(2.0f));
+#else
+        return 1.0f / x;
+#endif
+}
+
 /* erf(x / sqrt(2)) within 4e-7: a rational function of x^2, fitted to the least greatest error up to the clamp, beyond
  * which the result is 1 to less than that. */
 INLINE Vec vec_erf_half(Vec x) {
-        Vec z = x * 0.70710678f;
-        z = blend(z > 3.92f, splat(3.92f), blend(z < -3.92f, splat(-3.92f), z));
+        Vec z = vec_min(splat(3.92f), vec_max(splat(-3.92f), x * 0.70710678f));
         Vec u = z * z, p = splat(2.03473611e-06f), q = splat(3.80706078e-05f);
         p = mul_add(p, u, splat(2.87478615e-04f));
         p = mul_add(p, u, splat(3.86830489e-03f));
@@ -262,7 +257,7 @@ INLINE Vec vec_erf_half(Vec x) {
         q = mul_add(q, u, splat(1.15084417e-01f));
         q = mul_add(q, u, splat(5.04163921e-01f));
         q = mul_add(q, u, splat(1.0f));
-        return z * p / q;
+        return z * p * reciprocal(q);
 }
 
 /* 1 - 2 / (e^2x + 1) loses the small ones, which are not asked for where it counts. */
@@ -286,21 +281,37 @@ INLINE Vec activate(Activation a, Vec x) {
         }
 }
 
-/* The end of one row of a tile. */
-static __attribute__((noinline)) void finish(const CpuProduct *a, const Vec sum[NV], size_t row) {
-        for (size_t v = 0, d = 0; v < NV && d < a->n_out; v++, d += LANES) {
-                size_t n = MIN(a->n_out - d, (size_t)LANES);
-                float *out = a->out + row * a->out_stride + d;
-                Vec y = sum[v];
-                if (a->bias)
-                        y += n == LANES ? load(a->bias + d) : load_part(a->bias + d, n);
-                y = activate(a->activation, y);
-                if (a->accumulate)
-                        y += n == LANES ? load(out) : load_part(out, n);
-                if (n == LANES)
-                        store(out, y);
-                else
-                        store_part(out, y, n);
+/* The end of a tile: what the sums become, of `mr` rows from `row` on. */
+INLINE void finish_as(Activation activation, const CpuProduct *a, int mr, Vec sum[][NV], size_t row) {
+        UNROLL for (size_t v = 0; v < NV; v++) {
+                if (v * LANES >= a->n_out)
+                        break;
+                size_t n = a->n_out - v * LANES;
+                bool whole = n >= LANES;
+                Vec bias = !a->bias ? splat(0) : whole ? load(a->bias + v * LANES) : load_part(a->bias + v * LANES, n);
+                float *out = a->out + row * a->out_stride + v * LANES;
+                for (int r = 0; r < mr; r++, out += a->out_stride) {
+                        Vec y = activate(activation, sum[r][v] + bias);
+                        if (a->accumulate)
+                                y += whole ? load(out) : load_part(out, n);
+                        if (whole)
+                                store(out, y);
+                        else
+                                store_part(out, y, n);
+                }
+        }
+}
+
+INLINE void finish(const CpuProduct *a, int mr, Vec sum[][NV], size_t row) {
+        switch (a->activation) {
+        case ACTIVATION_GELU:
+                finish_as(ACTIVATION_GELU, a, mr, sum, row);
+                break;
+        case ACTIVATION_NONE:
+                finish_as(ACTIVATION_NONE, a, mr, sum, row);
+                break;
+        default:
+                finish_as(a->activation, a, mr, sum, row);
         }
 }
 
@@ -321,8 +332,7 @@ INLINE void tile(const CpuProduct *a, Precision p, int mr, size_t row) {
                 block += block_stride(p);
                 x += CPU_GEMM_ROWS * row_stride(p);
         }
-        for (int r = 0; r < mr; r++)
-                finish(a, sum[r], row + (size_t)r);
+        finish(a, mr, sum, row);
 }
 
 INLINE void product_of(const CpuProduct *a, Precision p) {

@@ -410,17 +410,12 @@ static void swiglu(float *out, const float *gate, const float *up, size_t n) {
 }
 
 static float max(const float *x, size_t n) {
-        size_t i = 0;
-        float best = -INFINITY, lanes[LANES];
-        Vec m = splat(-INFINITY);
-        for (; i + LANES <= n; i += LANES) {
-                Vec v = load(x + i);
-                m = blend(v > m, v, m);
-        }
-        store(lanes, m);
-        for (int j = 0; j < LANES; j++)
-                best = lanes[j] > best ? lanes[j] : best;
-        for (; i < n; i++)
+        size_t whole = n - n % LANES;
+        Vec most = splat(-INFINITY);
+        for (size_t i = 0; i < whole; i += LANES)
+                most = vec_max(load(x + i), most);
+        float best = fold_max(most);
+        for (size_t i = whole; i < n; i++)
                 best = x[i] > best ? x[i] : best;
         return best;
 }
@@ -495,4 +490,5 @@ const CpuKernels PASTE(cpu_kernels_, CPU_ISA) = {
         .add = add,
         .dot = dot,
         .gemm = &PASTE(cpu_gemm_, CPU_ISA),
+        .attention = &PASTE(cpu_attention_, CPU_ISA),
 };

@@ -77,6 +77,25 @@ typedef struct CpuGemm {
         void (*multiply)(const CpuProduct *a);
 } CpuGemm;
 
+/* Attention of rows [first, first + n) of a text to its first n_keys, in one head; with `causal` each sees those up to its
+ * own only: DeviceOps.self_attention. q and out point to the first of these rows, k and v to the text's first. Strides count
+ * floats. */
+typedef struct CpuAttend {
+        const float *q, *k, *v;
+        float *out;
+        size_t q_stride, k_stride, v_stride, out_stride;
+        uint32_t n, first, n_keys, dim; /* n up to CpuAttention.panel */
+        bool causal;
+        float scale;
+        float *scratch;
+} CpuAttend;
+
+typedef struct CpuAttention {
+        uint32_t panel;
+        size_t (*scratch_size)(uint32_t n_keys, uint32_t dim); /* bytes */
+        void (*attend)(const CpuAttend *a);
+} CpuAttention;
+
 typedef struct CpuKernels {
         const char *name;
         void (*dots)(const CpuDots *a);
@@ -97,6 +116,7 @@ typedef struct CpuKernels {
         void (*add)(float *out, const float *x, size_t n); /* out[i] += x[i] */
         float (*dot)(const float *x, const float *y, size_t n);
         const CpuGemm *gemm;
+        const CpuAttention *attention;
 } CpuKernels;
 
 /* The best set this processor can run, or the one ZEROLLAMA_CPU_ISA names (generic, avx2, avx512, avx512vnni) if it
@@ -105,7 +125,9 @@ const CpuKernels *cpu_kernels(void);
 
 extern const CpuKernels cpu_kernels_generic;
 extern const CpuGemm cpu_gemm_generic;
+extern const CpuAttention cpu_attention_generic;
 #ifdef __x86_64__
 extern const CpuKernels cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_avx512vnni;
 extern const CpuGemm cpu_gemm_avx2, cpu_gemm_avx512, cpu_gemm_avx512vnni;
+extern const CpuAttention cpu_attention_avx2, cpu_attention_avx512, cpu_attention_avx512vnni;
 #endif
