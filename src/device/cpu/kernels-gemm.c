@@ -16,6 +16,7 @@ enum { MR = 12 };
 enum { MR = 6 };
 #endif
 enum { NV = 2, NR = NV * LANES, UNIT = 4, STEP = NV * LANES * UNIT };
+enum { AHEAD = 16 * STEP }; /* what of a panel is asked for while a step is computed: it comes from beyond the first cache */
 
 typedef int16_t ShortVec __attribute__((vector_size(LANES * 2)));
 typedef uint8_t ByteVec __attribute__((vector_size(LANES)));
@@ -181,8 +182,10 @@ INLINE void block_floats(int mr, Vec sum[][NV], const char *w, const char *x, si
                         acc[r][v] = splat(0);
         for (size_t s = 0; s < steps; s++, w += STEP, x += UNIT) {
                 Vec wv[NV];
-                UNROLL for (int v = 0; v < NV; v++)
+                UNROLL for (int v = 0; v < NV; v++) {
                         wv[v] = load(w + v * LANES * 4);
+                        __builtin_prefetch(w + AHEAD + v * LANES * 4);
+                }
                 UNROLL for (int r = 0; r < mr; r++)
                         UNROLL for (int v = 0; v < NV; v++)
                                 acc[r][v] = mul_add(wv[v], splat(float_at(x + r * row_stride(p))), acc[r][v]);
@@ -217,8 +220,10 @@ INLINE void block_ints(Precision p, int mr, Vec sum[][NV], const char *block, co
         const char *w = block + head_size(p);
         for (size_t s = 0; s < steps; s++, w += STEP) {
                 Ints wv[NV];
-                UNROLL for (int v = 0; v < NV; v++)
+                UNROLL for (int v = 0; v < NV; v++) {
                         wv[v] = load_ints(w + v * LANES * 4);
+                        __builtin_prefetch(w + AHEAD + v * LANES * 4);
+                }
                 UNROLL for (int r = 0; r < mr; r++)
                         UNROLL for (int v = 0; v < NV; v++)
                                 acc[r][v] = fuse(p, acc[r][v], wv[v], int_at(x + r * row_stride(p) + s * UNIT));
