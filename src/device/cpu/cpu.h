@@ -33,6 +33,9 @@ void *stream_op(Stream *s, CpuRun *run, CpuWork *work, size_t size, size_t scrat
 /* Appends an operation with a copy of its arguments. */
 void stream_record(Stream *s, CpuRun *run, CpuWork *work, const void *args, size_t size);
 
+/* The arguments of the operation that was appended last and not marked yet, if it is of this kind; else NULL. */
+void *stream_last(const Stream *s, CpuRun *run);
+
 /* What an operation has left in the batch for later ones of its kind: its arguments, which live until the batch has
  * been executed. Forgotten at the mark and at an upload, which may change what it was made of. NULL: nothing. */
 const void *stream_kept(const Stream *s);

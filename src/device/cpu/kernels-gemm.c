@@ -91,11 +91,14 @@ static size_t rows_size(Precision p, size_t k) {
 }
 
 /* The greatest magnitude; NaN are passed over. */
-static float greatest_of(const float *x, size_t n) {
+INLINE float greatest_of(const float *x, size_t n) {
         const IntVec bits = (IntVec){0} + 0x7fffffff;
+        size_t whole = n - n % LANES;
         Vec most = splat(0);
-        for (size_t i = 0; i < n; i += LANES)
-                most = vec_max((Vec)((IntVec)(n - i >= LANES ? load(x + i) : load_part(x + i, n - i)) & bits), most);
+        for (size_t i = 0; i < whole; i += LANES)
+                most = vec_max((Vec)((IntVec)load(x + i) & bits), most);
+        if (whole < n)
+                most = vec_max((Vec)((IntVec)load_part(x + whole, n - whole) & bits), most);
         return fold_max(most);
 }
 
@@ -138,6 +141,8 @@ static void prepare(Precision p, void *rows, uint32_t row, const float *x, size_
                         prepare_block(PRECISION_F32, to, x + i, n);
                 else if (p == PRECISION_INT16)
                         prepare_block(PRECISION_INT16, to, x + i, n);
+                else if (n == CPU_GEMM_BLOCK_INT8)
+                        prepare_block(PRECISION_INT8, to, x + i, CPU_GEMM_BLOCK_INT8);
                 else
                         prepare_block(PRECISION_INT8, to, x + i, n);
         }

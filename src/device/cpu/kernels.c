@@ -463,7 +463,10 @@ static void layernorm(float *out, const float *x, const float *weight, const flo
 }
 
 static void add(float *out, const float *x, size_t n) {
-        for (size_t i = 0; i < n; i++)
+        size_t i = 0;
+        for (; i + LANES <= n; i += LANES)
+                store(out + i, load(out + i) + load(x + i));
+        for (; i < n; i++)
                 out[i] += x[i];
 }
 

@@ -2,13 +2,17 @@
  *
  * Each part makes a block of the output: some of the rows, or where those are few, some of the features. It prepares
  * CPU_GEMM_ROWS rows at a time in its scratch and takes all its panels to them: the rows stay in the second-level cache,
- * and so does a panel for as long as it is used. */
+ * and so does a panel for as long as it is used.
+ *
+ * Products of the same rows that follow one another, as those for queries, keys and values do, are one operation: the rows
+ * are prepared once for all. */
 #include <string.h>
 
 #include "device/cpu/cpu.h"
 #include "util/checked.h"
 
 enum { PANELS_MIN = 6 }; /* of a part: with fewer, preparing rows takes longer than using them */
+enum { PRODUCTS_MAX = 3 }; /* of one operation */
 
 static size_t panels_of(const CpuGemm *gemm, uint32_t rows) {
         return ((size_t)rows + gemm->panel - 1) / gemm->panel;
@@ -54,22 +58,30 @@ void cpu_pack(Stream *s, const Packed *to, uint32_t first, const Matrix *w) {
                 *a = (Pack){*to, first, *w};
 }
 
-typedef struct Linear {
+typedef struct Product {
         float *out;
         Packed w;
-        const float *x, *bias;
-        uint32_t n_rows;
+        const float *bias;
         Activation activation;
         bool accumulate;
+} Product;
+
+typedef struct Linear {
+        const float *x;
+        uint32_t n_rows, cols, n;
+        Precision precision;
+        Product products[PRODUCTS_MAX];
 } Linear;
 
-/* What one part makes. */
+/* What one part makes; the panels of all products are counted through. */
 typedef struct Area {
         CpuShare rows, panels;
 } Area;
 
 static Area area_of(const Linear *a, const CpuGemm *gemm, const CpuPart *part) {
-        size_t tiles = (a->n_rows + gemm->tile - 1) / gemm->tile, panels = panels_of(gemm, a->w.rows);
+        size_t tiles = (a->n_rows + gemm->tile - 1) / gemm->tile, panels = 0;
+        for (uint32_t i = 0; i < a->n; i++)
+                panels += panels_of(gemm, a->products[i].w.rows);
         unsigned by_rows = (unsigned)CLAMP(tiles / 2, 1u, part->n);
         unsigned by_panels = (unsigned)CLAMP(panels / PANELS_MIN, 1u, part->n / by_rows);
         CpuPart rows = {.index = part->index / by_panels, .n = by_rows};
@@ -79,54 +91,79 @@ static Area area_of(const Linear *a, const CpuGemm *gemm, const CpuPart *part) {
         return (Area){cpu_share(&rows, a->n_rows, gemm->tile), cpu_share(&cols, panels, 1)};
 }
 
-static void multiply_panel(const Linear *a, const CpuPart *part, Precision p, size_t panel, CpuShare rows) {
+static void multiply_panel(const Linear *a, const Product *p, const CpuPart *part, size_t panel, CpuShare rows) {
         const CpuGemm *gemm = part->kernels->gemm;
         size_t feature = panel * gemm->panel;
         gemm->multiply(&(CpuProduct){
-                .precision = p,
-                .panel = (const char *)a->w.data + panel * gemm->panel_size(p, a->w.cols),
+                .precision = a->precision,
+                .panel = (const char *)p->w.data + panel * gemm->panel_size(a->precision, a->cols),
                 .rows = part->scratch,
-                .k = a->w.cols,
+                .k = a->cols,
                 .n_rows = (uint32_t)(rows.end - rows.begin),
-                .n_out = (uint32_t)MIN(a->w.rows - feature, (size_t)gemm->panel),
-                .out = a->out + rows.begin * a->w.rows + feature,
-                .out_stride = a->w.rows,
-                .bias = a->bias ? a->bias + feature : NULL,
-                .activation = a->activation,
-                .accumulate = a->accumulate,
+                .n_out = (uint32_t)MIN(p->w.rows - feature, (size_t)gemm->panel),
+                .out = p->out + rows.begin * p->w.rows + feature,
+                .out_stride = p->w.rows,
+                .bias = p->bias ? p->bias + feature : NULL,
+                .activation = p->activation,
+                .accumulate = p->accumulate,
         });
+}
+
+/* Of the prepared rows, and those panels of the area that are this product's; its first is panel `first` of all. */
+static void multiply(const Linear *a, const Product *p, const CpuPart *part, const Area *area, size_t first, CpuShare rows) {
+        size_t end = first + panels_of(part->kernels->gemm, p->w.rows);
+        for (size_t i = MAX(area->panels.begin, first); i < MIN(area->panels.end, end); i++)
+                multiply_panel(a, p, part, i - first, rows);
 }
 
 static void linear_run(const void *args, const CpuPart *part) {
         const Linear *a = args;
         const CpuGemm *gemm = part->kernels->gemm;
-        Precision p = gemm->nearest(a->w.precision);
         Area area = area_of(a, gemm, part);
         for (size_t i = area.rows.begin; i < area.rows.end; i += CPU_GEMM_ROWS) {
                 CpuShare rows = {i, MIN(area.rows.end, i + CPU_GEMM_ROWS)};
+                size_t first = 0;
                 for (size_t r = rows.begin; r < rows.end; r++)
-                        gemm->prepare(p, part->scratch, (uint32_t)(r - rows.begin), a->x + r * a->w.cols, a->w.cols);
-                for (size_t panel = area.panels.begin; panel < area.panels.end; panel++)
-                        multiply_panel(a, part, p, panel, rows);
+                        gemm->prepare(a->precision, part->scratch, (uint32_t)(r - rows.begin), a->x + r * a->cols,
+                                      a->cols);
+                for (uint32_t k = 0; k < a->n; first += panels_of(gemm, a->products[k++].w.rows))
+                        multiply(a, &a->products[k], part, &area, first, rows);
         }
 }
 
 static uint64_t linear_work(const void *args) {
         const Linear *a = args;
-        return (uint64_t)a->w.rows * a->w.cols * a->n_rows;
+        uint64_t features = 0;
+        for (uint32_t i = 0; i < a->n; i++)
+                features += a->products[i].w.rows;
+        return features * a->cols * a->n_rows;
+}
+
+/* Whether `more` may be one operation with `a`: nothing of what is read or written there is written. */
+static bool joins(const Linear *a, const Linear *more) {
+        const Product *p = more->products;
+        if (a->x != more->x || a->n_rows != more->n_rows || a->cols != more->cols || a->precision != more->precision ||
+            a->n == PRODUCTS_MAX)
+                return false;
+        for (uint32_t i = 0; i < a->n; i++) {
+                const Product *q = &a->products[i];
+                if (p->out < q->out + (size_t)a->n_rows * q->w.rows && q->out < p->out + (size_t)a->n_rows * p->w.rows)
+                        return false;
+        }
+        return true;
 }
 
 void cpu_linear(Stream *s, float *out, const Packed *w, const float *x, uint32_t n_rows, const float *bias,
                 Activation activation, bool accumulate) {
         const CpuGemm *gemm = stream_kernels(s)->gemm;
-        Linear *a = stream_op(s, linear_run, linear_work, sizeof(*a),
-                              gemm->rows_size(gemm->nearest(w->precision), w->cols));
+        Precision precision = gemm->nearest(w->precision);
+        Linear *last = stream_last(s, linear_run), one = {x, n_rows, w->cols, 1, precision,
+                                                          {{out, *w, bias, activation, accumulate}}};
+        if (last && joins(last, &one)) {
+                last->products[last->n++] = one.products[0];
+                return;
+        }
+        Linear *a = stream_op(s, linear_run, linear_work, sizeof(*a), gemm->rows_size(precision, w->cols));
         if (a)
-                *a = (Linear){.out = out,
-                              .w = *w,
-                              .x = x,
-                              .bias = bias,
-                              .n_rows = n_rows,
-                              .activation = activation,
-                              .accumulate = accumulate};
+                *a = one;
 }

@@ -486,6 +486,14 @@ void stream_record(Stream *s, CpuRun *run, CpuWork *work, const void *args, size
                 memcpy(p, args, size);
 }
 
+void *stream_last(const Stream *s, CpuRun *run) {
+        Batch *b = s->open;
+        if (!b || b->tail == &b->first)
+                return NULL;
+        Op *op = container_of(b->tail, Op, next);
+        return op->run == run ? op->args : NULL;
+}
+
 const CpuKernels *stream_kernels(const Stream *s) {
         return s->kernels;
 }
