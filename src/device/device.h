@@ -46,7 +46,7 @@ typedef struct Matrix {
 
 /* In what numbers a packed matrix is multiplied, from fine to coarse. Sums are exact or float32, and results float32, in
  * any case. Quality, by all-MiniLM-L6-v2's vectors of 500 texts against float64: greatest difference 3e-7, then
- * least cosine 0.99995 and 0.9988 (mean 0.9997). */
+ * least cosine 0.9999 and 0.9994 (mean 0.9998). */
 typedef enum Precision {
         PRECISION_F32,
         PRECISION_INT16, /* both factors as integers of 11 bits and a sign, scaled by the greatest of their neighbours */

@@ -14,7 +14,7 @@
 enum {
         TEXTS_MAX = 512,
         SHORT_BATCH_USEC = 1000, /* to be told that such a one is nearly done would take as long as it does */
-        LONG_BATCH_USEC = 50000, BATCH_MIN = 256, /* see batch_room() */
+        LONG_BATCH_USEC = 20000, BATCH_MIN = 256, /* see batch_room() */
 };
 
 typedef struct Part { /* one input in a batch */
