@@ -118,6 +118,34 @@ static void test_invariance(void **state) {
         on_every_rig(invariant);
 }
 
+/* Products of the same rows, one after another, give the bits of each by itself; and so does one more on the last's result. */
+static void in_a_row(Rig *r) {
+        enum { ROWS = 100, COLS = 200, N = 70, PRODUCTS = 5 };
+        float *x = random_floats(N * COLS), *w = random_floats(ROWS * COLS), *bias = random_floats(ROWS);
+        float *together = poisoned_floats(PRODUCTS * N * ROWS), *alone = poisoned_floats(PRODUCTS * N * ROWS);
+        for (Precision precision = PRECISION_F32; precision <= PRECISION_INT8; precision++) {
+                Packed p = pack(r, precision, DTYPE_F32, w, ROWS, COLS);
+                for (int pass = 0; pass < 2; pass++)
+                        for (int i = 0; i <= PRODUCTS; i++) {
+                                float *out = (pass ? alone : together) + MIN(i, PRODUCTS - 1) * N * ROWS;
+                                Packed some = {p.data, precision, ROWS - 17 * (uint32_t)i, COLS};
+                                r->ops->linear(r->stream, out, &some, x, N, i % 2 ? bias : NULL, (Activation)(i % 3),
+                                               i == PRODUCTS);
+                                if (pass || i == PRODUCTS)
+                                        rig_run(r);
+                        }
+                for (uint32_t i = 0; i < PRODUCTS; i++)
+                        assert_memory_equal(together + i * N * ROWS, alone + i * N * ROWS,
+                                            N * (ROWS - 17 * i) * sizeof(float));
+                free(p.data);
+        }
+        free(x), free(w), free(bias), free(together), free(alone);
+}
+
+static void test_in_a_row(void **state) {
+        on_every_rig(in_a_row);
+}
+
 /* The functions at values that a random product does not come to. */
 static void activations(Rig *r) {
         static const float x[] = {0, -0.0f, 1e-4f, -1e-4f, 0.5f, -0.5f, 3, -3, 5, -5, 5.6f, -5.6f, 9, -9, 40, -40, 1e4f,
@@ -176,8 +204,8 @@ static void test_sizes(void **state) {
 }
 
 int main(void) {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_invariance),
-                                           cmocka_unit_test(test_activations), cmocka_unit_test(test_no_numbers),
-                                           cmocka_unit_test(test_sizes)};
+        const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes),   cmocka_unit_test(test_invariance),
+                                           cmocka_unit_test(test_in_a_row), cmocka_unit_test(test_activations),
+                                           cmocka_unit_test(test_no_numbers), cmocka_unit_test(test_sizes)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

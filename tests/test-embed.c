@@ -447,12 +447,12 @@ static void test_small_beside_large(void **state) {
         teardown();
 }
 
-/* A batch is as large as makes it take 50 ms, at least 256 tokens and at most batch_tokens; the first tells the speed. */
+/* A batch is as large as makes it take 20 ms, at least 256 tokens and at most batch_tokens; the first tells the speed. */
 static void test_long_batches(void **state) {
         static const struct {
                 uint64_t token_takes;
                 uint32_t most;
-        } cases[] = {{10, 3000}, {100, 500}, {1000, 256}};
+        } cases[] = {{5, 3000}, {40, 500}, {1000, 256}};
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 setup((EmbedSpec){.batch_tokens = 3000, .max_tokens = info.max_tokens});
                 token_takes = cases[i].token_takes;

@@ -125,10 +125,15 @@ INLINE void weigh(const CpuAttend *a, Panel *p, int nv) {
 
 /* ---- values ---- */
 
+/* How many of n values are in vector v. */
+INLINE size_t in_vector(size_t n, size_t v) {
+        return MIN(n - MIN(n, v * LANES), (size_t)LANES);
+}
+
 /* NV vectors of values, or the first n of them. */
 INLINE void load_values(const float *at, size_t n, Vec x[NV]) {
         UNROLL for (size_t v = 0; v < NV; v++)
-                x[v] = n >= NR ? load(at + v * LANES) : load_part(at + v * LANES, MIN(n - MIN(n, v * LANES), (size_t)LANES));
+                x[v] = n >= NR ? load(at + v * LANES) : load_part(at + v * LANES, in_vector(n, v));
 }
 
 /* Of `mr` queries from `query` on, dimensions [d, d + n), n at most NR. */
@@ -154,7 +159,7 @@ INLINE void mix(const CpuAttend *a, const Panel *p, const float *by, int mr, uin
                         if (n >= NR)
                                 store(out + v * LANES, y);
                         else
-                                store_part(out + v * LANES, y, MIN(n - MIN(n, v * LANES), (size_t)LANES));
+                                store_part(out + v * LANES, y, in_vector(n, v));
                 }
         }
 }
@@ -169,6 +174,7 @@ INLINE void mix_all(const CpuAttend *a, const Panel *p, const float *by, uint32_
                 mix(a, p, by, 1, query, d, n);
 }
 
+/* A function of its own: the variants of attend_as() share it. */
 static __attribute__((noinline)) void mix_values(const CpuAttend *a, const Panel *p) {
         float by[NR];
         uint32_t d = 0;

@@ -3,7 +3,8 @@
  *
  * A tile is MR rows by one panel of NV vectors, with an accumulator vector for each row and vector of the panel: the
  * greatest that the registers hold. One step takes four bytes of every row, spread to all lanes, and four bytes of every
- * feature: one float32, two 16-bit or four 8-bit integers of each. So one layout serves all precisions. Rows stand a constant apart, which leaves one pointer to walk over them all. */
+ * feature: one float32, two 16-bit or four 8-bit integers of each. So one layout serves all precisions. Rows stand a
+ * constant apart, which leaves one pointer to walk over them all. */
 #include <math.h>
 
 #include "device/cpu/kernels.h"
