@@ -21,10 +21,14 @@ static const char *source(const char *name) {
         return path;
 }
 
-static json_t *load_cases(void) {
-        json_t *j = json_load_file(source("bert-cases.json"), 0, NULL);
+static json_t *load_json(const char *name) {
+        json_t *j = json_load_file(source(name), 0, NULL);
         assert_non_null(j);
         return j;
+}
+
+static json_t *load_cases(void) {
+        return load_json("bert-cases.json");
 }
 
 static void add_text(Batch *b, const json_t *text) {
@@ -109,11 +113,10 @@ static void check_all(Device *d, Precision p, double tolerance) {
         const char *name;
         json_object_foreach(cases, name, texts) {
                 char path[64];
-                snprintf(path, sizeof(path), "enc-%s", name);
-                if (strncmp(name, "tiny_", 5) != 0)
-                        check(d, name, source(path), texts, p, tolerance);
-                else if (test_data("models/tiny_bert_random"))
-                        check(d, name, test_data("models/tiny_bert_random/tiny_bert"), texts, p, tolerance);
+                bool tiny = strncmp(name, "tiny_", 5) == 0;
+                snprintf(path, sizeof(path), tiny ? "models/tiny_bert_random/%s" : "enc-%s", name);
+                if (!tiny || test_data(path))
+                        check(d, name, tiny ? test_data(path) : source(path), texts, p, tolerance);
         }
         json_decref(cases);
 }
@@ -130,6 +133,22 @@ static void test_transformers(void **state) {
         unsetenv("ZEROLLAMA_CPU_ISA");
 }
 
+static void check_all_gguf(Device *d, Precision p, double tolerance) {
+        json_t *cases = load_json("gguf-encoder-cases.json"), *texts;
+        const char *name;
+        json_object_foreach(cases, name, texts) {
+                char path[64];
+                snprintf(path, sizeof(path), "enc-%s.gguf", name);
+                check(d, name, source(path), texts, p, tolerance);
+        }
+        json_decref(cases);
+}
+
+static void test_gguf(void **state) {
+        check_all_gguf(*state, PRECISION_F32, 5e-6);
+        check_all_gguf(*state, PRECISION_INT16, 0.01);
+}
+
 /* Scores of these models reach 4; vectors have length 1, or some 5 for "roberta". */
 static void test_integers(void **state) {
         check_all(*state, PRECISION_INT16, 0.01);
@@ -144,6 +163,7 @@ static void test_upload(void **state) {
         ops.buffer_wrap = NULL;
         d->ops = &ops;
         check_all(d, PRECISION_F32, 5e-6);
+        check_all_gguf(d, PRECISION_F32, 5e-6);
         d->ops = real;
 }
 
@@ -232,7 +252,8 @@ static int group_teardown(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_transformers), cmocka_unit_test(test_integers), cmocka_unit_test(test_upload),
+                cmocka_unit_test(test_transformers), cmocka_unit_test(test_gguf),
+                cmocka_unit_test(test_integers), cmocka_unit_test(test_upload),
                 cmocka_unit_test(test_alone),        cmocka_unit_test(test_ids),      cmocka_unit_test(test_loading),
         };
         return cmocka_run_group_tests(tests, group_setup, group_teardown);

@@ -6,6 +6,11 @@
  *   embedder:    the pooled rows of each text, perhaps of length 1
  *   reranker:    Wscore tanh(Wpool x of the first row)
  *
+ * Nomic's (Nussbaum et al. 2024) has no table of positions, but rotates the halves of Wq x and Wk x together, and for the
+ * second part of a layer
+ *
+ *                x = layernorm(x + Wdown (silu(Wgate x) * Wup x))         W without a bias
+ *
  * RoBERTa's positions begin behind its padding token's; the caller has seen to that. Names of tensors are ggml's. */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,12 +24,14 @@ typedef struct Norm {
 } Norm;
 
 typedef struct Layer {
-        Linear q, k, v, output, up, down;
+        Linear q, k, v, output, gate, up, down;
         Norm attention_norm, output_norm;
 } Layer;
 
 typedef struct Bert {
-        Matrix tables[EMBED_TABLES]; /* words, positions, types */
+        Matrix tables[EMBED_TABLES]; /* of words, positions and types, as far as there are any */
+        uint8_t ids[EMBED_TABLES];   /* by which of the ids each is looked up */
+        uint32_t n_tables;
         Norm norm;
         Linear pool, score; /* of a reranker */
         Layer layers[];
@@ -37,12 +44,13 @@ enum {
         PART_V,
         PART_MIXED, /* what attention returns */
         PART_UP,
+        PART_GATE,
         PART_POOLED,
         PART_HEAD,
         PART_OUT,
 };
 
-static const char *const names[] = {"bert", "roberta", "xlm-roberta", NULL};
+static const char *const names[] = {"bert", "roberta", "xlm-roberta", "nomic_bert", "nomic-bert", NULL};
 
 /* ---- opening ---- */
 
@@ -57,14 +65,21 @@ static int claim_norm(Model *m, const char *name, Norm *ret, Error *e) {
 }
 
 static int claim_globals(Model *m, Bert *g, Error *e) {
-        const ModelInfo *i = &m->info;
-        Matrix *t = g->tables;
-        int k;
-        if ((k = model_claim_matrix(m, "token_embd.weight", i->n_embd, i->n_vocab, PRESENT_YES, &t[0], e)) < 0 ||
-            (k = model_claim_matrix(m, "position_embd.weight", i->n_embd, m->params.n_positions, PRESENT_YES, &t[1],
-                                    e)) < 0 ||
-            (k = model_claim_matrix(m, "token_types.weight", i->n_embd, m->encoder.n_types, PRESENT_YES, &t[2], e)) < 0)
-                return k;
+        const struct {
+                const char *name;
+                uint32_t rows;
+        } tables[EMBED_TABLES] = {{"token_embd.weight", m->info.n_vocab},
+                                  {"position_embd.weight", m->params.n_positions},
+                                  {"token_types.weight", m->encoder.n_types}};
+        for (uint8_t t = 0; t < EMBED_TABLES; t++) {
+                if (tables[t].rows == 0)
+                        continue;
+                int k = model_claim_matrix(m, tables[t].name, m->info.n_embd, tables[t].rows, PRESENT_YES,
+                                           &g->tables[g->n_tables], e);
+                if (k < 0)
+                        return k;
+                g->ids[g->n_tables++] = t;
+        }
         return claim_norm(m, "token_embd_norm", &g->norm, e);
 }
 
@@ -80,28 +95,32 @@ static int claim_head(Model *m, Bert *g, Error *e) {
  * together. */
 static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
         uint64_t embd = m->info.n_embd, ff = m->info.n_ff;
+        const ModelParams *p = &m->params;
         const struct {
                 const char *name;
                 uint64_t cols, rows;
+                Presence bias;
                 Precision coarsest;
                 Linear *linear;
         } linears[] = {
-                {"attn_q", embd, embd, PRECISION_INT8, &y->q},
-                {"attn_k", embd, embd, PRECISION_INT8, &y->k},
-                {"attn_v", embd, embd, PRECISION_INT16, &y->v},
-                {"attn_output", embd, embd, PRECISION_INT8, &y->output},
-                {"ffn_up", embd, ff, PRECISION_INT8, &y->up},
-                {"ffn_down", ff, embd, PRECISION_INT8, &y->down},
+                {"attn_q", embd, embd, p->qkv_bias, PRECISION_INT8, &y->q},
+                {"attn_k", embd, embd, p->qkv_bias, PRECISION_INT8, &y->k},
+                {"attn_v", embd, embd, p->qkv_bias, PRECISION_INT16, &y->v},
+                {"attn_output", embd, embd, p->output_bias, PRECISION_INT8, &y->output},
+                {"ffn_up", embd, ff, p->ffn_bias, PRECISION_INT8, &y->up},
+                {"ffn_down", ff, embd, p->ffn_bias, PRECISION_INT8, &y->down},
+                {"ffn_gate", embd, ff, p->ffn_bias, PRECISION_INT8, &y->gate}, /* the last, if at all */
         };
+        size_t n_linears = ARRAY_SIZE(linears) - !p->gated;
         const struct {
                 const char *name;
                 Norm *norm;
         } norms[] = {{"attn_output_norm", &y->attention_norm}, {"layer_output_norm", &y->output_norm}};
         char name[64];
         int k = 0;
-        for (size_t n = 0; n < ARRAY_SIZE(linears) && k == 0; n++) {
+        for (size_t n = 0; n < n_linears && k == 0; n++) {
                 snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s", l, linears[n].name);
-                k = model_claim_linear(m, name, linears[n].cols, linears[n].rows, PRESENT_YES,
+                k = model_claim_linear(m, name, linears[n].cols, linears[n].rows, linears[n].bias,
                                        linears[n].coarsest, linears[n].linear, e);
         }
         for (size_t n = 0; n < ARRAY_SIZE(norms) && k == 0; n++) {
@@ -130,6 +149,7 @@ static void bert_parts(const Model *m, size_t rows, size_t texts, WorkspacePart 
         parts[PART_X] = parts[PART_Q] = parts[PART_K] = parts[PART_V] = parts[PART_MIXED] =
                 (WorkspacePart){rows, i->n_embd};
         parts[PART_UP] = (WorkspacePart){rows, i->n_ff};
+        parts[PART_GATE] = (WorkspacePart){m->params.gated ? rows : 0, i->n_ff};
         parts[PART_POOLED] = parts[PART_HEAD] = (WorkspacePart){head, i->n_embd};
         parts[PART_OUT] = (WorkspacePart){texts, m->encoder.n_out};
 }
@@ -139,6 +159,7 @@ typedef struct Step {
         const DeviceOps *ops;
         Stream *stream;
         const Texts *texts;
+        const int32_t *positions;
         float *const *part;
 } Step;
 
@@ -169,16 +190,36 @@ static void attend(const Step *t) {
                                                 .scale = 1 / sqrtf((float)i->head_dim)});
 }
 
+static void rotate(const Step *t) {
+        const ModelInfo *i = &t->m->info;
+        Rows rows = {.n = t->texts->n_rows, .position = t->positions};
+        t->ops->rope(t->stream, t->part[PART_Q], &rows, i->n_heads, i->head_dim, &t->m->params.rope);
+        t->ops->rope(t->stream, t->part[PART_K], &rows, i->n_heads, i->head_dim, &t->m->params.rope);
+}
+
+/* The network between attention and the next layer, up to its last product. */
+static float *widen(const Step *t, const Layer *y) {
+        const ModelParams *p = &t->m->params;
+        float *x = t->part[PART_X], *up = t->part[PART_UP], *gate = t->part[PART_GATE];
+        apply(t, up, &y->up, x, p->gated ? ACTIVATION_NONE : p->activation, false);
+        if (!p->gated)
+                return up;
+        apply(t, gate, &y->gate, x, ACTIVATION_NONE, false);
+        t->ops->swiglu(t->stream, gate, gate, up, (size_t)t->texts->n_rows * t->m->info.n_ff);
+        return gate;
+}
+
 static void layer(const Step *t, const Layer *y) {
-        float *x = t->part[PART_X], *up = t->part[PART_UP];
+        float *x = t->part[PART_X];
         apply(t, t->part[PART_Q], &y->q, x, ACTIVATION_NONE, false);
         apply(t, t->part[PART_K], &y->k, x, ACTIVATION_NONE, false);
         apply(t, t->part[PART_V], &y->v, x, ACTIVATION_NONE, false);
+        if (t->m->params.rotary)
+                rotate(t);
         attend(t);
         apply(t, x, &y->output, t->part[PART_MIXED], ACTIVATION_NONE, true);
         normalise(t, &y->attention_norm);
-        apply(t, up, &y->up, x, t->m->params.activation, false);
-        apply(t, x, &y->down, up, ACTIVATION_NONE, true);
+        apply(t, x, &y->down, widen(t, y), ACTIVATION_NONE, true);
         normalise(t, &y->output_norm);
 }
 
@@ -196,8 +237,11 @@ static void finish(const Step *t, const Bert *g) {
 static void bert_encode(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
                         float **ret_out, uint64_t *ret_nearly) {
         const Bert *g = m->graph;
-        Step t = {.m = m, .ops = w->device->ops, .stream = s, .texts = texts, .part = w->part};
-        t.ops->embed_sum(s, w->part[PART_X], g->tables, ids, EMBED_TABLES, texts->n_rows);
+        const int32_t *index[EMBED_TABLES];
+        Step t = {.m = m, .ops = w->device->ops, .stream = s, .texts = texts, .positions = ids[1], .part = w->part};
+        for (uint32_t i = 0; i < g->n_tables; i++)
+                index[i] = ids[g->ids[i]];
+        t.ops->embed_sum(s, w->part[PART_X], g->tables, index, g->n_tables, texts->n_rows);
         normalise(&t, &g->norm);
         for (uint32_t l = 0; l < m->info.n_layers; l++) {
                 model_mark_nearly(m, s, l, ret_nearly);

@@ -21,9 +21,14 @@ bool ends_with(const char *name, const char *end);
 
 /* An encoder of the BERT family, from config.json to the sizes in info, params and encoder. */
 int describe_bert(Model *m, Error *e);
+int describe_nomic(Model *m, Error *e);
+/* What these have in common: the sizes of heads, and what the class that was saved makes of the rows. */
+int describe_encoder_heads(Model *m, const char *key, Error *e);
+int describe_encoder_output(Model *m, Error *e);
 /* What sentence-transformers' own files say of an embedder: pooling, normalisation, length. Without modules.json *ret is
  * false and nothing is set. Expects encoder.n_out and max_tokens. */
 int describe_sentence_transformer(Model *m, bool *ret, Error *e);
 /* What the files of the BERT family call the tensor that ggml calls `name`. */
 void bert_tensor_name(const Model *m, const char *name, char *buf, size_t size);
+unsigned nomic_tensor_name(const Model *m, const char *name, char *buf, size_t size);
 bool bert_ignores(const Model *m, FileText name);

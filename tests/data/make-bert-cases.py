@@ -5,7 +5,8 @@ usage: make-bert-cases.py DIRECTORY
 
 enc-*/ are tiny models with random weights as transformers saves them, with sentence-transformers' files where a model
 has such. bert-cases.json has the vectors or scores of some texts (lists of ids) by each, and by the random models in
-DIRECTORY/models/tiny_bert_random. Every text is run alone, in float32. Needs numpy, torch, transformers and safetensors;
+DIRECTORY/models/tiny_bert_random, of which tiny_nomic is computed here, for transformers does not know its biases and names.
+Every text is run alone, in float32. Needs numpy, torch, transformers and safetensors;
 nothing is fetched.
 """
 import json
@@ -36,6 +37,7 @@ MODELS = {
                        dict(num_labels=3, hidden_act="gelu_new", type_vocab_size=1), None, False),
     "xlm-roberta-rerank": ("XLMRobertaForSequenceClassification", torch.bfloat16, dict(num_labels=1, type_vocab_size=1),
                            None, False),
+    "nomic": ("NomicBertModel", torch.float32, dict(layer_norm_eps=1e-12), {"pooling_mode": "mean"}, True),
     "qwen3": ("Qwen3Model", torch.bfloat16, dict(num_key_value_heads=1, head_dim=20), {"pooling_mode_lasttoken": True},
               True),
 }
@@ -92,9 +94,28 @@ def run(model, case, mode, normalised):
 
 def config_of(cls, options):
     options = {k: v for k, v in options.items()}
+    if cls.startswith("NomicBert"):
+        options.update(rope_parameters={"rope_type": "default", "rope_theta": 1000.0})
     if cls.startswith("Qwen3"):
         options.update(rope_parameters={"rope_type": "default", "rope_theta": 1000.0}, rms_norm_eps=1e-5)
     return getattr(transformers, cls).config_class(**{**BASE, **options})
+
+
+def publish_nomic(path):
+    """As the models were published before transformers knew them: a configuration like GPT-2's, and fused weights."""
+    config = {
+        "activation_function": "swiglu", "architectures": ["NomicBertModel"], "causal": False, "layer_norm_epsilon": 1e-12,
+        "auto_map": {"AutoModel": "nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBertModel"},
+        "max_trained_positions": POSITIONS, "mlp_fc1_bias": False, "mlp_fc2_bias": False, "model_type": "nomic_bert",
+        "n_embd": BASE["hidden_size"], "n_head": BASE["num_attention_heads"], "n_inner": BASE["intermediate_size"],
+        "n_layer": BASE["num_hidden_layers"], "n_positions": 8192, "parallel_block": False, "prenorm": False,
+        "qkv_proj_bias": False, "rotary_emb_base": 1000, "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False,
+        "rotary_emb_scale_base": None, "rotary_scaling_factor": None, "type_vocab_size": 2, "use_rms_norm": False,
+        "vocab_size": VOCAB}
+    (path / "config.json").write_text(json.dumps(config, indent=1))
+    weights = load_file(path / "model.safetensors")
+    assert "encoder.layers.1.attn.Wqkv.weight" in weights, list(weights)
+    save_file(weights, path / "model.safetensors")
 
 
 def make(name, cls, dtype, options, pooling, normalised):
@@ -114,7 +135,9 @@ def make(name, cls, dtype, options, pooling, normalised):
             file.chmod(0o644)
     auto = transformers.AutoModel if pooling else transformers.AutoModelForSequenceClassification
     model = auto.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
-    return cases(model, name.startswith("bert"), mode_of(pooling) if pooling else None, normalised)
+    if name == "nomic":
+        publish_nomic(path)
+    return cases(model, name.startswith(("bert", "nomic")), mode_of(pooling) if pooling else None, normalised)
 
 
 def cases(model, bert, mode, normalised, vocab=VOCAB):
@@ -124,12 +147,45 @@ def cases(model, bert, mode, normalised, vocab=VOCAB):
     return out
 
 
+def tiny_nomic(path, case):
+    """A vector by float64, with names, biases and rotations as they are there."""
+    w = {k: v.double() for k, v in load_file(path / "model.safetensors").items()}
+    config = json.loads((path / "config.json").read_text())
+    heads, n = config["num_attention_heads"], len(case["ids"])
+
+    def linear(name, x):
+        return x @ w[name + ".weight"].T + w.get(name + ".bias", 0)
+
+    def norm(name, x):
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], w[name + ".weight"], w[name + ".bias"], 1e-12)
+
+    def rotate(x):
+        half = x.shape[-1] // 2
+        angle = torch.arange(n)[:, None, None] * config["rope_theta"] ** (-torch.arange(half, dtype=torch.double) / half)
+        a, b = x[..., :half], x[..., half:]
+        return torch.cat((a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()), -1)
+    x = norm("embeddings.LayerNorm", w["embeddings.word_embeddings.weight"][case["ids"]])
+    for i in range(config["num_hidden_layers"]):
+        at = f"encoder.layer.{i}."
+        q, k, v = (linear(at + f"attention.self.{p}", x).view(n, heads, -1) for p in ("query", "key", "value"))
+        scores = torch.einsum("ihd,jhd->hij", rotate(q), rotate(k)) / q.shape[-1] ** 0.5
+        mixed = torch.einsum("hij,jhd->ihd", scores.softmax(-1), v).reshape(n, -1)
+        x = norm(at + "attention.output.LayerNorm", x + linear(at + "attention.output.dense", mixed))
+        wide = torch.nn.functional.silu(linear(at + "mlp.gate", x)) * linear(at + "mlp.up", x)
+        x = norm(at + "mlp.LayerNorm", x + linear(at + "mlp.down", wide))
+    x = x.mean(0)
+    return (x / x.norm()).tolist()
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
     out = {name: make(name, *m) for name, m in MODELS.items()}
     model = transformers.AutoModel.from_pretrained(root / "models/tiny_bert_random/tiny_bert", dtype=torch.float32,
                                                    attn_implementation="eager").eval()
     out["tiny_bert"] = cases(model, True, "mean", True, 256)
+    out["tiny_nomic"] = texts(True, 256)
+    for case in out["tiny_nomic"]:
+        case["out"] = [round(v, 7) for v in tiny_nomic(root / "models/tiny_bert_random/tiny_nomic", case)]
     text = ",\n".join(f"{json.dumps(k)}: [\n" + ",\n".join(json.dumps(c) for c in v) + "]" for k, v in out.items())
     (HERE / "bert-cases.json").write_text("{" + text + "}\n")
 
