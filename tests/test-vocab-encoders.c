@@ -1,5 +1,6 @@
 /* Tokenizers of encoders, WordPiece and Unigram, from Hugging Face directories and tokenizer.model: their ids against
  * the tokenizers library's and SentencePiece's (tests/data/make-encoder-cases.py), and what is refused. */
+#include "engine/vocab.h"
 #include "vocab-folder.h"
 
 /* ---- ids ---- */
@@ -335,6 +336,29 @@ static void test_slow_tokenizers(void **state) {
         refused(f, -EOPNOTSUPP, "sentencepiece.bpe.model: is not like XLM-RoBERTa's");
 }
 
+/* The same vocabularies in GGUF. */
+static void test_gguf(void **state) {
+        (void)state;
+        json_t *all = read_json(recorded("encoder-cases.json")), *slow = read_json(recorded("slow-cases.json"));
+        const struct {
+                const char *file;
+                const json_t *c;
+        } cases[] = {
+                {"vocab-bert.gguf", json_object_get(json_object_get(all, "tokenizers"), "wordpiece")},
+                {"vocab-xlm-roberta.gguf", json_object_get(slow, "sentencepiece.bpe.model")},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_(gguf_freep) Gguf *g = NULL;
+                _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+                Error e = ERROR_NULL;
+                if (gguf_open(recorded(cases[i].file), &g, &e) < 0 || vocab_tokenizer_new(g, &t, &e) < 0)
+                        fail_msg("%s", e.text);
+                assert_int_equal(check_tokenizer(t, cases[i].file, cases[i].c, all), 0);
+        }
+        json_decref(all);
+        json_decref(slow);
+}
+
 /* Bytes of the file changed at random: refused, or loaded and used. */
 static void test_damaged_sentencepiece(void **state) {
         static const char *const names[] = {"tokenizer.model", "sentencepiece.bpe.model", "spiece.model"};
@@ -463,6 +487,7 @@ int main(void) {
                 VOCAB_TEST(test_published_plain),
                 VOCAB_TEST(test_cut_sentencepiece),
                 VOCAB_TEST(test_slow_tokenizers),
+                cmocka_unit_test(test_gguf),
                 VOCAB_TEST(test_damaged_sentencepiece),
                 VOCAB_TEST(test_refused_wordpiece),
                 VOCAB_TEST(test_refused_unigram),

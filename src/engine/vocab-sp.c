@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "engine/vocab-hf-internal.h"
+#include "engine/vocab.h"
 #include "util/str.h"
 
 enum { VARINT = 0, BYTES8 = 1, BYTES = 2, BYTES4 = 5 };
@@ -86,7 +87,7 @@ typedef struct Sentencepiece {
         const Layout *layout;
         uint64_t model_type;
         bool suffix, dummy_prefix, remove_extra, escape;
-        Message charsmap;
+        NormalizerText charsmap;
 } Sentencepiece;
 
 static int refuse_broken(const Reader *v) {
@@ -138,7 +139,7 @@ static int read_normalizer(Reader *v, Message m, Sentencepiece *sp) {
         int k;
         while ((k = next_field(&m, &f)) > 0)
                 if (f.number == KEY(2, BYTES))
-                        sp->charsmap = f.bytes;
+                        sp->charsmap = (NormalizerText){(const char *)f.bytes.p, (size_t)(f.bytes.end - f.bytes.p)};
                 else if (f.number == KEY(3, VARINT))
                         sp->dummy_prefix = f.value;
                 else if (f.number == KEY(4, VARINT))
@@ -177,21 +178,15 @@ static int reserve_pieces(Reader *v, Message m, size_t n_more) {
         return k < 0 || v->scores ? k : REFUSE(v, -ENOMEM, "not enough memory for its vocabulary");
 }
 
-/* What SentencePiece's normalizer does: its map, then no spaces at the ends and one at a time between. */
-static void set_steps(Reader *v, const Sentencepiece *sp) {
-        NormalizerStep *steps = v->steps;
+size_t sentencepiece_normalizer(NormalizerText charsmap, bool remove_extra, NormalizerStep steps[SENTENCEPIECE_STEPS]) {
         size_t n = 0;
-        if (sp->charsmap.p < sp->charsmap.end)
-                steps[n++] = (NormalizerStep){
-                        .kind = NORMALIZE_CHARSMAP_LONGEST,
-                        .from = {(const char *)sp->charsmap.p, (size_t)(sp->charsmap.end - sp->charsmap.p)}};
-        if (sp->remove_extra) {
-                steps[n++] = (NormalizerStep){.kind = NORMALIZE_REPLACE_RUNS, .from = {" ", 1}, .to = {" ", 1}};
-                steps[n++] =
-                        (NormalizerStep){.kind = NORMALIZE_STRIP, .flags = STRIP_LEFT | STRIP_RIGHT | STRIP_SPACES};
-        }
-        v->spec.normalizer = steps;
-        v->spec.n_normalizer = n;
+        if (charsmap.len > 0)
+                steps[n++] = (NormalizerStep){.kind = NORMALIZE_CHARSMAP_LONGEST, .from = charsmap};
+        if (!remove_extra)
+                return n;
+        steps[n++] = (NormalizerStep){.kind = NORMALIZE_REPLACE_RUNS, .from = {" ", 1}, .to = {" ", 1}};
+        steps[n++] = (NormalizerStep){.kind = NORMALIZE_STRIP, .flags = STRIP_LEFT | STRIP_RIGHT | STRIP_SPACES};
+        return n;
 }
 
 static int set_spec(Reader *v, const Sentencepiece *sp) {
@@ -210,7 +205,8 @@ static int set_spec(Reader *v, const Sentencepiece *sp) {
         v->spec.single_precision = true;
         v->spec.words = WORDS_NONE;
         v->spec.space_prefix = sp->dummy_prefix ? SPACE_PREFIX_AFTER_CONTROL : SPACE_PREFIX_NONE;
-        set_steps(v, sp);
+        v->spec.normalizer = v->steps;
+        v->spec.n_normalizer = sentencepiece_normalizer(sp->charsmap, sp->remove_extra, v->steps);
         return sp->layout->finish(v);
 }
 
