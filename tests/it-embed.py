@@ -16,6 +16,7 @@ import threading
 
 sys.dont_write_bytecode = True
 import bert  # noqa: E402
+import gguf_file  # noqa: E402
 from harness import (  # noqa: E402
     BUILD, PATIENCE, SANITIZED, STORIES, Case, data, figure, have_data, in_parallel, main, recv_all, wait_until,
 )
@@ -140,6 +141,21 @@ class ShapesTest(EmbedCase):
             self.assertEqual(self.embed([case["input_ids"]], "tiny_bert"), [vector])
         figure(f"tiny_bert: {len(cases)} vectors, largest difference {worst:.1e}")
         self.assertLess(worst, 1e-5)
+
+    def test_gguf(self):
+        """The same model in one file gives the same vectors."""
+        folders = [os.path.join(self.d.models, "embedder")]
+        if have_data("models", "all-MiniLM-L6-v2", "tokenizer.json"):
+            folders.append(data("models", "all-MiniLM-L6-v2"))
+        for folder in folders:
+            name = os.path.basename(folder)
+            if name != "embedder":
+                shutil.copytree(folder, os.path.join(self.d.models, name))
+            gguf_file.of_bert(folder, os.path.join(self.d.models, f"{name}-file.gguf"))
+            self.assertEqual(self.embed(TEXTS, f"{name}-file"), self.embed(TEXTS, name))
+            shown = self.assertStatus(self.d.post("/api/show", {"model": f"{name}-file"}), 200).json()
+            self.assertEqual((shown["details"]["format"], shown["details"]["family"]), ("gguf", "bert"))
+            self.assertEqual(shown["capabilities"], ["embedding"])
 
     def test_too_long(self):
         long = bert.text(511, 3)  # 513 tokens
