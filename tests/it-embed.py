@@ -156,6 +156,21 @@ class ShapesTest(EmbedCase):
             shown = self.assertStatus(self.d.post("/api/show", {"model": f"{name}-file"}), 200).json()
             self.assertEqual((shown["details"]["format"], shown["details"]["family"]), ("gguf", "bert"))
             self.assertEqual(shown["capabilities"], ["embedding"])
+            of_folder = self.d.post("/api/show", {"model": name}).json()["understood"]
+            of_folder.pop("usual_cut", None)  # which only sentence-transformers' files tell
+            self.assertEqual(shown["understood"], of_folder)
+
+    def test_shown(self):
+        for model, wanted in (
+            ("usual", {"tokenizer": "WordPiece", "vocabulary": len(bert.VOCABULARY), "dimensions": DIMENSIONS, "pooling": "mean",
+                       "normalised": True, "longest_text": 512, "usual_cut": 16, "precision": "float32"}),
+            ("int8", {"tokenizer": "WordPiece", "vocabulary": len(bert.VOCABULARY), "dimensions": DIMENSIONS, "pooling": "mean",
+                      "normalised": True, "longest_text": 512, "precision": "int8"}),
+            ("reranker", {"tokenizer": "WordPiece", "vocabulary": len(bert.VOCABULARY), "scores": 1, "pooling": "first token",
+                          "sigmoid": True, "longest_text": 512, "precision": "float32"}),
+        ):
+            self.assertEqual(self.d.post("/api/show", {"model": model}).json()["understood"], wanted)
+        self.assertIn("longest_text", self.command("show", "usual"))
 
     def test_too_long(self):
         long = bert.text(511, 3)  # 513 tokens

@@ -24,6 +24,7 @@ static int print_model(const char *model, const char *json) {
         table_add(t, (const char *[]){"model", model});
         add_members(t, json_object_get(root, "details"));
         add_list(t, root, "capabilities");
+        add_members(t, json_object_get(root, "understood"));
         add_members(t, json_object_get(root, "model_info"));
         table_print(t);
         return EXIT_OK;
