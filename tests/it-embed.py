@@ -171,6 +171,15 @@ class ShapesTest(EmbedCase):
         ):
             self.assertEqual(self.d.post("/api/show", {"model": model}).json()["understood"], wanted)
         self.assertIn("longest_text", self.command("show", "usual"))
+        self.add("surplus")
+        path = os.path.join(self.d.models, "surplus", "tokenizer.json")
+        with open(path, encoding="utf-8") as f:
+            tokenizer = json.load(f)
+        tokenizer["model"]["vocab"]["more"] = len(bert.VOCABULARY)
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(tokenizer, f)
+        n = len(bert.VOCABULARY)
+        self.refused(500, "/api/show", {"model": "surplus"}, f"the vocabulary has {n + 1} tokens, the weights are for {n}")
 
     def test_too_long(self):
         long = bert.text(511, 3)  # 513 tokens

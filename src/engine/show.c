@@ -3,11 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/loadtest.h"
+#include "engine/loaded.h"
 #include "engine/sampler-defaults.h"
 #include "engine/show.h"
-#include "engine/vocab-hf.h"
-#include "engine/vocab.h"
 #include "util/buf.h"
 
 /* "260K", "1.2B": as model cards write it. */
@@ -153,18 +151,20 @@ static void put_encoder(const EncoderInfo *c, json_t *o) {
 }
 
 /* What of all that counts, whatever the files are like. */
-static json_t *understood(const Model *m, const Tokenizer *t, const char *parameters) {
+static json_t *understood(const Loaded *l, const char *parameters) {
         static const char *const kinds[] = {[TOKENIZER_SPM] = "SentencePiece BPE", [TOKENIZER_BPE] = "byte-level BPE",
                                             [TOKENIZER_WORDPIECE] = "WordPiece", [TOKENIZER_UNIGRAM] = "Unigram"};
-        const EncoderInfo *encoder = model_encoder(m);
-        json_t *o = json_pack("{s:s, s:I}", "tokenizer", kinds[tokenizer_kind(t)], "vocabulary",
-                              (json_int_t)tokenizer_n_tokens(t));
+        const EncoderInfo *encoder = model_encoder(l->model);
+        json_t *o = json_pack("{s:s, s:I}", "tokenizer", kinds[tokenizer_kind(l->tokenizer)], "vocabulary",
+                              (json_int_t)tokenizer_n_tokens(l->tokenizer));
         if (encoder) {
                 put_encoder(encoder, o);
                 return o;
         }
-        json_object_set_new(o, "context", json_integer(model_info(m)->context_length));
-        json_object_set_new(o, "chat_template", json_boolean(template_of(m).len > 0));
+        json_object_set_new(o, "context", json_integer(model_info(l->model)->context_length));
+        json_object_set_new(o, "chat_template", l->chat || l->chat_error.code == -ENOENT || l->chat_error.code == 0
+                                                        ? json_boolean(l->chat != NULL)
+                                                        : json_string(l->chat_error.text));
         json_t *sampling = sampling_of(parameters);
         if (sampling)
                 json_object_set_new(o, "sampling", sampling);
@@ -172,31 +172,24 @@ static json_t *understood(const Model *m, const Tokenizer *t, const char *parame
 }
 
 static int show_model(const char *path, json_t **ret, Error *e) {
-        _cleanup_(model_freep) Model *m = NULL;
-        _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+        _cleanup_(loaded_freep) Loaded *l = NULL;
         _cleanup_buf_ Buf parameters = BUF_NULL;
-        SamplerDefaults sampling;
-        int r = model_open(path, &m, e);
-        if (r < 0 || (r = sampler_defaults_read(m, &sampling, e)) < 0)
-                return r;
-        const Gguf *gguf = model_gguf(m);
-        const HfModel *hf = model_hf(m);
-        r = hf ? vocab_hf_tokenizer_new(hf, &t, e) : vocab_tokenizer_new(gguf, &t, e);
+        int r = loaded_new(&(LoadedSpec){.name = path, .path = path}, &l);
         if (r < 0)
+                return error_set(e, r, "not enough memory to show %s", path);
+        if ((r = loaded_open(l, e)) < 0)
                 return r;
-        if (!model_encoder(m))
-                sampler_defaults_write(&sampling, &parameters);
+        if (!model_encoder(l->model))
+                sampler_defaults_write(&l->sampling, &parameters);
         const char *lines = parameters.data && !parameters.failed ? parameters.data : "";
         json_t *info = json_object();
-        FileText template = template_of(m);
-        if (hf)
-                put_hf_info(m, t, info);
+        FileText template = template_of(l->model);
+        if (model_hf(l->model))
+                put_hf_info(l->model, l->tokenizer, info);
         else
-                gguf_each(gguf, put_key, info);
-        json_t *shown = json_pack("{s:o, s:o, s:o, s:o, s:s}", "details", show_details(m), "understood",
-                                  understood(m, t, lines), "model_info", info, "template",
-                                  string_of_bytes(template.data, template.len), "parameters", lines);
-        *ret = shown;
+                gguf_each(model_gguf(l->model), put_key, info);
+        *ret = json_pack("{s:o, s:o, s:o, s:o, s:s}", "details", show_details(l->model), "understood", understood(l, lines),
+                         "model_info", info, "template", string_of_bytes(template.data, template.len), "parameters", lines);
         return 0;
 }
 

@@ -10,5 +10,5 @@
  * memory. */
 json_t *show_details(const Model *m);
 /* Reads the file and gives the whole answer to SHOW: what a model can do is among its details; besides the Ollama API's keys
- * there is "understood", with what counts of all that the files say. Errors as model_open(). */
+ * there is "understood", with what counts of all that the files say. Errors as loaded_open(). */
 int show_file(const char *path, json_t **ret, Error *e);
