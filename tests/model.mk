@@ -34,7 +34,7 @@ EXTRA_DIST += tests/data/make-arch-cases.py \
 	tests/data/hf-llama tests/data/hf-mistral tests/data/hf-qwen2 tests/data/hf-qwen3 \
 	tests/data/make-bert-cases.py tests/data/bert-cases.json \
 	tests/data/enc-bert tests/data/enc-xlm-roberta tests/data/enc-roberta tests/data/enc-qwen3 \
-	tests/data/enc-nomic tests/data/make-gguf-encoders.py tests/data/gguf-encoder-cases.json \
+	tests/data/enc-nomic tests/data/enc-jina tests/data/enc-jina-rerank tests/data/make-gguf-encoders.py tests/data/gguf-encoder-cases.json \
 	tests/data/enc-bert.gguf tests/data/enc-bert-f16.gguf tests/data/enc-bert-q8_0.gguf tests/data/enc-bert-q4_0.gguf \
 	tests/data/enc-nomic.gguf tests/data/enc-qwen3.gguf tests/data/enc-xlm-roberta.gguf \
 	tests/data/enc-xlm-roberta-rerank.gguf \

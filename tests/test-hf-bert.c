@@ -33,6 +33,8 @@ static void test_models(void **state) {
                 {"roberta-rerank", "roberta", {true, 3, POOLING_CLS, false, false, 42, 42, 1, false}, DTYPE_F32},
                 {"xlm-roberta-rerank", "xlm-roberta", {true, 1, POOLING_CLS, false, true, 42, 42, 1, false}, DTYPE_BF16},
                 {"nomic", "nomic_bert", {false, 24, POOLING_MEAN, true, false, 44, 32, 2, false}, DTYPE_F32},
+                {"jina", "bert", {false, 24, POOLING_MEAN, true, false, 8192, 8192, 2, false}, DTYPE_F32},
+                {"jina-rerank", "bert", {true, 1, POOLING_CLS, false, true, 8192, 8192, 2, false}, DTYPE_F32},
                 {"qwen3", "qwen3", {false, 24, POOLING_LAST, true, false, 44, 32, 0, true}, DTYPE_BF16},
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -122,7 +124,11 @@ static void test_config(void **state) {
         } cases[] = {
                 {"bert", "{\"position_embedding_type\": \"relative_key\"}", -EOPNOTSUPP,
                  "'position_embedding_type' is 'relative_key'; 'absolute' is supported"},
-                {"bert", "{\"position_embedding_type\": \"alibi\"}", -EOPNOTSUPP, "is 'alibi'"},
+                {"bert", "{\"position_embedding_type\": \"alibi\"}", -EOPNOTSUPP, "'feed_forward_type' is 'no string'; 'geglu'"},
+                {"jina", "{\"feed_forward_type\": \"reglu\"}", -EOPNOTSUPP, "'feed_forward_type' is 'reglu'; 'geglu' is"},
+                {"jina", "{\"position_embedding_type\": \"absolute\"}", -EOPNOTSUPP, "'auto_map' says that"},
+                {"jina", "{\"intermediate_size\": 41}", -EINVAL, "mlp.gated_layers.weight: is [24, 80], should be [24, 82]"},
+                {"jina", "{\"num_hidden_layers\": 3}", -EINVAL, "encoder.layer.2.attention.self.query.weight: is missing"},
                 {"bert", "{\"hidden_act\": \"geglu\"}", -EOPNOTSUPP, "'hidden_act' is 'geglu'; gelu, gelu_new,"},
                 {"bert", "{\"hidden_act\": 7}", -EOPNOTSUPP, "'hidden_act' is 'no string'"},
                 {"bert", "{\"is_decoder\": true}", -EOPNOTSUPP, "'is_decoder' is true"},

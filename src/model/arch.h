@@ -10,7 +10,12 @@
 #include "model/model.h"
 #include "util/map.h"
 
-enum { THIRDS = 3 };
+enum { SHARES_MAX = 3 };
+/* Which of how many equal parts of a tensor's rows; of 0: all of them. */
+typedef struct Share {
+        uint8_t index, of;
+} Share;
+
 enum { WORKSPACE_PARTS = 12, WORKSPACE_IDS = WORKSPACE_PARTS - 1 };
 /* In WORKSPACE_IDS an encoder has tokens, positions and types of all rows, and the starts of the texts. */
 
@@ -25,7 +30,9 @@ typedef struct ModelParams {
         /* Encoders: */
         Presence ffn_bias;
         Activation activation;
-        bool gated;             /* the network between is SwiGLU, not one activation */
+        bool gated;             /* the network between has a gate: SwiGLU where the activation is NONE */
+        bool alibi;             /* positions are attention's linear biases */
+        Presence qk_norm;
         bool rotary;            /* positions are rotations by `rope` */
         uint32_t n_positions;   /* rows of the table of positions; 0: there is none, as of types where n_types is 0 */
         int32_t first_position; /* of a text */
@@ -40,9 +47,9 @@ typedef struct ModelFormat {
         void (*close)(Model *m);
         /* Sets files, tensors, the sizes in info, and params. The architecture is one that we know. */
         int (*describe)(Model *m, Error *e);
-        /* What the files call the tensor that ggml calls `name`. Where they have queries, keys and values in one, one after
-         * another, which third of its rows it is, from 1; else 0. */
-        unsigned (*tensor_name)(const Model *m, const char *name, char *buf, size_t size);
+        /* What the files call the tensor that ggml calls `name`, and which part of it it is where they have several in one:
+         * queries, keys and values, or the two matrices of a gated network. */
+        Share (*tensor_name)(const Model *m, const char *name, char *buf, size_t size);
         /* May be left unclaimed: it has no part in the result. */
         bool (*ignores)(const Model *m, FileText name);
 } ModelFormat;
@@ -53,7 +60,7 @@ extern const ModelFormat format_gguf, format_hf;
  * vector, loaded as float32. */
 typedef struct Weight {
         const Tensor *tensor;
-        const void *data; /* in the tensor's: of a third, where it begins */
+        const void *data; /* in the tensor's: of a part, where it begins */
         size_t size;      /* in bytes */
         uint32_t n;       /* of a vector */
         Matrix *matrix;

@@ -11,6 +11,9 @@
  *
  *                x = layernorm(x + Wdown (silu(Wgate x) * Wup x))         W without a bias
  *
+ * JinaBERT's (Günther et al. 2023) has gelu in place of silu there, attention with linear biases instead of a table of
+ * positions, and perhaps norms of Wq x and Wk x.
+ *
  * RoBERTa's positions begin behind its padding token's; the caller has seen to that. Names of tensors are ggml's. */
 #include <errno.h>
 #include <inttypes.h>
@@ -25,7 +28,7 @@ typedef struct Norm {
 
 typedef struct Layer {
         Linear q, k, v, output, gate, up, down;
-        Norm attention_norm, output_norm;
+        Norm attention_norm, output_norm, q_norm, k_norm; /* the last two may be none */
 } Layer;
 
 typedef struct Bert {
@@ -54,11 +57,12 @@ static const char *const names[] = {"bert", "roberta", "xlm-roberta", "nomic_ber
 
 /* ---- opening ---- */
 
-static int claim_norm(Model *m, const char *name, Norm *ret, Error *e) {
+static int claim_norm(Model *m, const char *name, Presence presence, Norm *ret, Error *e) {
         char full[64];
+        size_t before = m->n_weights;
         snprintf(full, sizeof(full), "%s.weight", name);
-        int k = model_claim_vector(m, full, m->info.n_embd, PRESENT_YES, &ret->weight, e);
-        if (k < 0)
+        int k = model_claim_vector(m, full, m->info.n_embd, presence, &ret->weight, e);
+        if (k < 0 || m->n_weights == before)
                 return k;
         snprintf(full, sizeof(full), "%s.bias", name);
         return model_claim_vector(m, full, m->info.n_embd, PRESENT_YES, &ret->bias, e);
@@ -80,7 +84,7 @@ static int claim_globals(Model *m, Bert *g, Error *e) {
                         return k;
                 g->ids[g->n_tables++] = t;
         }
-        return claim_norm(m, "token_embd_norm", &g->norm, e);
+        return claim_norm(m, "token_embd_norm", PRESENT_YES, &g->norm, e);
 }
 
 static int claim_head(Model *m, Bert *g, Error *e) {
@@ -114,8 +118,12 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
         size_t n_linears = ARRAY_SIZE(linears) - !p->gated;
         const struct {
                 const char *name;
+                Presence presence;
                 Norm *norm;
-        } norms[] = {{"attn_output_norm", &y->attention_norm}, {"layer_output_norm", &y->output_norm}};
+        } norms[] = {{"attn_output_norm", PRESENT_YES, &y->attention_norm},
+                     {"layer_output_norm", PRESENT_YES, &y->output_norm},
+                     {"attn_q_norm", p->qk_norm, &y->q_norm},
+                     {"attn_k_norm", p->qk_norm, &y->k_norm}};
         char name[64];
         int k = 0;
         for (size_t n = 0; n < n_linears && k == 0; n++) {
@@ -125,7 +133,7 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
         }
         for (size_t n = 0; n < ARRAY_SIZE(norms) && k == 0; n++) {
                 snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s", l, norms[n].name);
-                k = claim_norm(m, name, norms[n].norm, e);
+                k = claim_norm(m, name, norms[n].presence, norms[n].norm, e);
         }
         return k;
 }
@@ -167,27 +175,29 @@ static void apply(const Step *t, float *out, const Linear *w, const float *x, Ac
         t->ops->linear(t->stream, out, &w->w, x, t->texts->n_rows, w->bias, act, accumulate);
 }
 
-static void normalise(const Step *t, const Norm *norm) {
-        float *x = t->part[PART_X];
+static void normalise(const Step *t, float *x, const Norm *norm) {
         t->ops->layernorm(t->stream, x, x, norm->weight, norm->bias, t->texts->n_rows, t->m->info.n_embd,
                           t->m->params.norm_eps);
 }
 
 static void attend(const Step *t) {
         const ModelInfo *i = &t->m->info;
-        t->ops->self_attention(t->stream, t->part[PART_MIXED],
-                               &(SelfAttention){.texts = *t->texts,
-                                                .q = t->part[PART_Q],
-                                                .k = t->part[PART_K],
-                                                .v = t->part[PART_V],
-                                                .q_stride = i->n_embd,
-                                                .k_stride = i->n_embd,
-                                                .v_stride = i->n_embd,
-                                                .out_stride = i->n_embd,
-                                                .n_heads = i->n_heads,
-                                                .n_kv_heads = i->n_heads,
-                                                .head_dim = i->head_dim,
-                                                .scale = 1 / sqrtf((float)i->head_dim)});
+        SelfAttention a = {.texts = *t->texts,
+                           .q = t->part[PART_Q],
+                           .k = t->part[PART_K],
+                           .v = t->part[PART_V],
+                           .q_stride = i->n_embd,
+                           .k_stride = i->n_embd,
+                           .v_stride = i->n_embd,
+                           .out_stride = i->n_embd,
+                           .n_heads = i->n_heads,
+                           .n_kv_heads = i->n_heads,
+                           .head_dim = i->head_dim,
+                           .scale = 1 / sqrtf((float)i->head_dim)};
+        if (t->m->params.alibi)
+                t->ops->alibi_attention(t->stream, t->part[PART_MIXED], &a);
+        else
+                t->ops->self_attention(t->stream, t->part[PART_MIXED], &a);
 }
 
 static void rotate(const Step *t) {
@@ -204,8 +214,12 @@ static float *widen(const Step *t, const Layer *y) {
         apply(t, up, &y->up, x, p->gated ? ACTIVATION_NONE : p->activation, false);
         if (!p->gated)
                 return up;
-        apply(t, gate, &y->gate, x, ACTIVATION_NONE, false);
-        t->ops->swiglu(t->stream, gate, gate, up, (size_t)t->texts->n_rows * t->m->info.n_ff);
+        size_t n = (size_t)t->texts->n_rows * t->m->info.n_ff;
+        apply(t, gate, &y->gate, x, p->activation, false);
+        if (p->activation == ACTIVATION_NONE)
+                t->ops->swiglu(t->stream, gate, gate, up, n);
+        else
+                t->ops->multiply(t->stream, gate, gate, up, n);
         return gate;
 }
 
@@ -214,13 +228,17 @@ static void layer(const Step *t, const Layer *y) {
         apply(t, t->part[PART_Q], &y->q, x, ACTIVATION_NONE, false);
         apply(t, t->part[PART_K], &y->k, x, ACTIVATION_NONE, false);
         apply(t, t->part[PART_V], &y->v, x, ACTIVATION_NONE, false);
+        if (y->q_norm.weight)
+                normalise(t, t->part[PART_Q], &y->q_norm);
+        if (y->k_norm.weight)
+                normalise(t, t->part[PART_K], &y->k_norm);
         if (t->m->params.rotary)
                 rotate(t);
         attend(t);
         apply(t, x, &y->output, t->part[PART_MIXED], ACTIVATION_NONE, true);
-        normalise(t, &y->attention_norm);
+        normalise(t, x, &y->attention_norm);
         apply(t, x, &y->down, widen(t, y), ACTIVATION_NONE, true);
-        normalise(t, &y->output_norm);
+        normalise(t, x, &y->output_norm);
 }
 
 static void finish(const Step *t, const Bert *g) {
@@ -242,7 +260,7 @@ static void bert_encode(const Model *m, Workspace *w, Stream *s, const Texts *te
         for (uint32_t i = 0; i < g->n_tables; i++)
                 index[i] = ids[g->ids[i]];
         t.ops->embed_sum(s, w->part[PART_X], g->tables, index, g->n_tables, texts->n_rows);
-        normalise(&t, &g->norm);
+        normalise(&t, w->part[PART_X], &g->norm);
         for (uint32_t l = 0; l < m->info.n_layers; l++) {
                 model_mark_nearly(m, s, l, ret_nearly);
                 layer(&t, &g->layers[l]);

@@ -295,23 +295,23 @@ static void close_gguf(Model *m) {
         gguf_free(m->gguf);
 }
 
-static unsigned tensor_name(const Model *m, const char *name, char *buf, size_t size) {
+static Share tensor_name(const Model *m, const char *name, char *buf, size_t size) {
         static const char *const fused[] = {"attn_q", "attn_k", "attn_v"};
         unsigned layer;
         char part[32], kind[16];
         snprintf(buf, size, "%s", name);
         if (model_has_tensor(m, name) || sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
-                return 0;
-        for (unsigned i = 0; m->arch == &arch_bert && i < ARRAY_SIZE(fused); i++)
+                return (Share){0};
+        for (uint8_t i = 0; m->arch == &arch_bert && i < ARRAY_SIZE(fused); i++)
                 if (strcmp(part, fused[i]) == 0) {
                         char all[64];
                         snprintf(all, sizeof(all), "blk.%u.attn_qkv.%s", layer, kind);
                         if (!model_has_tensor(m, all))
-                                return 0;
+                                return (Share){0};
                         snprintf(buf, size, "%s", all);
-                        return i + 1;
+                        return (Share){i, ARRAY_SIZE(fused)};
                 }
-        return 0;
+        return (Share){0};
 }
 
 static bool ignores(const Model *m, FileText name) {

@@ -100,7 +100,7 @@ static int refuse_options(const Model *m, Error *e) {
         static const char *const flags[] = {"is_decoder", "add_cross_attention"};
         static const char *const others[] = {"quantization_config", "auto_map"};
         bool flag;
-        if (kind && (!json_is_string(kind) || strcmp(json_string_value(kind), "absolute") != 0))
+        if (kind && !is_jina(m) && (!json_is_string(kind) || strcmp(json_string_value(kind), "absolute") != 0))
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "position_embedding_type", "is '%.40s'; 'absolute' is supported",
                                  json_is_string(kind) ? json_string_value(kind) : "no string");
         for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
@@ -111,7 +111,7 @@ static int refuse_options(const Model *m, Error *e) {
                         return BAD_VALUE(m, e, -EOPNOTSUPP, flags[i], "is true, which is not supported");
         }
         for (size_t i = 0; i < ARRAY_SIZE(others); i++)
-                if (config_get(config, others[i]))
+                if (config_get(config, others[i]) && !(is_jina(m) && strcmp(others[i], "auto_map") == 0))
                         return BAD_VALUE(m, e, -EOPNOTSUPP, others[i], "says that the model is computed otherwise than "
                                                                        "its class, which is not supported");
         return 0;
@@ -167,7 +167,8 @@ int describe_bert(Model *m, Error *e) {
         m->params.qkv_bias = m->params.output_bias = m->params.ffn_bias = PRESENT_YES;
         if ((k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 ||
             (k = read_positions(m, e)) < 0 || (k = read_activation(m, e)) < 0 ||
-            (k = config_positive(m, hf_config(m->hf), "layer_norm_eps", false, &m->params.norm_eps, e)) < 0)
+            (k = config_positive(m, hf_config(m->hf), "layer_norm_eps", false, &m->params.norm_eps, e)) < 0 ||
+            (is_jina(m) && (k = describe_jina(m, e)) < 0))
                 return k;
         return describe_encoder_output(m, e);
 }

@@ -184,13 +184,13 @@ static void put_name(const Model *m, const char *name, size_t way, char *buf, si
 }
 
 /* A part that is there by no name is called as the model's own code does. */
-unsigned nomic_tensor_name(const Model *m, const char *name, char *buf, size_t size) {
+Share nomic_tensor_name(const Model *m, const char *name, char *buf, size_t size) {
         static const char *const fused[] = {"attn_q.", "attn_k.", "attn_v."};
         size_t way = WAYS - 1;
         for (; put_name(m, name, way, buf, size), way > 0 && !model_has_tensor(m, buf); way--)
                 ;
-        for (unsigned i = 0; i < ARRAY_SIZE(fused); i++)
+        for (uint8_t i = 0; i < ARRAY_SIZE(fused); i++)
                 if (way == 0 && strstr(name, fused[i]))
-                        return i + 1;
-        return 0;
+                        return (Share){i, ARRAY_SIZE(fused)};
+        return (Share){0};
 }

@@ -284,6 +284,8 @@ static int describe(Model *m, Error *e) {
         int k = is_nomic(m) ? describe_nomic(m, e) : is_bert(m) ? describe_bert(m, e) : describe_llama(m, e);
         if (k < 0 || (k = open_weights(m, e)) < 0)
                 return k;
+        if (m->params.alibi)
+                describe_jina_head(m);
         find_prefix(m, is_bert(m) ? "embeddings.word_embeddings.weight" : "embed_tokens.weight",
                     is_bert(m) ? "" : "model.");
         return is_bert(m) ? 0 : read_rope(m, e);
@@ -329,14 +331,16 @@ static bool llama_ignores(const Model *m, FileText name) {
         return m->params.head == PRESENT_NO && name.len == sizeof(head) - 1 && memcmp(name.data, head, name.len) == 0;
 }
 
-static unsigned tensor_name(const Model *m, const char *name, char *buf, size_t size) {
+static Share tensor_name(const Model *m, const char *name, char *buf, size_t size) {
         if (is_nomic(m))
                 return nomic_tensor_name(m, name, buf, size);
+        if (m->params.alibi)
+                return jina_tensor_name(m, name, buf, size);
         if (is_bert(m))
                 bert_tensor_name(m, name, buf, size);
         else
                 llama_tensor_name(m, name, buf, size);
-        return 0;
+        return (Share){0};
 }
 
 static bool ignores(const Model *m, FileText name) {

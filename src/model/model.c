@@ -55,8 +55,8 @@ bool model_has_tensor(const Model *m, const char *name) {
 static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, Presence presence, Weight *ret,
                  Error *e) {
         char name[128] = "";
-        unsigned third = m->format->tensor_name(m, ggml_name, name, sizeof(name));
-        uint64_t parts = third ? THIRDS : 1;
+        Share share = m->format->tensor_name(m, ggml_name, name, sizeof(name));
+        uint64_t parts = share.of ? share.of : 1;
         const Tensor *t = presence == PRESENT_NO ? NULL : find_tensor(m, name);
         *ret = (Weight){.tensor = t};
         if (!t && presence != PRESENT_YES)
@@ -72,7 +72,7 @@ static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, 
                                     t->foreign);
         m->claimed[t - m->tensors] = true;
         ret->size = t->size / parts;
-        ret->data = (const char *)t->data + (third ? third - 1 : 0) * ret->size;
+        ret->data = (const char *)t->data + share.index * ret->size;
         return check_shape(m, name, t, rows == 1 ? cols * parts : cols, rows == 1 ? 1 : rows * parts, e);
 }
 
@@ -182,7 +182,7 @@ static void survey_tensors(Model *m) {
 static int index_tensors(Model *m, Error *e) {
         size_t n = m->n_tensors;
         int k = map_init(&m->by_name, n);
-        m->weights = calloc(n, THIRDS * sizeof(*m->weights));
+        m->weights = calloc(n, SHARES_MAX * sizeof(*m->weights));
         m->claimed = calloc(n, sizeof(*m->claimed));
         for (size_t i = 0; i < n && k >= 0; i++)
                 k = map_set(&m->by_name, m->tensors[i].name.data, m->tensors[i].name.len, (int32_t)i);
@@ -538,6 +538,8 @@ int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e)
                 return MODEL_REFUSE(m, e, -EBUSY, "is loaded already");
         if (m->encodes && !d->ops->linear)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s does not compute embeddings and scores", d->name);
+        if (m->params.alibi && !d->ops->alibi_attention)
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s does not compute attention with linear biases", d->name);
         int k = d->ops->stream_new(d, &l.stream, e);
         if (k < 0)
                 return k;
