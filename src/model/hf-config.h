@@ -14,6 +14,8 @@ int config_count(const Model *m, const json_t *object, const char *key, bool req
 int config_positive(const Model *m, const json_t *object, const char *key, bool required, float *value, Error *e);
 /* Of config.json itself; absent is false. */
 int config_flag(const Model *m, const char *key, bool *value, Error *e);
+/* Refuses each of these of config.json that is true. */
+int config_refuse_true(const Model *m, const char *const *keys, size_t n, Error *e);
 /* The name of the class that config.json was saved from ("BertModel"); "" when it says none. */
 int config_class(const Model *m, const char **ret, Error *e);
 /* Whether a name ends so. */

@@ -99,17 +99,12 @@ static int refuse_options(const Model *m, Error *e) {
         const json_t *config = hf_config(m->hf), *kind = config_get(config, "position_embedding_type");
         static const char *const flags[] = {"is_decoder", "add_cross_attention"};
         static const char *const others[] = {"quantization_config", "auto_map"};
-        bool flag;
         if (kind && !is_jina(m) && (!json_is_string(kind) || strcmp(json_string_value(kind), "absolute") != 0))
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "position_embedding_type", "is '%.40s'; 'absolute' is supported",
                                  json_is_string(kind) ? json_string_value(kind) : "no string");
-        for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
-                int k = config_flag(m, flags[i], &flag, e);
-                if (k < 0)
-                        return k;
-                if (flag)
-                        return BAD_VALUE(m, e, -EOPNOTSUPP, flags[i], "is true, which is not supported");
-        }
+        int k = config_refuse_true(m, flags, ARRAY_SIZE(flags), e);
+        if (k < 0)
+                return k;
         for (size_t i = 0; i < ARRAY_SIZE(others); i++)
                 if (config_get(config, others[i]) && !(is_jina(m) && strcmp(others[i], "auto_map") == 0))
                         return BAD_VALUE(m, e, -EOPNOTSUPP, others[i], "says that the model is computed otherwise than "

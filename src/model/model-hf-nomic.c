@@ -111,14 +111,9 @@ static int refuse_options(const Model *m, Error *e) {
         static const char *const others[] = {"rotary_emb_scale_base", "quantization_config", "num_experts"};
         const json_t *config = hf_config(m->hf), *fraction = config_get(config, "rotary_emb_fraction"),
                      *experts = config_get(config, "moe_every_n_layers");
-        bool flag;
-        for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
-                int k = config_flag(m, flags[i], &flag, e);
-                if (k < 0)
-                        return k;
-                if (flag)
-                        return BAD_VALUE(m, e, -EOPNOTSUPP, flags[i], "is true, which is not supported");
-        }
+        int k = config_refuse_true(m, flags, ARRAY_SIZE(flags), e);
+        if (k < 0)
+                return k;
         for (size_t i = 0; i < ARRAY_SIZE(others); i++)
                 if (config_get(config, others[i]))
                         return BAD_VALUE(m, e, -EOPNOTSUPP, others[i], "is not supported");
