@@ -11,5 +11,6 @@ tests_test_vocab_hf_LDADD = $(VOCAB_TEST_LIBS)
 tests_test_vocab_encoders_SOURCES = tests/test-vocab-encoders.c tests/vocab-folder.h tests/folder.h
 tests_test_vocab_encoders_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_vocab_encoders_LDADD = $(VOCAB_TEST_LIBS)
-EXTRA_DIST += tests/data/encoder-cases.json tests/data/make-encoder-cases.py tests/data/sentences.txt \
+EXTRA_DIST += tests/data/encoder-cases.json tests/data/make-encoder-cases.py tests/data/slow-cases.json tests/data/make-slow-cases.py \
+	tests/data/vocab-bert.gguf tests/data/vocab-xlm-roberta.gguf tests/data/sentences.txt \
 	tests/data/encoder-wordpiece tests/data/encoder-unigram tests/data/encoder-sp-unigram tests/data/encoder-sp-bpe

@@ -1,6 +1,6 @@
 # Unit tests of src/engine.
 ENGINE_TESTS = tests/test-kv tests/test-fair tests/test-stop tests/test-engine tests/test-engine-process \
-	tests/test-loadtest tests/test-delay tests/test-sim tests/test-embed
+	tests/test-sampler-defaults tests/test-loadtest tests/test-delay tests/test-sim tests/test-embed
 check_PROGRAMS += $(ENGINE_TESTS)
 TESTS += $(ENGINE_TESTS)
 tests_test_kv_SOURCES = tests/test-kv.c
@@ -12,6 +12,9 @@ tests_test_fair_LDADD = libzl-engine.la libzl-util.la $(UNIT_LIBS)
 tests_test_stop_SOURCES = tests/test-stop.c
 tests_test_stop_CFLAGS = $(UNIT_CFLAGS)
 tests_test_stop_LDADD = libzl-engine.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS)
+tests_test_sampler_defaults_SOURCES = tests/test-sampler-defaults.c tests/model-folder.h tests/folder.h
+tests_test_sampler_defaults_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_sampler_defaults_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS) -lm
 tests_test_engine_SOURCES = tests/test-engine.c tests/engine-client.h src/engine/open-cpu.c
 tests_test_engine_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_engine_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)

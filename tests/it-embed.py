@@ -16,6 +16,7 @@ import threading
 
 sys.dont_write_bytecode = True
 import bert  # noqa: E402
+import gguf_file  # noqa: E402
 from harness import (  # noqa: E402
     BUILD, PATIENCE, SANITIZED, STORIES, Case, data, figure, have_data, in_parallel, main, recv_all, wait_until,
 )
@@ -140,6 +141,45 @@ class ShapesTest(EmbedCase):
             self.assertEqual(self.embed([case["input_ids"]], "tiny_bert"), [vector])
         figure(f"tiny_bert: {len(cases)} vectors, largest difference {worst:.1e}")
         self.assertLess(worst, 1e-5)
+
+    def test_gguf(self):
+        """The same model in one file gives the same vectors."""
+        folders = [os.path.join(self.d.models, "embedder")]
+        if have_data("models", "all-MiniLM-L6-v2", "tokenizer.json"):
+            folders.append(data("models", "all-MiniLM-L6-v2"))
+        for folder in folders:
+            name = os.path.basename(folder)
+            if name != "embedder":
+                shutil.copytree(folder, os.path.join(self.d.models, name))
+            gguf_file.of_bert(folder, os.path.join(self.d.models, f"{name}-file.gguf"))
+            self.assertEqual(self.embed(TEXTS, f"{name}-file"), self.embed(TEXTS, name))
+            shown = self.assertStatus(self.d.post("/api/show", {"model": f"{name}-file"}), 200).json()
+            self.assertEqual((shown["details"]["format"], shown["details"]["family"]), ("gguf", "bert"))
+            self.assertEqual(shown["capabilities"], ["embedding"])
+            of_folder = self.d.post("/api/show", {"model": name}).json()["understood"]
+            of_folder.pop("usual_cut", None)  # which only sentence-transformers' files tell
+            self.assertEqual(shown["understood"], of_folder)
+
+    def test_shown(self):
+        for model, wanted in (
+            ("usual", {"tokenizer": "WordPiece", "vocabulary": len(bert.VOCABULARY), "dimensions": DIMENSIONS, "pooling": "mean",
+                       "normalised": True, "longest_text": 512, "usual_cut": 16, "precision": "float32"}),
+            ("int8", {"tokenizer": "WordPiece", "vocabulary": len(bert.VOCABULARY), "dimensions": DIMENSIONS, "pooling": "mean",
+                      "normalised": True, "longest_text": 512, "precision": "int8"}),
+            ("reranker", {"tokenizer": "WordPiece", "vocabulary": len(bert.VOCABULARY), "scores": 1, "pooling": "first token",
+                          "sigmoid": True, "longest_text": 512, "precision": "float32"}),
+        ):
+            self.assertEqual(self.d.post("/api/show", {"model": model}).json()["understood"], wanted)
+        self.assertIn("longest_text", self.command("show", "usual"))
+        self.add("surplus")
+        path = os.path.join(self.d.models, "surplus", "tokenizer.json")
+        with open(path, encoding="utf-8") as f:
+            tokenizer = json.load(f)
+        tokenizer["model"]["vocab"]["more"] = len(bert.VOCABULARY)
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(tokenizer, f)
+        n = len(bert.VOCABULARY)
+        self.refused(500, "/api/show", {"model": "surplus"}, f"the vocabulary has {n + 1} tokens, the weights are for {n}")
 
     def test_too_long(self):
         long = bert.text(511, 3)  # 513 tokens

@@ -63,6 +63,36 @@ class FolderTest(Case):
             prompt = {"prompt": case["prompt"], "max_tokens": 20, "ignore_eos": True}
             self.assertEqual(self.d.complete(model="sentencepiece", **prompt), self.d.complete(model=STORIES_HF, **prompt))
 
+    def test_sampling(self):
+        """A model's own defaults count where a request says nothing."""
+        def config(**more):
+            return json.dumps({"eos_token_id": [2, 1], **more}).encode()
+        self.copy(STORIES_HF, "greedy", **{"generation_config.json": config(do_sample=False, temperature=0.6)})
+        self.copy(STORIES_HF, "few", **{"generation_config.json": config(top_k=1)})
+        ask = {"prompt": "Once upon a time", "max_tokens": 30, "seed": 7}
+
+        def text(model, **more):
+            return self.assertStatus(self.d.post("/v1/completions", {"model": model, **ask, **more}), 200).json()["choices"][0]["text"]
+
+        def ollama(model, **options):
+            body = {"model": model, "prompt": ask["prompt"], "raw": True, "stream": False,
+                    "options": {"num_predict": 30, "seed": 7, **options}}
+            return self.assertStatus(self.d.post("/api/generate", body), 200).json()["response"]
+        best = text(STORIES_HF, temperature=0)
+        self.assertNotEqual(text(STORIES_HF), best)
+        self.assertEqual([text("greedy"), text("few"), text("greedy", top_p=0.5), text("few", temperature=5)], [best] * 4)
+        self.assertEqual(text("greedy", temperature=1), text(STORIES_HF, temperature=1))
+        self.assertEqual(text("few", top_k=0), text(STORIES_HF))
+        exact = {"repeat_penalty": 1}
+        self.assertNotEqual(ollama(STORIES_HF, **exact), best)
+        self.assertEqual([ollama("greedy", **exact), ollama("few", **exact)], [best] * 2)
+        self.assertEqual(ollama("greedy", temperature=0.8, **exact), ollama(STORIES_HF, **exact))
+        shown = self.d.post("/api/show", {"model": "few"}).json()
+        self.assertEqual(shown["parameters"].split(), ["top_k", "1"])
+        self.assertEqual(shown["understood"]["sampling"], "top_k 1")
+        self.copy(STORIES_HF, "unsound", **{"generation_config.json": config(top_p="all")})
+        self.assertIn("generation_config.json: top_p", self.refused("unsound"))
+
     def test_same_as_gguf(self):
         """The GGUF file of the second has F16 weights, and is known to say the same for so long."""
         prompts = ("Once upon a time", "The dog", "Größe 🦙", "a  b\n c", "")

@@ -33,7 +33,7 @@ static Model *open_model(const Folder *f) {
         return m;
 }
 
-static void refused(const Folder *f, int code, const char *message) {
+static inline void refused(const Folder *f, int code, const char *message) {
         Model *m = NULL;
         Error e = ERROR_NULL;
         int r = model_open(f->path, &m, &e);

@@ -19,7 +19,7 @@ tests_test_model_LDADD = $(MODEL_TEST_LIBS)
 tests_test_llama_SOURCES = tests/test-llama.c
 tests_test_llama_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_llama_LDADD = $(MODEL_TEST_LIBS)
-tests_test_bert_SOURCES = tests/test-bert.c
+tests_test_bert_SOURCES = tests/test-bert.c tests/folder.h
 tests_test_bert_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_bert_LDADD = $(MODEL_TEST_LIBS)
 tests_test_hf_bert_SOURCES = tests/test-hf-bert.c tests/model-folder.h tests/folder.h
@@ -34,4 +34,8 @@ EXTRA_DIST += tests/data/make-arch-cases.py \
 	tests/data/hf-llama tests/data/hf-mistral tests/data/hf-qwen2 tests/data/hf-qwen3 \
 	tests/data/make-bert-cases.py tests/data/bert-cases.json \
 	tests/data/enc-bert tests/data/enc-xlm-roberta tests/data/enc-roberta tests/data/enc-qwen3 \
+	tests/data/enc-nomic tests/data/enc-jina tests/data/enc-jina-rerank tests/data/make-gguf-encoders.py tests/data/gguf-encoder-cases.json \
+	tests/data/enc-bert.gguf tests/data/enc-bert-f16.gguf tests/data/enc-bert-q8_0.gguf tests/data/enc-bert-q4_0.gguf \
+	tests/data/enc-nomic.gguf tests/data/enc-qwen3.gguf tests/data/enc-xlm-roberta.gguf \
+	tests/data/enc-xlm-roberta-rerank.gguf \
 	tests/data/enc-bert-rerank tests/data/enc-roberta-rerank tests/data/enc-xlm-roberta-rerank

@@ -32,6 +32,9 @@ static void test_models(void **state) {
                 {"bert-rerank", "bert", {true, 1, POOLING_CLS, false, true, 44, 44, 2, false}, DTYPE_F32},
                 {"roberta-rerank", "roberta", {true, 3, POOLING_CLS, false, false, 42, 42, 1, false}, DTYPE_F32},
                 {"xlm-roberta-rerank", "xlm-roberta", {true, 1, POOLING_CLS, false, true, 42, 42, 1, false}, DTYPE_BF16},
+                {"nomic", "nomic_bert", {false, 24, POOLING_MEAN, true, false, 44, 32, 2, false}, DTYPE_F32},
+                {"jina", "bert", {false, 24, POOLING_MEAN, true, false, 8192, 8192, 2, false}, DTYPE_F32},
+                {"jina-rerank", "bert", {true, 1, POOLING_CLS, false, true, 8192, 8192, 2, false}, DTYPE_F32},
                 {"qwen3", "qwen3", {false, 24, POOLING_LAST, true, false, 44, 32, 0, true}, DTYPE_BF16},
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -75,6 +78,22 @@ static void test_plain(void **state) {
         assert_null(model_encoder(text));
 }
 
+/* A Nomic model's configuration as transformers itself writes it. */
+static void test_nomic_by_transformers(void **state) {
+        Folder *f = *state;
+        copy_all(f, "nomic");
+        put_changed(f, "nomic", "config.json",
+                    "{\"n_embd\": null, \"n_head\": null, \"n_inner\": null, \"n_layer\": null, \"n_positions\": null, "
+                    "\"activation_function\": null, \"rotary_emb_base\": null, \"max_trained_positions\": null, "
+                    "\"hidden_size\": 24, \"num_attention_heads\": 2, \"intermediate_size\": 40, \"num_hidden_layers\": 2, "
+                    "\"max_position_embeddings\": 2048, \"hidden_act\": \"silu\", \"rope_parameters\": {\"rope_theta\": "
+                    "500.0, \"rope_type\": \"default\"}}");
+        _cleanup_(model_freep) Model *m = open_model(f);
+        assert_int_equal(model_encoder(m)->max_tokens, 2048);
+        assert_int_equal(model_info(m)->head_dim, 12);
+        assert_true(m->params.rope.base == 500 && m->params.gated && m->params.rotary);
+}
+
 static void test_sigmoid(void **state) {
         Folder *f = *state;
         static const struct {
@@ -105,7 +124,11 @@ static void test_config(void **state) {
         } cases[] = {
                 {"bert", "{\"position_embedding_type\": \"relative_key\"}", -EOPNOTSUPP,
                  "'position_embedding_type' is 'relative_key'; 'absolute' is supported"},
-                {"bert", "{\"position_embedding_type\": \"alibi\"}", -EOPNOTSUPP, "is 'alibi'"},
+                {"bert", "{\"position_embedding_type\": \"alibi\"}", -EOPNOTSUPP, "'feed_forward_type' is 'no string'; 'geglu'"},
+                {"jina", "{\"feed_forward_type\": \"reglu\"}", -EOPNOTSUPP, "'feed_forward_type' is 'reglu'; 'geglu' is"},
+                {"jina", "{\"position_embedding_type\": \"absolute\"}", -EOPNOTSUPP, "'auto_map' says that"},
+                {"jina", "{\"intermediate_size\": 41}", -EINVAL, "mlp.gated_layers.weight: is [24, 80], should be [24, 82]"},
+                {"jina", "{\"num_hidden_layers\": 3}", -EINVAL, "encoder.layer.2.attention.self.query.weight: is missing"},
                 {"bert", "{\"hidden_act\": \"geglu\"}", -EOPNOTSUPP, "'hidden_act' is 'geglu'; gelu, gelu_new,"},
                 {"bert", "{\"hidden_act\": 7}", -EOPNOTSUPP, "'hidden_act' is 'no string'"},
                 {"bert", "{\"is_decoder\": true}", -EOPNOTSUPP, "'is_decoder' is true"},
@@ -134,6 +157,23 @@ static void test_config(void **state) {
                  "'activation_fn' is 'torch.nn.Softmax'; Sigmoid and Identity are supported"},
                 {"roberta-rerank", "{\"architectures\": [\"RobertaModel\"]}", -EOPNOTSUPP,
                  "tensor 'classifier.dense.bias' has no place in a roberta model"},
+                {"nomic", "{\"activation_function\": \"gelu\"}", -EOPNOTSUPP, "'activation_function' is 'gelu'; swiglu is"},
+                {"nomic", "{\"prenorm\": true}", -EOPNOTSUPP, "'prenorm' is true, which is not supported"},
+                {"nomic", "{\"prenorm\": 0}", -EINVAL, "'prenorm' should be true or false"},
+                {"nomic", "{\"use_rms_norm\": true}", -EOPNOTSUPP, "'use_rms_norm' is true"},
+                {"nomic", "{\"rotary_emb_interleaved\": true}", -EOPNOTSUPP, "'rotary_emb_interleaved' is true"},
+                {"nomic", "{\"rotary_emb_fraction\": 0.5}", -EOPNOTSUPP, "'rotary_emb_fraction' is not 1"},
+                {"nomic", "{\"rotary_emb_scale_base\": 512}", -EOPNOTSUPP, "'rotary_emb_scale_base' is not supported"},
+                {"nomic", "{\"rotary_emb_base\": null}", -EINVAL, "'rotary_emb_base' is missing"},
+                {"nomic", "{\"rope_parameters\": {\"rope_type\": \"yarn\"}}", -EOPNOTSUPP, "'rope_type' asks for scaled"},
+                {"nomic", "{\"moe_every_n_layers\": 2}", -EOPNOTSUPP, "'moe_every_n_layers' asks for a mixture of experts"},
+                {"nomic", "{\"n_head\": 24}", -EINVAL, "attention heads of 1 values cannot be rotated"},
+                {"nomic", "{\"n_head\": 5}", -EINVAL, "'n_head' is 5, which does not divide 24 values"},
+                {"nomic", "{\"n_embd\": 48}", -EINVAL, "word_embeddings.weight: is [24, 40], should be [48, 40]"},
+                {"nomic", "{\"n_layer\": 3}", -EINVAL, "encoder.layers.2.attn.Wqkv.weight: is missing"},
+                {"nomic", "{\"n_inner\": 41}", -EINVAL, "encoder.layers.0.mlp.fc11.weight: is [24, 40], should be [24, 41]"},
+                {"nomic", "{\"type_vocab_size\": 0}", -EOPNOTSUPP, "token_type_embeddings.weight' has no place"},
+                {"nomic", "{\"type_vocab_size\": -1}", -EINVAL, "'type_vocab_size' should be a whole number"},
                 {"qwen3", "{\"is_causal\": false}", -EOPNOTSUPP, "'is_causal' asks for attention in both directions"},
                 {"qwen3", "{\"use_sliding_window\": true, \"sliding_window\": 8, \"layer_types\": null, "
                           "\"max_window_layers\": 0}",
@@ -219,7 +259,7 @@ static int teardown(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_models), TEST(test_plain),          TEST(test_sigmoid),
+                TEST(test_models), TEST(test_plain),          TEST(test_sigmoid), TEST(test_nomic_by_transformers),
                 TEST(test_config), TEST(test_sentence_files), TEST(test_types),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -322,7 +322,6 @@ static void test_published_cases(void **state) {
                 {"tiny_random/tiny_qwen3_sharded", "'quantization' says that the weights are quantised"},
                 {"tiny_random/tiny_llama3_tied", "'quantization' says that the weights are quantised"},
                 {"gpt2-nano-sort-hf", "its architecture 'gpt2' is not supported"},
-                {"tiny_bert_random/tiny_nomic", "its architecture 'nomic_bert' is not supported"},
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 char name[128];

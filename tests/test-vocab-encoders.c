@@ -1,5 +1,6 @@
 /* Tokenizers of encoders, WordPiece and Unigram, from Hugging Face directories and tokenizer.model: their ids against
  * the tokenizers library's and SentencePiece's (tests/data/make-encoder-cases.py), and what is refused. */
+#include "engine/vocab.h"
 #include "vocab-folder.h"
 
 /* ---- ids ---- */
@@ -297,7 +298,7 @@ static void test_cut_sentencepiece(void **state) {
         refused(f, -EINVAL, "tokenizer.model: is no SentencePiece model, or cut short");
         copy(f, recorded(kinds[0]), "tokenizer.model");
         folder_put_text(f, "tokenizer_config.json", "{\"tokenizer_class\": \"T5Tokenizer\"}");
-        refused(f, -EOPNOTSUPP, "tokenizer.model: with the tokenizer_class 'T5Tokenizer' is not supported");
+        refused(f, -EOPNOTSUPP, "tokenizer.model, of a tokenizer_class 'T5Tokenizer' and without a tokenizer.json, is not");
         folder_put_text(f, "tokenizer_config.json",
                         "{\"tokenizer_class\": \"LlamaTokenizer\", \"add_eos_token\": true}");
         _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
@@ -307,19 +308,72 @@ static void test_cut_sentencepiece(void **state) {
         assert_memory_equal(ids, ((int32_t[]){1, 2}), sizeof(int32_t[2]));
 }
 
+/* SentencePiece's file under the names of other classes, whose ids and templates are their own. */
+static void test_slow_tokenizers(void **state) {
+        const Folder *f = *state;
+        json_t *all = read_json(recorded("encoder-cases.json")), *cases = read_json(recorded("slow-cases.json")), *c;
+        const char *file;
+        json_object_foreach(cases, file, c) {
+                _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+                char config[80];
+                Error e = ERROR_NULL;
+                snprintf(config, sizeof(config), "{\"tokenizer_class\": \"%s\"}",
+                         json_string_value(json_object_get(c, "class")));
+                copy(f, recorded("encoder-sp-unigram/tokenizer.model"), file);
+                folder_put_text(f, "tokenizer_config.json", config);
+                if (load(f->path, &t, &e) < 0)
+                        fail_msg("%s: %s", file, e.text);
+                assert_int_equal(check_tokenizer(t, file, c, all), 0);
+                folder_put(f, file, NULL, 0);
+        }
+        json_decref(all);
+        json_decref(cases);
+        copy(f, recorded("encoder-sp-unigram/tokenizer.model"), "sentencepiece.bpe.model");
+        folder_put_text(f, "tokenizer_config.json", "{\"tokenizer_class\": \"CamembertTokenizer\"}");
+        refused(f, -EOPNOTSUPP, "sentencepiece.bpe.model, of a tokenizer_class 'CamembertTokenizer'");
+        copy(f, recorded("encoder-sp-bpe/tokenizer.model"), "sentencepiece.bpe.model");
+        folder_put_text(f, "tokenizer_config.json", "{\"tokenizer_class\": \"XLMRobertaTokenizerFast\"}");
+        refused(f, -EOPNOTSUPP, "sentencepiece.bpe.model: is not like XLM-RoBERTa's");
+}
+
+/* The same vocabularies in GGUF. */
+static void test_gguf(void **state) {
+        (void)state;
+        json_t *all = read_json(recorded("encoder-cases.json")), *slow = read_json(recorded("slow-cases.json"));
+        const struct {
+                const char *file;
+                const json_t *c;
+        } cases[] = {
+                {"vocab-bert.gguf", json_object_get(json_object_get(all, "tokenizers"), "wordpiece")},
+                {"vocab-xlm-roberta.gguf", json_object_get(slow, "sentencepiece.bpe.model")},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_(gguf_freep) Gguf *g = NULL;
+                _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+                Error e = ERROR_NULL;
+                if (gguf_open(recorded(cases[i].file), &g, &e) < 0 || vocab_tokenizer_new(g, &t, &e) < 0)
+                        fail_msg("%s", e.text);
+                assert_int_equal(check_tokenizer(t, cases[i].file, cases[i].c, all), 0);
+        }
+        json_decref(all);
+        json_decref(slow);
+}
+
 /* Bytes of the file changed at random: refused, or loaded and used. */
 static void test_damaged_sentencepiece(void **state) {
+        static const char *const names[] = {"tokenizer.model", "sentencepiece.bpe.model", "spiece.model"};
         const Folder *f = *state;
         size_t n, loaded = 0;
         _cleanup_free_ char *data = read_file(recorded("encoder-sp-unigram/tokenizer.model"), &n);
         srand(7);
         for (unsigned i = 0; i < 400; i++) {
+                const char *name = names[i / 2 % ARRAY_SIZE(names)];
                 size_t at = i % 2 ? n - 1 - (size_t)rand() % 6000 : (size_t)rand() % n; /* the charsmap is at the end */
                 char old = data[at];
                 _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
                 Error e = ERROR_NULL;
                 data[at] = (char)rand();
-                folder_put(f, "tokenizer.model", data, n);
+                folder_put(f, name, data, n);
                 if (load(f->path, &t, &e) == 0) {
                         _cleanup_(encoding_deinit) Encoding x = {0};
                         static const char text[] = "\xef\xbc\xa1 \xef\xac\x81 e\xcc\x81 \xc2\xbd x\xe2\x80\x83y";
@@ -328,6 +382,7 @@ static void test_damaged_sentencepiece(void **state) {
                 } else {
                         assert_true(e.text[0]);
                 }
+                folder_put(f, name, NULL, 0);
                 data[at] = old;
         }
         print_message("%zu of 400 loaded\n", loaded);
@@ -431,6 +486,8 @@ int main(void) {
                 VOCAB_TEST(test_vocab_json),
                 VOCAB_TEST(test_published_plain),
                 VOCAB_TEST(test_cut_sentencepiece),
+                VOCAB_TEST(test_slow_tokenizers),
+                cmocka_unit_test(test_gguf),
                 VOCAB_TEST(test_damaged_sentencepiece),
                 VOCAB_TEST(test_refused_wordpiece),
                 VOCAB_TEST(test_refused_unigram),

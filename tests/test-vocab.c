@@ -87,6 +87,11 @@ static void test_llama_spm(void **state) {
         check_set("llama-spm");
 }
 
+static void test_bert(void **state) {
+        (void)state;
+        check_set("bert-bge");
+}
+
 static void test_phi3(void **state) {
         (void)state;
         check_set("phi-3");
@@ -327,6 +332,35 @@ static void test_refused_bpe(void **state) {
         refused(&w, -EINVAL, "merge 0, 'a b'");
 }
 
+static void bert_keys(Writer *w, const char *tokens) {
+        add_string(w, "model", "bert");
+        add_strings(w, "tokens", tokens);
+        add_u32(w, "cls_token_id", 1);
+        add_u32(w, "seperator_token_id", 2);
+        add_u32(w, "unknown_token_id", 0);
+}
+
+/* Capital letters in a vocabulary are those of texts; without any, texts are lowercased. */
+static void test_bert_case(void **state) {
+        (void)state;
+        static const char *const tokens[] = {"[UNK]/[CLS]/[SEP]/\xe2\x96\x81" "ab/c/\xe2\x96\x81" "c/[unused0]",
+                                             "[UNK]/[CLS]/[SEP]/\xe2\x96\x81" "AB/c/\xe2\x96\x81" "c/[unused0]"};
+        static const int32_t want[][6] = {{1, 3, 4, 3, 5, 2}, {1, 3, 4, 0, 5, 2}};
+        for (size_t i = 0; i < 2; i++) {
+                Writer w = {0};
+                _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+                _cleanup_free_ int32_t *ids = NULL;
+                size_t n;
+                Error e = ERROR_NULL;
+                bert_keys(&w, tokens[i]);
+                if (load_written(&w, &t, &e) < 0)
+                        fail_msg("%s", e.text);
+                assert_int_equal(tokenizer_encode(t, "ABc ab c", 8, TOKENIZE_ADD_SPECIAL, &ids, &n), 0);
+                assert_int_equal(n, 6);
+                assert_memory_equal(ids, want[i], sizeof(want[i]));
+        }
+}
+
 static void test_refused(void **state) {
         (void)state;
         Writer w = {0};
@@ -336,9 +370,30 @@ static void test_refused(void **state) {
         add_string(&w, "model", "llama");
         refused(&w, -ENOENT, "tokenizer.ggml.tokens is missing");
         w = (Writer){0};
+        add_string(&w, "model", "rwkv");
+        add_strings(&w, "tokens", "a/b");
+        refused(&w, -EOPNOTSUPP, "tokenizer 'rwkv'");
+        w = (Writer){0};
         add_string(&w, "model", "bert");
         add_strings(&w, "tokens", "a/b");
-        refused(&w, -EOPNOTSUPP, "tokenizer 'bert'");
+        refused(&w, -EINVAL, "cls_token_id 101 or tokenizer.ggml.seperator_token_id 102 is no token");
+        w = (Writer){0};
+        add_string(&w, "model", "bert");
+        add_strings(&w, "tokens", "a/b");
+        add_u32(&w, "cls_token_id", 0);
+        add_u32(&w, "seperator_token_id", 1);
+        add_u32(&w, "unknown_token_id", 2);
+        refused(&w, -EINVAL, "unk");
+        w = (Writer){0};
+        add_string(&w, "model", "t5");
+        add_strings(&w, "tokens", "a/b");
+        refused(&w, -EINVAL, "scores is missing, which a 't5' vocabulary needs");
+        w = (Writer){0};
+        add_string(&w, "model", "t5");
+        add_strings(&w, "tokens", "a/b/c");
+        add_zeros(&w, "scores", GGUF_F32, 3);
+        add_zeros(&w, "precompiled_charsmap", GGUF_F32, 3);
+        refused(&w, -EINVAL, "precompiled_charsmap");
         w = (Writer){0};
         add_string(&w, "model", "llama");
         add_strings(&w, "tokens", "a/b/c");
@@ -418,6 +473,8 @@ int main(void) {
                 cmocka_unit_test(test_gpt2),
                 cmocka_unit_test(test_llama_spm),
                 cmocka_unit_test(test_phi3),
+                cmocka_unit_test(test_bert),
+                cmocka_unit_test(test_bert_case),
                 cmocka_unit_test(test_models),
                 cmocka_unit_test(test_recorded),
                 cmocka_unit_test(test_bpe_defaults),

@@ -113,6 +113,7 @@ typedef struct SampleArg { /* a sampling field as a table row */
         ArgKind kind;
         size_t offset; /* in IpcJob */
         double min, max;
+        uint32_t said; /* IPC_SAID_…, or 0 */
 } SampleArg;
 void spec_read(Spec *s, Args *a, const SampleArg *rows);
 void spec_read_seed(Spec *s, Args *a);

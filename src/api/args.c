@@ -154,6 +154,7 @@ void spec_read(Spec *s, Args *a, const SampleArg *rows) {
                 char *field = (char *)&s->job + rows->offset;
                 if (!arg_get(a, rows->key))
                         continue;
+                s->job.said |= rows->said;
                 if (rows->kind == ARG_FLOAT) {
                         float v = (float)arg_number(a, rows->key, rows->min, rows->max, 0);
                         memcpy(field, &v, sizeof(v));

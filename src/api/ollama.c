@@ -10,14 +10,14 @@
 #include "util/str.h"
 
 static const SampleArg options[] = {
-        {"temperature", ARG_FLOAT, offsetof(IpcJob, temperature), 0, 100},
-        {"top_p", ARG_FLOAT, offsetof(IpcJob, top_p), 0, 1},
-        {"top_k", ARG_INT, offsetof(IpcJob, top_k), 0, INT32_MAX},
-        {"min_p", ARG_FLOAT, offsetof(IpcJob, min_p), 0, 1},
-        {"repeat_penalty", ARG_FLOAT, offsetof(IpcJob, repeat_penalty), 0.01, 100},
+        {"temperature", ARG_FLOAT, offsetof(IpcJob, temperature), 0, 100, IPC_SAID_TEMPERATURE},
+        {"top_p", ARG_FLOAT, offsetof(IpcJob, top_p), 0, 1, IPC_SAID_TOP_P},
+        {"top_k", ARG_INT, offsetof(IpcJob, top_k), 0, INT32_MAX, IPC_SAID_TOP_K},
+        {"min_p", ARG_FLOAT, offsetof(IpcJob, min_p), 0, 1, IPC_SAID_MIN_P},
+        {"repeat_penalty", ARG_FLOAT, offsetof(IpcJob, repeat_penalty), 0.01, 100, IPC_SAID_REPEAT_PENALTY},
         {"presence_penalty", ARG_FLOAT, offsetof(IpcJob, presence_penalty), -100, 100},
         {"frequency_penalty", ARG_FLOAT, offsetof(IpcJob, frequency_penalty), -100, 100},
-        {"repeat_last_n", ARG_INT, offsetof(IpcJob, penalty_last), -1, INT32_MAX},
+        {"repeat_last_n", ARG_INT, offsetof(IpcJob, penalty_last), -1, INT32_MAX, IPC_SAID_PENALTY_LAST},
         {"num_predict", ARG_INT, offsetof(IpcJob, max_tokens), -2, INT32_MAX},
         {0},
 };
@@ -556,7 +556,10 @@ static void showing_done(PoolWaiter *w, IpcStr json, const char *error) {
         if (!o)
                 api_error(s->r, 500, "model_unreadable", "model", "%s", error ? error : "the engine's description cannot be read");
         else {
+                json_t *understood = json_object_get(o, "understood");
                 json_object_set_new(o, "modelfile", json_string(""));
+                if (json_object_get(understood, "pooling")) /* only what encodes has a choice */
+                        json_object_set_new(understood, "precision", json_string(config_precision_name(s->m->config.precision)));
                 set_time(o, "modified_at", (int64_t)s->m->modified * 1000000);
                 json_t *details = json_object_get(o, "details");
                 free(s->m->details);

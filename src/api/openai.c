@@ -11,12 +11,12 @@
 enum { CHOICES_MAX = 32, PROMPTS_MAX = 256, PENALTY_MAX = 2 };
 
 static const SampleArg sampling[] = {
-        {"temperature", ARG_FLOAT, offsetof(IpcJob, temperature), 0, 100},
-        {"top_p", ARG_FLOAT, offsetof(IpcJob, top_p), 0, 1},
-        {"top_k", ARG_INT, offsetof(IpcJob, top_k), 0, INT32_MAX},
-        {"min_p", ARG_FLOAT, offsetof(IpcJob, min_p), 0, 1},
-        {"repeat_penalty", ARG_FLOAT, offsetof(IpcJob, repeat_penalty), 0.01, 100},
-        {"repetition_penalty", ARG_FLOAT, offsetof(IpcJob, repeat_penalty), 0.01, 100}, /* vLLM's name for it */
+        {"temperature", ARG_FLOAT, offsetof(IpcJob, temperature), 0, 100, IPC_SAID_TEMPERATURE},
+        {"top_p", ARG_FLOAT, offsetof(IpcJob, top_p), 0, 1, IPC_SAID_TOP_P},
+        {"top_k", ARG_INT, offsetof(IpcJob, top_k), 0, INT32_MAX, IPC_SAID_TOP_K},
+        {"min_p", ARG_FLOAT, offsetof(IpcJob, min_p), 0, 1, IPC_SAID_MIN_P},
+        {"repeat_penalty", ARG_FLOAT, offsetof(IpcJob, repeat_penalty), 0.01, 100, IPC_SAID_REPEAT_PENALTY},
+        {"repetition_penalty", ARG_FLOAT, offsetof(IpcJob, repeat_penalty), 0.01, 100, IPC_SAID_REPEAT_PENALTY}, /* vLLM's name for it */
         {"presence_penalty", ARG_FLOAT, offsetof(IpcJob, presence_penalty), -PENALTY_MAX, PENALTY_MAX},
         {"frequency_penalty", ARG_FLOAT, offsetof(IpcJob, frequency_penalty), -PENALTY_MAX, PENALTY_MAX},
         {"max_tokens", ARG_INT, offsetof(IpcJob, max_tokens), 1, INT32_MAX},

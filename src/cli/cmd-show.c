@@ -22,8 +22,10 @@ static int print_model(const char *model, const char *json) {
         json_auto_t *root = json_loads(json, JSON_ALLOW_NUL, NULL);
         Table *t = table_new("ll");
         table_add(t, (const char *[]){"model", model});
+        json_object_del(json_object_get(root, "details"), "families"); /* the family again */
         add_members(t, json_object_get(root, "details"));
         add_list(t, root, "capabilities");
+        add_members(t, json_object_get(root, "understood"));
         add_members(t, json_object_get(root, "model_info"));
         table_print(t);
         return EXIT_OK;

@@ -323,6 +323,10 @@ static void write_priority(const Row *row, const void *record, Buf *out) {
 
 static const char *const precisions[] = {[CONFIG_FLOAT32] = "float32", [CONFIG_INT16] = "int16", [CONFIG_INT8] = "int8"};
 
+const char *config_precision_name(ConfigPrecision p) {
+        return precisions[p];
+}
+
 static const char *read_precision(Loader *l, const Row *row, const char *text, void *record) {
         for (size_t i = 0; i < ARRAY_SIZE(precisions); i++)
                 if (strcmp(text, precisions[i]) == 0) {
@@ -333,7 +337,7 @@ static const char *read_precision(Loader *l, const Row *row, const char *text, v
 }
 
 static void write_precision(const Row *row, const void *record, Buf *out) {
-        buf_puts(out, precisions[*(const ConfigPrecision *)const_member(row, record)]);
+        buf_puts(out, config_precision_name(*(const ConfigPrecision *)const_member(row, record)));
 }
 
 static const Kind kind_bool = {"true or false", read_bool, write_bool};

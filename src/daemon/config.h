@@ -109,6 +109,7 @@ int config_print(const Config *c, Buf *out);
 void config_keys(Buf *out);
 
 const char *config_priority_name(ConfigPriority p);
+const char *config_precision_name(ConfigPrecision p);
 
 const ConfigPool *config_pool(const Config *c, const char *name); /* NULL when there is none */
 /* Weight and limits of a caller: the user's entry, else the best of its groups (highest weight), else the defaults. */

@@ -241,6 +241,11 @@ struct DeviceOps {
          * out[i,h,:] = softmax(scale * q[i,h] . k[j..]) v[j..]. q and out have n_heads heads, k and v n_kv_heads, shared
          * as in attention(). Their rows lie a stride of floats apart, so that all three may be parts of one matrix. */
         void (*self_attention)(Stream *s, float *out, const SelfAttention *a);
+        /* (optional) self_attention() of rows that see all of their text, with ALiBi's bias: from the score of row i and key j
+         * of head h is taken slope(h) |i - j|, after the scale. */
+        void (*alibi_attention)(Stream *s, float *out, const SelfAttention *a);
+        /* (optional, with the one above) out[i] = x[i] * y[i], n values; out may be either. */
+        void (*multiply)(Stream *s, float *out, const float *x, const float *y, size_t n);
         /* out[t,:] = the pooled rows of text t, divided by their length (if that is not 0) when `normalise`.
          * x dev [texts.n_rows, n_cols], out dev [texts.n, n_cols]. */
         void (*pool)(Stream *s, float *out, const float *x, const Texts *texts, uint32_t n_cols, Pooling pooling,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/loaded.h"
+#include "engine/sampler-defaults.h"
 #include "engine/show.h"
 #include "engine/vocab-hf.h"
 #include "engine/vocab.h"
@@ -77,6 +78,8 @@ static int open_model(Loaded *l, Error *e) {
                 r = open_text(l, e);
         if (r >= 0)
                 r = check_vocabulary(l, e);
+        if (r >= 0)
+                r = sampler_defaults_read(l->model, &l->sampling, e);
         if (r >= 0)
                 r = dump_details(l, show_details(l->model), e);
         return r;
@@ -182,6 +185,7 @@ int loaded_load(Loaded *l, Lane *lane, Error *e) {
                 .chat_error = l->chat_error.code == -ENOENT || l->chat_error.code == 0 ? NULL : l->chat_error.text,
                 .n_vocab = l->test ? (uint32_t)tokenizer_n_tokens(l->tokenizer) : model_info(l->model)->n_vocab,
                 .context = l->spec.context,
+                .sampling = l->sampling,
                 .encoder = l->test ? NULL : model_encoder(l->model),
         };
         if (l->prep.encoder)

@@ -33,6 +33,7 @@ typedef struct Loaded {
         Tokenizer *tokenizer;
         ChatTemplate *chat;
         Error chat_error;
+        SamplerDefaults sampling;
         char *details; /* JSON object */
         PrepModel prep;
         size_t weights, kv, other; /* bytes it takes on the device, known after loaded_plan() */

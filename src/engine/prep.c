@@ -173,7 +173,9 @@ static IpcFailCode make_prompt(const PrepModel *m, const IpcJob *j, Ids *ret, Er
 }
 
 static IpcFailCode check_options(const PrepModel *m, const IpcJob *j, SampleParams *ret, Error *e) {
-        if (stop_check(&j->stop, e) < 0 || sampler_params(j, m->n_vocab, ret, e) < 0)
+        IpcJob job = *j;
+        sampler_defaults_apply(&m->sampling, &job);
+        if (stop_check(&j->stop, e) < 0 || sampler_params(&job, m->n_vocab, ret, e) < 0)
                 return IPC_E_INVALID;
         return check_ids(m, "produced token", &j->produced, e);
 }

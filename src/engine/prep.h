@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/sampler.h"
 #include "engine/seq.h"
 #include "ipc/ipc.h"
 #include "model/model.h"
@@ -20,6 +21,7 @@ typedef struct PrepModel {
         const char *chat_error;    /* then: why, or NULL when the model brings none */
         bool takes_last;           /* a chat's prompt is the content of its last message, without a template */
         uint32_t n_vocab, context;
+        SamplerDefaults sampling;
         const EncoderInfo *encoder; /* NULL: it generates text */
         /* Of an embedder: whether its vectors may be cut, and to which sizes, where its files name some. */
         bool matryoshka;

@@ -30,6 +30,16 @@ static int check_bias(const IpcJob *j, uint32_t n_vocab, Error *e) {
         return 0;
 }
 
+void sampler_defaults_apply(const SamplerDefaults *d, IpcJob *j) {
+        uint32_t set = d->said & ~j->said;
+        j->temperature = set & IPC_SAID_TEMPERATURE ? d->temperature : j->temperature;
+        j->top_p = set & IPC_SAID_TOP_P ? d->top_p : j->top_p;
+        j->min_p = set & IPC_SAID_MIN_P ? d->min_p : j->min_p;
+        j->top_k = set & IPC_SAID_TOP_K ? d->top_k : j->top_k;
+        j->repeat_penalty = set & IPC_SAID_REPEAT_PENALTY ? d->repeat_penalty : j->repeat_penalty;
+        j->penalty_last = set & IPC_SAID_PENALTY_LAST ? d->penalty_last : j->penalty_last;
+}
+
 int sampler_params(const IpcJob *j, uint32_t n_vocab, SampleParams *ret, Error *e) {
         const struct {
                 const char *name;

@@ -7,6 +7,15 @@
 
 enum { SAMPLER_BIAS_MAX = 1024 }; /* entries of logit_bias */
 
+/* What a model recommends. */
+typedef struct SamplerDefaults {
+        uint32_t said; /* IPC_SAID_…: which of these it names */
+        float temperature, top_p, min_p, repeat_penalty;
+        int32_t top_k, penalty_last;
+} SamplerDefaults;
+
+/* Sets the fields of a job that its request does not name. */
+void sampler_defaults_apply(const SamplerDefaults *d, IpcJob *job);
 /* Fills all but the bias pointers, which are the place of the one who has them on the device. `n_vocab` bounds the
  * biased ids and the alternatives. -EINVAL: a value out of range. */
 int sampler_params(const IpcJob *job, uint32_t n_vocab, SampleParams *ret, Error *e);

@@ -3,10 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/loadtest.h"
+#include "engine/loaded.h"
+#include "engine/sampler-defaults.h"
 #include "engine/show.h"
-#include "engine/vocab-hf.h"
-#include "engine/vocab.h"
 #include "util/buf.h"
 
 /* "260K", "1.2B": as model cards write it. */
@@ -126,26 +125,71 @@ static void put_hf_info(const Model *m, const Tokenizer *t, json_t *info) {
         }
 }
 
-static int show_model(const char *path, json_t **ret, Error *e) {
-        _cleanup_(model_freep) Model *m = NULL;
-        _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
-        int r = model_open(path, &m, e);
-        if (r < 0)
-                return r;
-        const Gguf *gguf = model_gguf(m);
-        const HfModel *hf = model_hf(m);
-        r = hf ? vocab_hf_tokenizer_new(hf, &t, e) : vocab_tokenizer_new(gguf, &t, e);
-        if (r < 0)
-                return r;
-        json_t *info = json_object();
-        FileText template = template_of(m);
-        if (hf)
-                put_hf_info(m, t, info);
+/* "temperature 0.7, top_p 0.8"; NULL: its files recommend nothing, or no memory. */
+static json_t *sampling_of(const char *lines) {
+        _cleanup_buf_ Buf b = BUF_NULL;
+        for (const char *p = lines; *p; p++) {
+                if (*p == '\n')
+                        buf_puts(&b, ", ");
+                else if (*p != ' ' || p[1] != ' ')
+                        buf_putc(&b, *p);
+        }
+        return b.len > 0 && !b.failed ? json_stringn(b.data, b.len) : NULL;
+}
+
+static void put_encoder(const EncoderInfo *c, json_t *o) {
+        static const char *const poolings[] = {[POOLING_CLS] = "first token", [POOLING_MEAN] = "mean", [POOLING_LAST] = "last token"};
+        json_object_set_new(o, c->scores ? "scores" : "dimensions", json_integer(c->n_out));
+        json_object_set_new(o, "pooling", json_string(poolings[c->pooling]));
+        if (c->scores)
+                json_object_set_new(o, "sigmoid", json_boolean(c->sigmoid));
         else
-                gguf_each(gguf, put_key, info);
-        json_t *shown = json_pack("{s:o, s:o, s:o, s:s}", "details", show_details(m), "model_info", info, "template",
-                                  string_of_bytes(template.data, template.len), "parameters", "");
-        *ret = shown;
+                json_object_set_new(o, "normalised", json_boolean(c->normalised));
+        json_object_set_new(o, "longest_text", json_integer(c->max_tokens));
+        if (c->usual_tokens != c->max_tokens)
+                json_object_set_new(o, "usual_cut", json_integer(c->usual_tokens));
+}
+
+/* What of all that counts, whatever the files are like. */
+static json_t *understood(const Loaded *l, const char *parameters) {
+        static const char *const kinds[] = {[TOKENIZER_SPM] = "SentencePiece BPE", [TOKENIZER_BPE] = "byte-level BPE",
+                                            [TOKENIZER_WORDPIECE] = "WordPiece", [TOKENIZER_UNIGRAM] = "Unigram"};
+        const EncoderInfo *encoder = model_encoder(l->model);
+        json_t *o = json_pack("{s:s, s:I}", "tokenizer", kinds[tokenizer_kind(l->tokenizer)], "vocabulary",
+                              (json_int_t)tokenizer_n_tokens(l->tokenizer));
+        if (encoder) {
+                put_encoder(encoder, o);
+                return o;
+        }
+        json_object_set_new(o, "context", json_integer(model_info(l->model)->context_length));
+        json_object_set_new(o, "chat_template", l->chat || l->chat_error.code == -ENOENT || l->chat_error.code == 0
+                                                        ? json_boolean(l->chat != NULL)
+                                                        : json_string(l->chat_error.text));
+        json_t *sampling = sampling_of(parameters);
+        if (sampling)
+                json_object_set_new(o, "sampling", sampling);
+        return o;
+}
+
+static int show_model(const char *path, json_t **ret, Error *e) {
+        _cleanup_(loaded_freep) Loaded *l = NULL;
+        _cleanup_buf_ Buf parameters = BUF_NULL;
+        int r = loaded_new(&(LoadedSpec){.name = path, .path = path}, &l);
+        if (r < 0)
+                return error_set(e, r, "not enough memory to show %s", path);
+        if ((r = loaded_open(l, e)) < 0)
+                return r;
+        if (!model_encoder(l->model))
+                sampler_defaults_write(&l->sampling, &parameters);
+        const char *lines = parameters.data && !parameters.failed ? parameters.data : "";
+        json_t *info = json_object();
+        FileText template = template_of(l->model);
+        if (model_hf(l->model))
+                put_hf_info(l->model, l->tokenizer, info);
+        else
+                gguf_each(model_gguf(l->model), put_key, info);
+        *ret = json_pack("{s:o, s:o, s:o, s:o, s:s}", "details", show_details(l->model), "understood", understood(l, lines),
+                         "model_info", info, "template", string_of_bytes(template.data, template.len), "parameters", lines);
         return 0;
 }
 

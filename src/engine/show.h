@@ -9,5 +9,6 @@
 /* {"format", "family", "families", "parameter_size", "quantization_level", "parent_model", "capabilities"}; NULL: no
  * memory. */
 json_t *show_details(const Model *m);
-/* Reads the file and gives the whole answer to SHOW: what a model can do is among its details. Errors as model_open(). */
+/* Reads the file and gives the whole answer to SHOW: what a model can do is among its details; besides the Ollama API's keys
+ * there is "understood", with what counts of all that the files say. Errors as loaded_open(). */
 int show_file(const char *path, json_t **ret, Error *e);

@@ -15,7 +15,7 @@ typedef struct Reader {
         Error *e;
         const char *file;     /* the one that is read, for messages */
         json_t *root;         /* a tokenizer.json, or what other files say in its form; or NULL */
-        ModelFile model_file; /* tokenizer.model */
+        ModelFile model_file; /* SentencePiece's */
         TokenizerSpec spec;
         size_t cap;        /* of the arrays */
         TokenText *tokens; /* in root, or in texts */
@@ -71,5 +71,11 @@ int reader_model_kind(Reader *v);
 int reader_model(Reader *v);
 /* What there is instead of a tokenizer.json, in its form: vocab.txt, or vocab.json and merges.txt. -ENOENT: neither. */
 int reader_plain(Reader *v);
-/* tokenizer.model, into the spec, all but what stands around texts. -ENOENT: there is none. */
+/* A SentencePiece file, into the spec. -ENOENT: there is none. */
 int reader_sentencepiece(Reader *v);
+/* The class of transformers' tokenizers that the directory names, without a "Fast" at its end, or that its model_type
+ * has; of no length where neither is known. */
+TokenText reader_class(const Reader *v);
+bool reader_has_class(const Reader *v, const char *name);
+/* Refuses `file` of that class. */
+int reader_refuse_class(const Reader *v, const char *file);

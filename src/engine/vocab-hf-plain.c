@@ -14,11 +14,11 @@ static const json_t *config_of(const Reader *v) {
         return hf_tokenizer_config(v->h);
 }
 
-/* The class that is named, without a "Fast" at its end, or that of the model; "" where none is. */
-static TokenText class_of(const Reader *v) {
+TokenText reader_class(const Reader *v) {
         static const char *const models[][2] = {
                 {"bert", "BertTokenizer"},   {"gpt2", "GPT2Tokenizer"},       {"qwen2", "Qwen2Tokenizer"},
-                {"qwen3", "Qwen2Tokenizer"}, {"roberta", "RobertaTokenizer"},
+                {"qwen3", "Qwen2Tokenizer"}, {"roberta", "RobertaTokenizer"}, {"t5", "T5Tokenizer"},
+                {"xlm-roberta", "XLMRobertaTokenizer"},
         };
         const json_t *class = json_member(config_of(v), "tokenizer_class");
         const char *name = json_string_value(class);
@@ -29,8 +29,8 @@ static TokenText class_of(const Reader *v) {
         return (TokenText){name, len > 4 && strcmp(name + len - 4, "Fast") == 0 ? len - 4 : len};
 }
 
-static bool has_class(const Reader *v, const char *name) {
-        TokenText class = class_of(v);
+bool reader_has_class(const Reader *v, const char *name) {
+        TokenText class = reader_class(v);
         return class.len == strlen(name) && memcmp(class.data, name, class.len) == 0;
 }
 
@@ -39,7 +39,7 @@ static bool is_unnamed(const Reader *v) {
         return !json_member(config_of(v), "tokenizer_class") && !json_member(hf_config(v->h), "model_type");
 }
 
-static int refuse_class(const Reader *v, const char *file) {
+int reader_refuse_class(const Reader *v, const char *file) {
         const json_t *class = json_member(config_of(v), "tokenizer_class");
         char text[SHOWN_MAX];
         return HF_REFUSE(v->h, v->e, -EOPNOTSUPP,
@@ -133,8 +133,8 @@ static int read_vocab_txt(Reader *v) {
         int k = read_lines(v, "vocab.txt", vocab, add_token);
         if (k < 0)
                 return k;
-        if (class_of(v).len > 0 && !has_class(v, "BertTokenizer") && !has_class(v, "DistilBertTokenizer"))
-                return refuse_class(v, "vocab.txt");
+        if (reader_class(v).len > 0 && !reader_has_class(v, "BertTokenizer") && !reader_has_class(v, "DistilBertTokenizer"))
+                return reader_refuse_class(v, "vocab.txt");
         v->root = bert_parts(v, vocab);
         return v->root ? 0
                        : REFUSE(v, -EINVAL, "has no token that starts texts ([CLS]), or none that ends them ([SEP])");
@@ -178,12 +178,12 @@ static void add_roberta(const Reader *v, json_t *root, json_t *added, const json
 
 static int read_vocab_json(Reader *v) {
         json_auto_t *vocab = NULL, *merges = json_array();
-        bool qwen = has_class(v, "Qwen2Tokenizer"), roberta = has_class(v, "RobertaTokenizer");
+        bool qwen = reader_has_class(v, "Qwen2Tokenizer"), roberta = reader_has_class(v, "RobertaTokenizer");
         int k = hf_read_json(v->h, "vocab.json", &vocab, v->e);
         if (k < 0)
                 return k;
-        if (!qwen && !roberta && !has_class(v, "GPT2Tokenizer") && !is_unnamed(v))
-                return refuse_class(v, "vocab.json");
+        if (!qwen && !roberta && !reader_has_class(v, "GPT2Tokenizer") && !is_unnamed(v))
+                return reader_refuse_class(v, "vocab.json");
         if ((k = read_lines(v, "merges.txt", merges, add_merge)) < 0)
                 return k == -ENOENT ? HF_REFUSE(v->h, v->e, -EINVAL, "has a vocab.json without a merges.txt") : k;
         json_t *added = json_array();

@@ -19,7 +19,7 @@
  * model with merges that says "normalized" is looked for in the text as it was written, as transformers' slow
  * tokenizers do. Truncation and padding, which the file may ask for too, are the caller's.
  *
- * Where there is no tokenizer.json, a tokenizer.model is read (vocab-sp.c), or what vocab.txt, or vocab.json and
+ * Where there is no tokenizer.json, SentencePiece's own file is read (vocab-sp.c), or what vocab.txt, or vocab.json and
  * merges.txt say is brought into a tokenizer.json's form (vocab-hf-plain.c). */
 #include <errno.h>
 
@@ -179,7 +179,6 @@ static int read_template(const Reader *v, const json_t *processor, const char *k
         return ret->n > 0 ? 0 : reader_refuse_part(v, "post_processor", processor);
 }
 
-/* Bert: [CLS] A [SEP], and B [SEP] of type 1. Roberta: <s> A </s>, and </s> B </s>, all of type 0. */
 static int read_cls_sep(Reader *v, const json_t *processor, bool roberta) {
         const json_t *cls = json_array_get(json_member(processor, "cls"), 1),
                      *sep = json_array_get(json_member(processor, "sep"), 1);
@@ -187,11 +186,7 @@ static int read_cls_sep(Reader *v, const json_t *processor, bool roberta) {
                 return REFUSE(v, -EINVAL, "its post_processor's cls or sep is no token with its id");
         int32_t first = (int32_t)json_integer_value(cls), last = (int32_t)json_integer_value(sep);
         v->spec.single = template_bos_eos(first, last, 1);
-        v->spec.pair = v->spec.single;
-        if (roberta)
-                put_part(&v->spec.pair, last, 0);
-        put_part(&v->spec.pair, TEMPLATE_SECOND, !roberta);
-        put_part(&v->spec.pair, last, !roberta);
+        v->spec.pair = roberta ? template_pair_roberta(first, last) : template_pair_bert(first, last);
         return 0;
 }
 
@@ -251,7 +246,7 @@ static int read_special(Reader *v) {
 
 /* ---- all of it ---- */
 
-/* Finds the files; a JSON, or tokenizer.model straight into the spec. */
+/* Finds the files; a JSON, or SentencePiece's straight into the spec. */
 static int read_files(Reader *v) {
         int k = hf_read_json(v->h, FILE_NAME, &v->root, v->e);
         if (k == -ENOENT)
@@ -259,7 +254,8 @@ static int read_files(Reader *v) {
         if (k == -ENOENT)
                 k = reader_plain(v);
         if (k == -ENOENT)
-                return HF_REFUSE(v->h, v->e, k, "has no " FILE_NAME ", nor a tokenizer.model, vocab.txt or vocab.json");
+                return HF_REFUSE(v->h, v->e, k, "has no " FILE_NAME ", nor a tokenizer.model, sentencepiece.bpe.model, "
+                                               "spiece.model, vocab.txt or vocab.json");
         return k;
 }
 

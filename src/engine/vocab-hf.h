@@ -1,6 +1,6 @@
-/* The tokenizer that a Hugging Face directory describes: tokenizer.json, or where there is none tokenizer.model, or
- * vocab.txt, or vocab.json and merges.txt; with the special tokens that tokenizer_config.json, generation_config.json
- * and config.json name. */
+/* The tokenizer that a Hugging Face directory describes: tokenizer.json, or where there is none SentencePiece's own file
+ * (tokenizer.model, sentencepiece.bpe.model, spiece.model), or vocab.txt, or vocab.json and merges.txt; with the special
+ * tokens that tokenizer_config.json, generation_config.json and config.json name. */
 #pragma once
 
 #include "model/hf.h"

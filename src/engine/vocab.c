@@ -3,8 +3,14 @@
  * Keys and defaults are those of ggml's docs/gguf.md and of the readers in the field: a "llama" (SentencePiece)
  * vocabulary starts texts with a BOS, and words with a space, unless it says otherwise; a "gpt2" one adds a BOS only
  * where it says so or where its pre-tokenizer is Llama 3's. What the file says is checked here as far as it is GGUF
- * (types and counts); whether it makes a tokenizer is tokenizer_new()'s to say. */
+ * (types and counts); whether it makes a tokenizer is tokenizer_new()'s to say.
+ *
+ * Encoders' vocabularies are "bert", WordPiece with U+2581 before the tokens that begin words instead of "##" before the
+ * others, and around texts [CLS] and [SEP]; "t5", SentencePiece's Unigram, as XLM-RoBERTa has it; or "gpt2", as RoBERTa.
+ * A file does not say whether BERT's text is lowercased: it is, unless there are capital letters in the vocabulary, which
+ * then were in the text that it was made from. */
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "engine/vocab.h"
@@ -19,7 +25,10 @@ typedef struct Vocab {
         TokenizerSpec spec;
         FileText *tokens, *merges;
         float *scores;
+        double *log_probs;
         int32_t *types;
+        NormalizerStep steps[SENTENCEPIECE_STEPS];
+        Buf texts; /* tokens as WordPiece has them */
         bool add_bos, add_eos;
         char model[16], pre[64];
 } Vocab;
@@ -28,7 +37,9 @@ static void vocab_deinit(Vocab *v) {
         free(v->tokens);
         free(v->merges);
         free(v->scores);
+        free(v->log_probs);
         free(v->types);
+        buf_deinit(&v->texts);
 }
 
 /* The readers below return 0 with `ret` untouched when the key is absent. */
@@ -108,9 +119,12 @@ static int read_special_tokens(const Gguf *g, Vocab *v, Error *e) {
                 r = read_bool(g, KEY("add_bos_token"), &v->add_bos, e);
         if (r == 0)
                 r = read_bool(g, KEY("add_eos_token"), &v->add_eos, e);
-        if (r == 0)
-                spec->single = template_bos_eos(v->add_bos ? spec->bos : -1, v->add_eos ? spec->eos : -1, 1);
-        return r;
+        if (r < 0 || spec->single.n > 0)
+                return r;
+        spec->single = template_bos_eos(v->add_bos ? spec->bos : -1, v->add_eos ? spec->eos : -1, 1);
+        if (v->add_bos && spec->bos >= 0 && v->add_eos && spec->eos >= 0)
+                spec->pair = template_pair_roberta(spec->bos, spec->eos);
+        return 0;
 }
 
 static int read_spm(const Gguf *g, Vocab *v, Error *e) {
@@ -148,6 +162,123 @@ static int read_bpe(const Gguf *g, Vocab *v, Error *e) {
         return r;
 }
 
+/* ---- encoders ---- */
+
+#define PHANTOM "\xe2\x96\x81" /* U+2581 */
+
+static bool is_bracketed(FileText t) {
+        return t.len > 1 && t.data[0] == '[' && t.data[t.len - 1] == ']';
+}
+
+static bool has_capital(FileText t) {
+        for (size_t i = 0; i < t.len; i++)
+                if (t.data[i] >= 'A' && t.data[i] <= 'Z')
+                        return true;
+        return false;
+}
+
+/* Appends a token as WordPiece has it. Special tokens, and those that only look so, are as they are. */
+static void put_wordpiece(Buf *out, FileText t, int32_t type) {
+        size_t mark = strlen(PHANTOM);
+        bool begins = t.len >= mark && memcmp(t.data, PHANTOM, mark) == 0;
+        if (begins)
+                t = (FileText){t.data + mark, t.len - mark};
+        else if (type == TOKEN_NORMAL && !is_bracketed(t))
+                buf_puts(out, "##");
+        buf_put(out, t.data, t.len);
+}
+
+/* Makes v->tokens of it; *ret_cased is whether there are capital letters. */
+static int spell_tokens(const Gguf *g, Vocab *v, bool *ret_cased, Error *e) {
+        *ret_cased = false;
+        for (size_t i = 0; i < v->spec.n_tokens; i++) {
+                int32_t type = v->types ? v->types[i] : is_bracketed(v->tokens[i]) ? TOKEN_CONTROL : TOKEN_NORMAL;
+                size_t start = v->texts.len;
+                *ret_cased = *ret_cased ||
+                             (type == TOKEN_NORMAL && !is_bracketed(v->tokens[i]) && has_capital(v->tokens[i]));
+                put_wordpiece(&v->texts, v->tokens[i], type);
+                v->tokens[i].len = v->texts.len - start;
+        }
+        if (v->texts.failed)
+                return refuse(g, e, -ENOMEM, "not enough memory for a vocabulary of %zu tokens", v->spec.n_tokens);
+        const char *at = v->texts.data;
+        for (size_t i = 0; i < v->spec.n_tokens; at += v->tokens[i++].len)
+                v->tokens[i].data = at;
+        return 0;
+}
+
+/* The ids are those of bert-base-uncased where the file names none. */
+static int read_wordpiece(const Gguf *g, Vocab *v, Error *e) {
+        TokenizerSpec *spec = &v->spec;
+        int32_t cls = 101, sep = 102;
+        bool cased;
+        int r;
+        spec->kind = TOKENIZER_WORDPIECE;
+        spec->unk = 100;
+        if ((r = read_id(g, KEY("bos_token_id"), &cls, e)) < 0 || (r = read_id(g, KEY("cls_token_id"), &cls, e)) < 0 ||
+            (r = read_id(g, KEY("eos_token_id"), &sep, e)) < 0 ||
+            (r = read_id(g, KEY("seperator_token_id"), &sep, e)) < 0 || /* so spelled in ggml's converter */
+            (r = read_id(g, KEY("separator_token_id"), &sep, e)) < 0 || (r = spell_tokens(g, v, &cased, e)) < 0)
+                return r;
+        if ((size_t)cls >= spec->n_tokens || (size_t)sep >= spec->n_tokens)
+                return refuse(g, e, -EINVAL, KEY("cls_token_id") " %d or " KEY("seperator_token_id") " %d is no token", cls,
+                              sep);
+        v->steps[0] = (NormalizerStep){.kind = NORMALIZE_BERT,
+                                       .flags = BERT_CLEAN | BERT_CHINESE |
+                                                (cased ? 0 : BERT_STRIP_ACCENTS | BERT_LOWERCASE)};
+        spec->normalizer = v->steps;
+        spec->n_normalizer = 1;
+        spec->words = WORDS_BERT;
+        spec->subword = (TokenText){"##", 2};
+        spec->max_word = 100;
+        spec->single = template_bos_eos(cls, sep, 1);
+        spec->pair = template_pair_bert(cls, sep);
+        return 0;
+}
+
+/* As doubles; and how improbable a character is that is no token (unigram_model.cc). */
+static int set_log_probs(const Gguf *g, Vocab *v, Error *e) {
+        float min = INFINITY;
+        v->log_probs = calloc(v->spec.n_tokens + 1, sizeof(*v->log_probs));
+        if (!v->log_probs)
+                return refuse(g, e, -ENOMEM, "not enough memory for a vocabulary of %zu tokens", v->spec.n_tokens);
+        for (size_t i = 0; i < v->spec.n_tokens; i++) {
+                v->log_probs[i] = v->scores[i];
+                if (!v->types || v->types[i] == TOKEN_NORMAL)
+                        min = fminf(min, v->scores[i]);
+        }
+        v->spec.log_probs = v->log_probs;
+        v->spec.unk_log_prob = min - 10;
+        v->spec.single_precision = true;
+        return 0;
+}
+
+static int read_unigram(const Gguf *g, Vocab *v, Error *e) {
+        TokenizerSpec *spec = &v->spec;
+        const void *map = NULL;
+        size_t n = 0;
+        bool prefix = true, remove_extra = true;
+        spec->kind = TOKENIZER_UNIGRAM;
+        spec->eos = 1;
+        spec->unk = 2;
+        v->add_eos = true;
+        int r = read_per_token(g, KEY("scores"), GGUF_F32, spec->n_tokens, (void **)&v->scores, e);
+        if (r == 0 && !v->scores)
+                return refuse(g, e, -EINVAL, KEY("scores") " is missing, which a 't5' vocabulary needs");
+        if (r < 0 || (r = read_bool(g, KEY("add_space_prefix"), &prefix, e)) < 0 ||
+            (r = read_bool(g, KEY("remove_extra_whitespaces"), &remove_extra, e)) < 0)
+                return r;
+        r = gguf_get_array_data(g, KEY("precompiled_charsmap"), GGUF_U8, &map, &n, e);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        spec->space_prefix = prefix ? SPACE_PREFIX_AFTER_CONTROL : SPACE_PREFIX_NONE;
+        spec->normalizer = v->steps;
+        spec->n_normalizer = sentencepiece_normalizer((NormalizerText){map, n}, remove_extra, v->steps);
+        return set_log_probs(g, v, e);
+}
+
+/* ---- all of it ---- */
+
 static int read_vocab(const Gguf *g, Vocab *v, Error *e) {
         int r = read_name(g, KEY("model"), v->model, sizeof(v->model), e);
         if (r < 0)
@@ -161,6 +292,10 @@ static int read_vocab(const Gguf *g, Vocab *v, Error *e) {
                 r = read_spm(g, v, e);
         else if (strcmp(v->model, "gpt2") == 0)
                 r = read_bpe(g, v, e);
+        else if (strcmp(v->model, "bert") == 0)
+                r = read_wordpiece(g, v, e);
+        else if (strcmp(v->model, "t5") == 0)
+                r = read_unigram(g, v, e);
         else
                 return refuse(g, e, -EOPNOTSUPP, KEY("model") ": the tokenizer '%s' is not supported", v->model);
         return r == 0 ? read_special_tokens(g, v, e) : r;

@@ -38,7 +38,7 @@
 #include "event/event.h"
 #include "util/buf.h"
 
-enum { IPC_VERSION = 2, IPC_FRAME_MAX = 256 * 1024 * 1024 };
+enum { IPC_VERSION = 3, IPC_FRAME_MAX = 256 * 1024 * 1024 };
 
 typedef enum IpcType {
         IPC_SETUP = 1, IPC_MODEL, IPC_LOAD, IPC_UNLOAD, IPC_JOB, IPC_CANCEL, IPC_SHOW, IPC_QUIT, IPC_PAUSE, IPC_RESUME,
@@ -107,6 +107,11 @@ typedef enum IpcPromptKind {
         IPC_PROMPT_RANK,  /* not text is wanted, but how well each input answers `prompt`: one number, a logit */
 } IpcPromptKind;
 
+enum { /* sampling fields that a request names; for the others a model may have defaults of its own */
+        IPC_SAID_TEMPERATURE = 1, IPC_SAID_TOP_P = 2, IPC_SAID_MIN_P = 4, IPC_SAID_TOP_K = 8, IPC_SAID_REPEAT_PENALTY = 16,
+        IPC_SAID_PENALTY_LAST = 32,
+};
+
 typedef struct IpcJob {
         uint64_t id;
         uint32_t uid;    /* whose share it takes */
@@ -125,6 +130,7 @@ typedef struct IpcJob {
         int32_t top_k;
         float repeat_penalty, presence_penalty, frequency_penalty;
         int32_t penalty_last;
+        uint32_t said; /* IPC_SAID_… */
         uint64_t seed; /* the daemon draws one where the client gave none, so that a re-post gives the same text */
         IpcInts bias_ids;
         IpcFloats bias;

@@ -10,6 +10,12 @@
 #include "model/model.h"
 #include "util/map.h"
 
+enum { SHARES_MAX = 3 };
+/* Which of how many equal parts of a tensor's rows; of 0: all of them. */
+typedef struct Share {
+        uint8_t index, of;
+} Share;
+
 enum { WORKSPACE_PARTS = 12, WORKSPACE_IDS = WORKSPACE_PARTS - 1 };
 /* In WORKSPACE_IDS an encoder has tokens, positions and types of all rows, and the starts of the texts. */
 
@@ -22,8 +28,13 @@ typedef struct ModelParams {
         Rope rope;                            /* its factors are the tensor rope_freqs.weight */
         Presence qkv_bias, output_bias, head; /* head: output.weight, of its own and not the embedding table */
         /* Encoders: */
+        Presence ffn_bias;
         Activation activation;
-        uint32_t n_positions;   /* rows of the table of positions */
+        bool gated;             /* the network between has a gate: SwiGLU where the activation is NONE */
+        bool alibi;             /* positions are attention's linear biases */
+        Presence qk_norm;
+        bool rotary;            /* positions are rotations by `rope` */
+        uint32_t n_positions;   /* rows of the table of positions; 0: there is none, as of types where n_types is 0 */
         int32_t first_position; /* of a text */
         int32_t pad_token;      /* stands, wherever it does, at the position that is its own number; -1: none such */
         const char *prefix;     /* of most of the files' names for tensors */
@@ -36,8 +47,9 @@ typedef struct ModelFormat {
         void (*close)(Model *m);
         /* Sets files, tensors, the sizes in info, and params. The architecture is one that we know. */
         int (*describe)(Model *m, Error *e);
-        /* What the files call the tensor that ggml calls `name`. */
-        void (*tensor_name)(const Model *m, const char *name, char *buf, size_t size);
+        /* What the files call the tensor that ggml calls `name`, and which part of it it is where they have several in one:
+         * queries, keys and values, or the two matrices of a gated network. */
+        Share (*tensor_name)(const Model *m, const char *name, char *buf, size_t size);
         /* May be left unclaimed: it has no part in the result. */
         bool (*ignores)(const Model *m, FileText name);
 } ModelFormat;
@@ -48,6 +60,9 @@ extern const ModelFormat format_gguf, format_hf;
  * vector, loaded as float32. */
 typedef struct Weight {
         const Tensor *tensor;
+        const void *data; /* in the tensor's: of a part, where it begins */
+        size_t size;      /* in bytes */
+        uint32_t n;       /* of a vector */
         Matrix *matrix;
         Packed *packed;
         Precision coarsest; /* in which it may be packed */
@@ -129,6 +144,8 @@ static inline void model_mark_nearly(const Model *m, Stream *s, uint32_t layer, 
 
 /* Whether n_heads, n_kv_heads and head_dim go together; for formats, once they are read. */
 int model_check_heads(const Model *m, Error *e);
+/* Whether the files have a tensor of this name, which is theirs. */
+bool model_has_tensor(const Model *m, const char *name);
 /* Claims a tensor of exactly this shape, by ggml's name. `ret` must stay where it is; its data is set by model_load().
  * A tensor that is not there, as it need not, leaves `ret` zero. */
 int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence presence, Matrix *ret,

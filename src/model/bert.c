@@ -6,6 +6,14 @@
  *   embedder:    the pooled rows of each text, perhaps of length 1
  *   reranker:    Wscore tanh(Wpool x of the first row)
  *
+ * Nomic's (Nussbaum et al. 2024) has no table of positions, but rotates the halves of Wq x and Wk x together, and for the
+ * second part of a layer
+ *
+ *                x = layernorm(x + Wdown (silu(Wgate x) * Wup x))         W without a bias
+ *
+ * JinaBERT's (Günther et al. 2023) has gelu in place of silu there, attention with linear biases instead of a table of
+ * positions, and perhaps norms of Wq x and Wk x.
+ *
  * RoBERTa's positions begin behind its padding token's; the caller has seen to that. Names of tensors are ggml's. */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,12 +27,14 @@ typedef struct Norm {
 } Norm;
 
 typedef struct Layer {
-        Linear q, k, v, output, up, down;
-        Norm attention_norm, output_norm;
+        Linear q, k, v, output, gate, up, down;
+        Norm attention_norm, output_norm, q_norm, k_norm; /* the last two may be none */
 } Layer;
 
 typedef struct Bert {
-        Matrix tables[EMBED_TABLES]; /* words, positions, types */
+        Matrix tables[EMBED_TABLES]; /* of words, positions and types, as far as there are any */
+        uint8_t ids[EMBED_TABLES];   /* by which of the ids each is looked up */
+        uint32_t n_tables;
         Norm norm;
         Linear pool, score; /* of a reranker */
         Layer layers[];
@@ -37,35 +47,44 @@ enum {
         PART_V,
         PART_MIXED, /* what attention returns */
         PART_UP,
+        PART_GATE,
         PART_POOLED,
         PART_HEAD,
         PART_OUT,
 };
 
-static const char *const names[] = {"bert", "roberta", "xlm-roberta", NULL};
+static const char *const names[] = {"bert", "roberta", "xlm-roberta", "nomic_bert", "nomic-bert", NULL};
 
 /* ---- opening ---- */
 
-static int claim_norm(Model *m, const char *name, Norm *ret, Error *e) {
+static int claim_norm(Model *m, const char *name, Presence presence, Norm *ret, Error *e) {
         char full[64];
+        size_t before = m->n_weights;
         snprintf(full, sizeof(full), "%s.weight", name);
-        int k = model_claim_vector(m, full, m->info.n_embd, PRESENT_YES, &ret->weight, e);
-        if (k < 0)
+        int k = model_claim_vector(m, full, m->info.n_embd, presence, &ret->weight, e);
+        if (k < 0 || m->n_weights == before)
                 return k;
         snprintf(full, sizeof(full), "%s.bias", name);
         return model_claim_vector(m, full, m->info.n_embd, PRESENT_YES, &ret->bias, e);
 }
 
 static int claim_globals(Model *m, Bert *g, Error *e) {
-        const ModelInfo *i = &m->info;
-        Matrix *t = g->tables;
-        int k;
-        if ((k = model_claim_matrix(m, "token_embd.weight", i->n_embd, i->n_vocab, PRESENT_YES, &t[0], e)) < 0 ||
-            (k = model_claim_matrix(m, "position_embd.weight", i->n_embd, m->params.n_positions, PRESENT_YES, &t[1],
-                                    e)) < 0 ||
-            (k = model_claim_matrix(m, "token_types.weight", i->n_embd, m->encoder.n_types, PRESENT_YES, &t[2], e)) < 0)
-                return k;
-        return claim_norm(m, "token_embd_norm", &g->norm, e);
+        const struct {
+                const char *name;
+                uint32_t rows;
+        } tables[EMBED_TABLES] = {{"token_embd.weight", m->info.n_vocab},
+                                  {"position_embd.weight", m->params.n_positions},
+                                  {"token_types.weight", m->encoder.n_types}};
+        for (uint8_t t = 0; t < EMBED_TABLES; t++) {
+                if (tables[t].rows == 0)
+                        continue;
+                int k = model_claim_matrix(m, tables[t].name, m->info.n_embd, tables[t].rows, PRESENT_YES,
+                                           &g->tables[g->n_tables], e);
+                if (k < 0)
+                        return k;
+                g->ids[g->n_tables++] = t;
+        }
+        return claim_norm(m, "token_embd_norm", PRESENT_YES, &g->norm, e);
 }
 
 static int claim_head(Model *m, Bert *g, Error *e) {
@@ -80,33 +99,41 @@ static int claim_head(Model *m, Bert *g, Error *e) {
  * greater than the rest: measured on all-MiniLM, each alone costs as much cosine as all others together. */
 static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
         uint64_t embd = m->info.n_embd, ff = m->info.n_ff;
+        const ModelParams *p = &m->params;
         const struct {
                 const char *name;
                 uint64_t cols, rows;
+                Presence bias;
                 Precision coarsest;
                 Linear *linear;
         } linears[] = {
-                {"attn_q", embd, embd, PRECISION_INT8, &y->q},
-                {"attn_k", embd, embd, PRECISION_INT8, &y->k},
-                {"attn_v", embd, embd, PRECISION_INT16, &y->v},
-                {"attn_output", embd, embd, PRECISION_INT8, &y->output},
-                {"ffn_up", embd, ff, PRECISION_INT16, &y->up},
-                {"ffn_down", ff, embd, PRECISION_INT8, &y->down},
+                {"attn_q", embd, embd, p->qkv_bias, PRECISION_INT8, &y->q},
+                {"attn_k", embd, embd, p->qkv_bias, PRECISION_INT8, &y->k},
+                {"attn_v", embd, embd, p->qkv_bias, PRECISION_INT16, &y->v},
+                {"attn_output", embd, embd, p->output_bias, PRECISION_INT8, &y->output},
+                {"ffn_up", embd, ff, p->ffn_bias, PRECISION_INT16, &y->up},
+                {"ffn_down", ff, embd, p->ffn_bias, PRECISION_INT8, &y->down},
+                {"ffn_gate", embd, ff, p->ffn_bias, PRECISION_INT16, &y->gate}, /* the last, if at all */
         };
+        size_t n_linears = ARRAY_SIZE(linears) - !p->gated;
         const struct {
                 const char *name;
+                Presence presence;
                 Norm *norm;
-        } norms[] = {{"attn_output_norm", &y->attention_norm}, {"layer_output_norm", &y->output_norm}};
+        } norms[] = {{"attn_output_norm", PRESENT_YES, &y->attention_norm},
+                     {"layer_output_norm", PRESENT_YES, &y->output_norm},
+                     {"attn_q_norm", p->qk_norm, &y->q_norm},
+                     {"attn_k_norm", p->qk_norm, &y->k_norm}};
         char name[64];
         int k = 0;
-        for (size_t n = 0; n < ARRAY_SIZE(linears) && k == 0; n++) {
+        for (size_t n = 0; n < n_linears && k == 0; n++) {
                 snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s", l, linears[n].name);
-                k = model_claim_linear(m, name, linears[n].cols, linears[n].rows, PRESENT_YES,
+                k = model_claim_linear(m, name, linears[n].cols, linears[n].rows, linears[n].bias,
                                        linears[n].coarsest, linears[n].linear, e);
         }
         for (size_t n = 0; n < ARRAY_SIZE(norms) && k == 0; n++) {
                 snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s", l, norms[n].name);
-                k = claim_norm(m, name, norms[n].norm, e);
+                k = claim_norm(m, name, norms[n].presence, norms[n].norm, e);
         }
         return k;
 }
@@ -130,6 +157,7 @@ static void bert_parts(const Model *m, size_t rows, size_t texts, WorkspacePart 
         parts[PART_X] = parts[PART_Q] = parts[PART_K] = parts[PART_V] = parts[PART_MIXED] =
                 (WorkspacePart){rows, i->n_embd};
         parts[PART_UP] = (WorkspacePart){rows, i->n_ff};
+        parts[PART_GATE] = (WorkspacePart){m->params.gated ? rows : 0, i->n_ff};
         parts[PART_POOLED] = parts[PART_HEAD] = (WorkspacePart){head, i->n_embd};
         parts[PART_OUT] = (WorkspacePart){texts, m->encoder.n_out};
 }
@@ -139,6 +167,7 @@ typedef struct Step {
         const DeviceOps *ops;
         Stream *stream;
         const Texts *texts;
+        const int32_t *positions;
         float *const *part;
 } Step;
 
@@ -146,40 +175,70 @@ static void apply(const Step *t, float *out, const Linear *w, const float *x, Ac
         t->ops->linear(t->stream, out, &w->w, x, t->texts->n_rows, w->bias, act, accumulate);
 }
 
-static void normalise(const Step *t, const Norm *norm) {
-        float *x = t->part[PART_X];
+static void normalise(const Step *t, float *x, const Norm *norm) {
         t->ops->layernorm(t->stream, x, x, norm->weight, norm->bias, t->texts->n_rows, t->m->info.n_embd,
                           t->m->params.norm_eps);
 }
 
 static void attend(const Step *t) {
         const ModelInfo *i = &t->m->info;
-        t->ops->self_attention(t->stream, t->part[PART_MIXED],
-                               &(SelfAttention){.texts = *t->texts,
-                                                .q = t->part[PART_Q],
-                                                .k = t->part[PART_K],
-                                                .v = t->part[PART_V],
-                                                .q_stride = i->n_embd,
-                                                .k_stride = i->n_embd,
-                                                .v_stride = i->n_embd,
-                                                .out_stride = i->n_embd,
-                                                .n_heads = i->n_heads,
-                                                .n_kv_heads = i->n_heads,
-                                                .head_dim = i->head_dim,
-                                                .scale = 1 / sqrtf((float)i->head_dim)});
+        SelfAttention a = {.texts = *t->texts,
+                           .q = t->part[PART_Q],
+                           .k = t->part[PART_K],
+                           .v = t->part[PART_V],
+                           .q_stride = i->n_embd,
+                           .k_stride = i->n_embd,
+                           .v_stride = i->n_embd,
+                           .out_stride = i->n_embd,
+                           .n_heads = i->n_heads,
+                           .n_kv_heads = i->n_heads,
+                           .head_dim = i->head_dim,
+                           .scale = 1 / sqrtf((float)i->head_dim)};
+        if (t->m->params.alibi)
+                t->ops->alibi_attention(t->stream, t->part[PART_MIXED], &a);
+        else
+                t->ops->self_attention(t->stream, t->part[PART_MIXED], &a);
+}
+
+static void rotate(const Step *t) {
+        const ModelInfo *i = &t->m->info;
+        Rows rows = {.n = t->texts->n_rows, .position = t->positions};
+        t->ops->rope(t->stream, t->part[PART_Q], &rows, i->n_heads, i->head_dim, &t->m->params.rope);
+        t->ops->rope(t->stream, t->part[PART_K], &rows, i->n_heads, i->head_dim, &t->m->params.rope);
+}
+
+/* The network between attention and the next layer, up to its last product. */
+static float *widen(const Step *t, const Layer *y) {
+        const ModelParams *p = &t->m->params;
+        float *x = t->part[PART_X], *up = t->part[PART_UP], *gate = t->part[PART_GATE];
+        apply(t, up, &y->up, x, p->gated ? ACTIVATION_NONE : p->activation, false);
+        if (!p->gated)
+                return up;
+        size_t n = (size_t)t->texts->n_rows * t->m->info.n_ff;
+        apply(t, gate, &y->gate, x, p->activation, false);
+        if (p->activation == ACTIVATION_NONE)
+                t->ops->swiglu(t->stream, gate, gate, up, n);
+        else
+                t->ops->multiply(t->stream, gate, gate, up, n);
+        return gate;
 }
 
 static void layer(const Step *t, const Layer *y) {
-        float *x = t->part[PART_X], *up = t->part[PART_UP];
+        float *x = t->part[PART_X];
         apply(t, t->part[PART_Q], &y->q, x, ACTIVATION_NONE, false);
         apply(t, t->part[PART_K], &y->k, x, ACTIVATION_NONE, false);
         apply(t, t->part[PART_V], &y->v, x, ACTIVATION_NONE, false);
+        if (y->q_norm.weight)
+                normalise(t, t->part[PART_Q], &y->q_norm);
+        if (y->k_norm.weight)
+                normalise(t, t->part[PART_K], &y->k_norm);
+        if (t->m->params.rotary)
+                rotate(t);
         attend(t);
         apply(t, x, &y->output, t->part[PART_MIXED], ACTIVATION_NONE, true);
-        normalise(t, &y->attention_norm);
-        apply(t, up, &y->up, x, t->m->params.activation, false);
-        apply(t, x, &y->down, up, ACTIVATION_NONE, true);
-        normalise(t, &y->output_norm);
+        normalise(t, x, &y->attention_norm);
+        apply(t, x, &y->down, widen(t, y), ACTIVATION_NONE, true);
+        normalise(t, x, &y->output_norm);
 }
 
 static void finish(const Step *t, const Bert *g) {
@@ -196,9 +255,12 @@ static void finish(const Step *t, const Bert *g) {
 static void bert_encode(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
                         float **ret_out, uint64_t *ret_nearly) {
         const Bert *g = m->graph;
-        Step t = {.m = m, .ops = w->device->ops, .stream = s, .texts = texts, .part = w->part};
-        t.ops->embed_sum(s, w->part[PART_X], g->tables, ids, EMBED_TABLES, texts->n_rows);
-        normalise(&t, &g->norm);
+        const int32_t *index[EMBED_TABLES];
+        Step t = {.m = m, .ops = w->device->ops, .stream = s, .texts = texts, .positions = ids[1], .part = w->part};
+        for (uint32_t i = 0; i < g->n_tables; i++)
+                index[i] = ids[g->ids[i]];
+        t.ops->embed_sum(s, w->part[PART_X], g->tables, index, g->n_tables, texts->n_rows);
+        normalise(&t, w->part[PART_X], &g->norm);
         for (uint32_t l = 0; l < m->info.n_layers; l++) {
                 model_mark_nearly(m, s, l, ret_nearly);
                 layer(&t, &g->layers[l]);

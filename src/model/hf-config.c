@@ -42,6 +42,18 @@ int config_flag(const Model *m, const char *key, bool *value, Error *e) {
         return v && !json_is_boolean(v) ? BAD_VALUE(m, e, -EINVAL, key, "should be true or false") : 0;
 }
 
+int config_refuse_true(const Model *m, const char *const *keys, size_t n, Error *e) {
+        bool flag;
+        for (size_t i = 0; i < n; i++) {
+                int k = config_flag(m, keys[i], &flag, e);
+                if (k < 0)
+                        return k;
+                if (flag)
+                        return BAD_VALUE(m, e, -EOPNOTSUPP, keys[i], "is true, which is not supported");
+        }
+        return 0;
+}
+
 int config_class(const Model *m, const char **ret, Error *e) {
         const json_t *classes = config_get(hf_config(m->hf), "architectures");
         const char *name = json_string_value(json_array_get(classes, 0));

@@ -14,6 +14,8 @@ int config_count(const Model *m, const json_t *object, const char *key, bool req
 int config_positive(const Model *m, const json_t *object, const char *key, bool required, float *value, Error *e);
 /* Of config.json itself; absent is false. */
 int config_flag(const Model *m, const char *key, bool *value, Error *e);
+/* Refuses each of these of config.json that is true. */
+int config_refuse_true(const Model *m, const char *const *keys, size_t n, Error *e);
 /* The name of the class that config.json was saved from ("BertModel"); "" when it says none. */
 int config_class(const Model *m, const char **ret, Error *e);
 /* Whether a name ends so. */
@@ -21,9 +23,20 @@ bool ends_with(const char *name, const char *end);
 
 /* An encoder of the BERT family, from config.json to the sizes in info, params and encoder. */
 int describe_bert(Model *m, Error *e);
+int describe_nomic(Model *m, Error *e);
+/* Of a bert: whether it is a JinaBERT; what of that config.json says besides; and once the weights are open, whether it
+ * makes scores. */
+bool is_jina(const Model *m);
+int describe_jina(Model *m, Error *e);
+void describe_jina_head(Model *m);
+/* What these have in common: the sizes of heads, and what the class that was saved makes of the rows. */
+int describe_encoder_heads(Model *m, const char *key, Error *e);
+int describe_encoder_output(Model *m, Error *e);
 /* What sentence-transformers' own files say of an embedder: pooling, normalisation, length. Without modules.json *ret is
  * false and nothing is set. Expects encoder.n_out and max_tokens. */
 int describe_sentence_transformer(Model *m, bool *ret, Error *e);
 /* What the files of the BERT family call the tensor that ggml calls `name`. */
 void bert_tensor_name(const Model *m, const char *name, char *buf, size_t size);
+Share nomic_tensor_name(const Model *m, const char *name, char *buf, size_t size);
+Share jina_tensor_name(const Model *m, const char *name, char *buf, size_t size);
 bool bert_ignores(const Model *m, FileText name);

@@ -6,13 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/arch.h"
+#include "model/gguf-keys.h"
 
 /* ---- keys ---- */
 
-/* Keys of the architecture: "block_count" is read as "llama.block_count". An absent key leaves *value as it is, or
- * is an error when `required`. */
-static int get_u32(const Model *m, const char *key, bool required, uint32_t *value, Error *e) {
+int gguf_key_u32(const Model *m, const char *key, bool required, uint32_t *value, Error *e) {
         char name[128];
         uint64_t v;
         snprintf(name, sizeof(name), "%s.%s", m->info.architecture, key);
@@ -25,7 +23,7 @@ static int get_u32(const Model *m, const char *key, bool required, uint32_t *val
         return 0;
 }
 
-static int get_f32(const Model *m, const char *key, bool required, float *value, Error *e) {
+int gguf_key_f32(const Model *m, const char *key, bool required, float *value, Error *e) {
         char name[128];
         double v;
         snprintf(name, sizeof(name), "%s.%s", m->info.architecture, key);
@@ -35,6 +33,23 @@ static int get_f32(const Model *m, const char *key, bool required, float *value,
         if (!isfinite((float)v))
                 return MODEL_REFUSE(m, e, -EINVAL, "key '%s': is %g, should be a number", name, v);
         *value = (float)v;
+        return 0;
+}
+
+int gguf_key_pooling(const Model *m, Pooling *ret, bool *ret_rank, bool *ret_there, Error *e) {
+        enum { NONE, MEAN, CLS, LAST, RANK };
+        uint32_t type = NONE;
+        int k = gguf_key_u32(m, "pooling_type", false, &type, e);
+        *ret_there = type != NONE;
+        *ret_rank = type == RANK;
+        if (k < 0 || !*ret_there)
+                return k;
+        if (type > RANK)
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP,
+                                    "key '%s.pooling_type': is %" PRIu32 "; 1 (mean), 2 (first token), 3 (last) and 4 "
+                                    "(scores) are supported",
+                                    m->info.architecture, type);
+        *ret = type == LAST ? POOLING_LAST : type == MEAN ? POOLING_MEAN : POOLING_CLS;
         return 0;
 }
 
@@ -51,7 +66,7 @@ static int read_sizes(Model *m, Error *e) {
                 {"attention.head_count", &i->n_heads},
         };
         for (size_t n = 0; n < ARRAY_SIZE(sizes); n++) {
-                int k = get_u32(m, sizes[n].key, true, sizes[n].value, e);
+                int k = gguf_key_u32(m, sizes[n].key, true, sizes[n].value, e);
                 if (k < 0)
                         return k;
                 if (*sizes[n].value == 0)
@@ -61,7 +76,7 @@ static int read_sizes(Model *m, Error *e) {
                 return MODEL_REFUSE(m, e, -EINVAL,
                                     "key '%s.block_count': is %" PRIu32 ", but there are only %zu tensors",
                                     i->architecture, i->n_layers, gguf_n_tensors(m->gguf));
-        return get_u32(m, "attention.sliding_window", false, &i->window, e);
+        return gguf_key_u32(m, "attention.sliding_window", false, &i->window, e);
 }
 
 static int read_heads(Model *m, Error *e) {
@@ -70,11 +85,11 @@ static int read_heads(Model *m, Error *e) {
         int k;
         i->n_kv_heads = i->n_heads;
         i->head_dim = i->n_embd / i->n_heads;
-        if ((k = get_u32(m, "attention.head_count_kv", false, &i->n_kv_heads, e)) < 0 ||
-            (k = get_u32(m, "attention.key_length", false, &i->head_dim, e)) < 0)
+        if ((k = gguf_key_u32(m, "attention.head_count_kv", false, &i->n_kv_heads, e)) < 0 ||
+            (k = gguf_key_u32(m, "attention.key_length", false, &i->head_dim, e)) < 0)
                 return k;
         value_dim = i->head_dim;
-        if ((k = get_u32(m, "attention.value_length", false, &value_dim, e)) < 0)
+        if ((k = gguf_key_u32(m, "attention.value_length", false, &value_dim, e)) < 0)
                 return k;
         if ((k = model_check_heads(m, e)) < 0)
                 return k;
@@ -99,8 +114,8 @@ static int read_rope_scaling(Model *m, float *ret_scale, Error *e) {
         if (!none && !(type.len == 6 && memcmp(type.data, "linear", 6) == 0))
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "key '%s': rope scaling '%s' is not supported; linear is", key,
                                     file_text(shown, sizeof(shown), type));
-        if ((k = get_f32(m, "rope.scale_linear", false, &factor, e)) < 0 || /* the old name */
-            (k = get_f32(m, "rope.scaling.factor", false, &factor, e)) < 0)
+        if ((k = gguf_key_f32(m, "rope.scale_linear", false, &factor, e)) < 0 || /* the old name */
+            (k = gguf_key_f32(m, "rope.scaling.factor", false, &factor, e)) < 0)
                 return k;
         if (factor < 0)
                 return MODEL_REFUSE(m, e, -EINVAL, "key '%s.rope.scaling.factor': is %g", m->info.architecture,
@@ -119,8 +134,8 @@ static int read_rope(Model *m, Rope *rope, Error *e) {
         const ModelInfo *i = &m->info;
         int k;
         *rope = (Rope){.style = rope_style(m), .n_rot = i->head_dim, .base = 10000, .scale = 1};
-        if ((k = get_u32(m, "rope.dimension_count", false, &rope->n_rot, e)) < 0 ||
-            (k = get_f32(m, "rope.freq_base", false, &rope->base, e)) < 0 ||
+        if ((k = gguf_key_u32(m, "rope.dimension_count", false, &rope->n_rot, e)) < 0 ||
+            (k = gguf_key_f32(m, "rope.freq_base", false, &rope->base, e)) < 0 ||
             (k = read_rope_scaling(m, &rope->scale, e)) < 0)
                 return k;
         if (rope->n_rot == 0 || rope->n_rot % 2 != 0 || rope->n_rot > i->head_dim)
@@ -143,7 +158,6 @@ static int refuse_options(const Model *m, Error *e) {
         } options[] = {
                 {"expert_count", 0, "a mixture of experts"},
                 {"use_parallel_residual", 0, "parallel residuals"},
-                {"attention.causal", 1, "attention in both directions"},
                 {"attention.clamp_kqv", 0, "clamped attention"},
                 {"attention.max_alibi_bias", 0, "ALiBi"},
                 {"attention.scale", 0, "a scale of its own for attention"},
@@ -175,6 +189,19 @@ static int refuse_options(const Model *m, Error *e) {
         return 0;
 }
 
+static int check_causal(const Model *m, Error *e) {
+        bool causal = m->arch != &arch_bert;
+        char key[64];
+        snprintf(key, sizeof(key), "%s.attention.causal", m->info.architecture);
+        int k = gguf_get_bool(m->gguf, key, &causal, e);
+        if (k < 0 && k != -ENOENT)
+                return k;
+        if (causal == (m->arch != &arch_bert))
+                return 0;
+        return MODEL_REFUSE(m, e, -EOPNOTSUPP, "key '%s' asks for attention %s, which is not supported", key,
+                            causal ? "to what is before only" : "in both directions");
+}
+
 /* As many as the vocabulary has tokens, or the embedding rows. */
 static uint64_t count_tokens(const Model *m) {
         GgufType type;
@@ -186,11 +213,39 @@ static uint64_t count_tokens(const Model *m) {
 }
 
 static int read_eps(Model *m, Error *e) {
-        int k = get_f32(m, "attention.layer_norm_rms_epsilon", true, &m->params.norm_eps, e);
+        int k = gguf_key_f32(m, "attention.layer_norm_rms_epsilon", true, &m->params.norm_eps, e);
         if (k == 0 && m->params.norm_eps < 0)
                 return MODEL_REFUSE(m, e, -EINVAL, "key '%s.attention.layer_norm_rms_epsilon': is %g",
                                     m->info.architecture, (double)m->params.norm_eps);
         return k;
+}
+
+/* One that says how rows become a vector embeds instead of generating text. */
+static int read_embedder(Model *m, Error *e) {
+        bool rank;
+        m->encoder = (EncoderInfo){.n_out = m->info.n_embd,
+                                   .max_tokens = m->info.context_length,
+                                   .usual_tokens = m->info.context_length,
+                                   .normalised = true,
+                                   .causal = true};
+        int k = gguf_key_pooling(m, &m->encoder.pooling, &rank, &m->encodes, e);
+        if (k < 0 || !m->encodes)
+                return k;
+        if (rank || m->info.window > 0 || m->info.head_dim > SELF_ATTENTION_DIM_MAX)
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP,
+                                    "key '%s.pooling_type': %s is not supported for %s models", m->info.architecture,
+                                    rank ? "making scores" : "with a sliding window or heads of such a size it",
+                                    m->info.architecture);
+        m->params.head = PRESENT_NO;
+        m->params.pad_token = -1;
+        return 0;
+}
+
+static int describe_family(Model *m, Error *e) {
+        if (m->arch == &arch_bert)
+                return describe_gguf_bert(m, e);
+        int k = read_eps(m, e);
+        return k < 0 ? k : read_embedder(m, e);
 }
 
 static int describe(Model *m, Error *e) {
@@ -198,7 +253,8 @@ static int describe(Model *m, Error *e) {
         if (m->n_tensors == 0)
                 return MODEL_REFUSE(m, e, -EINVAL, "holds a vocabulary only, no weights");
         if ((k = read_sizes(m, e)) < 0 || (k = read_heads(m, e)) < 0 || (k = refuse_options(m, e)) < 0 ||
-            (k = read_eps(m, e)) < 0 || (k = read_rope(m, &m->params.rope, e)) < 0)
+            (k = check_causal(m, e)) < 0 || (k = describe_family(m, e)) < 0 ||
+            (k = read_rope(m, &m->params.rope, e)) < 0)
                 return k;
         m->info.n_vocab = (uint32_t)MIN(count_tokens(m), (uint64_t)UINT32_MAX);
         return 0;
@@ -239,15 +295,29 @@ static void close_gguf(Model *m) {
         gguf_free(m->gguf);
 }
 
-static void tensor_name(const Model *m, const char *name, char *buf, size_t size) {
-        (void)m;
+static Share tensor_name(const Model *m, const char *name, char *buf, size_t size) {
+        static const char *const fused[] = {"attn_q", "attn_k", "attn_v"};
+        unsigned layer;
+        char part[32], kind[16];
         snprintf(buf, size, "%s", name);
+        if (model_has_tensor(m, name) || sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
+                return (Share){0};
+        for (uint8_t i = 0; m->arch == &arch_bert && i < ARRAY_SIZE(fused); i++)
+                if (strcmp(part, fused[i]) == 0) {
+                        char all[64];
+                        snprintf(all, sizeof(all), "blk.%u.attn_qkv.%s", layer, kind);
+                        if (!model_has_tensor(m, all))
+                                return (Share){0};
+                        snprintf(buf, size, "%s", all);
+                        return (Share){i, ARRAY_SIZE(fused)};
+                }
+        return (Share){0};
 }
 
 static bool ignores(const Model *m, FileText name) {
-        (void)m;
-        (void)name;
-        return false;
+        static const char head[] = "output.weight";
+        return m->encodes && m->params.head == PRESENT_NO && name.len == sizeof(head) - 1 &&
+               memcmp(name.data, head, name.len) == 0;
 }
 
 const ModelFormat format_gguf = {

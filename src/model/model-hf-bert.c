@@ -22,6 +22,17 @@ static bool is_bert(const Model *m) {
 
 /* ---- config.json ---- */
 
+int describe_encoder_heads(Model *m, const char *key, Error *e) {
+        ModelInfo *i = &m->info;
+        if (i->n_embd % i->n_heads != 0 || i->n_embd / i->n_heads > SELF_ATTENTION_DIM_MAX)
+                return BAD_VALUE(m, e, -EINVAL, key,
+                                 "is %" PRIu32 ", which does not divide %" PRIu32 " values into heads of at most %d",
+                                 i->n_heads, i->n_embd, SELF_ATTENTION_DIM_MAX);
+        i->n_kv_heads = i->n_heads;
+        i->head_dim = i->n_embd / i->n_heads;
+        return 0;
+}
+
 static int read_sizes(Model *m, Error *e) {
         ModelInfo *i = &m->info;
         const json_t *config = hf_config(m->hf);
@@ -44,13 +55,7 @@ static int read_sizes(Model *m, Error *e) {
                 if (k < 0)
                         return k;
         }
-        if (i->n_embd % i->n_heads != 0 || i->n_embd / i->n_heads > SELF_ATTENTION_DIM_MAX)
-                return BAD_VALUE(m, e, -EINVAL, "num_attention_heads",
-                                 "is %" PRIu32 ", which does not divide %" PRIu32 " values into heads of at most %d",
-                                 i->n_heads, i->n_embd, SELF_ATTENTION_DIM_MAX);
-        i->n_kv_heads = i->n_heads;
-        i->head_dim = i->n_embd / i->n_heads;
-        return 0;
+        return describe_encoder_heads(m, "num_attention_heads", e);
 }
 
 /* RoBERTa's positions begin behind that of padding. */
@@ -94,19 +99,14 @@ static int refuse_options(const Model *m, Error *e) {
         const json_t *config = hf_config(m->hf), *kind = config_get(config, "position_embedding_type");
         static const char *const flags[] = {"is_decoder", "add_cross_attention"};
         static const char *const others[] = {"quantization_config", "auto_map"};
-        bool flag;
-        if (kind && (!json_is_string(kind) || strcmp(json_string_value(kind), "absolute") != 0))
+        if (kind && !is_jina(m) && (!json_is_string(kind) || strcmp(json_string_value(kind), "absolute") != 0))
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "position_embedding_type", "is '%.40s'; 'absolute' is supported",
                                  json_is_string(kind) ? json_string_value(kind) : "no string");
-        for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
-                int k = config_flag(m, flags[i], &flag, e);
-                if (k < 0)
-                        return k;
-                if (flag)
-                        return BAD_VALUE(m, e, -EOPNOTSUPP, flags[i], "is true, which is not supported");
-        }
+        int k = config_refuse_true(m, flags, ARRAY_SIZE(flags), e);
+        if (k < 0)
+                return k;
         for (size_t i = 0; i < ARRAY_SIZE(others); i++)
-                if (config_get(config, others[i]))
+                if (config_get(config, others[i]) && !(is_jina(m) && strcmp(others[i], "auto_map") == 0))
                         return BAD_VALUE(m, e, -EOPNOTSUPP, others[i], "says that the model is computed otherwise than "
                                                                        "its class, which is not supported");
         return 0;
@@ -140,8 +140,12 @@ static int read_head(Model *m, Error *e) {
         return k < 0 ? k : read_sigmoid(m, e);
 }
 
-static int read_output(Model *m, const char *class, Error *e) {
+int describe_encoder_output(Model *m, Error *e) {
+        const char *class;
         bool found;
+        int k = config_class(m, &class, e);
+        if (k < 0)
+                return k;
         if (ends_with(class, "ForSequenceClassification"))
                 return read_head(m, e);
         if (*class && !ends_with(class, "Model") && !ends_with(class, "ForMaskedLM") && !ends_with(class, "ForPreTraining"))
@@ -152,15 +156,16 @@ static int read_output(Model *m, const char *class, Error *e) {
 }
 
 int describe_bert(Model *m, Error *e) {
-        const char *class;
         int k;
         m->encodes = true;
         m->params.norm_eps = is_bert(m) ? 1e-12f : 1e-5f;
-        if ((k = config_class(m, &class, e)) < 0 || (k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 ||
+        m->params.qkv_bias = m->params.output_bias = m->params.ffn_bias = PRESENT_YES;
+        if ((k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 ||
             (k = read_positions(m, e)) < 0 || (k = read_activation(m, e)) < 0 ||
-            (k = config_positive(m, hf_config(m->hf), "layer_norm_eps", false, &m->params.norm_eps, e)) < 0)
+            (k = config_positive(m, hf_config(m->hf), "layer_norm_eps", false, &m->params.norm_eps, e)) < 0 ||
+            (is_jina(m) && (k = describe_jina(m, e)) < 0))
                 return k;
-        return read_output(m, class, e);
+        return describe_encoder_output(m, e);
 }
 
 /* ---- sentence-transformers ---- */

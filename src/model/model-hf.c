@@ -253,7 +253,7 @@ static int open_weights(Model *m, Error *e) {
 
 /* A model that was saved as part of a greater one has that part's name before all names. */
 static void find_prefix(Model *m, const char *table, const char *usual) {
-        static const char *const prefixes[] = {"", "model.", "bert.", "roberta."};
+        static const char *const prefixes[] = {"", "model.", "bert.", "roberta.", "nomic_bert."};
         char name[64];
         m->params.prefix = usual;
         for (size_t p = 0; p < ARRAY_SIZE(prefixes); p++) {
@@ -268,6 +268,10 @@ static bool is_bert(const Model *m) {
         return m->arch == &arch_bert;
 }
 
+static bool is_nomic(const Model *m) {
+        return strcmp(m->info.architecture, "nomic_bert") == 0;
+}
+
 static int describe_llama(Model *m, Error *e) {
         int k;
         if ((k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 || (k = read_params(m, e)) < 0 ||
@@ -277,9 +281,11 @@ static int describe_llama(Model *m, Error *e) {
 }
 
 static int describe(Model *m, Error *e) {
-        int k = is_bert(m) ? describe_bert(m, e) : describe_llama(m, e);
+        int k = is_nomic(m) ? describe_nomic(m, e) : is_bert(m) ? describe_bert(m, e) : describe_llama(m, e);
         if (k < 0 || (k = open_weights(m, e)) < 0)
                 return k;
+        if (m->params.alibi)
+                describe_jina_head(m);
         find_prefix(m, is_bert(m) ? "embeddings.word_embeddings.weight" : "embed_tokens.weight",
                     is_bert(m) ? "" : "model.");
         return is_bert(m) ? 0 : read_rope(m, e);
@@ -325,11 +331,16 @@ static bool llama_ignores(const Model *m, FileText name) {
         return m->params.head == PRESENT_NO && name.len == sizeof(head) - 1 && memcmp(name.data, head, name.len) == 0;
 }
 
-static void tensor_name(const Model *m, const char *name, char *buf, size_t size) {
+static Share tensor_name(const Model *m, const char *name, char *buf, size_t size) {
+        if (is_nomic(m))
+                return nomic_tensor_name(m, name, buf, size);
+        if (m->params.alibi)
+                return jina_tensor_name(m, name, buf, size);
         if (is_bert(m))
                 bert_tensor_name(m, name, buf, size);
         else
                 llama_tensor_name(m, name, buf, size);
+        return (Share){0};
 }
 
 static bool ignores(const Model *m, FileText name) {

@@ -47,13 +47,18 @@ static const Tensor *find_tensor(const Model *m, const char *name) {
         return map_get(&m->by_name, name, strlen(name), &i) ? &m->tensors[i] : NULL;
 }
 
-/* *ret_tensor is NULL when the model goes without it. */
-static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, Presence presence,
-                 const Tensor **ret_tensor, Error *e) {
+bool model_has_tensor(const Model *m, const char *name) {
+        return find_tensor(m, name);
+}
+
+/* A vector's rows are 1. ret->tensor is NULL when the model goes without it. */
+static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, Presence presence, Weight *ret,
+                 Error *e) {
         char name[128] = "";
-        m->format->tensor_name(m, ggml_name, name, sizeof(name));
+        Share share = m->format->tensor_name(m, ggml_name, name, sizeof(name));
+        uint64_t parts = share.of ? share.of : 1;
         const Tensor *t = presence == PRESENT_NO ? NULL : find_tensor(m, name);
-        *ret_tensor = t;
+        *ret = (Weight){.tensor = t};
         if (!t && presence != PRESENT_YES)
                 return 0;
         if (!t)
@@ -66,42 +71,50 @@ static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, 
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s: is stored as %s; supported are F32, F16 and BF16", name,
                                     t->foreign);
         m->claimed[t - m->tensors] = true;
-        return check_shape(m, name, t, cols, rows, e);
+        ret->size = t->size / parts;
+        ret->data = (const char *)t->data + share.index * ret->size;
+        return check_shape(m, name, t, rows == 1 ? cols * parts : cols, rows == 1 ? 1 : rows * parts, e);
 }
 
 int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence presence, Matrix *ret,
                        Error *e) {
-        const Tensor *t;
-        int k = claim(m, name, cols, rows, presence, &t, e);
-        if (k < 0 || !t)
+        Weight w;
+        int k = claim(m, name, cols, rows, presence, &w, e);
+        if (k < 0 || !w.tensor)
                 return k;
-        *ret = (Matrix){.type = t->type, .cols = (uint32_t)cols, .rows = (uint32_t)rows};
-        m->weights[m->n_weights++] = (Weight){.tensor = t, .matrix = ret};
+        *ret = (Matrix){.type = w.tensor->type, .cols = (uint32_t)cols, .rows = (uint32_t)rows};
+        w.matrix = ret;
+        m->weights[m->n_weights++] = w;
         return 0;
 }
 
 int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence, const float **ret, Error *e) {
-        const Tensor *t;
-        int k = claim(m, name, n, 1, presence, &t, e);
-        if (k < 0 || !t)
+        Weight w;
+        int k = claim(m, name, n, 1, presence, &w, e);
+        if (k < 0 || !w.tensor)
                 return k;
-        if (t->type != DTYPE_F32 && t->type != DTYPE_F16 && t->type != DTYPE_BF16)
+        Dtype type = w.tensor->type;
+        if (type != DTYPE_F32 && type != DTYPE_F16 && type != DTYPE_BF16)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s: is stored as %s; a vector should be F32, F16 or BF16", name,
-                                    dtype_name(t->type));
-        m->weights[m->n_weights++] = (Weight){.tensor = t, .vector = ret};
+                                    dtype_name(type));
+        w.vector = ret;
+        w.n = (uint32_t)n;
+        m->weights[m->n_weights++] = w;
         return 0;
 }
 
 int model_claim_linear(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence bias, Precision coarsest,
                        Linear *ret, Error *e) {
-        const Tensor *t;
+        Weight w;
         char full[64];
         snprintf(full, sizeof(full), "%s.weight", name);
-        int k = claim(m, full, cols, rows, PRESENT_YES, &t, e);
+        int k = claim(m, full, cols, rows, PRESENT_YES, &w, e);
         if (k < 0)
                 return k;
         ret->w = (Packed){.rows = (uint32_t)rows, .cols = (uint32_t)cols};
-        m->weights[m->n_weights++] = (Weight){.tensor = t, .packed = &ret->w, .coarsest = coarsest};
+        w.packed = &ret->w;
+        w.coarsest = coarsest;
+        m->weights[m->n_weights++] = w;
         snprintf(full, sizeof(full), "%s.bias", name);
         return model_claim_vector(m, full, rows, bias, &ret->bias, e);
 }
@@ -169,7 +182,7 @@ static void survey_tensors(Model *m) {
 static int index_tensors(Model *m, Error *e) {
         size_t n = m->n_tensors;
         int k = map_init(&m->by_name, n);
-        m->weights = calloc(n, sizeof(*m->weights));
+        m->weights = calloc(n, SHARES_MAX * sizeof(*m->weights));
         m->claimed = calloc(n, sizeof(*m->claimed));
         for (size_t i = 0; i < n && k >= 0; i++)
                 k = map_set(&m->by_name, m->tensors[i].name.data, m->tensors[i].name.len, (int32_t)i);
@@ -335,7 +348,7 @@ static int wrap_file(Loader *l, size_t n) {
         for (size_t i = 0; i < m->n_weights; i++) {
                 const Weight *w = &m->weights[i];
                 if (w->matrix && holds(f, w->tensor))
-                        w->matrix->data = (char *)b->data + ((const uint8_t *)w->tensor->data - f->data);
+                        w->matrix->data = (char *)b->data + ((const uint8_t *)w->data - f->data);
         }
         return 0;
 }
@@ -363,9 +376,9 @@ static int wrap_matrices(Loader *l) {
 /* Operations read numbers where numbers may be; not every file has put them there. */
 static bool all_aligned(const Model *m) {
         for (size_t i = 0; i < m->n_weights; i++) {
-                const Tensor *t = m->weights[i].tensor;
-                size_t align = t->type == DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
-                if (m->weights[i].matrix && (uintptr_t)t->data % align != 0)
+                const Weight *w = &m->weights[i];
+                size_t align = w->tensor->type == DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
+                if (w->matrix && (uintptr_t)w->data % align != 0)
                         return false;
         }
         return true;
@@ -373,9 +386,9 @@ static bool all_aligned(const Model *m) {
 
 static int upload_matrix(Loader *l, const Weight *w) {
         char *to = (char *)w->matrix->data;
-        for (size_t at = 0; at < w->tensor->size; at += SLICE) {
-                size_t n = MIN((size_t)SLICE, w->tensor->size - at);
-                l->m->device->ops->upload(l->stream, to + at, (const char *)w->tensor->data + at, n);
+        for (size_t at = 0; at < w->size; at += SLICE) {
+                size_t n = MIN((size_t)SLICE, w->size - at);
+                l->m->device->ops->upload(l->stream, to + at, (const char *)w->data + at, n);
                 int k = mark_stream(l, false);
                 if (k < 0 || (k = advance(l, n)) < 0)
                         return k;
@@ -393,8 +406,8 @@ static int upload_matrices(Loader *l) {
         size_t at = 0;
         for (size_t i = 0; i < m->n_weights; i++)
                 if (m->weights[i].matrix) {
-                        at += aligned(m->weights[i].tensor->size);
-                        l->total += m->weights[i].tensor->size;
+                        at += aligned(m->weights[i].size);
+                        l->total += m->weights[i].size;
                 }
         int k = allocate_buffers(l, 1);
         if (k == 0)
@@ -405,7 +418,7 @@ static int upload_matrices(Loader *l) {
                 if (!w->matrix)
                         continue;
                 w->matrix->data = (char *)m->matrices[0].data + at;
-                at += aligned(w->tensor->size);
+                at += aligned(w->size);
                 k = upload_matrix(l, w);
         }
         return k == 0 ? mark_stream(l, true) : k;
@@ -421,16 +434,16 @@ static float from_half(uint16_t h) {
 }
 
 /* Value `i` of a vector in one of the plain formats. */
-static float value_at(const Tensor *t, size_t i) {
+static float value_at(const Weight *w, size_t i) {
         float v;
         uint32_t bits;
         uint16_t half;
-        if (t->type == DTYPE_F32) {
-                memcpy(&v, (const char *)t->data + i * sizeof(v), sizeof(v));
+        if (w->tensor->type == DTYPE_F32) {
+                memcpy(&v, (const char *)w->data + i * sizeof(v), sizeof(v));
                 return v;
         }
-        memcpy(&half, (const char *)t->data + i * sizeof(half), sizeof(half));
-        if (t->type == DTYPE_F16)
+        memcpy(&half, (const char *)w->data + i * sizeof(half), sizeof(half));
+        if (w->tensor->type == DTYPE_F16)
                 return from_half(half);
         bits = (uint32_t)half << 16; /* BF16 is the upper half of a float32 */
         memcpy(&v, &bits, sizeof(v));
@@ -438,7 +451,7 @@ static float value_at(const Tensor *t, size_t i) {
 }
 
 static size_t vector_size(const Weight *w) {
-        return w->vector ? aligned(w->tensor->dims[0] * sizeof(float)) : 0;
+        return w->vector ? aligned(w->n * sizeof(float)) : 0;
 }
 
 static int load_vectors(Loader *l) {
@@ -456,8 +469,8 @@ static int load_vectors(Loader *l) {
                 const Weight *w = &m->weights[i];
                 if (!w->vector)
                         continue;
-                for (size_t n = 0; n < w->tensor->dims[0]; n++)
-                        ((float *)(host + at))[n] = value_at(w->tensor, n);
+                for (size_t n = 0; n < w->n; n++)
+                        ((float *)(host + at))[n] = value_at(w, n);
                 *w->vector = (const float *)((char *)m->vectors.data + at);
                 at += vector_size(w);
         }
@@ -485,8 +498,8 @@ static bool packed_total(const Model *m, const Device *d, size_t *ret) {
 }
 
 /* The file's pages were read for this once; others may have a use for their memory. */
-static void forget(const Tensor *t) {
-        uintptr_t begin = ((uintptr_t)t->data + PAGE - 1) / PAGE * PAGE, end = ((uintptr_t)t->data + t->size) / PAGE * PAGE;
+static void forget(const Weight *w) {
+        uintptr_t begin = ((uintptr_t)w->data + PAGE - 1) / PAGE * PAGE, end = ((uintptr_t)w->data + w->size) / PAGE * PAGE;
         if (begin < end)
                 (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
@@ -497,10 +510,10 @@ static int pack_weight(Loader *l, const Weight *w, void *to) {
                               .rows = w->packed->rows,
                               .cols = w->packed->cols};
         l->m->device->ops->pack(l->stream, w->packed, 0,
-                                &(Matrix){w->tensor->data, w->tensor->type, w->packed->rows, w->packed->cols});
+                                &(Matrix){w->data, w->tensor->type, w->packed->rows, w->packed->cols});
         int k = mark_stream(l, true);
-        forget(w->tensor);
-        return k < 0 ? k : advance(l, w->tensor->size);
+        forget(w);
+        return k < 0 ? k : advance(l, w->size);
 }
 
 static int pack_weights(Loader *l) {
@@ -525,13 +538,15 @@ int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e)
                 return MODEL_REFUSE(m, e, -EBUSY, "is loaded already");
         if (m->encodes && !d->ops->linear)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s does not compute embeddings and scores", d->name);
+        if (m->params.alibi && !d->ops->alibi_attention)
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s does not compute attention with linear biases", d->name);
         int k = d->ops->stream_new(d, &l.stream, e);
         if (k < 0)
                 return k;
         m->device = d;
         for (size_t i = 0; i < m->n_weights; i++)
                 if (m->weights[i].packed)
-                        l.total += m->weights[i].tensor->size;
+                        l.total += m->weights[i].size;
         k = load_vectors(&l);
         if (k == 0)
                 k = d->ops->buffer_wrap && all_aligned(m) ? wrap_matrices(&l) : upload_matrices(&l);

@@ -244,6 +244,14 @@ Template template_bos_eos(int32_t bos, int32_t eos, size_t n_texts) {
         return t;
 }
 
+Template template_pair_bert(int32_t cls, int32_t sep) {
+        return (Template){{{cls, 0}, {TEMPLATE_FIRST, 0}, {sep, 0}, {TEMPLATE_SECOND, 1}, {sep, 1}}, 5};
+}
+
+Template template_pair_roberta(int32_t bos, int32_t eos) {
+        return (Template){{{bos, 0}, {TEMPLATE_FIRST, 0}, {eos, 0}, {eos, 0}, {TEMPLATE_SECOND, 0}, {eos, 0}}, 6};
+}
+
 static Tokenizer *allocate(const TokenizerSpec *spec) {
         _cleanup_(tokenizer_freep) Tokenizer *t = malloc(sizeof(*t));
         if (!t)

@@ -110,6 +110,10 @@ typedef struct TokenizerSpec { /* all memory is the caller's and is copied where
 
 /* [BOS] text [EOS], and the same again for a second text; -1 leaves one out. */
 Template template_bos_eos(int32_t bos, int32_t eos, size_t n_texts);
+/* What encoders have around a pair. BERT: [CLS] A [SEP], and B [SEP] of type 1. RoBERTa: <s> A </s> </s> B </s>, all of
+ * type 0. */
+Template template_pair_bert(int32_t cls, int32_t sep);
+Template template_pair_roberta(int32_t bos, int32_t eos);
 
 /* -EINVAL, naming the token or merge that is wrong; -EOPNOTSUPP for an unknown pre-tokenizer; -ENOMEM. */
 int tokenizer_new(const TokenizerSpec *spec, Tokenizer **ret, Error *e);

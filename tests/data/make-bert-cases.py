@@ -5,7 +5,9 @@ usage: make-bert-cases.py DIRECTORY
 
 enc-*/ are tiny models with random weights as transformers saves them, with sentence-transformers' files where a model
 has such. bert-cases.json has the vectors or scores of some texts (lists of ids) by each, and by the random models in
-DIRECTORY/models/tiny_bert_random. Every text is run alone, in float32. Needs numpy, torch, transformers and safetensors;
+DIRECTORY/models/tiny_bert_random. JinaBERT, which transformers does not have, and tiny_nomic, whose biases and names it does
+not know, are computed here, in float64.
+Every text is run alone, in float32. Needs numpy, torch, transformers and safetensors;
 nothing is fetched.
 """
 import json
@@ -36,6 +38,7 @@ MODELS = {
                        dict(num_labels=3, hidden_act="gelu_new", type_vocab_size=1), None, False),
     "xlm-roberta-rerank": ("XLMRobertaForSequenceClassification", torch.bfloat16, dict(num_labels=1, type_vocab_size=1),
                            None, False),
+    "nomic": ("NomicBertModel", torch.float32, dict(layer_norm_eps=1e-12), {"pooling_mode": "mean"}, True),
     "qwen3": ("Qwen3Model", torch.bfloat16, dict(num_key_value_heads=1, head_dim=20), {"pooling_mode_lasttoken": True},
               True),
 }
@@ -92,9 +95,28 @@ def run(model, case, mode, normalised):
 
 def config_of(cls, options):
     options = {k: v for k, v in options.items()}
+    if cls.startswith("NomicBert"):
+        options.update(rope_parameters={"rope_type": "default", "rope_theta": 1000.0})
     if cls.startswith("Qwen3"):
         options.update(rope_parameters={"rope_type": "default", "rope_theta": 1000.0}, rms_norm_eps=1e-5)
     return getattr(transformers, cls).config_class(**{**BASE, **options})
+
+
+def publish_nomic(path):
+    """As the models were published before transformers knew them: a configuration like GPT-2's, and fused weights."""
+    config = {
+        "activation_function": "swiglu", "architectures": ["NomicBertModel"], "causal": False, "layer_norm_epsilon": 1e-12,
+        "auto_map": {"AutoModel": "nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBertModel"},
+        "max_trained_positions": POSITIONS, "mlp_fc1_bias": False, "mlp_fc2_bias": False, "model_type": "nomic_bert",
+        "n_embd": BASE["hidden_size"], "n_head": BASE["num_attention_heads"], "n_inner": BASE["intermediate_size"],
+        "n_layer": BASE["num_hidden_layers"], "n_positions": 8192, "parallel_block": False, "prenorm": False,
+        "qkv_proj_bias": False, "rotary_emb_base": 1000, "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False,
+        "rotary_emb_scale_base": None, "rotary_scaling_factor": None, "type_vocab_size": 2, "use_rms_norm": False,
+        "vocab_size": VOCAB}
+    (path / "config.json").write_text(json.dumps(config, indent=1))
+    weights = load_file(path / "model.safetensors")
+    assert "encoder.layers.1.attn.Wqkv.weight" in weights, list(weights)
+    save_file(weights, path / "model.safetensors")
 
 
 def make(name, cls, dtype, options, pooling, normalised):
@@ -114,7 +136,9 @@ def make(name, cls, dtype, options, pooling, normalised):
             file.chmod(0o644)
     auto = transformers.AutoModel if pooling else transformers.AutoModelForSequenceClassification
     model = auto.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
-    return cases(model, name.startswith("bert"), mode_of(pooling) if pooling else None, normalised)
+    if name == "nomic":
+        publish_nomic(path)
+    return cases(model, name.startswith(("bert", "nomic")), mode_of(pooling) if pooling else None, normalised)
 
 
 def cases(model, bert, mode, normalised, vocab=VOCAB):
@@ -124,12 +148,140 @@ def cases(model, bert, mode, normalised, vocab=VOCAB):
     return out
 
 
+def tiny_nomic(path, case):
+    """A vector by float64, with names, biases and rotations as they are there."""
+    w = {k: v.double() for k, v in load_file(path / "model.safetensors").items()}
+    config = json.loads((path / "config.json").read_text())
+    heads, n = config["num_attention_heads"], len(case["ids"])
+
+    def linear(name, x):
+        return x @ w[name + ".weight"].T + w.get(name + ".bias", 0)
+
+    def norm(name, x):
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], w[name + ".weight"], w[name + ".bias"], 1e-12)
+
+    def rotate(x):
+        half = x.shape[-1] // 2
+        angle = torch.arange(n)[:, None, None] * config["rope_theta"] ** (-torch.arange(half, dtype=torch.double) / half)
+        a, b = x[..., :half], x[..., half:]
+        return torch.cat((a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()), -1)
+    x = norm("embeddings.LayerNorm", w["embeddings.word_embeddings.weight"][case["ids"]])
+    for i in range(config["num_hidden_layers"]):
+        at = f"encoder.layer.{i}."
+        q, k, v = (linear(at + f"attention.self.{p}", x).view(n, heads, -1) for p in ("query", "key", "value"))
+        scores = torch.einsum("ihd,jhd->hij", rotate(q), rotate(k)) / q.shape[-1] ** 0.5
+        mixed = torch.einsum("hij,jhd->ihd", scores.softmax(-1), v).reshape(n, -1)
+        x = norm(at + "attention.output.LayerNorm", x + linear(at + "attention.output.dense", mixed))
+        wide = torch.nn.functional.silu(linear(at + "mlp.gate", x)) * linear(at + "mlp.up", x)
+        x = norm(at + "mlp.LayerNorm", x + linear(at + "mlp.down", wide))
+    x = x.mean(0)
+    return (x / x.norm()).tolist()
+
+
+JINA_WAYS = {  # names of what differs from BERT's, and whether the gate comes first
+    False: ("attention.output.LayerNorm", "mlp.gated_layers", "mlp.wo", "mlp.layernorm", True),
+    True: ("layer_norm_1", "mlp.up_gated_layer", "mlp.down_layer", "layer_norm_2", False),
+}
+JINA_HEADS = 6  # of 4 values
+
+
+def jina_weights(later, scores):
+    rng = np.random.default_rng(21)
+    width, ff = BASE["hidden_size"], BASE["intermediate_size"]
+    norm1, wide, down, norm2, _ = JINA_WAYS[later]
+    shapes = {"embeddings.word_embeddings": (VOCAB, width), "embeddings.token_type_embeddings": (2, width),
+              "embeddings.LayerNorm": "norm", "pooler.dense": (width, width, "bias")}
+    for i in range(BASE["num_hidden_layers"]):
+        at = f"encoder.layer.{i}."
+        for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+            shapes[at + name] = (width, width, "bias")
+        shapes.update({at + norm1: "norm", at + norm2: "norm", at + wide: (2 * ff, width), at + down: (width, ff, "bias")})
+        if later:
+            shapes.update({at + f"attention.self.layer_norm_{p}": "norm" for p in "qk"})
+    if scores:
+        shapes = {"bert." + name: shape for name, shape in shapes.items()}
+        shapes["classifier"] = (1, width, "bias")
+    out = {}
+    for name, shape in shapes.items():
+        rows = (width,) if shape == "norm" else shape[:2]
+        scale = 0.7 if "embeddings" in name else 0.2 if name == "classifier" else 0.35
+        out[name + ".weight"] = 1 + 0.3 * rng.standard_normal(rows) if shape == "norm" else scale * rng.standard_normal(rows)
+        if shape[-1] in ("bias", "m"):
+            out[name + ".bias"] = scale * rng.standard_normal(rows[:1])
+    return {k: torch.tensor(v, dtype=torch.float32) for k, v in out.items()}
+
+
+def alibi_slopes(n):
+    """Press et al.'s, as JinaBERT has them."""
+    below = 2 ** int(np.log2(n))
+    slopes = [2 ** (-8 / below * (i + 1)) for i in range(below)]
+    return (slopes + [2 ** (-4 / below * (i + 1)) for i in range(0, 2 * below, 2)])[:n]
+
+
+def run_jina(weights, later, scores, case):
+    """In float64, from the paper and the model's published description."""
+    w = {k: v.double() for k, v in weights.items()}
+    n, prefix = len(case["ids"]), "bert." if scores else ""
+    norm1, wide, down, norm2, gate_first = JINA_WAYS[later]
+
+    def linear(name, x):
+        return x @ w[name + ".weight"].T + w.get(name + ".bias", 0)
+
+    def norm(name, x):
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], w[name + ".weight"], w[name + ".bias"], 1e-12)
+    at = prefix + "embeddings."
+    x = norm(at + "LayerNorm", w[at + "word_embeddings.weight"][case["ids"]] + w[at + "token_type_embeddings.weight"][case["types"]])
+    place = torch.arange(n, dtype=torch.double)
+    bias = torch.tensor(alibi_slopes(JINA_HEADS), dtype=torch.double)[:, None, None] * (place[:, None] - place).abs()
+    for i in range(BASE["num_hidden_layers"]):
+        at = f"{prefix}encoder.layer.{i}."
+        q, k, v = (linear(at + f"attention.self.{p}", x) for p in ("query", "key", "value"))
+        if later:
+            q, k = norm(at + "attention.self.layer_norm_q", q), norm(at + "attention.self.layer_norm_k", k)
+        q, k, v = (p.view(n, JINA_HEADS, -1) for p in (q, k, v))
+        scored = torch.einsum("ihd,jhd->hij", q, k) / q.shape[-1] ** 0.5 - bias
+        mixed = torch.einsum("hij,jhd->ihd", scored.softmax(-1), v).reshape(n, -1)
+        x = norm(at + norm1, x + linear(at + "attention.output.dense", mixed))
+        a, b = linear(at + wide, x).chunk(2, -1)
+        gate, up = (a, b) if gate_first else (b, a)
+        x = norm(at + norm2, x + linear(at + down, torch.nn.functional.gelu(gate) * up))
+    if scores:
+        return linear("classifier", linear("bert.pooler.dense", x[0]).tanh()).tolist()
+    x = x.mean(0)
+    return (x / x.norm()).tolist()
+
+
+def make_jina(name, later, scores):
+    path = HERE / f"enc-{name}"
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    weights = jina_weights(later, scores)
+    save_file(weights, path / "model.safetensors")
+    config = {
+        "architectures": ["JinaBertModel"], "model_type": "bert", "position_embedding_type": "alibi", "emb_pooler": "mean",
+        "auto_map": {"AutoModel": "jinaai/jina-bert-implementation--modeling_bert.JinaBertModel"},
+        "feed_forward_type": "geglu", "hidden_act": "gelu", "hidden_size": BASE["hidden_size"], "layer_norm_eps": 1e-12,
+        "intermediate_size": BASE["intermediate_size"], "max_position_embeddings": 8192, "pad_token_id": 0,
+        "num_attention_heads": JINA_HEADS, "num_hidden_layers": BASE["num_hidden_layers"], "type_vocab_size": 2,
+        "vocab_size": VOCAB}
+    (path / "config.json").write_text(json.dumps(config, indent=1))
+    out = texts(True)
+    for case in out:
+        case["out"] = [round(v, 7) for v in run_jina(weights, later, scores, case)]
+    return out
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
     out = {name: make(name, *m) for name, m in MODELS.items()}
+    out["jina"] = make_jina("jina", False, False)
+    out["jina-rerank"] = make_jina("jina-rerank", True, True)
     model = transformers.AutoModel.from_pretrained(root / "models/tiny_bert_random/tiny_bert", dtype=torch.float32,
                                                    attn_implementation="eager").eval()
     out["tiny_bert"] = cases(model, True, "mean", True, 256)
+    out["tiny_nomic"] = texts(True, 256)
+    for case in out["tiny_nomic"]:
+        case["out"] = [round(v, 7) for v in tiny_nomic(root / "models/tiny_bert_random/tiny_nomic", case)]
     text = ",\n".join(f"{json.dumps(k)}: [\n" + ",\n".join(json.dumps(c) for c in v) + "]" for k, v in out.items())
     (HERE / "bert-cases.json").write_text("{" + text + "}\n")
 

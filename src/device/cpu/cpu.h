@@ -74,6 +74,8 @@ void cpu_embed_sum(Stream *s, float *out, const Matrix *tables, const int32_t *c
 void cpu_layernorm(Stream *s, float *out, const float *x, const float *weight, const float *bias, uint32_t n_rows,
                    uint32_t n_cols, float eps);
 void cpu_self_attention(Stream *s, float *out, const SelfAttention *a);
+void cpu_alibi_attention(Stream *s, float *out, const SelfAttention *a);
+void cpu_multiply(Stream *s, float *out, const float *x, const float *y, size_t n);
 void cpu_pool(Stream *s, float *out, const float *x, const Texts *texts, uint32_t n_cols, Pooling pooling,
               bool normalise);
 size_t cpu_packed_size(const CpuGemm *gemm, Precision precision, uint32_t rows, uint32_t cols);
