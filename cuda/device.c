@@ -98,6 +98,13 @@ static const DeviceOps cuda_ops = {
         .swiglu = cuda_swiglu,
         .gather = cuda_gather,
         .sample = cuda_sample,
+        .packed_size = cuda_packed_size,
+        .pack = cuda_pack,
+        .linear = cuda_linear,
+        .embed_sum = cuda_embed_sum,
+        .layernorm = cuda_layernorm,
+        .self_attention = cuda_self_attention,
+        .pool = cuda_pool,
 };
 
 /* ---- opening ---- */

@@ -3,11 +3,12 @@
 CUDA_HOST = \
 	cuda/cuda.h cuda/runtime.h cuda/stream.h cuda/device.c cuda/stream.c cuda/error.c \
 	cuda/run.h cuda/run.c cuda/staging.h cuda/staging.c
-CUDA_KERNELS = cuda/attention.cu cuda/elementwise.cu cuda/matmul.cu cuda/norm.cu cuda/rope.cu cuda/sample.cu
-EXTRA_DIST += cuda/kernel.h $(CUDA_KERNELS) cuda/gpu-checks bench/cuda/make-model.py bench/cuda/torch-step.py
+CUDA_KERNELS = cuda/attention.cu cuda/elementwise.cu cuda/linear.cu cuda/matmul.cu cuda/norm.cu cuda/pool.cu \
+	cuda/rope.cu cuda/sample.cu cuda/self-attention.cu
+EXTRA_DIST += cuda/kernel.h cuda/softmax.h $(CUDA_KERNELS) cuda/gpu-checks bench/cuda/make-model.py bench/cuda/torch-step.py
 
 if WITH_CUDA
-CUDA_OBJECTS = cuda/attention.cuo cuda/elementwise.cuo cuda/matmul.cuo cuda/norm.cuo cuda/rope.cuo cuda/sample.cuo
+CUDA_OBJECTS = $(CUDA_KERNELS:.cu=.cuo)
 CLEANFILES += $(CUDA_OBJECTS)
 NVCC_V = $(NVCC_V_@AM_V@)
 NVCC_V_ = $(NVCC_V_@AM_DEFAULT_V@)
@@ -16,7 +17,7 @@ SUFFIXES = .cu .cuo
 .cu.cuo:
 	$(AM_V_at)$(MKDIR_P) cuda
 	$(NVCC_V)$(NVCC) $(NVCC_FLAGS) $(CUDA_ARCH_FLAGS) -I$(top_srcdir) -I$(top_srcdir)/src -c -o $@ $<
-$(CUDA_OBJECTS): $(top_srcdir)/cuda/kernel.h $(top_srcdir)/cuda/stream.h $(top_srcdir)/src/device/device.h
+$(CUDA_OBJECTS): $(top_srcdir)/cuda/kernel.h $(top_srcdir)/cuda/softmax.h $(top_srcdir)/cuda/stream.h $(top_srcdir)/src/device/device.h
 
 pkglibexec_PROGRAMS += zerollama-engine-cuda
 zerollama_engine_cuda_SOURCES = src/engine/main.c src/engine/open-cuda.c cuda/runtime.c $(CUDA_HOST)
@@ -38,6 +39,12 @@ cuda_cuda_llama_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/tests 
 cuda_cuda_llama_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(JANSSON_CFLAGS) -pthread
 cuda_cuda_llama_LDFLAGS = $(AM_LDFLAGS) -Wl,-rpath,'$$ORIGIN/lib'
 cuda_cuda_llama_LDADD = $(CUDA_OBJECTS) libzl-model.la libzl-device.la libzl-util.la $(JANSSON_LIBS) $(CMOCKA_LIBS) $(CUDA_LIBS)
+noinst_PROGRAMS += cuda/cuda-bert
+cuda_cuda_bert_SOURCES = tests/test-bert.c cuda/runtime.c $(CUDA_HOST)
+cuda_cuda_bert_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/tests $(CUDA_CPPFLAGS) -DTEST_RUNTIME=cuda_runtime
+cuda_cuda_bert_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(JANSSON_CFLAGS) -pthread
+cuda_cuda_bert_LDFLAGS = $(AM_LDFLAGS) -Wl,-rpath,'$$ORIGIN/lib'
+cuda_cuda_bert_LDADD = $(CUDA_OBJECTS) libzl-model.la libzl-device.la libzl-util.la $(JANSSON_LIBS) $(CMOCKA_LIBS) $(CUDA_LIBS)
 endif
 noinst_PROGRAMS += bench/cuda/cuda-bench
 bench_cuda_cuda_bench_SOURCES = bench/cuda/cuda-bench.c cuda/runtime.c $(CUDA_HOST)

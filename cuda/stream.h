@@ -58,3 +58,14 @@ void cuda_swiglu(Stream *s, float *out, const float *gate, const float *up, size
 void cuda_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);
 void cuda_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
                  const Rows *rows, const SampleParams *params);
+size_t cuda_packed_size(const Device *d, Precision precision, uint32_t rows, uint32_t cols);
+void cuda_pack(Stream *s, const Packed *to, uint32_t first, const Matrix *w);
+void cuda_linear(Stream *s, float *out, const Packed *w, const float *x, uint32_t n_rows, const float *bias,
+                 Activation activation, bool accumulate);
+void cuda_embed_sum(Stream *s, float *out, const Matrix *tables, const int32_t *const *index, uint32_t n_tables,
+                    uint32_t n_rows);
+void cuda_layernorm(Stream *s, float *out, const float *x, const float *weight, const float *bias, uint32_t n_rows,
+                    uint32_t n_cols, float eps);
+void cuda_self_attention(Stream *s, float *out, const SelfAttention *a);
+void cuda_pool(Stream *s, float *out, const float *x, const Texts *texts, uint32_t n_cols, Pooling pooling,
+               bool normalise);
