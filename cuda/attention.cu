@@ -411,7 +411,7 @@ HOST void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *k
                            ceil_div(kv->max_pages * kv->page_size, split), NULL};
         uint32_t columns = kv->n_kv_heads * ceil_div(per_kv, heads), enough = 2 * stream_processors(s);
         size_t partial = (size_t)rows->n * n_heads * a.n_splits * (2 + kv->head_dim) * sizeof(float);
-        if (kv->head_dim > WIDTH_MAX) {
+        if (kv->head_dim > HEAD_DIM_MAX) {
                 stream_fail(s, -ENOTSUP);
                 return;
         }

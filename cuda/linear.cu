@@ -28,7 +28,6 @@ enum {
         PREPARE_ROWS = 4, /* one by each warp */
         PREPARE_THREADS = PREPARE_ROWS * WARP,
         TERMS = 3, /* bfloat16 */
-        COLS_MAX = 32768, /* TILE rows of three terms fit into the scratch */
         EXPONENT = 15, EXPONENT_MIN = -100,
 };
 
@@ -135,7 +134,7 @@ static void prepare_matrix(Stream *s, Precision p, const PrepareArgs *args) {
 
 HOST size_t cuda_packed_size(const Device *d, Precision precision, uint32_t rows, uint32_t cols) {
         size_t size;
-        if (rows > INT32_MAX || cols > COLS_MAX ||
+        if (rows > INT32_MAX || cols > LINEAR_COLS_MAX ||
             !checked_mul((size_t)ceil_div(rows, TILE) * TILE, row_size(precision, ceil_div(cols, GROUP)), &size))
                 return SIZE_MAX;
         return size;

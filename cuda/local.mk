@@ -2,7 +2,7 @@
 # everywhere, for the tests; see tests/cuda.mk for the emulated kernels.
 CUDA_HOST = \
 	cuda/cuda.h cuda/runtime.h cuda/stream.h cuda/device.c cuda/stream.c cuda/error.c \
-	cuda/run.h cuda/run.c cuda/staging.h cuda/staging.c
+	cuda/copier.h cuda/copier.c cuda/run.h cuda/run.c cuda/staging.h cuda/staging.c
 CUDA_KERNELS = cuda/attention.cu cuda/elementwise.cu cuda/linear.cu cuda/matmul.cu cuda/norm.cu cuda/pool.cu \
 	cuda/rope.cu cuda/sample.cu cuda/self-attention.cu
 EXTRA_DIST += cuda/kernel.h cuda/softmax.h $(CUDA_KERNELS) cuda/gpu-checks bench/cuda/make-model.py bench/cuda/torch-step.py

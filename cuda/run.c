@@ -126,7 +126,12 @@ static int launch_run(Run *r, uint64_t ticket, uint64_t done) {
                 if (!g->graph)
                         g->graph = capture(r);
         }
-        return g && g->graph ? r->runtime->graph_launch(r->stream, g->graph) : launch_all(r, r->stream);
+        if (g && g->graph) {
+                int error = r->runtime->graph_launch(r->stream, g->graph);
+                if (error != CUDA_E_MEMORY) /* it takes some of the GPU's; there is another way */
+                        return error;
+        }
+        return launch_all(r, r->stream);
 }
 
 int run_flush(Run *r, uint64_t ticket, uint64_t done) {

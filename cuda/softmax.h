@@ -6,13 +6,11 @@
 
 #define NOTHING (-INFINITY) /* the maximum of no positions */
 
-enum { WIDTH_MAX = 256 };
-
 /* What a warp has so far: lane 4g + t of lines g and g + 8. */
 typedef struct Strand {
         uint32_t begin[2], end[2]; /* positions that the lines see; none for a line that is not used */
         float max[2], sum[2];
-        float out[WIDTH_MAX / 8][4];
+        float out[HEAD_DIM_MAX / 8][4];
 } Strand;
 
 DEVICE float lane_max(float v) { /* of the four lanes of a line */

@@ -13,6 +13,14 @@ enum {
         STREAM_SAMPLES = 1024,           /* sampling parameters that are on the device at once */
 };
 
+/* What the kernels are made for; see DeviceLimits. */
+enum {
+        HEAD_DIM_MAX = 256,                    /* attention.cu */
+        HEADS_MAX = 65535,                     /* blocks in a grid's second dimension */
+        VOCAB_MAX = STREAM_SCRATCH / 8,        /* sample.cu: a working copy and counts for a row */
+        LINEAR_COLS_MAX = 32768,               /* linear.cu: some rows of three terms in the scratch */
+};
+
 typedef struct StreamScratch {
         void *any;            /* dev [STREAM_SCRATCH] */
         float *turns;         /* dev [STREAM_TURNS] */

@@ -254,6 +254,11 @@ static void test_loading(void **state) {
         assert_int_equal(model_load(m, d, NULL, NULL, &e), -EOPNOTSUPP);
         assert_non_null(strstr(e.text, "does not compute embeddings"));
         d->ops = real;
+        DeviceLimits limits = d->limits;
+        d->limits.cols = 39; /* the model has 40 */
+        assert_int_equal(model_load(m, d, NULL, NULL, &e), -EOPNOTSUPP);
+        assert_non_null(strstr(e.text, "it has 40 columns in a matrix, and "));
+        d->limits = limits;
         assert_int_equal(model_load(m, d, NULL, NULL, NULL), 0);
         assert_true(workspace_size(m, UINT32_MAX, 1) > workspace_size(m, 100, 1));
         model_free(m);

@@ -519,14 +519,35 @@ static int pack_weights(Loader *l) {
         return k;
 }
 
+static int check_limits(const Model *m, const Device *d, Error *e) {
+        const ModelInfo *i = &m->info;
+        const DeviceLimits *most = &d->limits;
+        const struct {
+                const char *what;
+                uint32_t has, most;
+        } limits[] = {
+                {"attention heads", i->n_heads, most->heads},
+                {"values in an attention head", i->head_dim, m->encodes ? 0 : most->head_dim},
+                {"tokens in its vocabulary", i->n_vocab, m->encodes ? 0 : most->vocab},
+                {"columns in a matrix", MAX(i->n_embd, i->n_ff), m->encodes ? most->cols : 0},
+        };
+        for (size_t n = 0; n < ARRAY_SIZE(limits); n++)
+                if (limits[n].most > 0 && limits[n].has > limits[n].most)
+                        return MODEL_REFUSE(m, e, -EOPNOTSUPP,
+                                            "it has %" PRIu32 " %s, and %s computes with at most %" PRIu32
+                                            "; a pool with 'device: cpu' takes it",
+                                            limits[n].has, limits[n].what, d->name, limits[n].most);
+        return 0;
+}
+
 int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e) {
         Loader l = {.m = m, .progress = progress, .arg = arg, .e = e};
         if (m->device)
                 return MODEL_REFUSE(m, e, -EBUSY, "is loaded already");
         if (m->encodes && !d->ops->linear)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s does not compute embeddings and scores", d->name);
-        int k = d->ops->stream_new(d, &l.stream, e);
-        if (k < 0)
+        int k = check_limits(m, d, e);
+        if (k < 0 || (k = d->ops->stream_new(d, &l.stream, e)) < 0)
                 return k;
         m->device = d;
         for (size_t i = 0; i < m->n_weights; i++)
