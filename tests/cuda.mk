@@ -23,3 +23,9 @@ tests_test_cuda_bert_SOURCES = tests/test-bert.c
 tests_test_cuda_bert_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED -DTEST_RUNTIME=fake_cuda_runtime
 tests_test_cuda_bert_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_cuda_bert_LDADD = libzl-cuda-fake.la $(MODEL_TEST_LIBS)
+# The engine for GPUs without one, for tests/it-cuda.py.
+check_PROGRAMS += tests/engine-fake-gpu
+tests_engine_fake_gpu_SOURCES = src/engine/main.c src/engine/open-cuda.c tests/fake-gpu.c
+tests_engine_fake_gpu_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED -Dcuda_runtime=fake_cuda_runtime
+tests_engine_fake_gpu_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -pthread
+tests_engine_fake_gpu_LDADD = libzl-cuda-fake.la $(ENGINE_LIBS) $(JANSSON_LIBS)
