@@ -315,6 +315,39 @@ static void check_matmul(void) {
                                     k % 2, k % 3 == 1);
 }
 
+/* Products of the same rows, which the device makes together where it may: the third adds to what the first made. */
+static void matmul_together(Dtype type, uint32_t n) {
+        enum { ROWS_A = 37, ROWS_B = 5, COLS = 96 };
+        void *w[2] = {random_rows(type, ROWS_A, COLS), random_rows(type, ROWS_B, COLS)};
+        float *x = random_floats((size_t)n * COLS), *bias = random_floats(ROWS_B), *out[2];
+        size_t a = (size_t)n * ROWS_A, b = (size_t)n * ROWS_B, size = (a + 2 * b) * sizeof(float);
+        char name[80];
+        for (int i = 0; i < 2; i++) {
+                Side *s = &sides[i];
+                float *dev = put_poison(s, size), *dev_x = put(s, x, (size_t)n * COLS * sizeof(float));
+                Matrix m = {put(s, w[0], ROWS_A * dtype_row_size(type, COLS)), type, ROWS_A, COLS};
+                Matrix k = {put(s, w[1], ROWS_B * dtype_row_size(type, COLS)), type, ROWS_B, COLS};
+                float *dev_bias = put(s, bias, ROWS_B * sizeof(float));
+                out[i] = malloc(size);
+                s->ops->matmul(s->stream, dev + a, &k, dev_x, n, dev_bias, false);
+                s->ops->matmul(s->stream, dev, &m, dev_x, n, NULL, false);
+                s->ops->matmul(s->stream, dev + a + b, &k, dev_x, n, NULL, false);
+                s->ops->matmul(s->stream, dev, &m, dev_x, n, NULL, true);
+                s->ops->matmul(s->stream, dev + a, &k, dev_x, n, NULL, true);
+                s->ops->matmul(s->stream, dev + a, &k, dev_x, n, dev_bias, true);
+                get(s, out[i], dev, size);
+        }
+        snprintf(name, sizeof(name), "matmul %s, six products of the same %u rows", dtype_name(type), n);
+        report(name, relative(out[0], out[1], a + 2 * b), 3e-5);
+        case_end();
+        free(w[0]), free(w[1]), free(x), free(bias), free(out[0]), free(out[1]);
+}
+
+static void check_matmul_together(void) {
+        matmul_together(DTYPE_BF16, 3);
+        matmul_together(DTYPE_Q8_0, 40);
+}
+
 /* Each number of rows, against all of them. */
 static void check_matmul_invariance(void) {
         enum { ROWS = 19, COLS = 608, N = 67 };
@@ -796,7 +829,7 @@ static const struct {
 } checks[] = {
         {"embed", check_embed},         {"rmsnorm", check_rmsnorm}, {"swiglu", check_swiglu},
         {"gather", check_gather},       {"rope", check_rope},       {"matmul", check_matmul},
-        {"invariance", check_matmul_invariance}, {"attention", check_attention}, {"sample", check_sample},
+        {"matmul together", check_matmul_together}, {"invariance", check_matmul_invariance}, {"attention", check_attention}, {"sample", check_sample},
         {"embed_sum", check_embed_sum}, {"layernorm", check_layernorm}, {"linear", check_linear},
         {"linear invariance", check_linear_invariance}, {"self_attention", check_self_attention}, {"pool", check_pool},
 };

@@ -173,7 +173,7 @@ int device_cuda_new(const CudaRuntime *runtime, int index, Device **ret, Error *
         if (!c)
                 return error_set(e, -ENOMEM, "out of memory for a GPU device");
         *c = (Cuda){.device = {.ops = &cuda_ops,
-                               .limits = {.head_dim = HEAD_DIM_MAX, .heads = HEADS_MAX, .vocab = VOCAB_MAX,
+                               .limits = {.head_dim = HEAD_DIM_MAX, .heads = GRID_MAX, .vocab = VOCAB_MAX,
                                           .cols = LINEAR_COLS_MAX}},
                     .runtime = runtime,
                     .index = index};

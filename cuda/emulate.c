@@ -243,7 +243,7 @@ static void block_run(unsigned n, bool descending) {
 
 void emulate_launch(EmulatedKernel *kernel, const uint32_t grid[static 3], uint32_t block, size_t shared,
                     const void *args) {
-        if (block == 0 || block > THREADS_MAX || shared > 48 * 1024)
+        if (block == 0 || block > THREADS_MAX || shared > 48 * 1024 || grid[1] > 65535 || grid[2] > 65535)
                 abort();
         pthread_mutex_lock(&one_grid);
         scheduler_tsan = __tsan_get_current_fiber();

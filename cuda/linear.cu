@@ -134,7 +134,7 @@ static void prepare_matrix(Stream *s, Precision p, const PrepareArgs *args) {
 
 HOST size_t cuda_packed_size(const Device *d, Precision precision, uint32_t rows, uint32_t cols) {
         size_t size;
-        if (rows > INT32_MAX || cols > LINEAR_COLS_MAX ||
+        if (rows > GRID_MAX * 32 || cols > LINEAR_COLS_MAX ||
             !checked_mul((size_t)ceil_div(rows, TILE) * TILE, row_size(precision, ceil_div(cols, GROUP)), &size))
                 return SIZE_MAX;
         return size;

@@ -16,7 +16,7 @@ enum {
 /* What the kernels are made for; see DeviceLimits. */
 enum {
         HEAD_DIM_MAX = 256,                    /* attention.cu */
-        HEADS_MAX = 65535,                     /* blocks in a grid's second dimension */
+        GRID_MAX = 65535,                      /* blocks in a grid's second and third dimension */
         VOCAB_MAX = STREAM_SCRATCH / 8,        /* sample.cu: a working copy and counts for a row */
         LINEAR_COLS_MAX = 32768,               /* linear.cu: some rows of three terms in the scratch */
 };
@@ -42,6 +42,8 @@ typedef struct StreamLaunch {
 
 /* Appends a kernel; `args` are copied. A grid without blocks is no kernel. */
 void stream_launch(Stream *s, const StreamLaunch *l, const void *args, size_t size);
+/* See run_last(). */
+StreamLaunch *stream_last(Stream *s, const void *kernel, void **ret_args);
 const StreamScratch *stream_scratch(const Stream *s);
 StreamTurns *stream_turns(Stream *s);
 /* Multiprocessors of the device. */
