@@ -259,7 +259,14 @@ static void test_loading(void **state) {
         assert_int_equal(model_load(m, d, NULL, NULL, &e), -EOPNOTSUPP);
         assert_non_null(strstr(e.text, "it has 40 columns in a matrix, and "));
         d->limits = limits;
+        size_t free = d->ops->memory_free(d), size = model_load_size(m, d);
         assert_int_equal(model_load(m, d, NULL, NULL, NULL), 0);
+        assert_true(size > model_info(m)->weights_size / 2 && size < SIZE_MAX);
+#ifdef CUDA_EMULATED /* where nobody else allocates */
+        assert_int_equal(free - d->ops->memory_free(d), size);
+#else
+        (void)free;
+#endif
         assert_true(workspace_size(m, UINT32_MAX, 1) > workspace_size(m, 100, 1));
         model_free(m);
 }

@@ -484,6 +484,18 @@ static bool packed_total(const Model *m, const Device *d, size_t *ret) {
         return true;
 }
 
+size_t model_load_size(const Model *m, const Device *d) {
+        size_t total = 0;
+        if (m->encodes && d->ops->packed_size && !packed_total(m, d, &total)) /* without it loading will say what is wrong */
+                return SIZE_MAX;
+        for (size_t i = 0; i < m->n_weights; i++) {
+                const Weight *w = &m->weights[i];
+                if (!checked_add(total, w->matrix ? aligned(w->tensor->size) : vector_size(w), &total))
+                        return SIZE_MAX;
+        }
+        return total;
+}
+
 /* The file's pages were read for this once; others may have a use for their memory. */
 static void forget(const Tensor *t) {
         uintptr_t begin = ((uintptr_t)t->data + PAGE - 1) / PAGE * PAGE, end = ((uintptr_t)t->data + t->size) / PAGE * PAGE;
