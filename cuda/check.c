@@ -266,6 +266,7 @@ static void rope_case(Rope rope, uint32_t n_heads, uint32_t head_dim, bool scale
                 out[i] = malloc(size);
                 s->ops->rope(s->stream, dev, &rows, n_heads, head_dim, &rope);
                 s->ops->rope(s->stream, again, &rows, n_heads, head_dim, &rope); /* with the turns of the first */
+                s->ops->rope(s->stream, again, &rows, n_heads, head_dim, &rope);
                 get(s, out[i], again, size);
         }
         snprintf(name, sizeof(name), "rope %s, %u of %u values, %u heads", rope.style == ROPE_NEOX ? "neox" : "normal",
@@ -829,7 +830,8 @@ static const struct {
 } checks[] = {
         {"embed", check_embed},         {"rmsnorm", check_rmsnorm}, {"swiglu", check_swiglu},
         {"gather", check_gather},       {"rope", check_rope},       {"matmul", check_matmul},
-        {"matmul together", check_matmul_together}, {"invariance", check_matmul_invariance}, {"attention", check_attention}, {"sample", check_sample},
+        {"matmul together", check_matmul_together}, {"invariance", check_matmul_invariance},
+        {"attention", check_attention}, {"sample", check_sample},
         {"embed_sum", check_embed_sum}, {"layernorm", check_layernorm}, {"linear", check_linear},
         {"linear invariance", check_linear_invariance}, {"self_attention", check_self_attention}, {"pool", check_pool},
 };
