@@ -349,7 +349,7 @@ HOST void cuda_matmul(Stream *s, float *out, const Matrix *w, const float *x, ui
         uint32_t blocks = ceil_div(w->rows, few ? (uint32_t)TILE_ROWS : (uint32_t)MANY_ROWS);
         const void *kernel = find_kernel(w->type, shape);
         void *last;
-        StreamLaunch *before = stream_last(s, kernel, &last);
+        StreamLaunch *before = stream_newest(s, kernel, &last);
         ProductsArgs *joined = (ProductsArgs *)last;
         if (before && can_join(joined, w, out, x, n_rows, accumulate)) {
                 before->grid[0] += blocks;

@@ -70,7 +70,7 @@ static void make_turns(Stream *s, const int32_t *position, uint32_t n, const Rop
 /* By the turns that are in the table. */
 static void rotate(Stream *s, float *x, uint32_t n, uint32_t n_heads, uint32_t head_dim, const Rope *rope) {
         void *last;
-        const StreamLaunch *before = stream_last(s, (const void *)rope_turn, &last);
+        const StreamLaunch *before = stream_newest(s, (const void *)rope_turn, &last);
         RopeArgs *joined = (RopeArgs *)last;
         if (before && before->grid[0] == n && joined->count < ROTATED && joined->of[0].x != x &&
             joined->head_dim == head_dim && joined->n_rot == rope->n_rot && joined->style == rope->style) {

@@ -51,7 +51,7 @@ bool run_append(Run *r, const StreamLaunch *l, const void *args, size_t size) {
         return !r->kernels.failed;
 }
 
-StreamLaunch *run_last(Run *r, const void *kernel, void **ret_args) {
+StreamLaunch *run_newest(Run *r, const void *kernel, void **ret_args) {
         *ret_args = NULL;
         if (r->n == 0 || r->kernels.failed)
                 return NULL;

@@ -36,6 +36,6 @@ void run_deinit(Run *r);                                          /* nothing of 
 bool run_append(Run *r, const StreamLaunch *l, const void *args, size_t size);
 /* The kernel that was appended last, if it is `kernel` and not launched yet, with its arguments: to be changed before the
  * next is appended. NULL: it is another. */
-StreamLaunch *run_last(Run *r, const void *kernel, void **ret_args);
+StreamLaunch *run_newest(Run *r, const void *kernel, void **ret_args);
 /* Launches what was appended; the next mark has number `ticket`, all before `done` are reached. The runtime's error. */
 int run_flush(Run *r, uint64_t ticket, uint64_t done);

@@ -42,8 +42,8 @@ typedef struct StreamLaunch {
 
 /* Appends a kernel; `args` are copied. A grid without blocks is no kernel. */
 void stream_launch(Stream *s, const StreamLaunch *l, const void *args, size_t size);
-/* See run_last(). */
-StreamLaunch *stream_last(Stream *s, const void *kernel, void **ret_args);
+/* See run_newest(). */
+StreamLaunch *stream_newest(Stream *s, const void *kernel, void **ret_args);
 const StreamScratch *stream_scratch(const Stream *s);
 StreamTurns *stream_turns(Stream *s);
 /* Multiprocessors of the device. */
