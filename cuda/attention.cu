@@ -24,19 +24,16 @@
  * to 64, 128 or 256. */
 #include <errno.h>
 
-#include "cuda/kernel.h"
+#include "cuda/softmax.h"
 
 enum {
         LINES = 16,
         ATTENTION_WARPS = 4,
         RUN = 16, /* positions */
         SPLIT_MIN = 512, SPLITS_MAX = 64,
-        WIDTH_MAX = 256,
         ATTENTION_THREADS = ATTENTION_WARPS * WARP,
         MERGE_THREADS = 128,
 };
-
-#define NOTHING (-INFINITY) /* the maximum of no positions */
 
 typedef struct AttentionArgs {
         float *out;
@@ -111,22 +108,6 @@ DEVICE uint32_t line_end(const AttentionArgs *a, const Run *run, uint32_t line) 
 
 /* ---- one strand ---- */
 
-typedef struct Strand {
-        uint32_t begin[2], end[2]; /* positions that lines g and g + 8 see; none for a line that is not used */
-        float max[2], sum[2];
-        float out[WIDTH_MAX / 8][4];
-} Strand;
-
-DEVICE float lane_max(float v) { /* of the four lanes of a line */
-        v = fmaxf(v, __shfl_xor_sync(0xffffffff, v, 1));
-        return fmaxf(v, __shfl_xor_sync(0xffffffff, v, 2));
-}
-
-DEVICE float lane_sum(float v) {
-        v += __shfl_xor_sync(0xffffffff, v, 1);
-        return v + __shfl_xor_sync(0xffffffff, v, 2);
-}
-
 DEVICE void three_products(float acc[4], const uint32_t hi[4], const uint32_t lo[4], const uint32_t x_hi[2],
                            const uint32_t x_lo[2]) {
         mma(acc, hi, x_hi);
@@ -168,33 +149,6 @@ DEVICE void scores(int width, const AttentionArgs *a, const Run *run, const uint
                                 uint32_t lo[4] = {lo_a.w[half], lo_b.w[half], lo_a.w[half + 1], lo_b.w[half + 1]};
                                 three_products(score[tile], hi, lo, k.hi + half, k.lo + half);
                         }
-                }
-        }
-}
-
-/* Scores to weights; what the strand has so far is brought to the new maximum. */
-DEVICE void weigh(int width, const AttentionArgs *a, Strand *s, uint32_t begin, float score[2][4]) {
-        uint32_t t = threadIdx.x % 4;
-        UNROLL for (int half = 0; half < 2; half++) { /* line g, line g + 8 */
-                float most = s->max[half], sum = 0;
-                UNROLL for (int i = 0; i < 4; i++) {
-                        float *x = &score[i / 2][half * 2 + i % 2];
-                        uint32_t position = begin + (uint32_t)i / 2 * 8 + 2 * t + (uint32_t)i % 2;
-                        *x = position >= s->begin[half] && position < s->end[half] ? *x * a->scale : NOTHING;
-                        most = fmaxf(most, *x);
-                }
-                most = lane_max(most);
-                float base = most == NOTHING ? 0 : most, shrink = expf(s->max[half] - base);
-                UNROLL for (int i = 0; i < 4; i++) {
-                        float *x = &score[i / 2][half * 2 + i % 2];
-                        *x = expf(*x - base);
-                        sum += *x;
-                }
-                s->sum[half] = fmaf(s->sum[half], shrink, lane_sum(sum));
-                s->max[half] = most;
-                UNROLL for (int j = 0; j < width / 8; j++) {
-                        s->out[j][half * 2] *= shrink;
-                        s->out[j][half * 2 + 1] *= shrink;
                 }
         }
 }
@@ -248,7 +202,7 @@ DEVICE void strand_run(int width, const AttentionArgs *a, const Run *run, const 
                 if (p + RUN <= run->begin)
                         continue;
                 scores(width, a, run, terms, p, score);
-                weigh(width, a, s, p, score);
+                weigh(width, 2, a->scale, s, p, score);
                 add_values(width, a, run, s, p, score);
         }
 }
@@ -457,7 +411,7 @@ HOST void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *k
                            ceil_div(kv->max_pages * kv->page_size, split), NULL};
         uint32_t columns = kv->n_kv_heads * ceil_div(per_kv, heads), enough = 2 * stream_processors(s);
         size_t partial = (size_t)rows->n * n_heads * a.n_splits * (2 + kv->head_dim) * sizeof(float);
-        if (kv->head_dim > WIDTH_MAX) {
+        if (kv->head_dim > HEAD_DIM_MAX) {
                 stream_fail(s, -ENOTSUP);
                 return;
         }

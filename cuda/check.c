@@ -266,6 +266,7 @@ static void rope_case(Rope rope, uint32_t n_heads, uint32_t head_dim, bool scale
                 out[i] = malloc(size);
                 s->ops->rope(s->stream, dev, &rows, n_heads, head_dim, &rope);
                 s->ops->rope(s->stream, again, &rows, n_heads, head_dim, &rope); /* with the turns of the first */
+                s->ops->rope(s->stream, again, &rows, n_heads, head_dim, &rope);
                 get(s, out[i], again, size);
         }
         snprintf(name, sizeof(name), "rope %s, %u of %u values, %u heads", rope.style == ROPE_NEOX ? "neox" : "normal",
@@ -313,6 +314,39 @@ static void check_matmul(void) {
                 for (size_t k = 0; k < ARRAY_SIZE(n); k++)
                         matmul_case(types[t], rows[(k + t) % 4], whole_blocks(types[t], cols[(k + 2 * t) % 6]), n[k],
                                     k % 2, k % 3 == 1);
+}
+
+/* Products of the same rows, which the device makes together where it may: the third adds to what the first made. */
+static void matmul_together(Dtype type, uint32_t n) {
+        enum { ROWS_A = 37, ROWS_B = 5, COLS = 96 };
+        void *w[2] = {random_rows(type, ROWS_A, COLS), random_rows(type, ROWS_B, COLS)};
+        float *x = random_floats((size_t)n * COLS), *bias = random_floats(ROWS_B), *out[2];
+        size_t a = (size_t)n * ROWS_A, b = (size_t)n * ROWS_B, size = (a + 2 * b) * sizeof(float);
+        char name[80];
+        for (int i = 0; i < 2; i++) {
+                Side *s = &sides[i];
+                float *dev = put_poison(s, size), *dev_x = put(s, x, (size_t)n * COLS * sizeof(float));
+                Matrix m = {put(s, w[0], ROWS_A * dtype_row_size(type, COLS)), type, ROWS_A, COLS};
+                Matrix k = {put(s, w[1], ROWS_B * dtype_row_size(type, COLS)), type, ROWS_B, COLS};
+                float *dev_bias = put(s, bias, ROWS_B * sizeof(float));
+                out[i] = malloc(size);
+                s->ops->matmul(s->stream, dev + a, &k, dev_x, n, dev_bias, false);
+                s->ops->matmul(s->stream, dev, &m, dev_x, n, NULL, false);
+                s->ops->matmul(s->stream, dev + a + b, &k, dev_x, n, NULL, false);
+                s->ops->matmul(s->stream, dev, &m, dev_x, n, NULL, true);
+                s->ops->matmul(s->stream, dev + a, &k, dev_x, n, NULL, true);
+                s->ops->matmul(s->stream, dev + a, &k, dev_x, n, dev_bias, true);
+                get(s, out[i], dev, size);
+        }
+        snprintf(name, sizeof(name), "matmul %s, six products of the same %u rows", dtype_name(type), n);
+        report(name, relative(out[0], out[1], a + 2 * b), 3e-5);
+        case_end();
+        free(w[0]), free(w[1]), free(x), free(bias), free(out[0]), free(out[1]);
+}
+
+static void check_matmul_together(void) {
+        matmul_together(DTYPE_BF16, 3);
+        matmul_together(DTYPE_Q8_0, 40);
 }
 
 /* Each number of rows, against all of them. */
@@ -448,6 +482,248 @@ static void check_attention(void) {
                 attention_case(&all[i]);
 }
 
+/* ---- encoders ---- */
+
+static void check_embed_sum(void) {
+        enum { N = 5, COLS = 96 };
+        static const uint32_t vocab[EMBED_TABLES] = {37, 9, 2};
+        int32_t ids[EMBED_TABLES][N] = {{3, 36, 37, 0, -1}, {0, 8, 1, 2, 9}, {1, 0, 1, INT32_MIN, INT32_MAX}};
+        float out[2][N * COLS];
+        char name[80];
+        for (int t = 0; t < N_TYPES; t++) {
+                Dtype type[EMBED_TABLES] = {types[t], types[(t + 1) % N_TYPES], types[(t + 2) % N_TYPES]};
+                void *rows[EMBED_TABLES];
+                for (int k = 0; k < EMBED_TABLES; k++)
+                        rows[k] = random_rows(type[k], vocab[k], COLS);
+                for (int i = 0; i < 2; i++) {
+                        Side *s = &sides[i];
+                        Matrix tables[EMBED_TABLES];
+                        const int32_t *index[EMBED_TABLES];
+                        float *dev = put_poison(s, sizeof(out[i]));
+                        for (int k = 0; k < EMBED_TABLES; k++) {
+                                size_t size = vocab[k] * dtype_row_size(type[k], COLS);
+                                tables[k] = (Matrix){put(s, rows[k], size), type[k], vocab[k], COLS};
+                                index[k] = put(s, ids[k], sizeof(ids[k]));
+                        }
+                        s->ops->embed_sum(s->stream, dev, tables, index, EMBED_TABLES - (uint32_t)t % 3, N);
+                        get(s, out[i], dev, sizeof(out[i]));
+                }
+                snprintf(name, sizeof(name), "embed_sum of %d tables, the first %s", EMBED_TABLES - t % 3,
+                         dtype_name(types[t]));
+                report(name, unequal(out[0], out[1], sizeof(out[0])), 0);
+                case_end();
+                for (int k = 0; k < EMBED_TABLES; k++)
+                        free(rows[k]);
+        }
+}
+
+static void check_layernorm(void) {
+        static const uint32_t shapes[][2] = {{1, 1}, {5, 67}, {3, 512}, {2, 1024}, {7, 24}, {1, 8191}};
+        char name[80];
+        for (size_t k = 0; k < ARRAY_SIZE(shapes); k++) {
+                uint32_t n = shapes[k][0], cols = shapes[k][1];
+                size_t size = (size_t)n * cols * sizeof(float), row = cols * sizeof(float);
+                float *x = random_floats((size_t)n * cols), *weight = random_floats(cols), *bias = random_floats(cols);
+                float *out[2];
+                for (size_t i = 0; i < (size_t)n * cols; i++)
+                        x[i] += 3;
+                for (int i = 0; i < 2; i++) {
+                        Side *s = &sides[i];
+                        float *dev = put(s, x, size); /* in place */
+                        out[i] = malloc(size);
+                        s->ops->layernorm(s->stream, dev, dev, put(s, weight, row), put(s, bias, row), n, cols, 1e-12f);
+                        get(s, out[i], dev, size);
+                }
+                snprintf(name, sizeof(name), "layernorm %u x %u", n, cols);
+                report(name, relative(out[0], out[1], (size_t)n * cols), 2e-6);
+                case_end();
+                free(x), free(weight), free(bias), free(out[0]), free(out[1]);
+        }
+}
+
+/* Put together of two parts, as layers are; from an odd address, as files may have it. */
+static Packed put_packed(Side *s, Precision p, Dtype type, const void *w, uint32_t rows, uint32_t cols) {
+        size_t stride = dtype_row_size(type, cols), size = s->ops->packed_size(s->device, p, rows, cols);
+        char *odd = malloc(rows * stride + 1), *zeros = calloc(1, size);
+        uint32_t first = rows / 3;
+        memcpy(odd + 1, w, rows * stride);
+        Packed packed = {put(s, zeros, size), p, rows, cols};
+        s->ops->pack(s->stream, &packed, 0, &(Matrix){odd + 1, type, first, cols});
+        s->ops->pack(s->stream, &packed, first, &(Matrix){odd + 1 + first * stride, type, rows - first, cols});
+        side_run(s);
+        free(odd), free(zeros);
+        return packed;
+}
+
+typedef struct LinearCase {
+        Precision precision;
+        Dtype type;
+        uint32_t rows, cols, n;
+        Activation activation;
+        bool bias, accumulate;
+} LinearCase;
+
+/* The CPU computes in float32, whatever the precision. */
+static void linear_case(const LinearCase *c) {
+        static const char *const precisions[] = {"f32", "16 bits", "8 bits"};
+        static const char *const activations[] = {"", ", gelu", ", gelu_tanh", ", relu", ", tanh"};
+        size_t size = (size_t)c->n * c->rows * sizeof(float);
+        void *w = random_rows(c->type, c->rows, c->cols);
+        float *x = random_floats((size_t)c->n * c->cols), *bias = random_floats(c->rows);
+        float *before = random_floats((size_t)c->n * c->rows), *out[2];
+        char name[120];
+        for (size_t i = 0; i < (size_t)c->n * c->cols; i++)
+                x[i] *= i / c->cols % 3 == 1 && c->activation != ACTIVATION_TANH ? 1e9f : 1; /* scales differ by row */
+        for (int i = 0; i < 2; i++) {
+                Side *s = &sides[i];
+                Packed p = put_packed(s, i == 0 ? PRECISION_F32 : c->precision, c->type, w, c->rows, c->cols);
+                float *dev = c->accumulate ? put(s, before, size) : put_poison(s, size);
+                out[i] = malloc(size);
+                s->ops->linear(s->stream, dev, &p, put(s, x, (size_t)c->n * c->cols * sizeof(float)), c->n,
+                               c->bias ? put(s, bias, c->rows * sizeof(float)) : NULL, c->activation, c->accumulate);
+                get(s, out[i], dev, size);
+        }
+        snprintf(name, sizeof(name), "linear %s of %s %u x %u, %u rows%s%s%s", precisions[c->precision],
+                 dtype_name(c->type), c->rows, c->cols, c->n, activations[c->activation], c->bias ? ", bias" : "",
+                 c->accumulate ? ", added" : "");
+        double worst = 0;
+        for (uint32_t i = 0; i < c->n; i++) /* row by row: one with great numbers would hide the others */
+                worst = fmax(worst, relative(out[0] + (size_t)i * c->rows, out[1] + (size_t)i * c->rows, c->rows));
+        report(name, worst, c->precision == PRECISION_F32 ? 2e-6 : 2e-3);
+        case_end();
+        free(w), free(x), free(bias), free(before), free(out[0]), free(out[1]);
+}
+
+static void check_linear(void) {
+        static const uint32_t rows[] = {7, 16, 37, 130, 300}, n[] = {1, 3, 33, 70, 129}, cols[] = {5, 64, 100, 32, 264};
+        for (uint32_t p = 0; p < 3; p++)
+                for (uint32_t k = 0; k < 5; k++)
+                        linear_case(&(LinearCase){(Precision)p, types[k], rows[(k + p) % 5],
+                                                  whole_blocks(types[k], cols[(k + 2 * p) % 5]), n[k],
+                                                  (Activation)((k + p) % 5), k % 2, (k + p) % 3 == 1});
+        linear_case(&(LinearCase){PRECISION_F32, DTYPE_F32, 24, 2050, 40, ACTIVATION_NONE, true, false});
+        linear_case(&(LinearCase){PRECISION_INT16, DTYPE_F32, 250, 40, 260, ACTIVATION_NONE, true, false});
+}
+
+/* Each number of rows against all of them, in tiles for few rows and for many. */
+static void check_linear_invariance(void) {
+        enum { ROWS = 200, COLS = 70, N = 300 };
+        static const uint32_t some[] = {1, 2, 16, 31, 33, 64, 129, 257, 299};
+        Side *s = &sides[1];
+        for (uint32_t p = 0; p < 2; p++) {
+                float *w = random_floats(ROWS * COLS), *x = random_floats(N * COLS);
+                float *all = malloc(N * ROWS * sizeof(float)), *part = malloc(N * ROWS * sizeof(float));
+                Packed packed = put_packed(s, (Precision)p, DTYPE_F32, w, ROWS, COLS);
+                float *dev_x = put(s, x, N * COLS * sizeof(float)), *dev = put_poison(s, N * ROWS * sizeof(float));
+                s->ops->linear(s->stream, dev, &packed, dev_x, N, NULL, ACTIVATION_GELU, false);
+                get(s, all, dev, N * ROWS * sizeof(float));
+                double worst = 0;
+                for (size_t k = 0; k < ARRAY_SIZE(some); k++) {
+                        uint32_t n = some[k], first = N - n;
+                        s->ops->linear(s->stream, dev, &packed, dev_x + (size_t)first * COLS, n, NULL, ACTIVATION_GELU,
+                                       false);
+                        get(s, part, dev, n * ROWS * sizeof(float));
+                        worst = fmax(worst, unequal(part, all + first * ROWS, n * ROWS * sizeof(float)));
+                }
+                report(p ? "linear 16 bits: rows alone and among others" : "linear f32: rows alone and among others",
+                       worst, 0);
+                case_end();
+                free(w), free(x), free(all), free(part);
+        }
+}
+
+/* Text i is rows [starts[i], starts[i+1]) of random lengths up to `longest`. */
+static uint32_t random_texts(uint32_t *starts, uint32_t n, uint32_t longest) {
+        starts[0] = 0;
+        for (uint32_t i = 0; i < n; i++)
+                starts[i + 1] = starts[i] + (i == n / 2 ? longest : 1 + (uint32_t)(random_bits() % longest));
+        return starts[n];
+}
+
+typedef struct SelfCase {
+        uint32_t n_texts, longest, n_heads, n_kv_heads, head_dim;
+        bool causal, together; /* queries, keys and values are parts of one matrix */
+} SelfCase;
+
+static void self_attention_case(const SelfCase *c) {
+        enum { TEXTS_MAX = 20 };
+        uint32_t starts[TEXTS_MAX + 1], n = random_texts(starts, c->n_texts, c->longest);
+        size_t q = (size_t)c->n_heads * c->head_dim, kv = (size_t)c->n_kv_heads * c->head_dim, all = q + 2 * kv;
+        size_t size = n * q * sizeof(float);
+        float *x = random_floats(n * all), *out[2], *alone = malloc(size);
+        char name[120];
+        double worst = 0;
+        for (int i = 0; i < 2; i++) {
+                Side *s = &sides[i];
+                float *dev = put_poison(s, size), *dev_x = put(s, x, n * all * sizeof(float));
+                SelfAttention a = {.texts = {n, c->n_texts, c->longest, put(s, starts, (c->n_texts + 1) * 4)},
+                                   .q = dev_x, .k = dev_x + q, .v = dev_x + q + kv,
+                                   .q_stride = all, .k_stride = all, .v_stride = all, .out_stride = q,
+                                   .n_heads = c->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim,
+                                   .causal = c->causal, .scale = 4 / sqrtf((float)c->head_dim)};
+                if (!c->together) {
+                        a.k = dev_x + n * q;
+                        a.v = dev_x + n * (q + kv);
+                        a.q_stride = q;
+                        a.k_stride = a.v_stride = kv;
+                }
+                out[i] = malloc(size);
+                s->ops->self_attention(s->stream, dev, &a);
+                get(s, out[i], dev, size);
+                if (i == 0)
+                        continue;
+                for (uint32_t t = 0; t < c->n_texts; t++) { /* each text by itself */
+                        uint32_t length = starts[t + 1] - starts[t], one[2] = {0, length};
+                        SelfAttention b = a;
+                        b.texts = (Texts){length, 1, length, put(s, one, sizeof(one))};
+                        b.q += starts[t] * a.q_stride;
+                        b.k += starts[t] * a.k_stride;
+                        b.v += starts[t] * a.v_stride;
+                        s->ops->self_attention(s->stream, dev, &b);
+                        get(s, alone, dev, length * q * sizeof(float));
+                        worst = fmax(worst, unequal(alone, out[1] + starts[t] * q, length * q * sizeof(float)));
+                }
+        }
+        snprintf(name, sizeof(name), "self_attention of %u texts, %u rows, %u/%u heads of %u%s%s", c->n_texts, n,
+                 c->n_heads, c->n_kv_heads, c->head_dim, c->causal ? ", causal" : "", c->together ? ", together" : "");
+        report(name, relative(out[0], out[1], n * q), 3e-6);
+        report("  texts alone and among others", worst, 0);
+        case_end();
+        free(x), free(out[0]), free(out[1]), free(alone);
+}
+
+static void check_self_attention(void) {
+        static const SelfCase all[] = {
+                {1, 1, 1, 1, 2, false, false},    {3, 40, 2, 2, 12, false, false}, {7, 30, 2, 2, 32, false, true},
+                {2, 130, 1, 1, 64, false, false}, {3, 70, 4, 2, 20, true, false},  {2, 66, 2, 1, 128, true, true},
+                {2, 20, 1, 1, 200, false, false}, {20, 5, 2, 2, 7, true, false},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+                self_attention_case(&all[i]);
+}
+
+static void check_pool(void) {
+        enum { TEXTS = 9, COLS = 300 };
+        static const char *const poolings[] = {"cls", "mean", "last"};
+        uint32_t starts[TEXTS + 1], n = random_texts(starts, TEXTS, 20);
+        float *x = random_floats((size_t)n * COLS), out[2][TEXTS * COLS];
+        memset(x + (size_t)starts[2] * COLS, 0, (starts[3] - starts[2]) * COLS * sizeof(float)); /* of no length */
+        char name[80];
+        for (int k = 0; k < 6; k++) {
+                for (int i = 0; i < 2; i++) {
+                        Side *s = &sides[i];
+                        float *dev = put_poison(s, sizeof(out[i])), *dev_x = put(s, x, (size_t)n * COLS * sizeof(float));
+                        Texts texts = {n, TEXTS, 20, put(s, starts, sizeof(starts))};
+                        s->ops->pool(s->stream, dev, dev_x, &texts, COLS, (Pooling)(k / 2), k % 2);
+                        get(s, out[i], dev, sizeof(out[i]));
+                }
+                snprintf(name, sizeof(name), "pool %s%s", poolings[k / 2], k % 2 ? ", normalised" : "");
+                report(name, relative(out[0], out[1], TEXTS * COLS), 1e-6);
+                case_end();
+        }
+        free(x);
+}
+
 /* ---- sampling ---- */
 
 typedef struct SampleCase {
@@ -554,7 +830,10 @@ static const struct {
 } checks[] = {
         {"embed", check_embed},         {"rmsnorm", check_rmsnorm}, {"swiglu", check_swiglu},
         {"gather", check_gather},       {"rope", check_rope},       {"matmul", check_matmul},
-        {"invariance", check_matmul_invariance}, {"attention", check_attention}, {"sample", check_sample},
+        {"matmul together", check_matmul_together}, {"invariance", check_matmul_invariance},
+        {"attention", check_attention}, {"sample", check_sample},
+        {"embed_sum", check_embed_sum}, {"layernorm", check_layernorm}, {"linear", check_linear},
+        {"linear invariance", check_linear_invariance}, {"self_attention", check_self_attention}, {"pool", check_pool},
 };
 
 static bool is_wanted(const char *name, int argc, char **argv) {

@@ -98,6 +98,13 @@ static const DeviceOps cuda_ops = {
         .swiglu = cuda_swiglu,
         .gather = cuda_gather,
         .sample = cuda_sample,
+        .packed_size = cuda_packed_size,
+        .pack = cuda_pack,
+        .linear = cuda_linear,
+        .embed_sum = cuda_embed_sum,
+        .layernorm = cuda_layernorm,
+        .self_attention = cuda_self_attention,
+        .pool = cuda_pool,
 };
 
 /* ---- opening ---- */
@@ -165,7 +172,11 @@ int device_cuda_new(const CudaRuntime *runtime, int index, Device **ret, Error *
         Cuda *c = calloc(1, sizeof(*c));
         if (!c)
                 return error_set(e, -ENOMEM, "out of memory for a GPU device");
-        *c = (Cuda){.device.ops = &cuda_ops, .runtime = runtime, .index = index};
+        *c = (Cuda){.device = {.ops = &cuda_ops,
+                               .limits = {.head_dim = HEAD_DIM_MAX, .heads = GRID_MAX, .vocab = VOCAB_MAX,
+                                          .cols = LINEAR_COLS_MAX}},
+                    .runtime = runtime,
+                    .index = index};
         int r = describe(c, e);
         if (r >= 0) {
                 int error = runtime->use(index);

@@ -1,4 +1,4 @@
-/* Operations that treat each value, or each row, by itself: embedding, storing keys and values, SwiGLU, gathering.
+/* Operations that treat each value, or each row, by itself: embeddings, storing keys and values, SwiGLU, gathering.
  * All are bound by memory. */
 #include "cuda/kernel.h"
 
@@ -26,6 +26,40 @@ KERNEL(embed, EmbedArgs, ELEMENT_THREADS) {
 HOST void cuda_embed(Stream *s, float *out, const Matrix *table, const Rows *rows) {
         EmbedArgs args = {out, *table, *rows};
         StreamLaunch l = launch_rows((const void *)embed, rows->n);
+        stream_launch(s, &l, &args, sizeof(args));
+}
+
+typedef struct EmbedSumArgs {
+        float *out;
+        Matrix tables[EMBED_TABLES];
+        const int32_t *index[EMBED_TABLES];
+        uint32_t n_tables;
+} EmbedSumArgs;
+
+KERNEL(embed_sum, EmbedSumArgs, ELEMENT_THREADS) {
+        uint32_t cols = a.tables[0].cols;
+        float *out = a.out + (size_t)blockIdx.x * cols;
+        for (uint32_t c = threadIdx.x; c < cols; c += blockDim.x) {
+                float sum = 0;
+                for (uint32_t t = 0; t < a.n_tables; t++) {
+                        const Matrix *table = &a.tables[t];
+                        uint32_t i = (uint32_t)a.index[t][blockIdx.x];
+                        if (i < table->rows)
+                                sum += row_value(table->type,
+                                                 (const char *)table->data + i * row_bytes(table->type, cols), c);
+                }
+                out[c] = sum;
+        }
+}
+
+HOST void cuda_embed_sum(Stream *s, float *out, const Matrix *tables, const int32_t *const *index, uint32_t n_tables,
+                         uint32_t n_rows) {
+        EmbedSumArgs args = {.out = out, .n_tables = n_tables};
+        StreamLaunch l = launch_rows((const void *)embed_sum, n_rows);
+        for (uint32_t t = 0; t < n_tables; t++) {
+                args.tables[t] = tables[t];
+                args.index[t] = index[t];
+        }
         stream_launch(s, &l, &args, sizeof(args));
 }
 

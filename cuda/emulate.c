@@ -11,7 +11,7 @@
 
 #include "cuda/emulate.h"
 
-enum { THREADS_MAX = 1024, WARP = 32, STACK_SIZE = 128 * 1024, VALUE_MAX = 32 };
+enum { THREADS_MAX = 1024, WARP = 32, STACK_SIZE = 128 * 1024, COPIES = 64, COPY_SIZE = 16 };
 
 #if defined(__SANITIZE_THREAD__)
 void *__tsan_get_current_fiber(void);
@@ -32,11 +32,28 @@ typedef struct Barrier {
         unsigned needed, arrived, generation;
 } Barrier;
 
+/* A lane's values of A and B: two for each register. */
+typedef struct Fragments {
+        float a[4][2], b[2][2];
+} Fragments;
+
+typedef union Shown {
+        unsigned char value[16];
+        Fragments fragments;
+} Shown;
+
 /* What lanes show each other: in turns, so that nobody overwrites what another still reads. */
 typedef struct Warp {
         Barrier barrier;
-        _Alignas(16) unsigned char values[2][WARP][VALUE_MAX];
+        Shown shown[2][WARP];
 } Warp;
+
+/* An asynchronous copy that was not waited for. */
+typedef struct Copy {
+        void *to;
+        const void *from;
+        int group;
+} Copy;
 
 typedef struct Fiber {
         ucontext_t context;
@@ -44,6 +61,9 @@ typedef struct Fiber {
         const Barrier *waits;
         unsigned generation; /* of it, when the fiber came */
         unsigned exchanges;  /* of values in its warp */
+        Copy copies[COPIES];
+        unsigned n_copies;
+        int groups; /* of them, committed */
         bool ended;
 } Fiber;
 
@@ -93,43 +113,65 @@ void emulate_warp_barrier(void) {
 }
 
 /* Shows a value to the other lanes and returns what all of them have shown. */
-static const unsigned char (*exchange(const void *value, size_t size))[VALUE_MAX] {
+static const Shown *exchange(const void *value, size_t size) {
         Warp *w = &warps[threadIdx.x / WARP];
         unsigned turn = current->exchanges++ % 2;
-        if (size > VALUE_MAX)
+        if (size > sizeof(Shown))
                 abort();
-        memcpy(w->values[turn][threadIdx.x % WARP], value, size);
+        memcpy(&w->shown[turn][threadIdx.x % WARP], value, size);
         emulate_warp_barrier();
-        return (const unsigned char(*)[VALUE_MAX])w->values[turn];
+        return w->shown[turn];
 }
 
 void emulate_shuffle(void *value, size_t size, unsigned lane) {
-        memcpy(value, exchange(value, size)[lane], size);
+        memcpy(value, &exchange(value, size)[lane], size);
 }
 
-typedef struct Fragments {
-        uint32_t a[4], b[2];
-} Fragments;
+void copy_async(void *shared, const void *global) {
+        Fiber *f = current;
+        if ((uintptr_t)shared % COPY_SIZE || (uintptr_t)global % COPY_SIZE || f->n_copies == COPIES)
+                abort();
+        f->copies[f->n_copies++] = (Copy){shared, global, f->groups};
+}
 
-static double bfloat_at(uint32_t pair, unsigned which) {
+void copy_commit(void) {
+        current->groups++;
+}
+
+void copy_wait(int n) {
+        Fiber *f = current;
+        unsigned kept = 0;
+        for (unsigned i = 0; i < f->n_copies; i++)
+                if (f->copies[i].group < f->groups - n)
+                        memcpy(f->copies[i].to, f->copies[i].from, COPY_SIZE);
+                else
+                        f->copies[kept++] = f->copies[i];
+        f->n_copies = kept;
+}
+
+static float value_of(uint32_t pair, unsigned which, bool halves) {
+        if (halves)
+                return half_to_float((uint16_t)(which ? pair >> 16 : pair));
         return float_from_bits(which ? pair & 0xffff0000 : pair << 16);
 }
 
-/* Register 2 * (k / 8) + row / 8 of lane 4 * (row % 8) + k % 8 / 2 has A[row, k]. */
-static double a_at(const Fragments *lanes, unsigned row, unsigned k) {
-        return bfloat_at(lanes[row % 8 * 4 + k % 8 / 2].a[k / 8 * 2 + row / 8], k % 2);
+/* Value k % 2 of register 2 * (k / 8) + row / 8 of lane 4 * (row % 8) + k % 8 / 2 is A[row, k]. */
+static double a_at(const Shown *lanes, unsigned row, unsigned k) {
+        return (double)lanes[row % 8 * 4 + k % 8 / 2].fragments.a[k / 8 * 2 + row / 8][k % 2];
 }
 
-static double b_at(const Fragments *lanes, unsigned k, unsigned col) {
-        return bfloat_at(lanes[col * 4 + k % 8 / 2].b[k / 8], k % 2);
+static double b_at(const Shown *lanes, unsigned k, unsigned col) {
+        return (double)lanes[col * 4 + k % 8 / 2].fragments.b[k / 8][k % 2];
 }
 
-void emulate_mma(float d[4], const uint32_t a[4], const uint32_t b[2]) {
+void emulate_mma(float d[4], const uint32_t a[4], const uint32_t b[2], bool halves) {
         unsigned lane = threadIdx.x % WARP;
-        Fragments mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, lanes[WARP];
-        const unsigned char(*shown)[VALUE_MAX] = exchange(&mine, sizeof(mine));
-        for (unsigned i = 0; i < WARP; i++)
-                memcpy(&lanes[i], shown[i], sizeof(lanes[i]));
+        Fragments mine;
+        for (unsigned i = 0; i < 8; i++)
+                mine.a[i / 2][i % 2] = value_of(a[i / 2], i % 2, halves);
+        for (unsigned i = 0; i < 4; i++)
+                mine.b[i / 2][i % 2] = value_of(b[i / 2], i % 2, halves);
+        const Shown *lanes = exchange(&mine, sizeof(mine));
         for (unsigned i = 0; i < 4; i++) {
                 double sum = d[i];
                 for (unsigned k = 0; k < 16; k++)
@@ -154,6 +196,8 @@ static void fiber_start(Fiber *f) {
         makecontext(&f->context, fiber_main, 0);
         f->waits = NULL;
         f->exchanges = 0;
+        f->n_copies = 0;
+        f->groups = 0;
         f->ended = false;
 }
 
@@ -199,7 +243,7 @@ static void block_run(unsigned n, bool descending) {
 
 void emulate_launch(EmulatedKernel *kernel, const uint32_t grid[static 3], uint32_t block, size_t shared,
                     const void *args) {
-        if (block == 0 || block > THREADS_MAX || shared > 48 * 1024)
+        if (block == 0 || block > THREADS_MAX || shared > 48 * 1024 || grid[1] > 65535 || grid[2] > 65535)
                 abort();
         pthread_mutex_lock(&one_grid);
         scheduler_tsan = __tsan_get_current_fiber();

@@ -41,8 +41,12 @@ void emulate_barrier(void);      /* of the block */
 void emulate_warp_barrier(void); /* of the warp */
 /* Replaces the value by that of another lane of the warp. All lanes take part. */
 void emulate_shuffle(void *value, size_t size, unsigned lane);
-/* d += a b for tiles of 16 x 16 and 16 x 8 bfloat16 that lie across the warp. */
-void emulate_mma(float d[4], const uint32_t a[4], const uint32_t b[2]);
+/* d += a b for tiles of 16 x 16 and 16 x 8 bfloat16, or float16, that lie across the warp. */
+void emulate_mma(float d[4], const uint32_t a[4], const uint32_t b[2], bool halves);
+/* Copies are made when they are waited for, not before. */
+void copy_async(void *shared, const void *global);
+void copy_commit(void);
+void copy_wait(int n);
 
 #define DEVICE static inline
 #define DEVICE_CALLED static inline
@@ -103,6 +107,14 @@ static inline uint32_t bfloat_pair(float low, float high) {
         return l | h;
 }
 
+static inline uint32_t half_pair(float low, float high) {
+        return (uint32_t)to_half(low) | (uint32_t)to_half(high) << 16;
+}
+
 static inline void mma(float d[4], const uint32_t a[4], const uint32_t b[2]) {
-        emulate_mma(d, a, b);
+        emulate_mma(d, a, b, false);
+}
+
+static inline void mma_half(float d[4], const uint32_t a[4], const uint32_t b[2]) {
+        emulate_mma(d, a, b, true);
 }

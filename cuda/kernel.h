@@ -9,7 +9,8 @@
  *
  * Products are made by tensor cores in bfloat16 with float32 sums. A float32 operand enters as two terms, hi + lo, each
  * a bfloat16: 16 bits of it count. Weights and cached keys and values in F16 are two terms exactly, BF16 is one, the
- * integers of Q8_0 and Q4_0 are one, and their scale is applied to the sum over their block. */
+ * integers of Q8_0 and Q4_0 are one, and their scale is applied to the sum over their block. Encoders' products are in
+ * linear.cu and self-attention.cu, with three terms, or in float16. */
 #pragma once
 
 #ifdef CUDA_EMULATED
@@ -53,9 +54,43 @@ DEVICE uint32_t bfloat_pair(float low, float high) {
         return pair;
 }
 
+/* The same of float16. */
+DEVICE uint32_t half_pair(float low, float high) {
+        return (uint32_t)to_half(low) | (uint32_t)to_half(high) << 16;
+}
+
+/* 16 bytes from global to shared memory, which come some time later: copies are counted in groups, each ended by
+ * copy_commit(); copy_wait(n) is for the thread's own groups but the last n. */
+DEVICE void copy_async(void *shared, const void *global) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
+                     "l"(global)
+                     : "memory");
+}
+
+DEVICE void copy_commit(void) {
+        asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+DEVICE void copy_wait(int n) { /* a constant, up to 2 */
+        if (n == 0)
+                asm volatile("cp.async.wait_group 0;" ::: "memory");
+        else if (n == 1)
+                asm volatile("cp.async.wait_group 1;" ::: "memory");
+        else
+                asm volatile("cp.async.wait_group 2;" ::: "memory");
+}
+
 /* d += a b for tiles of 16 x 16 and 16 x 8 bfloat16 that lie across the warp; see emulate.c for the layout. */
 DEVICE void mma(float d[4], const uint32_t a[4], const uint32_t b[2]) {
         asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                     "{%0,%1,%2,%3};"
+                     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/* The same of float16. */
+DEVICE void mma_half(float d[4], const uint32_t a[4], const uint32_t b[2]) {
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
                      "{%0,%1,%2,%3};"
                      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -126,6 +161,13 @@ DEVICE void split_pair(float low, float high, uint32_t *ret_hi, uint32_t *ret_lo
         uint32_t hi = bfloat_pair(low, high);
         *ret_hi = hi;
         *ret_lo = bfloat_pair(low - pair_low(hi), high - pair_high(hi));
+}
+
+/* Three terms: all of a float32's 24 bits. */
+DEVICE void three_terms(float low, float high, uint32_t *ret_hi, uint32_t *ret_mid, uint32_t *ret_lo) {
+        uint32_t hi = bfloat_pair(low, high);
+        *ret_hi = hi;
+        split_pair(low - pair_low(hi), high - pair_high(hi), ret_mid, ret_lo);
 }
 
 DEVICE Eight eight_of(const float v[EIGHT]) {
@@ -211,6 +253,12 @@ static inline uint32_t ceil_div(uint32_t n, uint32_t by) {
 DEVICE float warp_sum(float v) {
         UNROLL for (int by = WARP / 2; by > 0; by /= 2)
                 v += __shfl_xor_sync(0xffffffff, v, by);
+        return v;
+}
+
+DEVICE float warp_max(float v) {
+        UNROLL for (int by = WARP / 2; by > 0; by /= 2)
+                v = fmaxf(v, __shfl_xor_sync(0xffffffff, v, by));
         return v;
 }
 

@@ -28,6 +28,25 @@ enum {
         MANY_THREADS = MANY_WARPS_ROWS * MANY_WARPS_N * WARP,
 };
 
+/* Products of the same rows, asked for one after another (queries, keys and values; gate and up), are one launch: what
+ * each of them makes is the same, and the small ones find the GPU at work. */
+enum { PRODUCTS = 3 };
+
+typedef struct Product {
+        float *out;
+        const void *w;
+        const float *bias;
+        uint32_t rows, end; /* the first block that is not its own */
+} Product;
+
+typedef struct ProductsArgs {
+        Product products[PRODUCTS];
+        const float *x;
+        uint32_t n_products, cols, n;
+        bool accumulate;
+} ProductsArgs;
+
+/* One of them, as its blocks see it. */
 typedef struct MatmulArgs {
         float *out;
         const void *w;
@@ -35,7 +54,17 @@ typedef struct MatmulArgs {
         const float *x, *bias;
         uint32_t n;
         bool accumulate;
+        uint32_t block; /* of features */
 } MatmulArgs;
+
+DEVICE MatmulArgs block_product(const ProductsArgs *a) {
+        uint32_t i = 0, first = 0;
+        while (blockIdx.x >= a->products[i].end)
+                first = a->products[i++].end;
+        const Product *p = &a->products[i];
+        MatmulArgs m = {p->out, p->w, p->rows, a->cols, a->x, p->bias, a->n, a->accumulate, blockIdx.x - first};
+        return m;
+}
 
 DEVICE uint32_t part_length(uint32_t cols) {
         return ((cols + PARTS - 1) / PARTS + GROUP - 1) / GROUP * GROUP;
@@ -146,7 +175,7 @@ DEVICE Eight activations(const MatmulArgs *m, uint32_t first, uint32_t k, bool a
 
 DEVICE void few_rows(Dtype type, int tiles, const MatmulArgs *m) {
         uint32_t part = threadIdx.x / WARP, lane = threadIdx.x % WARP, length = part_length(m->cols);
-        uint32_t row0 = blockIdx.x * TILE_ROWS, n0 = blockIdx.y * (uint32_t)tiles * TILE_N;
+        uint32_t row0 = m->block * TILE_ROWS, n0 = blockIdx.y * (uint32_t)tiles * TILE_N;
         uint32_t end = MIN(m->cols, (part + 1) * length);
         bool w_aligned = is_aligned(m->w) && row_bytes(type, m->cols) % 16 == 0;
         bool x_aligned = is_aligned(m->x) && m->cols % 4 == 0;
@@ -212,7 +241,7 @@ DEVICE Eight staged(const ManyShared *s, uint32_t buffer, uint32_t row) {
 DEVICE void many_rows(Dtype type, const MatmulArgs *m) {
         ManyShared *s = (ManyShared *)shared_memory;
         uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, length = part_length(m->cols);
-        uint32_t row0 = blockIdx.x * MANY_ROWS + warp % MANY_WARPS_ROWS * TILE_ROWS, n0 = blockIdx.y * MANY_N;
+        uint32_t row0 = m->block * MANY_ROWS + warp % MANY_WARPS_ROWS * TILE_ROWS, n0 = blockIdx.y * MANY_N;
         uint32_t first = warp / MANY_WARPS_ROWS * MANY_TILES * TILE_N; /* of the block's rows */
         bool w_aligned = is_aligned(m->w) && row_bytes(type, m->cols) % 16 == 0;
         bool x_aligned = is_aligned(m->x) && m->cols % 4 == 0;
@@ -250,18 +279,22 @@ DEVICE void many_rows(Dtype type, const MatmulArgs *m) {
 
 /* ---- kernels ---- */
 
-#define MATMUL(name, type)                                                \
-        KERNEL(name##_8, MatmulArgs, FEW_THREADS) {                       \
-                few_rows(type, 1, &a);                                    \
-        }                                                                 \
-        KERNEL(name##_16, MatmulArgs, FEW_THREADS) {                      \
-                few_rows(type, 2, &a);                                    \
-        }                                                                 \
-        KERNEL(name##_32, MatmulArgs, FEW_THREADS) {                      \
-                few_rows(type, 4, &a);                                    \
-        }                                                                 \
-        KERNEL(name##_many, MatmulArgs, MANY_THREADS) {                   \
-                many_rows(type, &a);                                      \
+#define MATMUL(name, type)                                                  \
+        KERNEL(name##_8, ProductsArgs, FEW_THREADS) {                       \
+                MatmulArgs m = block_product(&a);                           \
+                few_rows(type, 1, &m);                                      \
+        }                                                                   \
+        KERNEL(name##_16, ProductsArgs, FEW_THREADS) {                      \
+                MatmulArgs m = block_product(&a);                           \
+                few_rows(type, 2, &m);                                      \
+        }                                                                   \
+        KERNEL(name##_32, ProductsArgs, FEW_THREADS) {                      \
+                MatmulArgs m = block_product(&a);                           \
+                few_rows(type, 4, &m);                                      \
+        }                                                                   \
+        KERNEL(name##_many, ProductsArgs, MANY_THREADS) {                   \
+                MatmulArgs m = block_product(&a);                           \
+                many_rows(type, &m);                                        \
         }
 MATMUL(matmul_f32, DTYPE_F32)
 MATMUL(matmul_f16, DTYPE_F16)
@@ -293,14 +326,39 @@ static const void *find_kernel(Dtype type, int shape) {
         }
 }
 
+/* Whether a product of these rows may be made at the same time: it reads and writes nothing that the others write. */
+static bool can_join(const ProductsArgs *a, const Matrix *w, const float *out, const float *x, uint32_t n_rows,
+                     bool accumulate) {
+        if (a->n_products == PRODUCTS || a->x != x || a->n != n_rows || a->cols != w->cols || a->accumulate != accumulate)
+                return false;
+        for (uint32_t i = 0; i < a->n_products; i++) {
+                const Product *p = &a->products[i];
+                const float *end = p->out + (size_t)n_rows * p->rows;
+                if ((out < end && p->out < out + (size_t)n_rows * w->rows) ||
+                    (x < end && p->out < x + (size_t)n_rows * w->cols))
+                        return false;
+        }
+        return true;
+}
+
 HOST void cuda_matmul(Stream *s, float *out, const Matrix *w, const float *x, uint32_t n_rows, const float *bias,
                       bool accumulate) {
-        MatmulArgs args = {out, w->data, w->rows, w->cols, x, bias, n_rows, accumulate};
         int shape = n_rows <= 8 ? 0 : n_rows <= 16 ? 1 : n_rows <= FEW_MAX ? 2 : 3;
-        uint32_t tile = 8u << shape;
-        StreamLaunch few = {find_kernel(w->type, shape), {ceil_div(w->rows, TILE_ROWS), ceil_div(n_rows, tile), 1},
-                            FEW_THREADS, PARTS * tile * TILE_ROWS * sizeof(float)};
-        StreamLaunch many = {find_kernel(w->type, shape), {ceil_div(w->rows, MANY_ROWS), ceil_div(n_rows, MANY_N), 1},
-                             MANY_THREADS, sizeof(ManyShared)};
-        stream_launch(s, shape < 3 ? &few : &many, &args, sizeof(args));
+        bool few = shape < 3;
+        uint32_t tile = few ? 8u << shape : (uint32_t)MANY_N;
+        uint32_t blocks = ceil_div(w->rows, few ? (uint32_t)TILE_ROWS : (uint32_t)MANY_ROWS);
+        const void *kernel = find_kernel(w->type, shape);
+        void *last;
+        StreamLaunch *before = stream_newest(s, kernel, &last);
+        ProductsArgs *joined = (ProductsArgs *)last;
+        if (before && can_join(joined, w, out, x, n_rows, accumulate)) {
+                before->grid[0] += blocks;
+                Product another = {out, w->data, bias, w->rows, before->grid[0]};
+                joined->products[joined->n_products++] = another;
+                return;
+        }
+        ProductsArgs args = {{{out, w->data, bias, w->rows, blocks}}, x, 1, w->cols, n_rows, accumulate};
+        StreamLaunch l = {kernel, {blocks, ceil_div(n_rows, tile), 1}, few ? (uint32_t)FEW_THREADS : (uint32_t)MANY_THREADS,
+                          few ? PARTS * tile * TILE_ROWS * sizeof(float) : sizeof(ManyShared)};
+        stream_launch(s, &l, &args, sizeof(args));
 }

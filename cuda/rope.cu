@@ -22,23 +22,33 @@ KERNEL(turns, TurnsArgs, ROPE_THREADS) {
         }
 }
 
-typedef struct RopeArgs {
+/* Queries and keys of the same rows are one launch. */
+enum { ROTATED = 2 };
+
+typedef struct Rotated {
         float *x;
+        uint32_t n_heads;
+} Rotated;
+
+typedef struct RopeArgs {
+        Rotated of[ROTATED];
         const float *table;
-        uint32_t n_heads, head_dim, n_rot;
+        uint32_t count, head_dim, n_rot;
         RopeStyle style;
 } RopeArgs;
 
 KERNEL(rope_turn, RopeArgs, ROPE_THREADS) {
         uint32_t pairs = a.n_rot / 2, other = a.style == ROPE_NORMAL ? 1 : pairs;
         const float *cosines = a.table + (size_t)blockIdx.x * pairs * 2, *sines = cosines + pairs;
-        float *x = a.x + (size_t)blockIdx.x * a.n_heads * a.head_dim;
-        for (uint32_t i = threadIdx.x; i < a.n_heads * pairs; i += blockDim.x) {
-                uint32_t pair = i % pairs;
-                float *p = x + (size_t)(i / pairs) * a.head_dim + (a.style == ROPE_NORMAL ? 2 * pair : pair);
-                float u = p[0], v = p[other];
-                p[0] = u * cosines[pair] - v * sines[pair];
-                p[other] = u * sines[pair] + v * cosines[pair];
+        for (uint32_t k = 0; k < a.count; k++) {
+                float *x = a.of[k].x + (size_t)blockIdx.x * a.of[k].n_heads * a.head_dim;
+                for (uint32_t i = threadIdx.x; i < a.of[k].n_heads * pairs; i += blockDim.x) {
+                        uint32_t pair = i % pairs;
+                        float *p = x + (size_t)(i / pairs) * a.head_dim + (a.style == ROPE_NORMAL ? 2 * pair : pair);
+                        float u = p[0], v = p[other];
+                        p[0] = u * cosines[pair] - v * sines[pair];
+                        p[other] = u * sines[pair] + v * cosines[pair];
+                }
         }
 }
 
@@ -57,6 +67,22 @@ static void make_turns(Stream *s, const int32_t *position, uint32_t n, const Rop
         *kept = wanted;
 }
 
+/* By the turns that are in the table. */
+static void rotate(Stream *s, float *x, uint32_t n, uint32_t n_heads, uint32_t head_dim, const Rope *rope) {
+        void *last;
+        const StreamLaunch *before = stream_newest(s, (const void *)rope_turn, &last);
+        RopeArgs *joined = (RopeArgs *)last;
+        if (before && before->grid[0] == n && joined->count < ROTATED && joined->of[0].x != x &&
+            joined->head_dim == head_dim && joined->n_rot == rope->n_rot && joined->style == rope->style) {
+                joined->of[joined->count].x = x;
+                joined->of[joined->count++].n_heads = n_heads;
+                return;
+        }
+        RopeArgs args = {{{x, n_heads}}, stream_scratch(s)->turns, 1, head_dim, rope->n_rot, rope->style};
+        StreamLaunch l = {(const void *)rope_turn, {n, 1, 1}, ROPE_THREADS, 0};
+        stream_launch(s, &l, &args, sizeof(args));
+}
+
 HOST void cuda_rope(Stream *s, float *x, const Rows *rows, uint32_t n_heads, uint32_t head_dim, const Rope *rope) {
         if (rope->n_rot < 2)
                 return;
@@ -64,9 +90,6 @@ HOST void cuda_rope(Stream *s, float *x, const Rows *rows, uint32_t n_heads, uin
         for (uint32_t i = 0; i < rows->n; i += most) {
                 uint32_t n = MIN(most, rows->n - i);
                 make_turns(s, rows->position + i, n, rope);
-                RopeArgs args = {x + (size_t)i * n_heads * head_dim, stream_scratch(s)->turns, n_heads, head_dim,
-                                 rope->n_rot, rope->style};
-                StreamLaunch l = {(const void *)rope_turn, {n, 1, 1}, ROPE_THREADS, 0};
-                stream_launch(s, &l, &args, sizeof(args));
+                rotate(s, x + (size_t)i * n_heads * head_dim, n, n_heads, head_dim, rope);
         }
 }

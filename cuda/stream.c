@@ -25,6 +25,7 @@
 #include <time.h>
 
 #include "cuda/cuda.h"
+#include "cuda/copier.h"
 #include "cuda/run.h"
 #include "cuda/staging.h"
 
@@ -43,6 +44,7 @@ struct Stream {
         void *queue, *side, *event; /* the runtime's */
         Run run;
         Staging staging, landing;
+        Copier copier; /* to staging */
         void *scratch_memory; /* dev */
         StreamScratch scratch;
         StreamTurns turns;
@@ -142,6 +144,10 @@ void stream_launch(Stream *s, const StreamLaunch *l, const void *args, size_t si
                 stream_fail(s, -ENOMEM);
 }
 
+StreamLaunch *stream_newest(Stream *s, const void *kernel, void **ret_args) {
+        return run_newest(&s->run, kernel, ret_args);
+}
+
 const StreamScratch *stream_scratch(const Stream *s) {
         return &s->scratch;
 }
@@ -169,7 +175,7 @@ void cuda_upload(Stream *s, void *dev, const void *host, size_t n) {
                         staging_clear(&s->staging);
                         continue;
                 }
-                memcpy(place, (const char *)host + at, some);
+                copier_copy(&s->copier, place, (const char *)host + at, some);
                 if (!check(s, rt->copy(s->queue, (char *)dev + at, place, some)))
                         return;
                 at += some;
@@ -319,6 +325,7 @@ void cuda_stream_free(Stream *s) {
         if (s->side)
                 rt->stream_wait(s->side);
         stop_watcher(s);
+        copier_deinit(&s->copier);
         run_deinit(&s->run);
         if (s->event)
                 rt->event_free(s->event);
@@ -355,6 +362,7 @@ int cuda_stream_new(Cuda *c, Stream **ret, Error *e) {
                 return error_set(e, -ENOMEM, "out of memory for a stream");
         s->cuda = c;
         init_locks(s);
+        copier_init(&s->copier);
         s->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (s->fd < 0)
                 return error_set(e, -errno, "cannot make an eventfd for a stream: %m");

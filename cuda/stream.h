@@ -13,6 +13,14 @@ enum {
         STREAM_SAMPLES = 1024,           /* sampling parameters that are on the device at once */
 };
 
+/* What the kernels are made for; see DeviceLimits. */
+enum {
+        HEAD_DIM_MAX = 256,                    /* attention.cu */
+        GRID_MAX = 65535,                      /* blocks in a grid's second and third dimension */
+        VOCAB_MAX = STREAM_SCRATCH / 8,        /* sample.cu: a working copy and counts for a row */
+        LINEAR_COLS_MAX = 32768,               /* linear.cu: some rows of three terms in the scratch */
+};
+
 typedef struct StreamScratch {
         void *any;            /* dev [STREAM_SCRATCH] */
         float *turns;         /* dev [STREAM_TURNS] */
@@ -34,6 +42,8 @@ typedef struct StreamLaunch {
 
 /* Appends a kernel; `args` are copied. A grid without blocks is no kernel. */
 void stream_launch(Stream *s, const StreamLaunch *l, const void *args, size_t size);
+/* See run_newest(). */
+StreamLaunch *stream_newest(Stream *s, const void *kernel, void **ret_args);
 const StreamScratch *stream_scratch(const Stream *s);
 StreamTurns *stream_turns(Stream *s);
 /* Multiprocessors of the device. */
@@ -58,3 +68,14 @@ void cuda_swiglu(Stream *s, float *out, const float *gate, const float *up, size
 void cuda_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);
 void cuda_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
                  const Rows *rows, const SampleParams *params);
+size_t cuda_packed_size(const Device *d, Precision precision, uint32_t rows, uint32_t cols);
+void cuda_pack(Stream *s, const Packed *to, uint32_t first, const Matrix *w);
+void cuda_linear(Stream *s, float *out, const Packed *w, const float *x, uint32_t n_rows, const float *bias,
+                 Activation activation, bool accumulate);
+void cuda_embed_sum(Stream *s, float *out, const Matrix *tables, const int32_t *const *index, uint32_t n_tables,
+                    uint32_t n_rows);
+void cuda_layernorm(Stream *s, float *out, const float *x, const float *weight, const float *bias, uint32_t n_rows,
+                    uint32_t n_cols, float eps);
+void cuda_self_attention(Stream *s, float *out, const SelfAttention *a);
+void cuda_pool(Stream *s, float *out, const float *x, const Texts *texts, uint32_t n_cols, Pooling pooling,
+               bool normalise);

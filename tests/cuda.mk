@@ -4,8 +4,9 @@ libzl_cuda_fake_la_SOURCES = $(CUDA_HOST) cuda/fake.h cuda/fake.c cuda/emulate.h
 libzl_cuda_fake_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
 libzl_cuda_fake_la_CFLAGS = $(AM_CFLAGS) -pthread
 
-check_PROGRAMS += tests/cuda-check-emulated tests/test-cuda-device tests/test-cuda-llama
-TESTS += tests/cuda-check-emulated tests/test-cuda-device tests/test-cuda-llama
+CUDA_TESTS = tests/cuda-check-emulated tests/test-cuda-device tests/test-cuda-llama tests/test-cuda-bert
+check_PROGRAMS += $(CUDA_TESTS)
+TESTS += $(CUDA_TESTS)
 tests_cuda_check_emulated_SOURCES = cuda/check.c
 tests_cuda_check_emulated_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
 tests_cuda_check_emulated_LDADD = libzl-cuda-fake.la libzl-device.la libzl-util.la
@@ -18,3 +19,13 @@ tests_test_cuda_llama_SOURCES = tests/test-llama.c
 tests_test_cuda_llama_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED -DTEST_RUNTIME=fake_cuda_runtime
 tests_test_cuda_llama_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_cuda_llama_LDADD = libzl-cuda-fake.la $(MODEL_TEST_LIBS)
+tests_test_cuda_bert_SOURCES = tests/test-bert.c
+tests_test_cuda_bert_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED -DTEST_RUNTIME=fake_cuda_runtime
+tests_test_cuda_bert_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_cuda_bert_LDADD = libzl-cuda-fake.la $(MODEL_TEST_LIBS)
+# The engine for GPUs without one, for tests/it-cuda.py.
+check_PROGRAMS += tests/engine-fake-gpu
+tests_engine_fake_gpu_SOURCES = src/engine/main.c src/engine/open-cuda.c tests/fake-gpu.c
+tests_engine_fake_gpu_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED -Dcuda_runtime=fake_cuda_runtime
+tests_engine_fake_gpu_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -pthread
+tests_engine_fake_gpu_LDADD = libzl-cuda-fake.la $(ENGINE_LIBS) $(JANSSON_LIBS)

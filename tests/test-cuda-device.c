@@ -273,6 +273,10 @@ static void test_ring(void **state) {
         assert_int_equal(s.head, s.tail);
 }
 
+static char byte_at(size_t i) {
+        return (char)(i * 7 + i / 1000 + i / 1000000);
+}
+
 /* More than the ring holds, in odd pieces, from memory that changes at once. */
 static void test_large_uploads(void **state) {
         enum { SIZE = 8 * 1024 * 1024 + 12345, TIMES = 5 };
@@ -280,7 +284,8 @@ static void test_large_uploads(void **state) {
         Buffer b = buffer(&r, (size_t)SIZE * TIMES);
         char *host = malloc(SIZE), *out = malloc((size_t)SIZE * TIMES);
         for (int i = 0; i < TIMES; i++) {
-                memset(host, 'a' + i, SIZE);
+                for (size_t k = 0; k < SIZE; k++)
+                        host[k] = byte_at((size_t)i * SIZE + k);
                 r.ops->upload(r.stream, (char *)b.data + (size_t)i * SIZE, host, SIZE);
                 if (i % 2)
                         mark(&r);
@@ -288,7 +293,7 @@ static void test_large_uploads(void **state) {
         r.ops->download(r.stream, out, b.data, (size_t)SIZE * TIMES);
         finish(&r);
         for (size_t i = 0; i < (size_t)SIZE * TIMES; i++)
-                if (out[i] != 'a' + (char)(i / SIZE))
+                if (out[i] != byte_at(i))
                         fail_msg("byte %zu is %d", i, out[i]);
         free(host), free(out);
         r.ops->buffer_free(r.device, &b);
@@ -423,6 +428,23 @@ static void test_no_graphs(void **state) {
         rig_free(&r);
 }
 
+/* Memory is gone when a graph is launched: its kernels are, one by one. */
+static void test_graph_without_memory(void **state) {
+        Rig r = rig_new();
+        Buffer b = buffer(&r, 16 * (KERNELS + 2) * sizeof(float));
+        for (int i = 0; i < 3; i++) {
+                run_step(&r, &b, (float)i, 5);
+                int kernels = fake_cuda.kernels;
+                fake_cuda.fail_with = CUDA_E_MEMORY;
+                fake_cuda.fail_in = i == 2;
+                check_step(&r, &b, (float)i, 5);
+                assert_int_equal(fake_cuda.fail_in, 0);
+                assert_int_equal(fake_cuda.kernels - kernels, i == 1 ? 0 : KERNELS);
+        }
+        r.ops->buffer_free(r.device, &b);
+        rig_free(&r);
+}
+
 /* ---- failing ---- */
 
 /* Nobody calls anything after the kernel went wrong, and still the loop hears of it. */
@@ -528,6 +550,7 @@ int main(void) {
                 cmocka_unit_test(test_downloads),
                 cmocka_unit_test(test_graphs),         cmocka_unit_test(test_many_graphs),
                 cmocka_unit_test(test_graphs_in_use),  cmocka_unit_test(test_no_graphs),
+                cmocka_unit_test(test_graph_without_memory),
                 cmocka_unit_test(test_bad_kernel),     cmocka_unit_test(test_waiter_is_woken),
                 cmocka_unit_test(test_calls_of_a_step), cmocka_unit_test(test_hang),
                 cmocka_unit_test(test_too_wide),

@@ -1,6 +1,7 @@
 /* The Llama family against references that are not ours: trained models with greedy texts and logits from numpy
  * (skipped where that data is absent), and tiny random models of each architecture with logits from transformers
  * (tests/data/make-arch-cases.py). Logits must be the same bits however the text is cut into steps. */
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 
@@ -373,6 +374,27 @@ static void test_batch(void **state) {
         runner_deinit(&r);
 }
 
+/* A device is not asked for what it cannot compute. */
+static void test_limits(void **state) {
+        Device *d = *state;
+        DeviceLimits limits = d->limits;
+        Model *m = NULL;
+        Error e = ERROR_NULL;
+        assert_int_equal(model_open(case_path("mistral", "gguf"), &m, &e), 0);
+        uint32_t dim = model_info(m)->head_dim, vocab = model_info(m)->n_vocab;
+        d->limits.head_dim = dim - 1;
+        assert_int_equal(model_load(m, d, NULL, NULL, &e), -EOPNOTSUPP);
+        assert_non_null(strstr(e.text, " values in an attention head, and "));
+        d->limits.head_dim = dim;
+        d->limits.vocab = vocab - 1;
+        assert_int_equal(model_load(m, d, NULL, NULL, &e), -EOPNOTSUPP);
+        assert_non_null(strstr(e.text, " tokens in its vocabulary, and "));
+        d->limits.vocab = vocab;
+        assert_int_equal(model_load(m, d, NULL, NULL, &e), 0);
+        model_free(m);
+        d->limits = limits;
+}
+
 static int group_setup(void **state) {
         Error e = ERROR_NULL;
 #ifdef CUDA_EMULATED
@@ -399,6 +421,7 @@ int main(void) {
                 cmocka_unit_test(test_upload),
 #endif
                 cmocka_unit_test(test_batch),
+                cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_real),
         };
         return cmocka_run_group_tests(tests, group_setup, group_teardown);

@@ -1,13 +1,17 @@
 /* How fast the CUDA device is, beside what the GPU can do in the same run.
  *
  *      cuda-bench latency                          from the end of work on the GPU to a thread that waits for it
- *      cuda-bench ops                              each operation, as a fraction of the bandwidth of a copy
+ *      cuda-bench ops                              each operation, as a fraction of its ceiling
  *      cuda-bench step FILE BATCH CONTEXT          decoding steps, as a fraction of reading weights and cache once
+ *      cuda-bench encode DIRECTORY LENGTH [int16]  batches of an encoder's texts of so many tokens
  *      cuda-bench load FILE                        a model into the GPU, from the page cache
  *
- * The ceiling is a copy within the GPU of 1 GiB: bytes read and written per second. Times are the host's, over many
- * repetitions that are enqueued ahead, so that only the GPU is measured; figures are the best of several runs. */
+ * There are two ceilings, measured in the same run: a copy within the GPU of 1 GiB, bytes read and written per second, and
+ * tensor cores that do nothing but multiply (ceiling.cu). Times are the host's, over many repetitions that are enqueued
+ * ahead, so that only the GPU is measured; figures are the best of several runs. Exit status 77: the GPU has not the
+ * memory that this would take. */
 #include <cuda_runtime_api.h>
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,16 +20,18 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench/cuda/ceiling.h"
 #include "cuda/cuda.h"
 #include "model/model.h"
 
-enum { RUNS = 5, COPY = 1 << 30, PAGE = 32, SAMPLES = 1000 };
+enum { RUNS = 5, COPY = 1 << 30, PAGE = 32, SAMPLES = 1000, NOT_RUN = 77 };
 
 typedef struct Bench {
         Device *device;
         Stream *stream;
         const DeviceOps *ops;
-        double ceiling; /* bytes per second */
+        double ceiling;   /* bytes per second */
+        double multiplies; /* additions and multiplications per second */
 } Bench;
 
 static double seconds(void) {
@@ -44,12 +50,17 @@ static void check(cudaError_t error) {
                 give_up(cudaGetErrorString(error));
 }
 
+static Buffer new_buffer(Bench *b, size_t size) {
+        Buffer r;
+        if (b->ops->buffer_new(b->device, size, &r) == 0)
+                return r;
+        fprintf(stderr, "cuda-bench: the GPU has no memory for this\n");
+        exit(NOT_RUN);
+}
+
 /* Device memory, for as long as the program runs. */
 static void *buffer(Bench *b, size_t size) {
-        Buffer r;
-        if (b->ops->buffer_new(b->device, size, &r) < 0)
-                give_up("the GPU has no memory for this");
-        return r.data;
+        return new_buffer(b, size).data;
 }
 
 static void *put(Bench *b, const void *host, size_t size) {
@@ -70,11 +81,21 @@ static void wait(Bench *b, uint64_t ticket) {
                 give_up("the device has failed");
 }
 
+static void measure_multiplies(Bench *b) {
+        Buffer out = new_buffer(b, CEILING_OUT * sizeof(float));
+        for (int i = 0; i < RUNS; i++) {
+                double start = seconds(), n = ceiling_launch(b->stream, out.data, 100000);
+                wait(b, mark(b));
+                double rate = n / (seconds() - start);
+                b->multiplies = MAX(b->multiplies, rate);
+        }
+        b->ops->buffer_free(b->device, &out);
+}
+
 static void measure_ceiling(Bench *b) {
-        Buffer from, to;
+        Buffer from = new_buffer(b, COPY), to = new_buffer(b, COPY);
         double best = 1e9;
-        if (b->ops->buffer_new(b->device, COPY, &from) < 0 || b->ops->buffer_new(b->device, COPY, &to) < 0)
-                give_up("the GPU has no memory for this");
+        measure_multiplies(b);
         for (int i = 0; i < RUNS; i++) {
                 double start = seconds();
                 for (int k = 0; k < 10; k++)
@@ -86,7 +107,8 @@ static void measure_ceiling(Bench *b) {
         b->ceiling = 2.0 * COPY / best;
         b->ops->buffer_free(b->device, &from);
         b->ops->buffer_free(b->device, &to);
-        printf("%s\nceiling: copy within the GPU %.0f GB/s\n", b->device->name, b->ceiling * 1e-9);
+        printf("%s\nceilings: copy within the GPU %.0f GB/s, mma.sync in bfloat16 %.0f TFLOP/s\n", b->device->name,
+               b->ceiling * 1e-9, b->multiplies * 1e-12);
 }
 
 /* ---- latency ---- */
@@ -208,10 +230,11 @@ static void bench_products(Bench *b) {
                                                           shapes[s][1]};
                                 p.n = n[k];
                                 double time = time_of(b, enqueue_product, &p);
-                                printf("matmul %-5s %5u x %-5u %3u rows %8.1f us %7.0f GB/s (%3.0f %%) %7.1f TFLOP/s\n",
-                                       dtype_name(types[t]), shapes[s][0], shapes[s][1], n[k], time * 1e6,
-                                       (double)size / time * 1e-9, 100 * (double)size / time / b->ceiling,
-                                       2.0 * shapes[s][0] * shapes[s][1] * n[k] / time * 1e-12);
+                                double flops = 2.0 * shapes[s][0] * shapes[s][1] * n[k] / time;
+                                printf("matmul %-5s %5u x %-5u %3u rows %8.1f us %7.0f GB/s (%3.0f %%) %7.1f TFLOP/s "
+                                       "(%3.0f %%)\n", dtype_name(types[t]), shapes[s][0], shapes[s][1], n[k],
+                                       time * 1e6, (double)size / time * 1e-9, 100 * (double)size / time / b->ceiling,
+                                       flops * 1e-12, 100 * flops / b->multiplies);
                         }
 }
 
@@ -247,7 +270,189 @@ static void bench_attention(Bench *b, uint32_t n, uint32_t context) {
         free(tables), free(slot), free(position);
 }
 
+/* ---- what is bound by memory ---- */
+
+/* Enough of everything for 4096 rows of 4096 values. */
+typedef struct Small {
+        float *x, *y, *z; /* dev [n, cols] */
+        float *weight;
+        Rows rows;
+        Texts texts;
+        KvLayer kv;
+        SampleOut *out;
+        SampleParams *params;
+        uint32_t n, cols;
+} Small;
+
+enum { SMALL_ROWS = 4096, SMALL_COLS = 4096, SMALL_VOCAB = 131072, SMALL_TEXT = 128 };
+
+static void small_rmsnorm(Bench *b, void *arg) {
+        Small *s = arg;
+        b->ops->rmsnorm(b->stream, s->y, s->x, s->weight, s->n, s->cols, 1e-5f);
+}
+
+static void small_layernorm(Bench *b, void *arg) {
+        Small *s = arg;
+        b->ops->layernorm(b->stream, s->y, s->x, s->weight, s->weight, s->n, s->cols, 1e-5f);
+}
+
+static void small_swiglu(Bench *b, void *arg) {
+        Small *s = arg;
+        b->ops->swiglu(b->stream, s->z, s->x, s->y, (size_t)s->n * s->cols);
+}
+
+static void small_rope(Bench *b, void *arg) {
+        Small *s = arg;
+        b->ops->rope(b->stream, s->x, &s->rows, s->cols / 128, 128, &(Rope){ROPE_NEOX, 128, 10000, 1, NULL});
+}
+
+static void small_kv_store(Bench *b, void *arg) {
+        Small *s = arg;
+        b->ops->kv_store(b->stream, &s->kv, &s->rows, s->x, s->y);
+}
+
+static void small_gather(Bench *b, void *arg) {
+        Small *s = arg;
+        b->ops->gather(b->stream, s->y, s->x, s->rows.position, s->n, s->cols);
+}
+
+static void small_embed(Bench *b, void *arg) {
+        Small *s = arg;
+        b->ops->embed(b->stream, s->y, &(Matrix){s->x, DTYPE_F32, SMALL_ROWS, s->cols}, &s->rows);
+}
+
+static void small_embed_sum(Bench *b, void *arg) {
+        Small *s = arg;
+        Matrix tables[] = {{s->x, DTYPE_F32, SMALL_ROWS, s->cols}, {s->z, DTYPE_F32, SMALL_ROWS, s->cols}};
+        b->ops->embed_sum(b->stream, s->y, tables, (const int32_t *[]){s->rows.position, s->rows.position}, 2, s->n);
+}
+
+static void small_pool(Bench *b, void *arg) {
+        Small *s = arg;
+        b->ops->pool(b->stream, s->y, s->x, &s->texts, s->cols, POOLING_MEAN, true);
+}
+
+static void small_sample(Bench *b, void *arg) {
+        Small *s = arg;
+        b->ops->sample(b->stream, s->out, s->x, s->n, SMALL_VOCAB, s->rows.position, &s->rows, s->params);
+}
+
+static void print_small(Bench *b, const char *name, Enqueue *enqueue, Small *s, double bytes) {
+        double time = time_of(b, enqueue, s);
+        printf("%-44s %8.1f us %7.0f GB/s (%3.0f %%)\n", name, time * 1e6, bytes / time * 1e-9,
+               100 * bytes / time / b->ceiling);
+}
+
+/* The first 4096 rows, each a sequence and a page of its own. */
+static Small small_new(Bench *b) {
+        size_t size = (size_t)SMALL_ROWS * SMALL_COLS * sizeof(float);
+        int32_t *count = malloc(SMALL_ROWS * sizeof(*count)), *zero = calloc(SMALL_ROWS, sizeof(*zero));
+        uint32_t starts[SMALL_ROWS / SMALL_TEXT + 1];
+        for (int i = 0; i < SMALL_ROWS; i++)
+                count[i] = i;
+        for (uint32_t i = 0; i < ARRAY_SIZE(starts); i++)
+                starts[i] = i * SMALL_TEXT;
+        Small s = {.x = buffer(b, size), .y = buffer(b, size), .z = buffer(b, size), .n = SMALL_ROWS, .cols = SMALL_COLS,
+                   .weight = buffer(b, SMALL_COLS * sizeof(float)),
+                   .rows = {SMALL_ROWS, put(b, zero, SMALL_ROWS * 4), put(b, count, SMALL_ROWS * 4),
+                            put(b, count, SMALL_ROWS * 4), SMALL_ROWS},
+                   .texts = {SMALL_ROWS, SMALL_ROWS / SMALL_TEXT, SMALL_TEXT, put(b, starts, sizeof(starts))},
+                   .kv = {buffer(b, size / 2), buffer(b, size / 2), DTYPE_F16, PAGE, 32, 128,
+                          put(b, count, SMALL_ROWS / PAGE * 4), SMALL_ROWS / PAGE},
+                   .out = buffer(b, SMALL_ROWS * sizeof(SampleOut)),
+                   .params = calloc(SMALL_ROWS, sizeof(SampleParams))};
+        free(count), free(zero);
+        return s;
+}
+
+static void bench_small(Bench *b) {
+        Small s = small_new(b);
+        double all = (double)SMALL_ROWS * SMALL_COLS * sizeof(float);
+        print_small(b, "rmsnorm, 4096 rows of 4096", small_rmsnorm, &s, 2 * all);
+        print_small(b, "layernorm, 4096 rows of 4096", small_layernorm, &s, 2 * all);
+        print_small(b, "swiglu, 4096 rows of 4096", small_swiglu, &s, 3 * all);
+        print_small(b, "rope, 4096 rows of 4096", small_rope, &s, 2 * all);
+        print_small(b, "kv_store in F16, 4096 rows of 4096", small_kv_store, &s, 3 * all);
+        print_small(b, "gather, 4096 rows of 4096", small_gather, &s, 2 * all);
+        print_small(b, "embed from F32, 4096 rows of 4096", small_embed, &s, 2 * all);
+        print_small(b, "embed_sum of 2 tables, 4096 rows of 4096", small_embed_sum, &s, 3 * all);
+        print_small(b, "pool, 32 texts of 128 rows of 4096", small_pool, &s, all);
+        s.n = 64; /* of the logits once, for as many of 131072 tokens */
+        all = 64.0 * SMALL_VOCAB * sizeof(float);
+        for (int i = 0; i < 64; i++)
+                s.params[i] = (SampleParams){.top_p = 1, .repeat_penalty = 1, .n_top = -1};
+        print_small(b, "sample greedily, 64 rows of 131072", small_sample, &s, all);
+        for (int i = 0; i < 64; i++)
+                s.params[i] = (SampleParams){.temperature = 0.8f, .top_p = 0.95f, .top_k = 40, .repeat_penalty = 1, .n_top = -1};
+        print_small(b, "sample with top_k and top_p, the same", small_sample, &s, all);
+        free(s.params);
+}
+
+/* ---- encoders' operations ---- */
+
+typedef struct Encoding {
+        Packed w;
+        float *x, *out;
+        SelfAttention a;
+        uint32_t n;
+} Encoding;
+
+static void enqueue_linear(Bench *b, void *arg) {
+        Encoding *e = arg;
+        b->ops->linear(b->stream, e->out, &e->w, e->x, e->n, NULL, ACTIVATION_GELU, false);
+}
+
+static void enqueue_self_attention(Bench *b, void *arg) {
+        Encoding *e = arg;
+        b->ops->self_attention(b->stream, e->out, &e->a);
+}
+
+static void bench_linear(Bench *b, Encoding *e) {
+        static const uint32_t shapes[][2] = {{384, 384}, {1536, 384}, {1024, 1024}, {4096, 1024}, {1024, 4096}};
+        static const uint32_t n[] = {20, 512, 8192};
+        for (size_t i = 0; i < ARRAY_SIZE(shapes); i++)
+                for (Precision p = PRECISION_F32; p <= PRECISION_INT16; p++)
+                        for (size_t k = 0; k < ARRAY_SIZE(n); k++) {
+                                size_t size = b->ops->packed_size(b->device, p, shapes[i][0], shapes[i][1]);
+                                Buffer w = new_buffer(b, size);
+                                e->w = (Packed){w.data, p, shapes[i][0], shapes[i][1]};
+                                e->n = n[k];
+                                double time = time_of(b, enqueue_linear, e);
+                                double flops = 2.0 * shapes[i][0] * shapes[i][1] * n[k] / time;
+                                printf("linear %-6s %4u x %-4u %5u rows %14.1f us %7.1f TFLOP/s (%3.0f %% of the ceiling%s)\n",
+                                       p ? "f16" : "f32", shapes[i][0], shapes[i][1], n[k], time * 1e6, flops * 1e-12,
+                                       100 * flops * (p ? 1 : 6) / b->multiplies, p ? "" : ", six products");
+                                b->ops->buffer_free(b->device, &w);
+                        }
+}
+
+/* 12 heads of 64 values. */
+static void bench_self_attention(Bench *b, Encoding *e, uint32_t length) {
+        enum { WIDTH = 768, TOKENS = 8192, TEXTS_MAX = TOKENS };
+        static uint32_t starts[TEXTS_MAX + 1];
+        uint32_t texts = TOKENS / length;
+        for (uint32_t i = 0; i <= texts; i++)
+                starts[i] = i * length;
+        e->a = (SelfAttention){.texts = {texts * length, texts, length, put(b, starts, (texts + 1) * 4)},
+                               .q = e->x, .k = e->x, .v = e->x,
+                               .q_stride = WIDTH, .k_stride = WIDTH, .v_stride = WIDTH, .out_stride = WIDTH,
+                               .n_heads = 12, .n_kv_heads = 12, .head_dim = 64, .scale = 0.125f};
+        double time = time_of(b, enqueue_self_attention, e), flops = 4.0 * texts * length * length * WIDTH / time;
+        printf("self_attention, %3u texts of %3u, 12 heads of 64 %7.1f us %7.1f TFLOP/s (%3.0f %% of the ceiling, six "
+               "products)\n", texts, length, time * 1e6, flops * 1e-12, 600 * flops / b->multiplies);
+}
+
+static void bench_encoders(Bench *b) {
+        Encoding e = {.x = buffer(b, (size_t)8192 * 4096 * 4), .out = buffer(b, (size_t)8192 * 4096 * 4)};
+        bench_linear(b, &e);
+        bench_self_attention(b, &e, 20);
+        bench_self_attention(b, &e, 120);
+        bench_self_attention(b, &e, 480);
+}
+
 static void bench_ops(Bench *b) {
+        bench_small(b);
+        bench_encoders(b);
         bench_products(b);
         bench_attention(b, 1, 1024);
         bench_attention(b, 1, 8192);
@@ -268,12 +473,18 @@ typedef struct Steps {
         SampleParams *greedy;
 } Steps;
 
-static Model *load(Bench *b, const char *path) {
+static Model *load(Bench *b, const char *path, Precision p) {
         Error e = ERROR_NULL;
         Model *m;
-        if (model_open(path, &m, &e) < 0 || model_load(m, b->device, NULL, NULL, &e) < 0)
-                give_up(e.text);
-        return m;
+        int r = model_open(path, &m, &e);
+        if (r == 0) {
+                model_set_precision(m, p);
+                r = model_load(m, b->device, NULL, NULL, &e);
+        }
+        if (r == 0)
+                return m;
+        fprintf(stderr, "cuda-bench: %s\n", e.text);
+        exit(r == -ENOMEM ? NOT_RUN : 1);
 }
 
 static void steps_init(Bench *b, Steps *s, Model *m, uint32_t batch, uint32_t context) {
@@ -296,8 +507,10 @@ static void steps_init(Bench *b, Steps *s, Model *m, uint32_t batch, uint32_t co
                 s->greedy[i].n_top = -1;
         s->kv = (KvArena){buffer(b, (size_t)batch * pages * model_kv_page_size(m, type, PAGE)), type, PAGE,
                           batch * pages, put(b, tables, (size_t)batch * pages * 4), pages};
-        if (workspace_new(m, b->device, batch, batch, &s->workspace, &e) < 0)
-                give_up(e.text);
+        if (workspace_new(m, b->device, batch, batch, &s->workspace, &e) < 0) {
+                fprintf(stderr, "cuda-bench: %s\n", e.text);
+                exit(NOT_RUN);
+        }
         free(tables), free(arrays);
 }
 
@@ -336,12 +549,50 @@ static void bench_steps(Bench *b, Model *m, uint32_t batch, uint32_t context) {
         free(s.greedy);
 }
 
+/* ---- encoding ---- */
+
+/* Batches of about 8192 tokens, two in flight, as in the engine. */
+static void bench_encode(Bench *b, Model *m, uint32_t length) {
+        enum { TOKENS = 8192, BATCHES = 20 };
+        Error e = ERROR_NULL;
+        Workspace *w;
+        double best = 1e9;
+        if (!model_encoder(m) || length == 0 || length > model_encoder(m)->max_tokens)
+                give_up("the model is no encoder, or takes no text of this length");
+        uint32_t texts = MAX(TOKENS / length, 1u), n = texts * length, *starts = malloc((texts + 1) * sizeof(*starts));
+        int32_t *tokens = malloc(n * sizeof(*tokens));
+        for (uint32_t i = 0; i < n; i++)
+                tokens[i] = (int32_t)(i * 7919 % model_info(m)->n_vocab);
+        for (uint32_t i = 0; i <= texts; i++)
+                starts[i] = i * length;
+        if (workspace_new(m, b->device, n, texts, &w, &e) < 0)
+                give_up(e.text);
+        for (int i = 0; i < RUNS; i++) {
+                double start = seconds();
+                uint64_t before = 0;
+                for (int k = 0; k < BATCHES; k++) {
+                        float *out;
+                        model_encode(m, w, b->stream, &(EncoderBatch){n, texts, tokens, NULL, starts}, &out, NULL);
+                        uint64_t ticket = mark(b);
+                        wait(b, before);
+                        before = ticket;
+                }
+                wait(b, before);
+                double t = (seconds() - start) / BATCHES;
+                best = MIN(best, t);
+        }
+        printf("encode by %s, texts of %u tokens: %.3f ms for %u, %.0f texts/s, %.0f tokens/s\n", model_info(m)->name, length,
+               best * 1e3, texts, texts / best, n / best);
+        workspace_free(w);
+        free(tokens), free(starts);
+}
+
 /* ---- loading ---- */
 
 static void bench_load(Bench *b, const char *path) {
         for (int i = 0; i < RUNS; i++) {
                 double start = seconds();
-                Model *m = load(b, path);
+                Model *m = load(b, path, PRECISION_F32);
                 double t = seconds() - start;
                 printf("load %s: %.2f s, %.1f GB/s\n", path, t, (double)model_info(m)->weights_size / t * 1e-9);
                 model_free(m);
@@ -366,8 +617,11 @@ int main(int argc, char **argv) {
                 bench_ops(&b);
         } else if (strcmp(what, "step") == 0 && argc == 5) {
                 measure_ceiling(&b);
-                bench_steps(&b, load(&b, argv[2]), (uint32_t)atoi(argv[3]), (uint32_t)atoi(argv[4]));
+                bench_steps(&b, load(&b, argv[2], PRECISION_F32), (uint32_t)atoi(argv[3]), (uint32_t)atoi(argv[4]));
+        } else if (strcmp(what, "encode") == 0 && argc >= 4) {
+                bool int16 = argc == 5 && strcmp(argv[4], "int16") == 0;
+                bench_encode(&b, load(&b, argv[2], int16 ? PRECISION_INT16 : PRECISION_F32), (uint32_t)atoi(argv[3]));
         } else
-                give_up("latency, ops, step FILE BATCH CONTEXT or load FILE");
+                give_up("latency, ops, step FILE BATCH CONTEXT, encode DIRECTORY LENGTH [int16] or load FILE");
         return 0;
 }

@@ -2,9 +2,10 @@
 """The decoding step of the same shapes in Hugging Face transformers, for cuda-bench's figures to be held against.
 
     torch-step.py [--compile] SHAPE BATCH CONTEXT
+    torch-step.py --ceiling
 
-Random weights, bfloat16, a static cache that holds CONTEXT - 1 positions. Prints milliseconds per step. Needs torch
-with CUDA and transformers; says so and ends with 77 where they are not."""
+Random weights, bfloat16, a static cache that holds CONTEXT - 1 positions. Prints milliseconds per step. --ceiling prints what
+cuBLAS multiplies in bfloat16. Needs torch with CUDA and transformers; says so and ends with 77 where they are not."""
 import sys
 import time
 
@@ -25,14 +26,30 @@ KEYS = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_
 STEPS = 50
 
 
+def ceiling(size=8192, times=20):
+    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    best = float("inf")
+    for _ in range(5):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(times):
+            torch.matmul(a, b)
+        torch.cuda.synchronize()
+        best = min(best, (time.perf_counter() - start) / times)
+    print(f"torch.matmul in bfloat16, {size} cubed: {2 * size ** 3 / best * 1e-12:.0f} TFLOP/s")
+
+
 def main():
+    if "--ceiling" in sys.argv and torch.cuda.is_available():
+        ceiling()
+        return
     arguments = [a for a in sys.argv[1:] if a != "--compile"]
-    kind, *values = SHAPES[arguments[0]]
-    options = dict(zip(KEYS, values))
-    batch, context = int(arguments[1]), int(arguments[2])
     if not torch.cuda.is_available():
         print("not measured: torch sees no GPU")
         sys.exit(77)
+    kind, *values = SHAPES[arguments[0]]
+    options = dict(zip(KEYS, values))
+    batch, context = int(arguments[1]), int(arguments[2])
     config = transformers.AutoConfig.for_model(kind, max_position_embeddings=131072, **options)
     with torch.device("cuda"):
         torch.set_default_dtype(torch.bfloat16)

@@ -161,8 +161,17 @@ typedef struct SampleOut {
 
 typedef struct DeviceOps DeviceOps;
 
+/* The most that a device's operations take; 0: anything. model_load() refuses a model that needs more. */
+typedef struct DeviceLimits {
+        uint32_t head_dim; /* of attention() */
+        uint32_t heads;
+        uint32_t vocab; /* of sample() */
+        uint32_t cols;  /* of a packed matrix */
+} DeviceLimits;
+
 struct Device {
         const DeviceOps *ops;
+        DeviceLimits limits;
         char name[128]; /* "CPU: AMD EPYC, 2 threads, avx512" */
         size_t memory_total;
 };

@@ -232,7 +232,7 @@ static EngineModel *least_recently_used_idle(const EngineModel *m) {
 static void settle_memory(EngineModel *m) {
         size_t others = memory_of_others(m), budget = m->engine->budget;
         size_t available = others < budget ? budget - others : 0;
-        int r = loaded_plan(m->loaded, available, false, &m->error);
+        int r = loaded_plan(m->loaded, m->engine->device, available, false, &m->error);
         if (r < 0) {
                 if (find_in_phase(m, PHASE_CLOSING))
                         return; /* its end settles us again */
@@ -246,7 +246,7 @@ static void settle_memory(EngineModel *m) {
                         fail(m, IPC_E_BUSY, m->error.text);
                         return;
                 }
-                r = loaded_plan(m->loaded, available, true, &m->error);
+                r = loaded_plan(m->loaded, m->engine->device, available, true, &m->error);
         }
         if (r < 0) {
                 fail(m, IPC_E_MODEL, m->error.text);

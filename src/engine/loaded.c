@@ -73,7 +73,10 @@ static int open_test(Loaded *l, Error *e) {
 }
 
 static int open_model(Loaded *l, Error *e) {
+        static const Precision precisions[] = {[IPC_FLOAT32] = PRECISION_F32, [IPC_INT16] = PRECISION_INT16, [IPC_INT8] = PRECISION_INT8};
         int r = model_open(l->path, &l->model, e);
+        if (r >= 0 && l->precision < ARRAY_SIZE(precisions))
+                model_set_precision(l->model, precisions[l->precision]);
         if (r >= 0)
                 r = open_text(l, e);
         if (r >= 0)
@@ -99,13 +102,13 @@ static uint32_t pages_for(uint32_t context) {
         return context / SCHED_PAGE_SIZE + (context % SCHED_PAGE_SIZE > 0);
 }
 
-static int out_of_memory(const Loaded *l, size_t other, size_t page, size_t available, Error *e) {
+static int out_of_memory(const Loaded *l, size_t weights_size, size_t other, size_t page, size_t available, Error *e) {
         char weights[32], context[32], rest[32], have[32];
         size_t kv = page * pages_for(l->spec.context);
         return error_set(e, -ENOMEM,
                          "model %s needs %s for its weights, %s for a context of %u tokens and %s of working memory; "
                          "there is %s",
-                         l->name, format_size(weights, sizeof(weights), model_info(l->model)->weights_size),
+                         l->name, format_size(weights, sizeof(weights), weights_size),
                          format_size(context, sizeof(context), kv), l->spec.context,
                          format_size(rest, sizeof(rest), other), format_size(have, sizeof(have), available));
 }
@@ -115,29 +118,29 @@ static EmbedSpec embed_spec(const Loaded *l) {
 }
 
 /* An encoder keeps nothing of a text when its batch is done. */
-static int plan_encoder(Loaded *l, size_t available, Error *e) {
+static int plan_encoder(Loaded *l, const Device *d, size_t available, Error *e) {
         EmbedSpec spec = embed_spec(l);
-        size_t weights = model_info(l->model)->weights_size, other = embed_size(l->model, &spec), all;
+        size_t weights = model_load_size(l->model, d), other = embed_size(l->model, &spec), all;
         if (!checked_add(weights, other, &all) || all > available)
-                return out_of_memory(l, other, 0, available, e);
+                return out_of_memory(l, weights, other, 0, available, e);
         l->weights = weights;
         l->other = other;
         return 0;
 }
 
-int loaded_plan(Loaded *l, size_t available, bool shrink, Error *e) {
+int loaded_plan(Loaded *l, const Device *d, size_t available, bool shrink, Error *e) {
         if (l->test)
                 return 0;
         if (model_encoder(l->model))
-                return plan_encoder(l, available, e);
+                return plan_encoder(l, d, available, e);
         size_t weights = model_info(l->model)->weights_size, other = sched_size(l->model, &l->spec), fixed;
         size_t page = model_kv_page_size(l->model, model_kv_type(l->model), SCHED_PAGE_SIZE);
         uint32_t context = l->spec.context, useful = MIN(context, (uint32_t)CONTEXT_USEFUL);
         if (!checked_add(weights, other, &fixed) || fixed > available || page == 0)
-                return out_of_memory(l, other, page, available, e);
+                return out_of_memory(l, weights, other, page, available, e);
         size_t fits = (available - fixed) / page, usable = (size_t)pages_for(context) * l->spec.slots;
         if (fits < pages_for(shrink ? useful : context))
-                return out_of_memory(l, other, page, available, e);
+                return out_of_memory(l, weights, other, page, available, e);
         l->spec.context = (uint32_t)MIN((size_t)context, fits * SCHED_PAGE_SIZE);
         l->spec.n_pages = (uint32_t)MIN(MIN(fits, usable), (size_t)INT32_MAX);
         l->weights = weights;
@@ -153,9 +156,6 @@ static bool on_progress(float done, void *arg) {
 }
 
 static int load_model(Loaded *l, Lane *lane, Error *e) {
-        static const Precision precisions[] = {[IPC_FLOAT32] = PRECISION_F32, [IPC_INT16] = PRECISION_INT16, [IPC_INT8] = PRECISION_INT8};
-        if (l->precision < ARRAY_SIZE(precisions))
-                model_set_precision(l->model, precisions[l->precision]);
         int r = model_load(l->model, lane->device, on_progress, l, e);
         if (r < 0)
                 return r;

@@ -47,7 +47,7 @@ int loaded_open(Loaded *l, Error *e);
 /* Settles context and pages within `available` bytes: as many pages as the slots can use, if need be fewer. With
  * `shrink` the context may become smaller than what was asked for; otherwise that is -ENOMEM, as is, always, memory
  * for no useful context. */
-int loaded_plan(Loaded *l, size_t available, bool shrink, Error *e);
+int loaded_plan(Loaded *l, const Device *d, size_t available, bool shrink, Error *e);
 /* `lane`: where it will compute; a load test has no need of it. */
 int loaded_load(Loaded *l, Lane *lane, Error *e);
 void loaded_free(Loaded *l);

@@ -1,6 +1,7 @@
 /* The device of the engine that is built with CUDA: a GPU that works, or, where none is required, the CPU. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cuda/cuda.h"
@@ -32,6 +33,7 @@ int engine_open_device(const char *name, bool require, uint32_t threads, Device 
         int gpu = gpu_of_name(name);
         if (gpu == GPU_NONE)
                 return device_cpu_new(threads, ret, e);
+        setenv("CUDA_MODULE_LOADING", "EAGER", 0); /* kernels are loaded now, not in the first steps or without memory */
         int r = gpu == GPU_ANY ? open_any(ret, &why) : device_cuda_new(&cuda_runtime, gpu, ret, &why);
         if (r >= 0)
                 return r;

@@ -497,6 +497,18 @@ static bool packed_total(const Model *m, const Device *d, size_t *ret) {
         return true;
 }
 
+size_t model_load_size(const Model *m, const Device *d) {
+        size_t total = 0;
+        if (m->encodes && d->ops->packed_size && !packed_total(m, d, &total)) /* without it loading will say what is wrong */
+                return SIZE_MAX;
+        for (size_t i = 0; i < m->n_weights; i++) {
+                const Weight *w = &m->weights[i];
+                if (!checked_add(total, w->matrix ? aligned(w->size) : vector_size(w), &total))
+                        return SIZE_MAX;
+        }
+        return total;
+}
+
 /* The file's pages were read for this once; others may have a use for their memory. */
 static void forget(const Weight *w) {
         uintptr_t begin = ((uintptr_t)w->data + PAGE - 1) / PAGE * PAGE, end = ((uintptr_t)w->data + w->size) / PAGE * PAGE;
@@ -532,6 +544,27 @@ static int pack_weights(Loader *l) {
         return k;
 }
 
+static int check_limits(const Model *m, const Device *d, Error *e) {
+        const ModelInfo *i = &m->info;
+        const DeviceLimits *most = &d->limits;
+        const struct {
+                const char *what;
+                uint32_t has, most;
+        } limits[] = {
+                {"attention heads", i->n_heads, most->heads},
+                {"values in an attention head", i->head_dim, m->encodes ? 0 : most->head_dim},
+                {"tokens in its vocabulary", i->n_vocab, m->encodes ? 0 : most->vocab},
+                {"columns in a matrix", MAX(i->n_embd, i->n_ff), m->encodes ? most->cols : 0},
+        };
+        for (size_t n = 0; n < ARRAY_SIZE(limits); n++)
+                if (limits[n].most > 0 && limits[n].has > limits[n].most)
+                        return MODEL_REFUSE(m, e, -EOPNOTSUPP,
+                                            "it has %" PRIu32 " %s, and %s computes with at most %" PRIu32
+                                            "; a pool with 'device: cpu' takes it",
+                                            limits[n].has, limits[n].what, d->name, limits[n].most);
+        return 0;
+}
+
 int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e) {
         Loader l = {.m = m, .progress = progress, .arg = arg, .e = e};
         if (m->device)
@@ -540,8 +573,8 @@ int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s does not compute embeddings and scores", d->name);
         if (m->params.alibi && !d->ops->alibi_attention)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s does not compute attention with linear biases", d->name);
-        int k = d->ops->stream_new(d, &l.stream, e);
-        if (k < 0)
+        int k = check_limits(m, d, e);
+        if (k < 0 || (k = d->ops->stream_new(d, &l.stream, e)) < 0)
                 return k;
         m->device = d;
         for (size_t i = 0; i < m->n_weights; i++)

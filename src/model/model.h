@@ -76,6 +76,9 @@ const HfModel *model_hf(const Model *m);
 typedef bool (*ModelProgress)(float done, void *arg);
 int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e);
 
+/* Bytes that the weights take on the device; packed matrices are not as large as in the file. SIZE_MAX: too large. */
+size_t model_load_size(const Model *m, const Device *d);
+
 /* In what numbers an encoder's matrices are multiplied; to be chosen before model_load(), PRECISION_F32 if it is not.
  * See device.h. */
 void model_set_precision(Model *m, Precision p);
