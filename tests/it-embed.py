@@ -217,6 +217,17 @@ class ShapesTest(EmbedCase):
             self.assertEqual(self.d.post(path, {"model": "embedder", "keep_alive": 0}).json()[empty], [])
             loaded = [m["name"] for m in self.d.get("/api/ps").json()["models"]]
             self.assertNotIn("embedder:latest", loaded)
+        for nothing in ("", []):
+            self.assertEqual(self.d.post("/api/embed", {"model": "embedder", "input": nothing}).json()["embeddings"], [])
+        self.assertEqual(self.d.post("/api/embeddings", {"model": "embedder", "prompt": ""}).json()["embedding"], [])
+
+    def test_empty_texts_in_a_list(self):
+        """Each has its embedding, also where there is one."""
+        (empty,) = self.embed("")
+        for n in (1, 2):
+            answer = self.assertStatus(self.d.post("/api/embed", {"model": "embedder", "input": [""] * n}), 200).json()
+            self.assertEqual([as_float32(v) for v in answer["embeddings"]], [empty] * n)
+        self.refused(400, "/api/embed", {"model": "embedder", "input": [[]]}, "input 0 has no tokens")
 
     # Rerankings
 
