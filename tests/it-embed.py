@@ -263,6 +263,18 @@ class ShapesTest(EmbedCase):
         one = self.rank(documents=[self.DOCUMENTS[3]])["results"][0]["relevance_score"]
         self.assertEqual(one, same[3], "whatever else is in the batch")
 
+    def test_long_documents_in_the_answer(self):
+        """They are few numbers and much text: that is a stream, too, which the loop does not write at one go."""
+        documents = ["ba " * 60000, "\u0001" * 50000, "\u65e5" * 50000] * 4
+        answer = self.d.post("/v1/rerank", {"model": "reranker", "query": "ba", "documents": documents, "truncate": True,
+                                            "return_documents": True})
+        self.assertStatus(answer, 200)
+        self.assertEqual(answer.headers["Transfer-Encoding"], "chunked")
+        results = answer.json()["results"]
+        self.assertEqual(sorted(r["index"] for r in results), list(range(12)))
+        for r in results:
+            self.assertEqual(r["document"]["text"], documents[r["index"]])
+
     def test_text_embeddings_inference(self):
         """Its shape: a list, of texts."""
         texts = [d if isinstance(d, str) else d["text"] for d in self.DOCUMENTS]

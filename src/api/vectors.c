@@ -131,8 +131,8 @@ static void on_drained(Request *r) {
 }
 
 static void write_answer(Vectors *v) {
-        size_t numbers = v->n_values + (v->documents ? v->charged / 16 : 0);
-        if (numbers <= SMALL) {
+        size_t texts = v->documents ? v->spec->frame.len : 0; /* little less than that */
+        if (v->n_values <= SMALL && texts <= PIECE_BYTES) {
                 write_small(v);
                 return;
         }
