@@ -433,8 +433,17 @@ class LifeTest(EmbedCase):
         self.assertStatus(self.d.post("/zerollama/reload", ""), 200)
         self.d.wait_idle()
         answer = self.d.post("/v1/embeddings", {"model": "embedder", "input": ["ba"] * 5000})
+        self.assertEqual(answer.status, 413, answer.text[:300])  # whatever else the user has running
+        self.assertIn("memory_per_user", answer.error)
+        self.assertNotIn("Retry-After", answer.headers)
+        waiting = self.send({"input": ["ba"] * 1800})
+        recv_some = waiting.recv(1)  # 1.4 MB of numbers, until all of their text is taken
+        self.assertEqual(recv_some, b"H")
+        answer = self.d.post("/v1/embeddings", {"model": "embedder", "input": ["ba"] * 1800})
         self.assertEqual(answer.status, 429, answer.text[:300])
-        self.assertIn("memory", answer.error)
+        self.assertIn("Retry-After", answer.headers)
+        waiting.close()
+        wait_until(lambda: self.d.status()["users"][0]["memory"] == 0, "all memory to be given back")
         self.embed("ba")
         self.d.change_config(limits={})
         self.assertStatus(self.d.post("/zerollama/reload", ""), 200)
