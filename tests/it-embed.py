@@ -257,6 +257,17 @@ class ShapesTest(EmbedCase):
             self.assertEqual(self.d.post(path, {"model": "embedder", "keep_alive": 0}).json()[empty], [])
             loaded = [m["name"] for m in self.d.get("/api/ps").json()["models"]]
             self.assertNotIn("embedder:latest", loaded)
+        for nothing in ("", []):
+            self.assertEqual(self.d.post("/api/embed", {"model": "embedder", "input": nothing}).json()["embeddings"], [])
+        self.assertEqual(self.d.post("/api/embeddings", {"model": "embedder", "prompt": ""}).json()["embedding"], [])
+
+    def test_empty_texts_in_a_list(self):
+        """Each has its embedding, also where there is one."""
+        (empty,) = self.embed("")
+        for n in (1, 2):
+            answer = self.assertStatus(self.d.post("/api/embed", {"model": "embedder", "input": [""] * n}), 200).json()
+            self.assertEqual([as_float32(v) for v in answer["embeddings"]], [empty] * n)
+        self.refused(400, "/api/embed", {"model": "embedder", "input": [[]]}, "input 0 has no tokens")
 
     # Rerankings
 
@@ -291,6 +302,18 @@ class ShapesTest(EmbedCase):
         self.assertEqual(self.rank(documents=[])["results"], [])
         one = self.rank(documents=[self.DOCUMENTS[3]])["results"][0]["relevance_score"]
         self.assertEqual(one, same[3], "whatever else is in the batch")
+
+    def test_long_documents_in_the_answer(self):
+        """They are few numbers and much text: that is a stream, too, which the loop does not write at one go."""
+        documents = ["ba " * 60000, "\u0001" * 50000, "\u65e5" * 50000] * 4
+        answer = self.d.post("/v1/rerank", {"model": "reranker", "query": "ba", "documents": documents, "truncate": True,
+                                            "return_documents": True})
+        self.assertStatus(answer, 200)
+        self.assertEqual(answer.headers["Transfer-Encoding"], "chunked")
+        results = answer.json()["results"]
+        self.assertEqual(sorted(r["index"] for r in results), list(range(12)))
+        for r in results:
+            self.assertEqual(r["document"]["text"], documents[r["index"]])
 
     def test_text_embeddings_inference(self):
         """Its shape: a list, of texts."""
@@ -450,8 +473,17 @@ class LifeTest(EmbedCase):
         self.assertStatus(self.d.post("/zerollama/reload", ""), 200)
         self.d.wait_idle()
         answer = self.d.post("/v1/embeddings", {"model": "embedder", "input": ["ba"] * 5000})
+        self.assertEqual(answer.status, 413, answer.text[:300])  # whatever else the user has running
+        self.assertIn("memory_per_user", answer.error)
+        self.assertNotIn("Retry-After", answer.headers)
+        waiting = self.send({"input": ["ba"] * 1800})
+        recv_some = waiting.recv(1)  # 1.4 MB of numbers, until all of their text is taken
+        self.assertEqual(recv_some, b"H")
+        answer = self.d.post("/v1/embeddings", {"model": "embedder", "input": ["ba"] * 1800})
         self.assertEqual(answer.status, 429, answer.text[:300])
-        self.assertIn("memory", answer.error)
+        self.assertIn("Retry-After", answer.headers)
+        waiting.close()
+        wait_until(lambda: self.d.status()["users"][0]["memory"] == 0, "all memory to be given back")
         self.embed("ba")
         self.d.change_config(limits={})
         self.assertStatus(self.d.post("/zerollama/reload", ""), 200)

@@ -636,6 +636,11 @@ static void test_rerank(void **state) {
         assert_string_equal(r->json, json);
         zl_ranking_free(r);
         zl_ranking_free(NULL);
+        ZlError e;
+        ZlRerankRequest wrong = q;
+        wrong.query = "\xff";
+        assert_int_equal(zl_rerank(c, &wrong, &r, &e), -EINVAL);
+        assert_non_null(strstr(e.message, "UTF-8"));
         zl_client_free(c);
         server_stop(s);
         s = server_start(serve_script, "{\"results\":[{\"index\":1}]}");

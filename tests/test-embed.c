@@ -612,6 +612,55 @@ static void test_preparing(void **state) {
         tokenizer_free(tokenizer);
 }
 
+/* [CLS] query [SEP] document [SEP], where "a" and "b" are all words. */
+static void new_pairs(Tokenizer **ret) {
+        static const TokenText tokens[] = {{"[UNK]", 5}, {"[CLS]", 5}, {"[SEP]", 5}, {"a", 1}, {"b", 1}};
+        Error e = ERROR_NULL;
+        TokenizerSpec wordpiece = {
+                .kind = TOKENIZER_WORDPIECE, .n_tokens = ARRAY_SIZE(tokens), .tokens = tokens, .bos = -1, .eos = -1, .eot = -1,
+                .unk = 0, .words = WORDS_BERT, .subword = {"##", 2}, .max_word = 100,
+                .pair = {{{1, 0}, {TEMPLATE_FIRST, 0}, {2, 0}, {TEMPLATE_SECOND, 1}, {2, 1}}, 5},
+        };
+        if (tokenizer_new(&wordpiece, ret, &e) < 0)
+                fail_msg("%s", e.text);
+}
+
+/* A query of megabytes, which has to be cut, is not tokenized as a whole for each document. */
+static void test_long_query(void **state) {
+        enum { LONG = 1 << 20 };
+        EncoderInfo scores = {.n_out = 1, .scores = true};
+        Tokenizer *tokenizer;
+        Slice *s = NULL;
+        Asked t = {0};
+        Inputs in;
+        Error e = ERROR_NULL;
+        char *query = malloc(LONG);
+        int32_t ids[100], expected[] = {1, 3, 2, 4, 2};
+        new_pairs(&tokenizer);
+        PrepModel m = {.name = "m", .tokenizer = tokenizer, .n_vocab = 5, .context = 100, .encoder = &scores};
+        for (size_t i = 0; i < LONG; i++)
+                query[i] = i % 2 ? ' ' : 'a';
+        ask(&t, IPC_PROMPT_RANK, TEXTS("b", "b", "b"));
+        t.job.prompt = (IpcStr){query, LONG};
+        assert_refused(&m, &t.job, IPC_E_CONTEXT, "has 524292 tokens");
+        t.job.truncate = true;
+        inputs_init(&in, &t.job);
+        assert_int_equal(inputs_prepare(&m, &t.job, &in.cursor, &s, &e), 0);
+        inputs_put(&in, s);
+        assert_int_equal(in.n_ready, 3); /* its bytes are those of a slice of a few */
+        for (int i = 0; i < 3; i++) {
+                assert_int_equal(inputs_next(&in), 100);
+                inputs_take(&in, ids, NULL);
+                for (int k = 0; k < 100; k++)
+                        assert_int_equal(ids[k], k == 0 ? 1 : k < 97 ? 3 : expected[k - 95]);
+        }
+        inputs_deinit(&in);
+        buf_deinit(&t.lens);
+        buf_deinit(&t.bytes);
+        tokenizer_free(tokenizer);
+        free(query);
+}
+
 static void test_preparing_ids(void **state) {
         static const int32_t ids[] = {'a', 'b', 'c', 'd', 260, -1}, lengths[] = {1, 3}, wrong[][2] = {{1, 4}, {5, -1}, {5, 1}, {7, 1}};
         static const char *const why[] = {"token 3 of input 1 is 260", "token 4 of input 0 is 260", "token 4 of input 0 is 260", "malformed"};
@@ -661,7 +710,7 @@ int main(void) {
                 cmocka_unit_test(test_random),     cmocka_unit_test(test_small_beside_large),
                 cmocka_unit_test(test_long_batches), cmocka_unit_test(test_classes),
                 cmocka_unit_test(test_waiting),    cmocka_unit_test(test_results),            cmocka_unit_test(test_preparing),
-                cmocka_unit_test(test_preparing_ids), cmocka_unit_test(test_dimensions),
+                cmocka_unit_test(test_long_query),  cmocka_unit_test(test_preparing_ids), cmocka_unit_test(test_dimensions),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

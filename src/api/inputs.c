@@ -27,10 +27,11 @@ static bool check_ids(Args *a, const char *key, const json_t *list, size_t at) {
 
 /* Its size in token ids or bytes; false after an error. */
 static bool measure(Args *a, const char *key, json_t *v, size_t at, InputKind kind, size_t *ret) {
-        static const char *const wanted[] = {"a text", "a list of token ids", "a text, or an object with a text"};
+        static const char *const wanted[] = {[INPUT_TEXT] = "a text", [INPUT_IDS] = "a list of token ids",
+                                             [INPUT_DOCUMENT] = "a text, or an object with a text"};
         const json_t *text = text_of(v, kind);
         if (kind == INPUT_IDS ? !json_is_array(v) : !text) {
-                arg_fail(a, key, "element %zu must be %s, as the first is", at, wanted[kind]);
+                arg_fail(a, key, "element %zu must be %s%s", at, wanted[kind], at > 0 ? ", as the first is" : "");
                 return false;
         }
         *ret = kind == INPUT_IDS ? json_array_size(v) : json_string_length(text);

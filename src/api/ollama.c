@@ -389,16 +389,23 @@ static void loaded_to_embedding(const Loading *l _unused_, Buf *out) {
         buf_puts(out, "{\"embedding\":[]}\n");
 }
 
+/* NULL without a mistake: there is none, and the model is to be loaded. An empty text says so only when it is not in a
+ * list, which has an embedding for each. */
+static void *inputs_or_none(Args *a, const char *key) {
+        const json_t *v = arg_get(a, key);
+        bool none = !v || (json_is_string(v) && json_string_length(v) == 0) || (json_is_array(v) && json_array_size(v) == 0);
+        return none ? NULL : arg_inputs(a, key, false);
+}
+
 static void *embed_inputs(Args *a) {
-        return arg_get(a, "input") ? arg_inputs(a, "input", false) : NULL;
+        return inputs_or_none(a, "input");
 }
 
 static void *embedding_inputs(Args *a) {
-        if (json_is_string(arg_get(a, "prompt")))
-                return arg_inputs(a, "prompt", false);
-        if (arg_get(a, "prompt"))
+        const json_t *v = arg_get(a, "prompt");
+        if (v && !json_is_string(v))
                 arg_fail(a, "prompt", "must be a text; /api/embed takes many");
-        return NULL;
+        return arg_failed(a) ? NULL : inputs_or_none(a, "prompt");
 }
 
 static void embed_with(Api *api, ApiContext read, const VectorDialect *to, void (*loaded)(const Loading *l, Buf *out)) {
@@ -418,7 +425,7 @@ static void embed_with(Api *api, ApiContext read, const VectorDialect *to, void 
         spec_read_service(&s, &a);
         if (arg_failed(&a))
                 return;
-        if (!inputs || inputs->n == 0 || (inputs->n == 1 && inputs->size == 0))
+        if (!inputs)
                 load_or_unload(api, &a, &s, m, loaded);
         else
                 vectors_post(api, &s, m, inputs, to, (VectorOptions){0});

@@ -16,6 +16,14 @@ enum {
         PIECE_BYTES = 128 * 1024,
 };
 
+static const JobRefusal
+        no_memory = {503, "out_of_memory", "out of memory for the answer", 1000000},
+        too_large = {413, "request_too_large", "the answer would take more memory than a user's requests may hold "
+                     "(limits.memory_per_user); send fewer inputs in a request", 0},
+        too_much_held = {429, "rate_limit_exceeded", "this user's requests hold too much memory at once; "
+                         "send fewer inputs in a request", 1000000},
+        malformed = {500, "internal_error", "the engine's answer is not what was asked for", 0};
+
 static void vectors_free(Vectors *v) {
         if (v->job)
                 job_cancel(TAKE(v->job));
@@ -87,7 +95,7 @@ static void make(Vectors *v, size_t bytes) {
 static void write_small(Vectors *v) {
         make(v, SIZE_MAX);
         if (v->out.failed) {
-                refuse(v, &(JobRefusal){503, "out_of_memory", "out of memory for the answer", 1000000});
+                refuse(v, &no_memory);
                 return;
         }
         request_reply(v->r, 200, "application/json", v->out.data, v->out.len);
@@ -131,8 +139,8 @@ static void on_drained(Request *r) {
 }
 
 static void write_answer(Vectors *v) {
-        size_t numbers = v->n_values + (v->documents ? v->charged / 16 : 0);
-        if (numbers <= SMALL) {
+        size_t texts = v->documents ? v->spec->frame.len : 0; /* little less than that */
+        if (v->n_values <= SMALL && texts <= PIECE_BYTES) {
                 write_small(v);
                 return;
         }
@@ -150,53 +158,58 @@ static void on_started(Job *j, const IpcStart *s _unused_) {
                 histogram_add(&j->model->queue_time, now_usec() - j->submitted);
 }
 
-/* The width is known with the first results: then room for all is charged and made. */
-static bool make_room(Vectors *v, uint32_t width) {
+/* The width is known with the first results: then room for all is charged and made. NULL, or why it cannot be. */
+static const JobRefusal *make_room(Vectors *v, uint32_t width) {
+        uint64_t most = v->d->config->limits.memory_per_user;
         size_t numbers, bytes, list;
         if (v->width > 0)
-                return v->width == width;
+                return v->width == width ? NULL : &malformed;
         if (!checked_mul((size_t)v->n_inputs, (size_t)width, &numbers) || !checked_mul(numbers, sizeof(float), &bytes))
-                return false;
+                return &too_large;
         list = v->ranked ? v->n_inputs * (sizeof(*v->order) + (v->options.with_documents ? sizeof(*v->documents) : 0)) : 0;
-        if (v->user->held + bytes + list > v->d->config->limits.memory_per_user)
-                return false;
+        if (v->spec->frame.len + bytes + list > most) /* it will not fit either when the user's others are done */
+                return &too_large;
+        if (v->user->held + bytes + list > most)
+                return &too_much_held;
         v->values = malloc(MAX(bytes, (size_t)1));
         v->order = v->ranked ? malloc(v->n_inputs * sizeof(*v->order)) : NULL;
         v->documents = v->options.with_documents ? calloc(v->n_inputs, sizeof(*v->documents)) : NULL;
         if (!v->values || (v->ranked && !v->order) || (v->options.with_documents && !v->documents))
-                return false;
+                return &no_memory;
         v->width = width;
         v->charged = bytes + list;
         v->user->held += v->charged;
-        return true;
+        return NULL;
 }
 
-/* What does not fit is not taken: the count at the end tells. */
+static const JobRefusal *take(Vectors *v, const IpcVectors *p) {
+        const JobRefusal *why = p->values.n > 0 ? make_room(v, p->width) : NULL;
+        if (why)
+                return why;
+        if (p->values.n > (size_t)v->n_inputs * v->width - v->n_values)
+                return &malformed;
+        if (p->values.n > 0)
+                memcpy(v->values + v->n_values, p->values.data, p->values.n * sizeof(float));
+        v->n_values += p->values.n;
+        v->tokens += p->tokens;
+        return p->last && (v->width == 0 || v->n_values < (size_t)v->n_inputs * v->width) ? &malformed : NULL;
+}
+
 static void on_vectors(Job *j, const IpcVectors *p) {
         Vectors *v = j->owner;
-        size_t all = (size_t)v->n_inputs * p->width;
-        v->tokens += p->tokens;
-        bool room = p->values.n == 0 || make_room(v, p->width);
-        if (room && p->values.n <= all - v->n_values) {
-                memcpy(v->values + v->n_values, p->values.data, p->values.n * sizeof(float));
-                v->n_values += p->values.n;
-        } else {
-                if (p->last)
-                        v->job = NULL;
-                refuse(v, &(JobRefusal){429, "rate_limit_exceeded", "this user's requests hold too much memory at once; "
-                                        "send fewer inputs in a request", 1000000});
+        const JobRefusal *why = take(v, p);
+        if (p->last)
+                v->job = NULL;
+        if (why) {
+                refuse(v, why);
                 return;
         }
         if (!p->last)
                 return;
-        v->job = NULL;
         v->queue_usec = p->queue_usec;
         v->compute_usec = p->compute_usec;
         histogram_add(&v->model->request_time, now_usec() - v->began);
-        if (v->n_values == all)
-                write_answer(v);
-        else
-                refuse(v, &(JobRefusal){500, "internal_error", "the engine answered fewer inputs than it was given", 0});
+        write_answer(v);
 }
 
 static void on_failed(Job *j, unsigned status, const char *code, const char *text) {

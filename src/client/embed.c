@@ -9,6 +9,8 @@
 
 /* ---- Requests ---- */
 
+static const char no_text[] = "the request cannot be sent: its text is not valid UTF-8, or memory is out";
+
 /* A list of texts; NULL: out of memory, or one is not UTF-8. */
 static json_t *make_texts(const char *const *texts, size_t n) {
         json_auto_t *list = json_array();
@@ -39,7 +41,7 @@ static int fill_request(json_t *root, const Common *q, ZlError *e) {
         if (q->priority)
                 r |= json_object_set_new(root, "priority", json_string(q->priority));
         if (r != 0)
-                return fail(e, -EINVAL, "the request cannot be sent: its text is not valid UTF-8, or memory is out");
+                return fail(e, -EINVAL, "%s", no_text);
         return json_add_extra(root, q->extra, e);
 }
 
@@ -181,8 +183,8 @@ int zl_rerank(ZlClient *c, const ZlRerankRequest *q, ZlRanking **ret, ZlError *e
                 e = &unused;
         *e = (ZlError){.retry_after_ms = -1};
         json_auto_t *body = json_object(), *root = NULL;
-        if (q->query)
-                json_object_set_new(body, "query", json_string(q->query));
+        if (q->query && json_object_set_new(body, "query", json_string(q->query)) < 0)
+                return fail(e, -EINVAL, "%s", no_text);
         if (q->top_n)
                 json_object_set_new(body, "top_n", json_integer(q->top_n));
         if (q->truncate)

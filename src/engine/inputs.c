@@ -10,6 +10,7 @@ enum {
         SLICE_BYTES = 64 * 1024, SLICE_INPUTS = 512, /* of one slice: some milliseconds of a worker */
         AHEAD_TOKENS = 8 * 1024, AHEAD_INPUTS = 1024,
         SHORT_BYTES = 512, SHORT_INPUTS = 2,
+        TOKEN_BYTES = 64, /* no token of a vocabulary stands for more, but for [UNK]; see query_of() */
 };
 
 static uint32_t number(const IpcJob *job) {
@@ -128,13 +129,24 @@ static void put_input(Slice *s, const Encoding *enc) {
         buf_put(&s->types, enc->types, enc->n);
 }
 
+/* It is tokenized with each of the documents. Where it may be cut, what would be cut off in any case is left out before:
+ * else some megabytes of it keep the workers from everybody for hours. */
+static TokenText query_of(const PrepModel *m, const IpcJob *j) {
+        size_t most = (size_t)m->context * TOKEN_BYTES;
+        if (!j->truncate || j->prompt.len <= most)
+                return (TokenText){j->prompt.data, j->prompt.len};
+        while (most > 0 && ((unsigned char)j->prompt.data[most] & 0xc0) == 0x80) /* whole characters */
+                most--;
+        return (TokenText){j->prompt.data, most};
+}
+
 static IpcFailCode prepare_text(const PrepModel *m, const IpcJob *j, InputCursor *c, Slice *s, size_t *bytes, Error *e) {
         IpcStr text;
         Encoding enc = {0};
         if (!ipc_strs_next(&j->inputs, &c->pos, &c->offset, &text))
                 return malformed(e);
         bool pair = j->kind == IPC_PROMPT_RANK;
-        TokenText texts[] = {{j->prompt.data, j->prompt.len}, {text.data, text.len}};
+        TokenText texts[] = {query_of(m, j), {text.data, text.len}};
         int r = tokenizer_encode_texts(m->tokenizer, pair ? texts : texts + 1, pair ? 2 : 1, TOKENIZE_ADD_SPECIAL, &enc);
         if (r < 0)
                 return prep_encode_failed(m, r, e);
@@ -142,7 +154,7 @@ static IpcFailCode prepare_text(const PrepModel *m, const IpcJob *j, InputCursor
         if (!code)
                 put_input(s, &enc);
         encoding_deinit(&enc);
-        *bytes += text.len + (pair ? j->prompt.len : 0);
+        *bytes += text.len + (pair ? texts[0].len : 0);
         return code;
 }
 
