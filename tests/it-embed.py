@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 sys.dont_write_bytecode = True
 import bert  # noqa: E402
@@ -401,6 +402,17 @@ class LifeTest(EmbedCase):
         small = [self.embed(self.LARGE[-1 - i])[0] for i in range(5)]
         self.assertTrue(thread.is_alive(), "the large one was done before five small ones")
         self.assertEqual(small, large()[:-6:-1])
+
+    def test_a_long_text(self):
+        """It takes longer than an engine may be without progress, and shows progress all along."""
+        if SANITIZED:
+            self.skipTest("an eighth of it would take longer than that, too")
+        d = self.start({"limits": {"stall_timeout": "2s", "restarts": 0}}, models=())
+        self.add("long", d, layers=32, positions=8192)
+        began = time.monotonic()
+        self.assertEqual(len(self.embed([bert.text(8000, 7)], "long", d)[0]), DIMENSIONS)
+        figure(f"stall_timeout 2 s: a text of 8002 tokens took {time.monotonic() - began:.1f} s")
+        self.assertEqual(d.status()["jobs"]["restarted"], 0)
 
     def test_the_engine_dies(self):
         """In the middle of several requests, twice: each is answered, with the same numbers and counts."""

@@ -380,7 +380,7 @@ static void on_shown(Pool *p, const IpcShown *s) {
 }
 
 static void on_stats(Pool *p, const IpcStats *s) {
-        if (s->steps != p->stats.steps || s->running == 0)
+        if (s->progress != p->stats.progress || s->running == 0)
                 p->last_progress = now_usec();
         p->stats = *s;
 }

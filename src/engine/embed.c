@@ -153,7 +153,7 @@ static void sort_by_length(Embedder *s, Batch *b) {
 
 static void launch(Embedder *s, Batch *b, uint64_t *ret_nearly) {
         float *values;
-        bool is_short = b->n_tokens * s->token_usec < SHORT_BATCH_USEC;
+        bool is_short = s->token_usec > 0 && b->n_tokens * s->token_usec < SHORT_BATCH_USEC;
         EncoderBatch batch = {
                 .n_tokens = b->n_tokens, .n_texts = b->n, .tokens = s->sorted_ids,
                 .types = s->info->n_types > 1 ? s->sorted_types : NULL, .starts = s->starts,

@@ -9,7 +9,7 @@
 #include "util/log.h"
 #include "util/str.h"
 
-enum { WORKERS = 2, TICK_USEC = 1000000, MEMORY_PERCENT_DEFAULT = 80 };
+enum { WORKERS = 2, TICK_USEC = 250000, MEMORY_PERCENT_DEFAULT = 80 };
 
 /* ---- telling how it goes ---- */
 
@@ -40,10 +40,12 @@ static void send_model_stats(Engine *e, const EngineModel *m, RunLoad load, uint
 static void send_stats(Engine *e) {
         const EventLongest *longest = event_loop_longest(e->loop);
         IpcStats stats = {.longest_usec = longest->clock_usec, .longest_cpu_usec = longest->cpu_usec};
+        for (uint32_t i = 0; i < e->n_lanes; i++)
+                stats.progress += e->lanes[i].ticket;
         list_foreach(m, &e->models, EngineModel, node) {
                 RunLoad load = m->phase == PHASE_LOADED ? engine_model_load(m) : (RunLoad){0};
                 uint32_t waiting = m->n_posted - load.running;
-                stats.steps += m->counts.steps;
+                stats.progress += m->counts.steps;
                 stats.rows += m->counts.rows;
                 stats.memory_used += m->memory;
                 stats.running += load.running;

@@ -78,7 +78,7 @@ static const Layout fail_layout = {sizeof(T), {U64(id), U(code), S(text)}};
 static const Layout shown_layout = {sizeof(T), {U64(id), S(json), S(error)}};
 #undef T
 #define T IpcStats
-static const Layout stats_layout = {sizeof(T), {U64(steps), U64(rows), U64(longest_usec), U64(longest_cpu_usec), U64(memory_used), U(running), U(waiting)}};
+static const Layout stats_layout = {sizeof(T), {U64(progress), U64(rows), U64(longest_usec), U64(longest_cpu_usec), U64(memory_used), U(running), U(waiting)}};
 #undef T
 #define T IpcModelStats
 static const Layout model_stats_layout = {sizeof(T), {

@@ -233,7 +233,8 @@ typedef struct IpcShown {
 } IpcShown;
 
 typedef struct IpcStats {
-        uint64_t steps, rows;     /* since the engine started */
+        uint64_t progress;        /* another number than before: something was computed */
+        uint64_t rows;            /* since the engine started */
         uint64_t longest_usec, longest_cpu_usec; /* longest callback of its loop, by the clock and in processor time */
         uint64_t memory_used;     /* bytes on the device */
         uint32_t running, waiting;

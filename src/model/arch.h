@@ -127,10 +127,12 @@ struct Model {
         Buffer vectors, packed;
 };
 
-/* Called before each layer: puts the mark that says that a step is nearly done, where that is wanted. */
-static inline void model_mark_nearly(const Model *m, Stream *s, uint32_t layer, uint64_t *ret_nearly) {
-        uint32_t n = m->info.n_layers;
-        if (layer == n - (n + 7) / 8 && ret_nearly && m->device->ops->mark(s, ret_nearly) < 0)
+/* Called before each layer: puts the mark that says that a step is nearly done, where that is wanted. Whole texts may take
+ * longer than anybody waits for a sign of life, so that `encoding` puts such marks all along: the last is what counts. */
+static inline void model_mark_nearly(const Model *m, Stream *s, uint32_t layer, bool encoding, uint64_t *ret_nearly) {
+        uint32_t n = m->info.n_layers, eighth = (n + 7) / 8, left = n - layer;
+        bool wanted = encoding ? layer > 0 && left % eighth == 0 : left == eighth;
+        if (wanted && ret_nearly && m->device->ops->mark(s, ret_nearly) < 0)
                 *ret_nearly = 0;
 }
 

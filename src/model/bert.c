@@ -262,7 +262,7 @@ static void bert_encode(const Model *m, Workspace *w, Stream *s, const Texts *te
         t.ops->embed_sum(s, w->part[PART_X], g->tables, index, g->n_tables, texts->n_rows);
         normalise(&t, w->part[PART_X], &g->norm);
         for (uint32_t l = 0; l < m->info.n_layers; l++) {
-                model_mark_nearly(m, s, l, ret_nearly);
+                model_mark_nearly(m, s, l, true, ret_nearly);
                 layer(&t, &g->layers[l]);
         }
         finish(&t, g);

@@ -200,7 +200,7 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
                 const Layer *y = &g->layers[l];
                 KvLayer layer = model_kv_layer(m, kv, l);
                 bool last = l + 1 == i->n_layers;
-                model_mark_nearly(m, s, l, ret_nearly);
+                model_mark_nearly(m, s, l, false, ret_nearly);
                 project(&t, y);
                 ops->kv_store(s, &layer, rows, w->part[PART_K], w->part[PART_V]);
                 if (last && n_logits == 0)
@@ -230,7 +230,7 @@ static void llama_encode(const Model *m, Workspace *w, Stream *s, const Texts *t
         float *x = w->part[PART_X];
         ops->embed_sum(s, x, &g->embedding, ids, 1, rows.n);
         for (uint32_t l = 0; l < i->n_layers; l++) {
-                model_mark_nearly(m, s, l, ret_nearly);
+                model_mark_nearly(m, s, l, true, ret_nearly);
                 project(&t, &g->layers[l]);
                 ops->self_attention(s, w->part[PART_MIXED],
                                     &(SelfAttention){.texts = *texts,

@@ -113,5 +113,6 @@ typedef struct EncoderBatch {
 } EncoderBatch;
 
 /* Enqueues a batch, and returns in *ret_out where its results [n_texts, n_out] will be on the device, until the
- * workspace's next batch. Each depends on its own text alone, bit for bit. *ret_nearly is model_forward()'s. */
+ * workspace's next batch. Each depends on its own text alone, bit for bit. *ret_nearly is model_forward()'s; where it is
+ * wanted more marks lie before it, so that a long batch shows that it goes on. */
 void model_encode(Model *m, Workspace *w, Stream *s, const EncoderBatch *b, float **ret_out, uint64_t *ret_nearly);
