@@ -124,7 +124,8 @@ static void pick_inputs(Embedder *s, Batch *b) {
                 pick(s, b, q, at);
                 at += n;
         }
-        s->since = s->pending > 0 ? now_usec() : 0;
+        if (s->pending == 0) /* else some have waited since then, or less */
+                s->since = 0;
         b->n_tokens = at;
 }
 
@@ -175,7 +176,7 @@ static void tell_started(Embedder *s, const Batch *b) {
 
 /* More may come, and the device has something to do meanwhile. */
 static bool had_better_wait(Embedder *s) {
-        if (s->n_flight == 0 || s->pending >= s->spec.batch_tokens || s->fair.n_waiting >= s->max_texts)
+        if (s->n_flight == 0 || s->pending >= batch_room(s) || s->fair.n_waiting >= s->max_texts)
                 return false;
         uint64_t now = now_usec(), until = usec_after(s->since, s->spec.batch_wait);
         if (now >= until)

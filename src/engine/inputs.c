@@ -249,9 +249,9 @@ static void scale_to_unit(float *x, uint32_t n) {
         double sum = 0;
         for (uint32_t i = 0; i < n; i++)
                 sum += (double)x[i] * (double)x[i];
-        float scale = sum > 0 ? (float)(1 / sqrt(sum)) : 1;
+        double scale = sum > 0 ? 1 / sqrt(sum) : 1; /* which may be too great for a float */
         for (uint32_t i = 0; i < n; i++)
-                x[i] *= scale;
+                x[i] = (float)(x[i] * scale);
 }
 
 int inputs_done(Inputs *in, const float *result, uint32_t n, bool normalise, uint32_t n_tokens) {
