@@ -5,10 +5,9 @@
  * "decode" is one activation row: weights stream from memory, GB/s is to be held against the ceiling, which is the
  * same stream summed without any other work. The weights of one measurement are spread over copies that together
  * exceed the caches. "prefill" is 128 rows: GFLOP/s. Each figure is the best of several runs. */
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "bench.h"
 #include "device/cpu/cpu.h"
 
 enum { SPREAD = 256 * 1024 * 1024, RUNS = 5 };
@@ -21,12 +20,6 @@ typedef struct Bench {
         bool json;
         int n_printed;
 } Bench;
-
-static double seconds(void) {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 /* Time of everything recorded since the last call. */
 static double run(Bench *b) {

@@ -7,10 +7,9 @@
  * is the best of at least RUNS, for a second or longer, so that what else the machine does counts less; the mean
  * shows how much that is. */
 #include <getopt.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "bench.h"
 #include "model/model.h"
 
 enum { PROMPT = 128, STEPS = 128, CONTEXT = PROMPT + STEPS, PAGE = 16, RUNS = 3, BATCH_MAX = 64 };
@@ -25,17 +24,6 @@ typedef struct Bench {
         SampleOut *out;
         KvArena kv;
 } Bench;
-
-static double seconds(void) {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static _Noreturn void give_up(const char *why) {
-        fprintf(stderr, "%s\n", why);
-        exit(1);
-}
 
 /* Device memory, for as long as the program runs. */
 static void *buffer(Device *d, size_t size) {

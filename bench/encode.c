@@ -12,10 +12,9 @@
  * With --vectors, FILE has the ids of one text on each line; the results go to standard output as float32. */
 #include <errno.h>
 #include <getopt.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "bench.h"
 #include "device/cpu/cpu.h"
 #include "model/model.h"
 
@@ -32,17 +31,6 @@ typedef struct Bench {
 } Bench;
 
 static clockid_t clock_id = CLOCK_MONOTONIC;
-
-static double seconds(void) {
-        struct timespec t;
-        clock_gettime(clock_id, &t);
-        return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static _Noreturn void give_up(const char *why) {
-        fprintf(stderr, "%s\n", why);
-        exit(1);
-}
 
 static void run(Bench *b) {
         uint64_t ticket;
@@ -121,10 +109,10 @@ static double peak(Bench *b, Precision p) {
                         continue;
                 for (int k = 0; k < RUNS; k++) {
                         unsigned parts = 0;
-                        double start = seconds();
+                        double start = seconds_of(clock_id);
                         stream_record(b->stream, peak_run, peak_work, &(PeakRun){peaks[i].loop, &parts}, sizeof(PeakRun));
                         run(b);
-                        double rate = parts * peaks[i].operations * PEAK_SUMS * PEAK_LOOPS / (seconds() - start);
+                        double rate = parts * peaks[i].operations * PEAK_SUMS * PEAK_LOOPS / (seconds_of(clock_id) - start);
                         best = MAX(best, rate);
                 }
         }
@@ -148,14 +136,14 @@ static double token_operations(const ModelInfo *i, bool gated) {
 
 static void measure(Bench *b, uint32_t length, double peak_rate) {
         uint32_t n = MAX(b->batch / length, 1u);
-        double best = 0, begin = seconds();
+        double best = 0, begin = seconds_of(clock_id);
         for (uint32_t t = 0; t <= n; t++)
                 b->starts[t] = t * length;
-        for (int k = 0; k < RUNS || seconds() - begin < 1; k++) {
-                double start = seconds();
+        for (int k = 0; k < RUNS || seconds_of(clock_id) - begin < 1; k++) {
+                double start = seconds_of(clock_id);
                 encode(b, n);
                 run(b);
-                double rate = n * length / (seconds() - start);
+                double rate = n * length / (seconds_of(clock_id) - start);
                 best = MAX(best, rate);
         }
         printf("%5u tokens x %-4u %9.0f tokens/s %9.1f texts/s", length, n, best, best / length);

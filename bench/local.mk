@@ -1,13 +1,13 @@
 # Programs that measure. They are built, so that they keep up with the code, but never run by the tests.
 noinst_PROGRAMS += bench/cpu-ops bench/decode bench/tokenize bench/encode
-bench_cpu_ops_SOURCES = bench/cpu-ops.c
+bench_cpu_ops_SOURCES = bench/bench.h bench/cpu-ops.c
 bench_cpu_ops_LDADD = libzl-device.la libzl-util.la
-bench_decode_SOURCES = bench/decode.c
+bench_decode_SOURCES = bench/bench.h bench/decode.c
 bench_decode_LDADD = libzl-model.la libzl-device.la libzl-util.la
-bench_tokenize_SOURCES = bench/tokenize.c
+bench_tokenize_SOURCES = bench/bench.h bench/tokenize.c
 bench_tokenize_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 bench_tokenize_LDADD = libzl-vocab.la libzl-model.la libzl-device.la libzl-text.la libzl-util.la $(JANSSON_LIBS)
-bench_encode_SOURCES = bench/encode.c
+bench_encode_SOURCES = bench/bench.h bench/encode.c
 bench_encode_LDADD = libzl-model.la libzl-device.la libzl-util.la
 
 # Scripts that measure whole servers; see bench/README.md.

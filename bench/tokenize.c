@@ -5,19 +5,12 @@
  *
  * DIRECTORY is a Hugging Face model's; TEXTS has one text a line, as a JSON string. */
 #include <jansson.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "bench.h"
 #include "engine/vocab-hf.h"
 
 enum { FLAGS = TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL };
-
-static double cpu_seconds(void) {
-        struct timespec ts;
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-        return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
-}
 
 static json_t *read_texts(FILE *in) {
         json_t *texts = json_array();
@@ -55,8 +48,8 @@ static size_t encode_all(const Tokenizer *t, const json_t *texts, FILE *out, siz
 
 static void measure(const Tokenizer *t, const json_t *texts, double seconds) {
         size_t bytes, n = encode_all(t, texts, NULL, &bytes), rounds = 0;
-        double start = cpu_seconds(), used = 0;
-        for (; used < seconds; used = cpu_seconds() - start, rounds++)
+        double start = seconds_of(CLOCK_THREAD_CPUTIME_ID), used = 0;
+        for (; used < seconds; used = seconds_of(CLOCK_THREAD_CPUTIME_ID) - start, rounds++)
                 encode_all(t, texts, NULL, &bytes);
         printf("{\"texts\": %zu, \"bytes\": %zu, \"ids\": %zu, \"mb_per_second\": %.2f}\n", json_array_size(texts),
                bytes, n, (double)bytes * (double)rounds / used / 1e6);

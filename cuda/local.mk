@@ -48,7 +48,7 @@ cuda_cuda_bert_LDFLAGS = $(AM_LDFLAGS) -Wl,-rpath,'$$ORIGIN/lib'
 cuda_cuda_bert_LDADD = $(CUDA_OBJECTS) libzl-model.la libzl-device.la libzl-util.la $(JANSSON_LIBS) $(CMOCKA_LIBS) $(CUDA_LIBS)
 endif
 noinst_PROGRAMS += bench/cuda/cuda-bench
-bench_cuda_cuda_bench_SOURCES = bench/cuda/cuda-bench.c bench/cuda/ceiling.h cuda/runtime.c $(CUDA_HOST)
+bench_cuda_cuda_bench_SOURCES = bench/bench.h bench/cuda/cuda-bench.c bench/cuda/ceiling.h cuda/runtime.c $(CUDA_HOST)
 bench_cuda_cuda_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(CUDA_CPPFLAGS)
 bench_cuda_cuda_bench_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) -pthread
 bench_cuda_cuda_bench_LDFLAGS = $(AM_LDFLAGS) -Wl,-rpath,'$$ORIGIN/lib'

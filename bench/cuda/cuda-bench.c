@@ -15,11 +15,9 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "bench/bench.h"
 #include "bench/cuda/ceiling.h"
 #include "cuda/cuda.h"
 #include "model/model.h"
@@ -33,17 +31,6 @@ typedef struct Bench {
         double ceiling;   /* bytes per second */
         double multiplies; /* additions and multiplications per second */
 } Bench;
-
-static double seconds(void) {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static _Noreturn void give_up(const char *why) {
-        fprintf(stderr, "cuda-bench: %s\n", why);
-        exit(1);
-}
 
 static void check(cudaError_t error) {
         if (error != cudaSuccess)
