@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -14,7 +15,7 @@ import time
 
 sys.dont_write_bytecode = True
 from harness import (  # noqa: E402
-    BUILD, PROMPT, SLOW, STORIES, Case, chunk_text, figure, frozen, in_parallel, main,
+    BUILD, PROMPT, SLOW, SRC, STORIES, Case, chunk_text, figure, frozen, in_parallel, main,
     wait_until,
 )
 
@@ -50,6 +51,11 @@ while not asked & {3, 5, 7}:
         asked.add(what)
 os.kill(os.getpid(), 9)
 """
+
+
+def ipc_version():
+    with open(os.path.join(SRC, "src", "ipc", "ipc.h"), encoding="utf-8") as f:
+        return int(re.search(r"IPC_VERSION = (\d+)", f.read())[1])
 
 
 def hello(version):
@@ -254,7 +260,7 @@ class CrashTest(Case):
 
     def test_engine_that_dies_of_what_it_is_asked(self):
         """One that starts well, and dies of a prompt or of a file: bounded by limits.restarts."""
-        directory = self.engine_program(MORTAL_ENGINE % hello(2), sys.executable)
+        directory = self.engine_program(MORTAL_ENGINE % hello(ipc_version()), sys.executable)
         d = self.start({"limits": {"restarts": 2}}, env={"ZEROLLAMA_LIBEXEC": directory})
         for path, body in (
             ("/v1/completions", {"prompt": PROMPT}),
