@@ -31,7 +31,7 @@ static size_t scratch_size(uint32_t n_keys, uint32_t dim) {
 /* Rows become columns: at each step, lanes that differ in one bit of their number change places with rows that do. */
 INLINE void transpose(Vec x[LANES]) {
         UNROLL for (int bit = 1; bit < LANES; bit *= 2) {
-                IntVec low, high;
+                IntVec low = {0}, high = {0};
                 UNROLL for (int i = 0; i < LANES; i++) {
                         low[i] = i & bit ? LANES + i - bit : i;
                         high[i] = i & bit ? LANES + i : i + bit;
