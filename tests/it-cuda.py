@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
-from harness import BUILD, SLOW, SRC, Case, figure, in_parallel, main, wait_until  # noqa: E402
+from harness import BUILD, SANITIZED, SKIP, SLOW, SRC, Case, figure, in_parallel, main, wait_until  # noqa: E402
 
 sys.path.insert(0, os.path.join(SRC, "bench"))
 import bert  # noqa: E402
@@ -139,4 +139,7 @@ class CudaTest(Case):
 
 
 if __name__ == "__main__":
+    if SANITIZED:
+        print("SKIP: the sanitizers have the device's own tests; emulated kernels would take minutes here")
+        sys.exit(SKIP)
     main()
