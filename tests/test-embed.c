@@ -105,6 +105,7 @@ static EmbedSpec spec;
 static Flight flights[LANE_DEPTH];
 static uint32_t first_flight, n_flights;
 static uint64_t n_batches, n_full, launched;
+static bool is_marked; /* the last batch shows how far it is */
 static EncoderBatch last;
 static int32_t last_tokens[4096];
 static uint32_t last_starts[TEXTS_MAX + 1];
@@ -148,6 +149,7 @@ void model_encode(Model *m, Workspace *w, Stream *s, const EncoderBatch *b, floa
         }
         n_full += b->n_tokens + info.max_tokens >= spec.batch_tokens;
         n_batches++;
+        is_marked = ret_nearly;
         last = *b;
         memcpy(last_tokens, b->tokens, b->n_tokens * sizeof(*last_tokens));
         memcpy(last_starts, b->starts, (b->n_texts + 1) * sizeof(*last_starts));
@@ -471,6 +473,27 @@ static void test_long_batches(void **state) {
         token_takes = 0;
 }
 
+/* Unless it is known to be short, a batch shows how far it is: the first, whose speed nobody knows, may take long. */
+static void test_marks(void **state) {
+        static const struct {
+                uint64_t token_takes;
+                bool is_marked;
+        } cases[] = {{1, false}, {40, true}};
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                setup((EmbedSpec){.batch_tokens = 200, .max_tokens = info.max_tokens});
+                token_takes = cases[i].token_takes;
+                put_slice(new_job(1, INPUTS_MOST, 0), INPUTS_MOST);
+                take_turns();
+                assert_true(is_marked);
+                pass_time(UINT32_MAX);
+                take_turns();
+                assert_int_equal(is_marked, cases[i].is_marked);
+                run_dry();
+                teardown();
+        }
+        token_takes = 0;
+}
+
 /* What is of the class batch waits for all that is interactive. */
 static void test_classes(void **state) {
         setup((EmbedSpec){.batch_tokens = 200, .max_tokens = info.max_tokens});
@@ -708,7 +731,7 @@ static void test_dimensions(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_random),     cmocka_unit_test(test_small_beside_large),
-                cmocka_unit_test(test_long_batches), cmocka_unit_test(test_classes),
+                cmocka_unit_test(test_long_batches), cmocka_unit_test(test_marks),   cmocka_unit_test(test_classes),
                 cmocka_unit_test(test_waiting),    cmocka_unit_test(test_results),            cmocka_unit_test(test_preparing),
                 cmocka_unit_test(test_long_query),  cmocka_unit_test(test_preparing_ids), cmocka_unit_test(test_dimensions),
         };

@@ -37,10 +37,13 @@ static void test_hugging_face(void **state) {
         assert_true(d.temperature == 0.6f && d.top_p == 0.95f && d.top_k == 20 && d.min_p == 0);
         assert_true(d.repeat_penalty == 1.05f && d.penalty_last == -1);
         _cleanup_buf_ Buf text = BUF_NULL;
-        sampler_defaults_write(&d, &text);
+        sampler_defaults_write(&d, true, &text);
         assert_string_equal(text.data, "temperature                    0.6\ntop_k                          20\n"
                                        "top_p                          0.95\nmin_p                          0\n"
                                        "repeat_penalty                 1.05\nrepeat_last_n                  -1");
+        buf_clear(&text);
+        sampler_defaults_write(&d, false, &text);
+        assert_string_equal(text.data, "temperature 0.6, top_k 20, top_p 0.95, min_p 0, repeat_penalty 1.05, repeat_last_n -1");
         d = read_folder(f, "{\"do_sample\": false, \"temperature\": 0.6, \"top_k\": null}");
         assert_int_equal(d.said, IPC_SAID_TEMPERATURE);
         assert_true(d.temperature == 0);

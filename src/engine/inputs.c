@@ -10,7 +10,7 @@ enum {
         SLICE_BYTES = 64 * 1024, SLICE_INPUTS = 512, /* of one slice: some milliseconds of a worker */
         AHEAD_TOKENS = 8 * 1024, AHEAD_INPUTS = 1024,
         SHORT_BYTES = 512, SHORT_INPUTS = 2,
-        TOKEN_BYTES = 64, /* no token of a vocabulary stands for more, but for [UNK]; see query_of() */
+        TOKEN_BYTES = 64, /* few tokens of any vocabulary stand for more; see query_of() */
 };
 
 static uint32_t number(const IpcJob *job) {
@@ -129,8 +129,8 @@ static void put_input(Slice *s, const Encoding *enc) {
         buf_put(&s->types, enc->types, enc->n);
 }
 
-/* It is tokenized with each of the documents. Where it may be cut, what would be cut off in any case is left out before:
- * else some megabytes of it keep the workers from everybody for hours. */
+/* It is tokenized with each of the documents. Where it may be cut, what is far beyond all that a model takes is left out
+ * before: else some megabytes of it would be tokenized again and again. */
 static TokenText query_of(const PrepModel *m, const IpcJob *j) {
         size_t most = (size_t)m->context * TOKEN_BYTES;
         if (!j->truncate || j->prompt.len <= most)

@@ -83,12 +83,13 @@ int sampler_defaults_read(const Model *m, SamplerDefaults *ret, Error *e) {
         return r;
 }
 
-void sampler_defaults_write(const SamplerDefaults *d, Buf *out) {
+void sampler_defaults_write(const SamplerDefaults *d, bool lines, Buf *out) {
+        const char *between = lines ? "\n" : ", ";
         for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
                 const void *at = (const char *)d + fields[i].offset;
                 if (!(d->said & fields[i].said))
                         continue;
                 double v = fields[i].whole ? *(const int32_t *)at : (double)*(const float *)at;
-                buf_printf(out, "%s%-30s %g", out->len > 0 ? "\n" : "", fields[i].name, v);
+                buf_printf(out, "%s%-*s %g", out->len > 0 ? between : "", lines ? 30 : 0, fields[i].name, v);
         }
 }

@@ -13,5 +13,5 @@
 
 /* -EINVAL for a value that is none, naming file and key. */
 int sampler_defaults_read(const Model *m, SamplerDefaults *ret, Error *e);
-/* Appends a line "NAME VALUE" for each, in the words of the Ollama API. */
-void sampler_defaults_write(const SamplerDefaults *d, Buf *out);
+/* Appends "NAME VALUE" for each, in the words of the Ollama API: as lines, or after one another with commas. */
+void sampler_defaults_write(const SamplerDefaults *d, bool lines, Buf *out);

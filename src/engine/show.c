@@ -125,18 +125,6 @@ static void put_hf_info(const Model *m, const Tokenizer *t, json_t *info) {
         }
 }
 
-/* "temperature 0.7, top_p 0.8"; NULL: its files recommend nothing, or no memory. */
-static json_t *sampling_of(const char *lines) {
-        _cleanup_buf_ Buf b = BUF_NULL;
-        for (const char *p = lines; *p; p++) {
-                if (*p == '\n')
-                        buf_puts(&b, ", ");
-                else if (*p != ' ' || p[1] != ' ')
-                        buf_putc(&b, *p);
-        }
-        return b.len > 0 && !b.failed ? json_stringn(b.data, b.len) : NULL;
-}
-
 static void put_encoder(const EncoderInfo *c, json_t *o) {
         static const char *const poolings[] = {[POOLING_CLS] = "first token", [POOLING_MEAN] = "mean", [POOLING_LAST] = "last token"};
         json_object_set_new(o, c->scores ? "scores" : "dimensions", json_integer(c->n_out));
@@ -151,7 +139,7 @@ static void put_encoder(const EncoderInfo *c, json_t *o) {
 }
 
 /* What of all that counts, whatever the files are like. */
-static json_t *understood(const Loaded *l, const char *parameters) {
+static json_t *understood(const Loaded *l) {
         static const char *const kinds[] = {[TOKENIZER_SPM] = "SentencePiece BPE", [TOKENIZER_BPE] = "byte-level BPE",
                                             [TOKENIZER_WORDPIECE] = "WordPiece", [TOKENIZER_UNIGRAM] = "Unigram"};
         const EncoderInfo *encoder = model_encoder(l->model);
@@ -165,9 +153,10 @@ static json_t *understood(const Loaded *l, const char *parameters) {
         json_object_set_new(o, "chat_template", l->chat || l->chat_error.code == -ENOENT || l->chat_error.code == 0
                                                         ? json_boolean(l->chat != NULL)
                                                         : json_string(l->chat_error.text));
-        json_t *sampling = sampling_of(parameters);
-        if (sampling)
-                json_object_set_new(o, "sampling", sampling);
+        _cleanup_buf_ Buf sampling = BUF_NULL;
+        sampler_defaults_write(&l->sampling, false, &sampling);
+        if (sampling.len > 0 && !sampling.failed)
+                json_object_set_new(o, "sampling", json_stringn(sampling.data, sampling.len));
         return o;
 }
 
@@ -180,7 +169,7 @@ static int show_model(const char *path, json_t **ret, Error *e) {
         if ((r = loaded_open(l, e)) < 0)
                 return r;
         if (!model_encoder(l->model))
-                sampler_defaults_write(&l->sampling, &parameters);
+                sampler_defaults_write(&l->sampling, true, &parameters);
         const char *lines = parameters.data && !parameters.failed ? parameters.data : "";
         json_t *info = json_object();
         FileText template = template_of(l->model);
@@ -188,7 +177,7 @@ static int show_model(const char *path, json_t **ret, Error *e) {
                 put_hf_info(l->model, l->tokenizer, info);
         else
                 gguf_each(model_gguf(l->model), put_key, info);
-        *ret = json_pack("{s:o, s:o, s:o, s:o, s:s}", "details", show_details(l->model), "understood", understood(l, lines),
+        *ret = json_pack("{s:o, s:o, s:o, s:o, s:s}", "details", show_details(l->model), "understood", understood(l),
                          "model_info", info, "template", string_of_bytes(template.data, template.len), "parameters", lines);
         return 0;
 }

@@ -16,7 +16,6 @@
 #include <math.h>
 
 #include "engine/vocab-hf-internal.h"
-#include "engine/vocab.h"
 #include "util/str.h"
 
 enum { VARINT = 0, BYTES8 = 1, BYTES = 2, BYTES4 = 5 };
@@ -178,17 +177,6 @@ static int reserve_pieces(Reader *v, Message m, size_t n_more) {
         return k < 0 || v->scores ? k : REFUSE(v, -ENOMEM, "not enough memory for its vocabulary");
 }
 
-size_t sentencepiece_normalizer(NormalizerText charsmap, bool remove_extra, NormalizerStep steps[SENTENCEPIECE_STEPS]) {
-        size_t n = 0;
-        if (charsmap.len > 0)
-                steps[n++] = (NormalizerStep){.kind = NORMALIZE_CHARSMAP_LONGEST, .from = charsmap};
-        if (!remove_extra)
-                return n;
-        steps[n++] = (NormalizerStep){.kind = NORMALIZE_REPLACE_RUNS, .from = {" ", 1}, .to = {" ", 1}};
-        steps[n++] = (NormalizerStep){.kind = NORMALIZE_STRIP, .flags = STRIP_LEFT | STRIP_RIGHT | STRIP_SPACES};
-        return n;
-}
-
 static int set_spec(Reader *v, const Sentencepiece *sp) {
         float min = INFINITY;
         if (sp->model_type != MODEL_UNIGRAM && sp->model_type != MODEL_BPE)
@@ -206,7 +194,7 @@ static int set_spec(Reader *v, const Sentencepiece *sp) {
         v->spec.words = WORDS_NONE;
         v->spec.space_prefix = sp->dummy_prefix ? SPACE_PREFIX_AFTER_CONTROL : SPACE_PREFIX_NONE;
         v->spec.normalizer = v->steps;
-        v->spec.n_normalizer = sentencepiece_normalizer(sp->charsmap, sp->remove_extra, v->steps);
+        v->spec.n_normalizer = normalizer_sentencepiece(sp->charsmap, sp->remove_extra, v->steps);
         return sp->layout->finish(v);
 }
 

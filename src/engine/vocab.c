@@ -273,7 +273,7 @@ static int read_unigram(const Gguf *g, Vocab *v, Error *e) {
                 return r;
         spec->space_prefix = prefix ? SPACE_PREFIX_AFTER_CONTROL : SPACE_PREFIX_NONE;
         spec->normalizer = v->steps;
-        spec->n_normalizer = sentencepiece_normalizer((NormalizerText){map, n}, remove_extra, v->steps);
+        spec->n_normalizer = normalizer_sentencepiece((NormalizerText){map, n}, remove_extra, v->steps);
         return set_log_probs(g, v, e);
 }
 

@@ -10,12 +10,12 @@
  * one that the models were trained with, not its approximation. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
+#include <string.h>
 
 #include "model/gguf-keys.h"
 
 static bool is_nomic(const Model *m) {
-        return m->info.architecture[0] == 'n';
+        return strcmp(m->info.architecture, "nomic-bert") == 0;
 }
 
 static void set_tables(Model *m) {

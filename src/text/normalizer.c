@@ -436,6 +436,17 @@ void normalizer_scratch_deinit(NormalizerScratch *s) {
         chars_deinit(&s->chars);
 }
 
+size_t normalizer_sentencepiece(NormalizerText charsmap, bool remove_extra, NormalizerStep steps[SENTENCEPIECE_STEPS]) {
+        size_t n = 0;
+        if (charsmap.len > 0)
+                steps[n++] = (NormalizerStep){.kind = NORMALIZE_CHARSMAP_LONGEST, .from = charsmap};
+        if (!remove_extra)
+                return n;
+        steps[n++] = (NormalizerStep){.kind = NORMALIZE_REPLACE_RUNS, .from = {" ", 1}, .to = {" ", 1}};
+        steps[n++] = (NormalizerStep){.kind = NORMALIZE_STRIP, .flags = STRIP_LEFT | STRIP_RIGHT | STRIP_SPACES};
+        return n;
+}
+
 static int init_step(Step *s, const NormalizerStep *from, Error *e) {
         bool replaces = from->kind == NORMALIZE_REPLACE || from->kind == NORMALIZE_REPLACE_RUNS;
         *s = (Step){.kind = from->kind, .flags = from->flags};

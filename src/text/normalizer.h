@@ -51,6 +51,11 @@ typedef struct NormalizerScratch {
         Chars chars;
 } NormalizerScratch;
 
+/* What SentencePiece's normalizer does, into `steps`, and how many they are: its map, which may be empty, then no spaces at
+ * the ends and one at a time between. */
+enum { SENTENCEPIECE_STEPS = 3 };
+size_t normalizer_sentencepiece(NormalizerText charsmap, bool remove_extra, NormalizerStep steps[SENTENCEPIECE_STEPS]);
+
 /* *ret is NULL for no steps. -EINVAL for a charsmap that is damaged or a replaced text that is empty, -ENOMEM. */
 int normalizer_new(const NormalizerStep *steps, size_t n, Normalizer **ret, Error *e);
 void normalizer_free(Normalizer *n);

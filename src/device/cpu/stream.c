@@ -159,8 +159,8 @@ static char *member_scratch(const Member *m, const Batch *b) {
         return b->scratch ? b->scratch + m->index * b->scratch_size : NULL;
 }
 
-/* Results too small for a normal number become 0 on this thread: an exponential is often one, and a processor takes a hundred
- * times as long to multiply with what is not normal. */
+/* Results too small for a normal number become 0 on this thread: an exponential often is, and processors are slow to multiply
+ * with what is not normal. */
 static void flush_to_zero(void) {
 #ifdef __x86_64__
         __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8000);
