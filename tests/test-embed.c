@@ -555,8 +555,7 @@ static void test_results(void **state) {
         static const float tiny[] = {3e-44f, 4e-44f, 1}; /* what a float would have to multiply them with is none */
         assert_int_equal(inputs_done(&in, tiny, WIDTH, true, 7), 0);
         v = (const float *)(const void *)in.values.data + 7;
-        assert_float_equal(v[0], 0.6f, 0.02);
-        assert_float_equal(v[1], 0.8f, 0.02);
+        assert_true(fabsf(v[0] - 0.6f) < 0.02f && fabsf(v[1] - 0.8f) < 0.02f); /* cmocka holds infinity to be near them */
         inputs_deinit(&in);
 }
 
