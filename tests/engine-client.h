@@ -19,7 +19,7 @@ typedef struct Result {
         char error[512];
         bool cancelled, cancel_seen;
         size_t order; /* how many ended before it */
-        uint64_t prefill_usec;
+        uint64_t queue_usec, prefill_usec;
 } Result;
 
 typedef struct Client Client;
@@ -103,6 +103,7 @@ static inline void on_piece(Client *c, const IpcPiece *p) {
                 r->prompt_tokens = p->prompt_tokens;
                 r->completion_tokens = p->completion_tokens;
                 r->cached_tokens = p->cached_tokens;
+                r->queue_usec = p->queue_usec;
                 r->prefill_usec = p->prefill_usec;
                 r->ends++;
                 ended(c, p->id - 1);

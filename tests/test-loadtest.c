@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <jansson.h>
+#include <unistd.h>
 
 #include "engine-client.h"
 #include "engine/show.h"
@@ -181,6 +182,31 @@ static void test_delay_cancel(void **state) {
         results_deinit(r, 200);
 }
 
+/* The loop is held up, the slot is not: who waits has it from when it was due, so that the fifth after the first that ends
+ * begins 50 ms later, whatever the loop was doing. The answers are in the order of the slot. */
+enum { STALL_USEC = 400000 };
+
+static void stall_once(Client *c, size_t i) {
+        if (c->n_ended == 1)
+                usleep(STALL_USEC);
+}
+
+static void test_delay_late(void **state) {
+        IpcJob jobs[7];
+        Result r[ARRAY_SIZE(jobs)] = {0}, *by_order[ARRAY_SIZE(jobs)];
+        for (size_t i = 0; i < ARRAY_SIZE(jobs); i++)
+                jobs[i] = ask("10ms", -1);
+        Plan p = {.model = IPC_PATH_DELAY, .n = ARRAY_SIZE(jobs), .jobs = jobs, .cancel = -1, .slots = 1,
+                  .end = stall_once};
+        run(&p, r);
+        for (size_t i = 0; i < ARRAY_SIZE(jobs); i++) {
+                expect_ok(&r[i], 10000);
+                by_order[r[i].order] = &r[i];
+        }
+        assert_true(by_order[6]->queue_usec < by_order[1]->queue_usec + STALL_USEC / 2);
+        results_deinit(r, ARRAY_SIZE(jobs));
+}
+
 static void test_delay_refused(void **state) {
         IpcJob jobs[] = {ask("", 5), ask("soon", 5), ask("10ms please", 5), ask("-1s", 5), ask("99999999999999d", 5)};
         Result r[ARRAY_SIZE(jobs)] = {0};
@@ -209,7 +235,8 @@ int main(void) {
                 cmocka_unit_test(test_null_stop),   cmocka_unit_test(test_null_replay),
                 cmocka_unit_test(test_null_pause),  cmocka_unit_test(test_delay),
                 cmocka_unit_test(test_delay_many), cmocka_unit_test(test_delay_cancel),
-                cmocka_unit_test(test_delay_refused), cmocka_unit_test(test_show),
+                cmocka_unit_test(test_delay_late),   cmocka_unit_test(test_delay_refused),
+                cmocka_unit_test(test_show),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,10 @@
  * each one's slot is its place there, and `turn` goes round. One callback serves a bounded number of them: the loop has
  * others to serve.
  *
+ * A slot of the delay model that is waited for passes on at the moment it was due, not when the loop heard of it: on a
+ * device the next step is enqueued already and begins as the last one ends. Else what each turn is late would add up
+ * over all that a request waits for.
+ *
  * A paused sequence of the null model leaves its slot at once: there is nothing in it to lose. One of the delay model
  * goes on: it has one token to say, and the time runs. */
 #include <assert.h>
@@ -100,9 +104,9 @@ static void put_at(LoadTestRunner *t, uint32_t i, Seq *q) {
         q->slot = (int32_t)i;
 }
 
-static void take_slot(LoadTestRunner *t, Seq *q, uint64_t now) {
+static void take_slot(LoadTestRunner *t, Seq *q, uint64_t at) {
         if (t->what == LOADTEST_DELAY) {
-                heap_add(&t->due, &q->due, usec_after(now, q->due.at));
+                heap_add(&t->due, &q->due, usec_after(at, q->due.at));
                 q->slot = 0; /* which one does not matter */
                 t->n_running++;
         } else
@@ -120,15 +124,17 @@ static void leave_slot(LoadTestRunner *t, Seq *q) {
 
 /* ---- running ---- */
 
-static void enter_slot(LoadTestRunner *t, Seq *q) {
+/* The next in turn, into a slot that is free since `at`. */
+static void enter_slot(LoadTestRunner *t, uint64_t at) {
+        Seq *q = container_of(fair_next(&t->fair), Seq, fair);
         RunCounts *counts = t->runner.counts;
         fair_take(&t->fair, &q->fair);
-        uint64_t now = now_usec();
-        take_slot(t, q, now);
+        at = MAX(at, q->queued_usec);
+        take_slot(t, q, at);
         if (q->started)
                 return;
         q->started = true;
-        q->started_usec = now;
+        q->started_usec = at;
         fair_charge(&q->fair, q->n_prompt, 0);
         counts->prompt_tokens += q->n_prompt;
         t->runner.handlers->started(q);
@@ -140,7 +146,7 @@ static bool can_admit(const LoadTestRunner *t) {
 
 static void admit(LoadTestRunner *t) {
         for (uint32_t n = 0; n < AT_ONCE && can_admit(t); n++)
-                enter_slot(t, container_of(fair_next(&t->fair), Seq, fair));
+                enter_slot(t, now_usec());
 }
 
 static void say(LoadTestRunner *t, Seq *q, int32_t id) {
@@ -168,10 +174,13 @@ static void serve_due(LoadTestRunner *t) {
         HeapItem *first;
         for (uint32_t n = 0; n < AT_ONCE && (first = heap_first(&t->due)) && first->at <= now; n++) {
                 Seq *q = container_of(first, Seq, due);
+                uint64_t due = first->at;
                 if (q->n_ids == q->n_prompt)
                         say(t, q, TOKEN_OK);
                 seq_end(q);
                 t->runner.handlers->progress(q);
+                if (can_admit(t))
+                        enter_slot(t, due);
         }
 }
 

@@ -1,8 +1,8 @@
 /* Models that compute nothing, for measuring everything else: how many requests a second the daemon takes, how many
  * tokens a second it delivers, what a queue does to latencies.
  *
- *   IPC_PATH_DELAY  holds a slot for the time its prompt says ("100ms", "0.1"), counted from getting the slot, and then
- *                   answers the one token "ok"
+ *   IPC_PATH_DELAY  holds a slot for the time its prompt says ("100ms", "0.1"), counted from getting the slot (where it
+ *                   was waited for: from when the last one was due), and then answers the one token "ok"
  *   IPC_PATH_NULL   says "a " over and over, a token for each sequence in turn, as fast as it is taken, until
  *                   max_tokens (16 where it is not given)
  *
