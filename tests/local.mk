@@ -2,18 +2,19 @@
 if WITH_CMOCKA
 UNIT_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) -I$(top_srcdir)/tests
 UNIT_LIBS = $(CMOCKA_LIBS)
+# Those that take longest come first, so that the short ones fill what is left beside them.
+include tests/integration.mk
+include tests/cuda.mk
 include tests/util.mk
 include tests/event.mk
 include tests/ipc.mk
 include tests/device.mk
-include tests/cuda.mk
 include tests/model.mk
 include tests/text.mk
 include tests/engine.mk
 include tests/daemon.mk
 include tests/api.mk
 include tests/client.mk
-include tests/integration.mk
 endif
 include tests/etc.mk
 # Where tests find real data; those that need it skip, visibly, when it is absent.
