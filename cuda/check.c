@@ -560,13 +560,15 @@ typedef struct LinearCase {
         Dtype type;
         uint32_t rows, cols, n;
         Activation activation;
-        bool bias, accumulate;
+        bool bias;
+        Update update;
 } LinearCase;
 
 /* The CPU computes in float32, whatever the precision. */
 static void linear_case(const LinearCase *c) {
         static const char *const precisions[] = {"f32", "16 bits", "8 bits"};
-        static const char *const activations[] = {"", ", gelu", ", gelu_tanh", ", relu", ", tanh"};
+        static const char *const activations[] = {"", ", gelu", ", gelu_tanh", ", relu", ", tanh", ", silu"};
+        static const char *const updates[] = {"", ", added", ", multiplied"};
         size_t size = (size_t)c->n * c->rows * sizeof(float);
         void *w = random_rows(c->type, c->rows, c->cols);
         float *x = random_floats((size_t)c->n * c->cols), *bias = random_floats(c->rows);
@@ -577,15 +579,15 @@ static void linear_case(const LinearCase *c) {
         for (int i = 0; i < 2; i++) {
                 Side *s = &sides[i];
                 Packed p = put_packed(s, i == 0 ? PRECISION_F32 : c->precision, c->type, w, c->rows, c->cols);
-                float *dev = c->accumulate ? put(s, before, size) : put_poison(s, size);
+                float *dev = c->update ? put(s, before, size) : put_poison(s, size);
                 out[i] = malloc(size);
                 s->ops->linear(s->stream, dev, &p, put(s, x, (size_t)c->n * c->cols * sizeof(float)), c->n,
-                               c->bias ? put(s, bias, c->rows * sizeof(float)) : NULL, c->activation, c->accumulate);
+                               c->bias ? put(s, bias, c->rows * sizeof(float)) : NULL, c->activation, c->update);
                 get(s, out[i], dev, size);
         }
         snprintf(name, sizeof(name), "linear %s of %s %u x %u, %u rows%s%s%s", precisions[c->precision],
                  dtype_name(c->type), c->rows, c->cols, c->n, activations[c->activation], c->bias ? ", bias" : "",
-                 c->accumulate ? ", added" : "");
+                 updates[c->update]);
         double worst = 0;
         for (uint32_t i = 0; i < c->n; i++) /* row by row: one with great numbers would hide the others */
                 worst = fmax(worst, relative(out[0] + (size_t)i * c->rows, out[1] + (size_t)i * c->rows, c->rows));
@@ -600,9 +602,9 @@ static void check_linear(void) {
                 for (uint32_t k = 0; k < 5; k++)
                         linear_case(&(LinearCase){(Precision)p, types[k], rows[(k + p) % 5],
                                                   whole_blocks(types[k], cols[(k + 2 * p) % 5]), n[k],
-                                                  (Activation)((k + p) % 5), k % 2, (k + p) % 3 == 1});
-        linear_case(&(LinearCase){PRECISION_F32, DTYPE_F32, 24, 2050, 40, ACTIVATION_NONE, true, false});
-        linear_case(&(LinearCase){PRECISION_INT16, DTYPE_F32, 250, 40, 260, ACTIVATION_NONE, true, false});
+                                                  (Activation)((k + p) % 6), k % 2, (Update)((k + 2 * p) % 3)});
+        linear_case(&(LinearCase){PRECISION_F32, DTYPE_F32, 24, 2050, 40, ACTIVATION_NONE, true, UPDATE_SET});
+        linear_case(&(LinearCase){PRECISION_INT16, DTYPE_F32, 250, 40, 260, ACTIVATION_NONE, true, UPDATE_SET});
 }
 
 /* Each number of rows against all of them, in tiles for few rows and for many. */
@@ -615,13 +617,13 @@ static void check_linear_invariance(void) {
                 float *all = malloc(N * ROWS * sizeof(float)), *part = malloc(N * ROWS * sizeof(float));
                 Packed packed = put_packed(s, (Precision)p, DTYPE_F32, w, ROWS, COLS);
                 float *dev_x = put(s, x, N * COLS * sizeof(float)), *dev = put_poison(s, N * ROWS * sizeof(float));
-                s->ops->linear(s->stream, dev, &packed, dev_x, N, NULL, ACTIVATION_GELU, false);
+                s->ops->linear(s->stream, dev, &packed, dev_x, N, NULL, ACTIVATION_GELU, UPDATE_SET);
                 get(s, all, dev, N * ROWS * sizeof(float));
                 double worst = 0;
                 for (size_t k = 0; k < ARRAY_SIZE(some); k++) {
                         uint32_t n = some[k], first = N - n;
                         s->ops->linear(s->stream, dev, &packed, dev_x + (size_t)first * COLS, n, NULL, ACTIVATION_GELU,
-                                       false);
+                                       UPDATE_SET);
                         get(s, part, dev, n * ROWS * sizeof(float));
                         worst = fmax(worst, unequal(part, all + first * ROWS, n * ROWS * sizeof(float)));
                 }
@@ -642,7 +644,8 @@ static uint32_t random_texts(uint32_t *starts, uint32_t n, uint32_t longest) {
 
 typedef struct SelfCase {
         uint32_t n_texts, longest, n_heads, n_kv_heads, head_dim;
-        bool causal, together; /* queries, keys and values are parts of one matrix */
+        bool causal, alibi;
+        bool together; /* queries, keys and values are parts of one matrix */
 } SelfCase;
 
 static void self_attention_case(const SelfCase *c) {
@@ -660,7 +663,8 @@ static void self_attention_case(const SelfCase *c) {
                                    .q = dev_x, .k = dev_x + q, .v = dev_x + q + kv,
                                    .q_stride = all, .k_stride = all, .v_stride = all, .out_stride = q,
                                    .n_heads = c->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim,
-                                   .causal = c->causal, .scale = 4 / sqrtf((float)c->head_dim)};
+                                   .causal = c->causal, .alibi = c->alibi,
+                                   .scale = 4 / sqrtf((float)c->head_dim)};
                 if (!c->together) {
                         a.k = dev_x + n * q;
                         a.v = dev_x + n * (q + kv);
@@ -684,8 +688,9 @@ static void self_attention_case(const SelfCase *c) {
                         worst = fmax(worst, unequal(alone, out[1] + starts[t] * q, length * q * sizeof(float)));
                 }
         }
-        snprintf(name, sizeof(name), "self_attention of %u texts, %u rows, %u/%u heads of %u%s%s", c->n_texts, n,
-                 c->n_heads, c->n_kv_heads, c->head_dim, c->causal ? ", causal" : "", c->together ? ", together" : "");
+        snprintf(name, sizeof(name), "self_attention of %u texts, %u rows, %u/%u heads of %u%s%s%s", c->n_texts, n,
+                 c->n_heads, c->n_kv_heads, c->head_dim, c->causal ? ", causal" : "",
+                 c->alibi ? ", alibi" : "", c->together ? ", together" : "");
         report(name, relative(out[0], out[1], n * q), 3e-6);
         report("  texts alone and among others", worst, 0);
         case_end();
@@ -694,9 +699,11 @@ static void self_attention_case(const SelfCase *c) {
 
 static void check_self_attention(void) {
         static const SelfCase all[] = {
-                {1, 1, 1, 1, 2, false, false},    {3, 40, 2, 2, 12, false, false}, {7, 30, 2, 2, 32, false, true},
-                {2, 130, 1, 1, 64, false, false}, {3, 70, 4, 2, 20, true, false},  {2, 66, 2, 1, 128, true, true},
-                {2, 20, 1, 1, 200, false, false}, {20, 5, 2, 2, 7, true, false},
+                {1, 1, 1, 1, 2, false, false, false},    {3, 40, 2, 2, 12, false, false, false},
+                {7, 30, 2, 2, 32, false, false, true},   {2, 130, 1, 1, 64, false, false, false},
+                {3, 70, 4, 2, 20, true, false, false},   {2, 66, 2, 1, 128, true, false, true},
+                {2, 20, 1, 1, 200, false, false, false}, {20, 5, 2, 2, 7, true, false, false},
+                {3, 140, 8, 8, 16, false, true, true},   {4, 50, 6, 3, 20, false, true, false},
         };
         for (size_t i = 0; i < ARRAY_SIZE(all); i++)
                 self_attention_case(&all[i]);

@@ -161,7 +161,7 @@ typedef struct LinearArgs {
         const float *bias;
         uint32_t n, rows; /* of x and w, without those that fill tiles */
         Activation activation;
-        bool accumulate;
+        Update update;
 } LinearArgs;
 
 /* How a block makes its tile: warps side by side, each of `m` by `n` products of 16 rows and 8 features, and how many
@@ -255,6 +255,8 @@ DEVICE float activate(Activation activation, float x) {
                 return fmaxf(x, 0);
         case ACTIVATION_TANH:
                 return tanhf(x);
+        case ACTIVATION_SILU:
+                return x / (1 + expf(-x));
         case ACTIVATION_NONE:
         default:
                 return x;
@@ -267,7 +269,7 @@ DEVICE void finish_linear(const Shape *h, const LinearArgs *a, uint32_t i, uint3
         float *out = a->out + (size_t)i * a->rows + r;
         sum = sum * prepared_scale(&a->x, h->planes)[i] * prepared_scale(&a->w, h->planes)[r];
         float v = activate(a->activation, a->bias ? sum + a->bias[r] : sum);
-        *out = a->accumulate ? *out + v : v;
+        *out = a->update == UPDATE_SET ? v : a->update == UPDATE_ADD ? *out + v : *out * v;
 }
 
 DEVICE void linear_tile(Shape shape, const LinearArgs *a) {
@@ -328,7 +330,7 @@ static void multiply(Stream *s, Precision p, const LinearArgs *a) {
 }
 
 HOST void cuda_linear(Stream *s, float *out, const Packed *w, const float *x, uint32_t n_rows, const float *bias,
-                      Activation activation, bool accumulate) {
+                      Activation activation, Update update) {
         Precision p = w->precision;
         Prepared weights = prepared(w->data, w->rows, w->cols);
         uint32_t most = (uint32_t)(STREAM_SCRATCH / row_size(p, weights.groups)) / TILE * TILE, n;
@@ -336,7 +338,7 @@ HOST void cuda_linear(Stream *s, float *out, const Packed *w, const float *x, ui
                 n = MIN(most, n_rows - i);
                 Prepared rows = prepared(stream_scratch(s)->any, n, w->cols);
                 PrepareArgs in = {rows, 0, (const char *)(x + (size_t)i * w->cols), DTYPE_F32, n, w->cols};
-                LinearArgs args = {out + (size_t)i * w->rows, rows, weights, bias, n, w->rows, activation, accumulate};
+                LinearArgs args = {out + (size_t)i * w->rows, rows, weights, bias, n, w->rows, activation, update};
                 prepare_matrix(s, p, &in);
                 multiply(s, p, &args);
         }

@@ -45,6 +45,7 @@ typedef struct SelfTile {
         uint32_t first;         /* row, counted from its begin */
         uint32_t n_keys;        /* that any of its rows sees */
         uint32_t head, kv_head;
+        float slope; /* of ALiBi, or 0; the scale comes later */
 } SelfTile;
 
 /* The last text whose tiles begin no later than the block. */
@@ -60,7 +61,8 @@ DEVICE SelfTile find_tile(const SelfAttention *a) {
         }
         uint32_t first = (blockIdx.x - starts[low] / QUERIES - low) * QUERIES, length = starts[low + 1] - starts[low];
         SelfTile t = {starts[low], length, first, a->causal ? MIN(length, first + QUERIES) : length, blockIdx.y,
-                      blockIdx.y / (a->n_heads / a->n_kv_heads)};
+                      blockIdx.y / (a->n_heads / a->n_kv_heads),
+                      a->alibi ? alibi_slope(blockIdx.y, a->n_heads) / a->scale : 0};
         return t;
 }
 
@@ -137,6 +139,16 @@ DEVICE void add_scores(const SelfAttention *a, const SelfTile *t, const SelfShar
         }
 }
 
+/* ALiBi's. */
+DEVICE void take_bias(const SelfTile *t, uint32_t key0, float score[KEY_TILES][4]) {
+        uint32_t line = t->first + threadIdx.x / WARP * 16 + threadIdx.x % WARP / 4, part = threadIdx.x % 4;
+        UNROLL for (uint32_t tile = 0; tile < KEY_TILES; tile++)
+                UNROLL for (uint32_t i = 0; i < 4; i++) {
+                        float query = (float)(line + i / 2 * 8), key = (float)(key0 + tile * 8 + part * 2 + i % 2);
+                        score[tile][i] -= t->slope * fabsf(query - key);
+                }
+}
+
 DEVICE void make_scores(const SelfAttention *a, const SelfTile *t, SelfShared *s, uint32_t key0,
                         float score[KEY_TILES][4]) {
         UNROLL for (int tile = 0; tile < KEY_TILES; tile++)
@@ -148,6 +160,8 @@ DEVICE void make_scores(const SelfAttention *a, const SelfTile *t, SelfShared *s
                 __syncthreads();
                 add_scores(a, t, s, d, score);
         }
+        if (t->slope > 0)
+                take_bias(t, key0, score);
 }
 
 /* ---- output ---- */

@@ -71,7 +71,7 @@ void cuda_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t 
 size_t cuda_packed_size(const Device *d, Precision precision, uint32_t rows, uint32_t cols);
 void cuda_pack(Stream *s, const Packed *to, uint32_t first, const Matrix *w);
 void cuda_linear(Stream *s, float *out, const Packed *w, const float *x, uint32_t n_rows, const float *bias,
-                 Activation activation, bool accumulate);
+                 Activation activation, Update update);
 void cuda_embed_sum(Stream *s, float *out, const Matrix *tables, const int32_t *const *index, uint32_t n_tables,
                     uint32_t n_rows);
 void cuda_layernorm(Stream *s, float *out, const float *x, const float *weight, const float *bias, uint32_t n_rows,

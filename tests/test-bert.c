@@ -138,11 +138,6 @@ static void check(Device *d, const char *name, const char *path, const json_t *t
         assert_true(most <= tolerance);
 }
 
-/* A device need not have all operations. */
-static bool is_computed(const Device *d, const char *name) {
-        return d->ops->alibi_attention || strncmp(name, "jina", 4) != 0;
-}
-
 static void check_all(Device *d, Precision p, double encoders_tolerance) {
         json_t *cases = load_cases(), *texts;
         const char *name;
@@ -150,7 +145,7 @@ static void check_all(Device *d, Precision p, double encoders_tolerance) {
                 char path[64];
                 double tolerance = strstr(name, "qwen") ? fmax(encoders_tolerance, DECODER_ERROR) : encoders_tolerance;
                 bool tiny = strncmp(name, "tiny_", 5) == 0;
-                if (!is_tested(name, false) || !is_computed(d, name))
+                if (!is_tested(name, false))
                         continue;
                 snprintf(path, sizeof(path), tiny ? "models/tiny_bert_random/%s" : "enc-%s", name);
                 if (!tiny || test_data(path))
@@ -322,7 +317,7 @@ static void test_alone(void **state) {
         const char *name;
         json_object_foreach(cases, name, texts)
                 for (Precision p = PRECISION_F32; p <= COARSEST; p++)
-                        if (strncmp(name, "tiny_", 5) != 0 && is_tested(name, true) && is_computed(*state, name))
+                        if (strncmp(name, "tiny_", 5) != 0 && is_tested(name, true))
                                 check_alone(*state, name, texts, p);
         json_decref(cases);
 }

@@ -7,7 +7,8 @@ typedef struct Case {
         Dtype type;
         uint32_t rows, cols, n;
         Activation activation;
-        bool bias, accumulate;
+        bool bias;
+        Update update;
 } Case;
 
 /* Packs the first rows from one matrix and the rest from another, as layers that are put together are. */
@@ -32,6 +33,8 @@ static double activate(Activation a, double x) {
                 return fmax(x, 0);
         case ACTIVATION_TANH:
                 return tanh(x);
+        case ACTIVATION_SILU:
+                return x / (1 + exp(-x));
         case ACTIVATION_NONE:
                 break;
         }
@@ -57,9 +60,9 @@ static void check(Rig *r, const Case *c) {
         float *x = random_floats((size_t)c->n * c->cols), *bias = random_floats(c->rows);
         float *before = random_floats((size_t)c->n * c->rows), *out = poisoned_floats((size_t)c->n * c->rows);
         Packed p = pack(r, c->precision, c->type, w, c->rows, c->cols);
-        if (c->accumulate)
+        if (c->update)
                 memcpy(out, before, (size_t)c->n * c->rows * sizeof(float));
-        r->ops->linear(r->stream, out, &p, x, c->n, c->bias ? bias : NULL, c->activation, c->accumulate);
+        r->ops->linear(r->stream, out, &p, x, c->n, c->bias ? bias : NULL, c->activation, c->update);
         rig_run(r);
         for (uint32_t i = 0; i < c->n; i++)
                 for (uint32_t j = 0; j < c->rows; j++) {
@@ -70,7 +73,9 @@ static void check(Rig *r, const Case *c) {
                                 sum += product;
                                 size += fabs(product);
                         }
-                        double want = activate(c->activation, sum) + (c->accumulate ? before[i * c->rows + j] : 0);
+                        double want = activate(c->activation, sum), was = before[i * c->rows + j];
+                        if (c->update)
+                                want = c->update == UPDATE_ADD ? was + want : was * want;
                         assert_close(out[i * c->rows + j], want,
                                      1.2 * (1e-6 * size + rounding(c, row, x + i * c->cols)));
                 }
@@ -84,8 +89,8 @@ static void every_shape(Rig *r) {
                 for (uint32_t i = 0; i < 5; i++)
                         for (uint32_t k = 0; k < 7; k++)
                                 check(r, &(Case){p, types[(i + k) % 3], rows[i], cols[(i + k) % 5], n[k],
-                                                 (Activation)((i + 2 * k) % 5), k % 2, i % 2});
-        check(r, &(Case){PRECISION_INT8, DTYPE_F32, 400, 1100, 3, ACTIVATION_NONE, true, false});
+                                                 (Activation)((i + 2 * k) % 6), k % 2, (Update)(i % 3)});
+        check(r, &(Case){PRECISION_INT8, DTYPE_F32, 400, 1100, 3, ACTIVATION_NONE, true, UPDATE_SET});
 }
 
 static void test_shapes(void **state) {
@@ -101,10 +106,10 @@ static void invariant(Rig *r) {
         assert_true(rig_init(&one, r->isa, 1));
         for (Precision precision = PRECISION_F32; precision <= PRECISION_INT8; precision++) {
                 Packed p = pack(r, precision, DTYPE_F32, w, ROWS, COLS);
-                one.ops->linear(one.stream, all, &p, x, N, NULL, ACTIVATION_GELU, false);
+                one.ops->linear(one.stream, all, &p, x, N, NULL, ACTIVATION_GELU, UPDATE_SET);
                 rig_run(&one);
                 for (uint32_t n = 1; n <= N; n += 1 + n / 8) {
-                        r->ops->linear(r->stream, some, &p, x + (N - n) * COLS, n, NULL, ACTIVATION_GELU, false);
+                        r->ops->linear(r->stream, some, &p, x + (N - n) * COLS, n, NULL, ACTIVATION_GELU, UPDATE_SET);
                         rig_run(r);
                         assert_memory_equal(some, all + (N - n) * ROWS, n * ROWS * sizeof(float));
                 }
@@ -130,7 +135,7 @@ static void in_a_row(Rig *r) {
                                 float *out = (pass ? alone : together) + MIN(i, PRODUCTS - 1) * N * ROWS;
                                 Packed some = {p.data, precision, ROWS - 17 * (uint32_t)i, COLS};
                                 r->ops->linear(r->stream, out, &some, x, N, i % 2 ? bias : NULL, (Activation)(i % 3),
-                                               i == PRODUCTS);
+                                               i == PRODUCTS ? UPDATE_ADD : UPDATE_SET);
                                 if (pass || i == PRODUCTS)
                                         rig_run(r);
                         }
@@ -153,8 +158,8 @@ static void activations(Rig *r) {
         enum { N = sizeof(x) / sizeof(x[0]) };
         float one = 1, out[N];
         Packed p = pack(r, PRECISION_F32, DTYPE_F32, &one, 1, 1);
-        for (Activation a = ACTIVATION_NONE; a <= ACTIVATION_TANH; a++) {
-                r->ops->linear(r->stream, out, &p, x, N, NULL, a, false);
+        for (Activation a = ACTIVATION_NONE; a <= ACTIVATION_SILU; a++) {
+                r->ops->linear(r->stream, out, &p, x, N, NULL, a, UPDATE_SET);
                 rig_run(r);
                 for (int i = 0; i < N; i++)
                         assert_close(out[i], activate(a, x[i]), 4e-7 * fmax(1, fabs(x[i])));
@@ -176,7 +181,7 @@ static void no_numbers(Rig *r) {
         x[9 * COLS + 1] = -INFINITY;
         for (Precision precision = PRECISION_F32; precision <= PRECISION_INT8; precision++) {
                 Packed p = pack(r, precision, DTYPE_F32, w, ROWS, COLS);
-                r->ops->linear(r->stream, out, &p, x, N, NULL, ACTIVATION_NONE, false);
+                r->ops->linear(r->stream, out, &p, x, N, NULL, ACTIVATION_NONE, UPDATE_SET);
                 rig_run(r);
                 for (int i = 0; i < N; i++)
                         for (int j = 0; j < ROWS; j++)

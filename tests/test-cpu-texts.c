@@ -116,11 +116,8 @@ static void check_attention(Rig *r, const Heads *h) {
                            .q = qkv, .k = qkv + q_width, .v = qkv + q_width + kv_width,
                            .q_stride = stride, .k_stride = stride, .v_stride = stride, .out_stride = q_width,
                            .n_heads = h->n, .n_kv_heads = h->n_kv, .head_dim = h->dim,
-                           .causal = h->causal, .scale = 0.5f};
-        if (h->slopes)
-                r->ops->alibi_attention(r->stream, out, &a);
-        else
-                r->ops->self_attention(r->stream, out, &a);
+                           .causal = h->causal, .alibi = h->slopes, .scale = 0.5f};
+        r->ops->self_attention(r->stream, out, &a);
         rig_run(r);
         for (uint32_t t = 0; t < N_TEXTS; t++)
                 for (uint32_t i = starts[t]; i < starts[t + 1]; i += 1 + i % 7)
@@ -140,7 +137,8 @@ static void self_attention(Rig *r) {
         static const double eight[] = {0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625},
                             six[] = {0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125};
         static const Heads cases[] = {{2, 2, 32, false, NULL}, {4, 2, 12, true, NULL}, {3, 1, 50, false, NULL},
-                                      {1, 1, 1, true, NULL},   {8, 8, 6, false, eight}, {6, 3, 20, false, six}};
+                                      {1, 1, 1, true, NULL},   {8, 8, 6, false, eight}, {6, 3, 20, false, six},
+                                      {8, 4, 9, true, eight}};
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
                 check_attention(r, &cases[i]);
 }
@@ -155,15 +153,13 @@ static void alone(Rig *r) {
         uint32_t n_rows = starts[N_TEXTS];
         float *qkv = random_floats((size_t)n_rows * 3 * WIDTH), *all = poisoned_floats((size_t)n_rows * WIDTH),
               *one = poisoned_floats((size_t)n_rows * WIDTH);
-        for (int kind = 0; kind < 3; kind++) {
+        for (int kind = 0; kind < 4; kind++) {
                 SelfAttention a = {.texts = {n_rows, N_TEXTS, 680, starts},
                                    .q = qkv, .k = qkv + WIDTH, .v = qkv + 2 * WIDTH,
                                    .q_stride = 3 * WIDTH, .k_stride = 3 * WIDTH, .v_stride = 3 * WIDTH,
                                    .out_stride = WIDTH, .n_heads = 2, .n_kv_heads = 2, .head_dim = DIM,
-                                   .causal = kind == 1, .scale = 1};
-                void (*attention)(Stream *, float *, const SelfAttention *) =
-                        kind == 2 ? r->ops->alibi_attention : r->ops->self_attention;
-                attention(r->stream, all, &a);
+                                   .causal = kind % 2, .alibi = kind / 2, .scale = 1};
+                r->ops->self_attention(r->stream, all, &a);
                 rig_run(r);
                 for (uint32_t t = 0; t < N_TEXTS; t++) {
                         uint32_t n = starts[t + 1] - starts[t], ends[2] = {0, n};
@@ -171,7 +167,7 @@ static void alone(Rig *r) {
                         SelfAttention b = a;
                         b.texts = (Texts){n, 1, n, ends};
                         b.q = a.q + at, b.k = a.k + at, b.v = a.v + at;
-                        attention(r->stream, one, &b);
+                        r->ops->self_attention(r->stream, one, &b);
                         rig_run(r);
                         assert_memory_equal(one, all + starts[t] * WIDTH, n * WIDTH * sizeof(float));
                 }
@@ -212,20 +208,6 @@ static void pool(Rig *r) {
         free(x), free(out);
 }
 
-static void multiply(Rig *r) {
-        enum { N = 5000 };
-        float *x = random_floats(N), *y = random_floats(N), *out = poisoned_floats(N);
-        r->ops->multiply(r->stream, out, x, y, N);
-        rig_run(r);
-        for (int i = 0; i < N; i++)
-                assert_true(out[i] == x[i] * y[i]);
-        free(x), free(y), free(out);
-}
-
-static void test_multiply(void **state) {
-        on_every_rig(multiply);
-}
-
 static void test_pool(void **state) {
         on_every_rig(pool);
 }
@@ -233,7 +215,7 @@ static void test_pool(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_embed_sum), cmocka_unit_test(test_layernorm), cmocka_unit_test(test_self_attention),
-                cmocka_unit_test(test_alone),     cmocka_unit_test(test_pool), cmocka_unit_test(test_multiply),
+                cmocka_unit_test(test_alone),     cmocka_unit_test(test_pool),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -386,7 +386,7 @@ typedef struct Encoding {
 
 static void enqueue_linear(Bench *b, void *arg) {
         Encoding *e = arg;
-        b->ops->linear(b->stream, e->out, &e->w, e->x, e->n, NULL, ACTIVATION_GELU, false);
+        b->ops->linear(b->stream, e->out, &e->w, e->x, e->n, NULL, ACTIVATION_GELU, UPDATE_SET);
 }
 
 static void enqueue_self_attention(Bench *b, void *arg) {

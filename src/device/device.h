@@ -20,6 +20,7 @@
  */
 #pragma once
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -66,7 +67,15 @@ typedef enum Activation {
         ACTIVATION_GELU_TANH, /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
         ACTIVATION_RELU,
         ACTIVATION_TANH,
+        ACTIVATION_SILU, /* x / (1 + exp(-x)) */
 } Activation;
+
+/* What becomes of what is in the output. */
+typedef enum Update {
+        UPDATE_SET,
+        UPDATE_ADD,
+        UPDATE_MULTIPLY, /* a gate, which lets through what is there */
+} Update;
 
 /* Texts of a batch, one after another, without padding: text i is rows [starts[i], starts[i+1]). */
 typedef struct Texts {
@@ -87,9 +96,23 @@ typedef struct SelfAttention {
         const float *q, *k, *v; /* dev [n_rows, heads, head_dim] */
         size_t q_stride, k_stride, v_stride, out_stride;
         uint32_t n_heads, n_kv_heads, head_dim; /* head_dim at most SELF_ATTENTION_DIM_MAX */
-        bool causal;
+        bool causal, alibi;
         float scale; /* above 0 */
 } SelfAttention;
+
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+/* ALiBi's (Press et al. 2022): of a power of two heads a geometric series from 2^(-8/n) on; of others, as many of the
+ * greatest power of two below, and then every other of the one above. */
+static inline float alibi_slope(uint32_t head, uint32_t n_heads) {
+        uint32_t below = 1;
+        while (below * 2 <= n_heads)
+                below *= 2;
+        if (head < below)
+                return exp2f(-8.0f / (float)below * (float)(head + 1));
+        return exp2f(-4.0f / (float)below * (float)(2 * (head - below) + 1));
+}
 
 enum { EMBED_TABLES = 3, SELF_ATTENTION_DIM_MAX = 512 };
 
@@ -233,10 +256,10 @@ struct DeviceOps {
         /* Puts the rows of `w` into rows [first, first + w.rows) of `to`. w.data is *host* memory of any alignment that
          * must stay until the next mark is reached. */
         void (*pack)(Stream *s, const Packed *to, uint32_t first, const Matrix *w);
-        /* out[i, r] = activation(dot(w[r,:], x[i,:]) + bias[r]), or added to out[i, r] when `accumulate`. x dev [n_rows,
+        /* activation(dot(w[r,:], x[i,:]) + bias[r]) is put into out[i, r], added to it, or multiplied with it. x dev [n_rows,
          * w.cols], out dev [n_rows, w.rows]; bias dev f32 [w.rows] or NULL. */
         void (*linear)(Stream *s, float *out, const Packed *w, const float *x, uint32_t n_rows, const float *bias,
-                       Activation activation, bool accumulate);
+                       Activation activation, Update update);
         /* out[i,:] = the sum over t < n_tables of row index[t][i] of tables[t], as float32; an index outside its table
          * adds nothing. The tables, at most EMBED_TABLES, have n_cols columns. index[t] dev [n_rows]; out dev [n_rows,
          * n_cols]. */
@@ -248,13 +271,9 @@ struct DeviceOps {
                           uint32_t n_rows, uint32_t n_cols, float eps);
         /* Attention of each text's rows to all rows of that text, or, if `causal`, to those up to their own:
          * out[i,h,:] = softmax(scale * q[i,h] . k[j..]) v[j..]. q and out have n_heads heads, k and v n_kv_heads, shared
-         * as in attention(). Their rows lie a stride of floats apart, so that all three may be parts of one matrix. */
+         * as in attention(). Their rows lie a stride of floats apart, so that all three may be parts of one matrix. With
+         * `alibi`, alibi_slope(h) |i - j| is taken from the score, after the scale. */
         void (*self_attention)(Stream *s, float *out, const SelfAttention *a);
-        /* (optional) self_attention() of rows that see all of their text, with ALiBi's bias: from the score of row i and key j
-         * of head h is taken slope(h) |i - j|, after the scale. */
-        void (*alibi_attention)(Stream *s, float *out, const SelfAttention *a);
-        /* (optional, with the one above) out[i] = x[i] * y[i], n values; out may be either. */
-        void (*multiply)(Stream *s, float *out, const float *x, const float *y, size_t n);
         /* out[t,:] = the pooled rows of text t, divided by their length (if that is not 0) when `normalise`.
          * x dev [texts.n_rows, n_cols], out dev [texts.n, n_cols]. */
         void (*pool)(Stream *s, float *out, const float *x, const Texts *texts, uint32_t n_cols, Pooling pooling,

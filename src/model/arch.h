@@ -30,7 +30,7 @@ typedef struct ModelParams {
         /* Encoders: */
         Presence ffn_bias;
         Activation activation;
-        bool gated;             /* the network between has a gate: SwiGLU where the activation is NONE */
+        bool gated;             /* the network between has a gate, where the activation is */
         bool alibi;             /* positions are attention's linear biases */
         Presence qk_norm;
         bool rotary;            /* positions are rotations by `rope` */

@@ -47,7 +47,6 @@ enum {
         PART_V,
         PART_MIXED, /* what attention returns */
         PART_UP,
-        PART_GATE,
         PART_POOLED,
         PART_HEAD,
         PART_OUT,
@@ -157,7 +156,6 @@ static void bert_parts(const Model *m, size_t rows, size_t texts, WorkspacePart 
         parts[PART_X] = parts[PART_Q] = parts[PART_K] = parts[PART_V] = parts[PART_MIXED] =
                 (WorkspacePart){rows, i->n_embd};
         parts[PART_UP] = (WorkspacePart){rows, i->n_ff};
-        parts[PART_GATE] = (WorkspacePart){m->params.gated ? rows : 0, i->n_ff};
         parts[PART_POOLED] = parts[PART_HEAD] = (WorkspacePart){head, i->n_embd};
         parts[PART_OUT] = (WorkspacePart){texts, m->encoder.n_out};
 }
@@ -171,8 +169,8 @@ typedef struct Step {
         float *const *part;
 } Step;
 
-static void apply(const Step *t, float *out, const Linear *w, const float *x, Activation act, bool accumulate) {
-        t->ops->linear(t->stream, out, &w->w, x, t->texts->n_rows, w->bias, act, accumulate);
+static void apply(const Step *t, float *out, const Linear *w, const float *x, Activation act, Update update) {
+        t->ops->linear(t->stream, out, &w->w, x, t->texts->n_rows, w->bias, act, update);
 }
 
 static void normalise(const Step *t, float *x, const Norm *norm) {
@@ -193,11 +191,9 @@ static void attend(const Step *t) {
                            .n_heads = i->n_heads,
                            .n_kv_heads = i->n_heads,
                            .head_dim = i->head_dim,
+                           .alibi = t->m->params.alibi,
                            .scale = 1 / sqrtf((float)i->head_dim)};
-        if (t->m->params.alibi)
-                t->ops->alibi_attention(t->stream, t->part[PART_MIXED], &a);
-        else
-                t->ops->self_attention(t->stream, t->part[PART_MIXED], &a);
+        t->ops->self_attention(t->stream, t->part[PART_MIXED], &a);
 }
 
 static void rotate(const Step *t) {
@@ -210,24 +206,18 @@ static void rotate(const Step *t) {
 /* The network between attention and the next layer, up to its last product. */
 static float *widen(const Step *t, const Layer *y) {
         const ModelParams *p = &t->m->params;
-        float *x = t->part[PART_X], *up = t->part[PART_UP], *gate = t->part[PART_GATE];
-        apply(t, up, &y->up, x, p->gated ? ACTIVATION_NONE : p->activation, false);
-        if (!p->gated)
-                return up;
-        size_t n = (size_t)t->texts->n_rows * t->m->info.n_ff;
-        apply(t, gate, &y->gate, x, p->activation, false);
-        if (p->activation == ACTIVATION_NONE)
-                t->ops->swiglu(t->stream, gate, gate, up, n);
-        else
-                t->ops->multiply(t->stream, gate, gate, up, n);
-        return gate;
+        float *x = t->part[PART_X], *up = t->part[PART_UP];
+        apply(t, up, &y->up, x, p->gated ? ACTIVATION_NONE : p->activation, UPDATE_SET);
+        if (p->gated)
+                apply(t, up, &y->gate, x, p->activation, UPDATE_MULTIPLY);
+        return up;
 }
 
 static void layer(const Step *t, const Layer *y) {
         float *x = t->part[PART_X];
-        apply(t, t->part[PART_Q], &y->q, x, ACTIVATION_NONE, false);
-        apply(t, t->part[PART_K], &y->k, x, ACTIVATION_NONE, false);
-        apply(t, t->part[PART_V], &y->v, x, ACTIVATION_NONE, false);
+        apply(t, t->part[PART_Q], &y->q, x, ACTIVATION_NONE, UPDATE_SET);
+        apply(t, t->part[PART_K], &y->k, x, ACTIVATION_NONE, UPDATE_SET);
+        apply(t, t->part[PART_V], &y->v, x, ACTIVATION_NONE, UPDATE_SET);
         if (y->q_norm.weight)
                 normalise(t, t->part[PART_Q], &y->q_norm);
         if (y->k_norm.weight)
@@ -235,9 +225,9 @@ static void layer(const Step *t, const Layer *y) {
         if (t->m->params.rotary)
                 rotate(t);
         attend(t);
-        apply(t, x, &y->output, t->part[PART_MIXED], ACTIVATION_NONE, true);
+        apply(t, x, &y->output, t->part[PART_MIXED], ACTIVATION_NONE, UPDATE_ADD);
         normalise(t, x, &y->attention_norm);
-        apply(t, x, &y->down, widen(t, y), ACTIVATION_NONE, true);
+        apply(t, x, &y->down, widen(t, y), ACTIVATION_NONE, UPDATE_ADD);
         normalise(t, x, &y->output_norm);
 }
 
@@ -247,9 +237,9 @@ static void finish(const Step *t, const Bert *g) {
         t->ops->pool(t->stream, pooled, t->part[PART_X], t->texts, t->m->info.n_embd, c->pooling, c->normalised);
         if (!c->scores)
                 return;
-        t->ops->linear(t->stream, head, &g->pool.w, pooled, t->texts->n, g->pool.bias, ACTIVATION_TANH, false);
+        t->ops->linear(t->stream, head, &g->pool.w, pooled, t->texts->n, g->pool.bias, ACTIVATION_TANH, UPDATE_SET);
         t->ops->linear(t->stream, t->part[PART_OUT], &g->score.w, head, t->texts->n, g->score.bias, ACTIVATION_NONE,
-                       false);
+                       UPDATE_SET);
 }
 
 static void bert_encode(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,

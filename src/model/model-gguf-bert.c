@@ -55,7 +55,7 @@ int describe_gguf_bert(Model *m, Error *e) {
         m->encodes = true;
         m->encoder = (EncoderInfo){.n_out = i->n_embd, .pooling = POOLING_MEAN};
         m->params.norm_eps = 1e-12f;
-        m->params.activation = is_nomic(m) ? ACTIVATION_NONE : ACTIVATION_GELU;
+        m->params.activation = is_nomic(m) ? ACTIVATION_SILU : ACTIVATION_GELU;
         m->params.qkv_bias = m->params.output_bias = m->params.ffn_bias = is_nomic(m) ? PRESENT_MAYBE : PRESENT_YES;
         if ((k = gguf_key_f32(m, "attention.layer_norm_epsilon", false, &m->params.norm_eps, e)) < 0 ||
             (k = gguf_key_pooling(m, &m->encoder.pooling, &m->encoder.scores, &there, e)) < 0)

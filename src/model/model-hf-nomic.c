@@ -89,6 +89,7 @@ static int read_norm(Model *m, Error *e) {
 /* Which matrices have a bias, only the files know. */
 static void set_shape(Model *m) {
         m->params.gated = true;
+        m->params.activation = ACTIVATION_SILU;
         m->params.qkv_bias = m->params.output_bias = m->params.ffn_bias = PRESENT_MAYBE;
 }
 

@@ -571,8 +571,6 @@ int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e)
                 return MODEL_REFUSE(m, e, -EBUSY, "is loaded already");
         if (m->encodes && !d->ops->linear)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s does not compute embeddings and scores", d->name);
-        if (m->params.alibi && !d->ops->alibi_attention)
-                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s does not compute attention with linear biases", d->name);
         int k = check_limits(m, d, e);
         if (k < 0 || (k = d->ops->stream_new(d, &l.stream, e)) < 0)
                 return k;

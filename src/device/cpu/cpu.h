@@ -68,14 +68,12 @@ void cpu_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n
                 const Rows *rows, const SampleParams *params);
 void cpu_pack(Stream *s, const Packed *to, uint32_t first, const Matrix *w);
 void cpu_linear(Stream *s, float *out, const Packed *w, const float *x, uint32_t n_rows, const float *bias,
-                Activation activation, bool accumulate);
+                Activation activation, Update update);
 void cpu_embed_sum(Stream *s, float *out, const Matrix *tables, const int32_t *const *index, uint32_t n_tables,
                    uint32_t n_rows);
 void cpu_layernorm(Stream *s, float *out, const float *x, const float *weight, const float *bias, uint32_t n_rows,
                    uint32_t n_cols, float eps);
 void cpu_self_attention(Stream *s, float *out, const SelfAttention *a);
-void cpu_alibi_attention(Stream *s, float *out, const SelfAttention *a);
-void cpu_multiply(Stream *s, float *out, const float *x, const float *y, size_t n);
 void cpu_pool(Stream *s, float *out, const float *x, const Texts *texts, uint32_t n_cols, Pooling pooling,
               bool normalise);
 size_t cpu_packed_size(const CpuGemm *gemm, Precision precision, uint32_t rows, uint32_t cols);

@@ -115,8 +115,6 @@ static const DeviceOps cpu_ops = {
         .embed_sum = cpu_embed_sum,
         .layernorm = cpu_layernorm,
         .self_attention = cpu_self_attention,
-        .alibi_attention = cpu_alibi_attention,
-        .multiply = cpu_multiply,
         .pool = cpu_pool,
 };
 

@@ -26,28 +26,6 @@ void cpu_swiglu(Stream *s, float *out, const float *gate, const float *up, size_
         stream_record(s, swiglu_run, swiglu_work, &(Swiglu){out, gate, up, n}, sizeof(Swiglu));
 }
 
-typedef struct Multiply {
-        float *out;
-        const float *x, *y;
-        size_t n;
-} Multiply;
-
-static void multiply_run(const void *args, const CpuPart *part) {
-        const Multiply *a = args;
-        CpuShare mine = cpu_share(part, a->n, VALUES_EACH);
-        for (size_t i = mine.begin; i < mine.end; i++)
-                a->out[i] = a->x[i] * a->y[i];
-}
-
-static uint64_t multiply_work(const void *args) {
-        const Multiply *a = args;
-        return a->n * 2;
-}
-
-void cpu_multiply(Stream *s, float *out, const float *x, const float *y, size_t n) {
-        stream_record(s, multiply_run, multiply_work, &(Multiply){out, x, y, n}, sizeof(Multiply));
-}
-
 typedef struct Gather {
         float *out;
         const float *x;

@@ -72,6 +72,15 @@ INLINE Vec hide(const CpuAttend *a, uint32_t key, int v, Vec scores) {
         return blend(query + (int32_t)a->first < (int32_t)key, splat(-INFINITY), scores);
 }
 
+/* ALiBi's bias: the farther away a key is, the less it counts. */
+INLINE Vec take_bias(const CpuAttend *a, uint32_t key, int v, Vec scores) {
+        Vec distance;
+        UNROLL for (int i = 0; i < LANES; i++)
+                distance[i] = (float)(v * LANES + i);
+        distance += (float)a->first - (float)key;
+        return scores - a->slope * vec_max(distance, -distance);
+}
+
 /* Of `mr` keys from `key` on. */
 INLINE void score(const CpuAttend *a, Panel *p, int nv, int mr, uint32_t key) {
         Vec acc[MR][NV];
@@ -91,6 +100,8 @@ INLINE void score(const CpuAttend *a, Panel *p, int nv, int mr, uint32_t key) {
         bool hides = a->causal && key + (uint32_t)mr > a->first + 1;
         UNROLL for (int r = 0; r < mr; r++)
                 UNROLL for (int v = 0; v < nv; v++) {
+                        if (a->slope > 0)
+                                acc[r][v] = take_bias(a, key + (uint32_t)r, v, acc[r][v]);
                         if (hides)
                                 acc[r][v] = hide(a, key + (uint32_t)r, v, acc[r][v]);
                         p->most[v] = vec_max(acc[r][v], p->most[v]);

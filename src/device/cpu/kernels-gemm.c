@@ -286,6 +286,8 @@ INLINE Vec activate(Activation a, Vec x) {
                 return blend(x > 0.0f, x, splat(0));
         case ACTIVATION_TANH:
                 return vec_tanh(x);
+        case ACTIVATION_SILU:
+                return x / (1.0f + vec_exp(-x));
         case ACTIVATION_NONE:
         default:
                 return x;
@@ -303,8 +305,10 @@ INLINE void finish_as(Activation activation, const CpuProduct *a, int mr, Vec su
                 float *out = a->out + row * a->out_stride + v * LANES;
                 for (int r = 0; r < mr; r++, out += a->out_stride) {
                         Vec y = activate(activation, sum[r][v] + bias);
-                        if (a->accumulate)
-                                y += whole ? load(out) : load_part(out, n);
+                        if (a->update != UPDATE_SET) {
+                                Vec before = whole ? load(out) : load_part(out, n);
+                                y = a->update == UPDATE_ADD ? before + y : before * y;
+                        }
                         if (whole)
                                 store(out, y);
                         else

@@ -61,7 +61,7 @@ typedef struct CpuProduct {
         size_t out_stride;         /* floats */
         const float *bias;         /* [n_out] or NULL */
         Activation activation;
-        bool accumulate;
+        Update update;
 } CpuProduct;
 
 typedef struct CpuGemm {
@@ -73,7 +73,7 @@ typedef struct CpuGemm {
          * is computed with. */
         void (*pack)(Precision p, void *panel, uint32_t lane, const float *w, size_t k);
         void (*prepare)(Precision p, void *rows, uint32_t row, const float *x, size_t k);
-        /* out[i, f] = activation(rows[i] . panel[f] + bias[f]), added to out[i, f] if `accumulate`. */
+        /* activation(rows[i] . panel[f] + bias[f]) into out[i, f]: DeviceOps.linear. */
         void (*multiply)(const CpuProduct *a);
 } CpuGemm;
 
@@ -86,7 +86,7 @@ typedef struct CpuAttend {
         size_t q_stride, k_stride, v_stride, out_stride;
         uint32_t n, first, n_keys, dim; /* n up to CpuAttention.panel */
         bool causal;
-        float scale;
+        float scale, slope; /* slope: of ALiBi, or 0 */
         float *scratch;
 } CpuAttend;
 

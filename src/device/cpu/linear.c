@@ -63,7 +63,7 @@ typedef struct Product {
         Packed w;
         const float *bias;
         Activation activation;
-        bool accumulate;
+        Update update;
 } Product;
 
 typedef struct Linear {
@@ -105,7 +105,7 @@ static void multiply_panel(const Linear *a, const Product *p, const CpuPart *par
                 .out_stride = p->w.rows,
                 .bias = p->bias ? p->bias + feature : NULL,
                 .activation = p->activation,
-                .accumulate = p->accumulate,
+                .update = p->update,
         });
 }
 
@@ -154,11 +154,11 @@ static bool joins(const Linear *a, const Linear *more) {
 }
 
 void cpu_linear(Stream *s, float *out, const Packed *w, const float *x, uint32_t n_rows, const float *bias,
-                Activation activation, bool accumulate) {
+                Activation activation, Update update) {
         const CpuGemm *gemm = stream_kernels(s)->gemm;
         Precision precision = gemm->nearest(w->precision);
         Linear *last = stream_last(s, linear_run), one = {x, n_rows, w->cols, 1, precision,
-                                                          {{out, *w, bias, activation, accumulate}}};
+                                                          {{out, *w, bias, activation, update}}};
         if (last && joins(last, &one)) {
                 last->products[last->n++] = one.products[0];
                 return;

@@ -3,8 +3,6 @@
  * One piece of work is a panel of rows of one text and one head; what is done to it is in kernels-attention.c. Where a row
  * sees only keys up to its own, those after it are weighed, too, as far as the last row of the panel needs them, and count
  * 0. Which rows those are follows from a row's place in its text. */
-#include <string.h>
-
 #include "device/cpu/cpu.h"
 
 typedef struct SelfAttentionOp {
@@ -33,6 +31,7 @@ static void piece_run(const SelfAttentionOp *op, const CpuPart *part, uint32_t t
                 .dim = a->head_dim,
                 .causal = a->causal,
                 .scale = a->scale,
+                .slope = a->alibi ? alibi_slope(head, a->n_heads) : 0,
                 .scratch = (float *)part->scratch,
         });
 }
