@@ -1,6 +1,6 @@
 /* How many tokens a second an encoder reads on the CPU, and what share that is of what the processor can multiply.
  *
- *      bench/encode DIRECTORY [--threads N] [--precision f32|int16|int8] [--lengths 20,120,480] [--batch TOKENS]
+ *      bench/encode DIRECTORY [--threads N] [--precision f32|int16|bf16|int8] [--lengths 20,120,480] [--batch TOKENS]
  *                             [--cpu-time]
  *      bench/encode DIRECTORY [--threads N] [--precision …] --vectors FILE >VECTORS
  *
@@ -64,6 +64,15 @@ LOOP(loop_avx2, "avx2,fma", "vfmadd231ps", "%%ymm", "ymm")
 LOOP(loop_avx512, "avx512f", "vfmadd231ps", "%%zmm", "zmm")
 LOOP(loop_int16, "avx512f,avx512vnni", "vpdpwssd", "%%zmm", "zmm")
 LOOP(loop_int8, "avx512f,avx512vnni", "vpdpbusd", "%%zmm", "zmm")
+
+/* Three times the four accumulators that a block of products has. */
+static __attribute__((target("amx-tile,amx-bf16"))) void loop_tiles(void) {
+        static const uint8_t config[64] = {1, [16] = 64, 0, 64, 0, 64, 0, 64, 0, 64, 0, 64, 0, [48] = 16, 16, 16, 16, 16, 16};
+        long n = PEAK_LOOPS / 16;
+#define FOUR "tdpbf16ps %%tmm5, %%tmm4, %%tmm0\ntdpbf16ps %%tmm5, %%tmm4, %%tmm1\n"                                    \
+             "tdpbf16ps %%tmm5, %%tmm4, %%tmm2\ntdpbf16ps %%tmm5, %%tmm4, %%tmm3\n"
+        __asm__ volatile("ldtilecfg %1\n1:\n" FOUR FOUR FOUR "dec %0\njnz 1b\ntilerelease" : "+r"(n) : "m"(config) : "cc");
+}
 #endif
 
 typedef struct Peak {
@@ -78,6 +87,9 @@ static const Peak peaks[] = {
         {"avx2", PRECISION_F32, loop_avx2, 16},          {"avx512", PRECISION_F32, loop_avx512, 32},
         {"avx512vnni", PRECISION_F32, loop_avx512, 32},  {"avx512vnni", PRECISION_INT16, loop_int16, 64},
         {"avx512vnni", PRECISION_INT8, loop_int8, 128},
+        /* a sixteenth of the loops; six, three or one product of bfloat16 */
+        {"amx", PRECISION_F32, loop_tiles, 16384 / 16 / 6.0}, {"amx", PRECISION_INT16, loop_tiles, 16384 / 16 / 3.0},
+        {"amx", PRECISION_BF16, loop_tiles, 16384 / 16},     {"amx", PRECISION_INT8, loop_tiles, 16384 / 16},
 #else
         {"", PRECISION_F32, NULL, 0},
 #endif
@@ -216,11 +228,11 @@ static void start(Bench *b, const char *path, uint32_t threads, Precision p) {
 }
 
 static Precision precision_named(const char *name) {
-        static const char *const names[] = {"f32", "int16", "int8"};
+        static const char *const names[] = {"f32", "int16", "bf16", "int8"};
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
                 if (strcmp(name, names[i]) == 0)
                         return (Precision)i;
-        give_up("--precision is f32, int16 or int8");
+        give_up("--precision is f32, int16, bf16 or int8");
 }
 
 int main(int argc, char **argv) {
@@ -252,7 +264,7 @@ int main(int argc, char **argv) {
                         return 2;
         }
         if (optind + 1 != argc || threads == 0)
-                give_up("usage: encode DIRECTORY [--threads N] [--precision f32|int16|int8] [--lengths N,…] [--batch N] "
+                give_up("usage: encode DIRECTORY [--threads N] [--precision f32|int16|bf16|int8] [--lengths N,…] [--batch N] "
                         "[--cpu-time] [--vectors FILE]");
         start(&b, argv[optind], threads, p);
         if (vectors) {

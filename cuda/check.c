@@ -566,7 +566,7 @@ typedef struct LinearCase {
 
 /* The CPU computes in float32, whatever the precision. */
 static void linear_case(const LinearCase *c) {
-        static const char *const precisions[] = {"f32", "16 bits", "8 bits"};
+        static const char *const precisions[] = {"f32", "16 bits", "bfloat16", "8 bits"};
         static const char *const activations[] = {"", ", gelu", ", gelu_tanh", ", relu", ", tanh", ", silu"};
         static const char *const updates[] = {"", ", added", ", multiplied"};
         size_t size = (size_t)c->n * c->rows * sizeof(float);
@@ -598,7 +598,7 @@ static void linear_case(const LinearCase *c) {
 
 static void check_linear(void) {
         static const uint32_t rows[] = {7, 16, 37, 130, 300}, n[] = {1, 3, 33, 70, 129}, cols[] = {5, 64, 100, 32, 264};
-        for (uint32_t p = 0; p < 3; p++)
+        for (uint32_t p = 0; p <= PRECISION_INT8; p++)
                 for (uint32_t k = 0; k < 5; k++)
                         linear_case(&(LinearCase){(Precision)p, types[k], rows[(k + p) % 5],
                                                   whole_blocks(types[k], cols[(k + 2 * p) % 5]), n[k],

@@ -160,7 +160,7 @@ static void test_transformers(void **state) {
 }
 #else
 static void test_transformers(void **state) {
-        static const char *const isas[] = {"generic", "avx2", "avx512", "avx512vnni"};
+        static const char *const isas[] = {"generic", "avx2", "avx512", "avx512vnni", "amx"};
         for (size_t i = 0; i < ARRAY_SIZE(isas); i++) {
                 _cleanup_(device_freep) Device *d = NULL;
                 setenv("ZEROLLAMA_CPU_ISA", isas[i], 1);

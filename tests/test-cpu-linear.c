@@ -41,18 +41,22 @@ static double activate(Activation a, double x) {
         return x;
 }
 
-/* What rounding both factors to integers can change at the most: half a step in each. */
+/* What rounding both factors can change at the most: half a step in each. */
 static double rounding(const Case *c, const void *w, const float *x) {
-        double most_w = 0, most_x = 0, sum_w = 0, sum_x = 0;
+        double most_w = 0, most_x = 0, sum_w = 0, sum_x = 0, products = 0;
         for (size_t i = 0; i < c->cols; i++) {
                 double wi = fabs(row_value(c->type, w, i)), xi = fabs(x[i]);
                 most_w = fmax(most_w, wi);
                 most_x = fmax(most_x, xi);
                 sum_w += wi;
                 sum_x += xi;
+                products += wi * xi;
         }
         double step = c->precision == PRECISION_INT8 ? 127 : 2047;
-        return c->precision == PRECISION_F32 ? 0 : 1.01 * (most_w * sum_x + most_x * sum_w) / (2 * step);
+        double integers = 1.01 * (most_w * sum_x + most_x * sum_w) / (2 * step);
+        return c->precision == PRECISION_F32    ? 0
+               : c->precision == PRECISION_BF16 ? fmax(integers, 1.01 * products / 256) /* or in integers of 11 bits */
+                                                : integers;
 }
 
 static void check(Rig *r, const Case *c) {

@@ -46,12 +46,13 @@ typedef struct Matrix {
 } Matrix;
 
 /* In what numbers a packed matrix is multiplied, from fine to coarse. Sums are exact or float32, and results float32, in
- * any case. Quality, by all-MiniLM-L6-v2's vectors of 500 texts against float64: greatest difference 3e-7, then
- * least cosine 0.9999 and 0.9994 (mean 0.9998). */
+ * any case. Quality, by all-MiniLM-L6-v2's vectors of 800 texts: greatest difference 4e-7, then least cosine 0.9999, 0.9999
+ * and 0.9992 (mean 0.9995 and more). */
 typedef enum Precision {
         PRECISION_F32,
         PRECISION_INT16, /* both factors as integers of 11 bits and a sign, scaled by the greatest of their neighbours */
-        PRECISION_INT8,  /* of 7 bits and a sign */
+        PRECISION_BF16,  /* of each number its 8 leading bits */
+        PRECISION_INT8,  /* integers of 7 bits and a sign */
 } Precision;
 
 /* A matrix of `rows` output features and `cols` inputs, in the device's own layout for products with many rows. */

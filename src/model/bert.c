@@ -108,11 +108,11 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
         } linears[] = {
                 {"attn_q", embd, embd, p->qkv_bias, PRECISION_INT8, &y->q},
                 {"attn_k", embd, embd, p->qkv_bias, PRECISION_INT8, &y->k},
-                {"attn_v", embd, embd, p->qkv_bias, PRECISION_INT16, &y->v},
+                {"attn_v", embd, embd, p->qkv_bias, PRECISION_BF16, &y->v},
                 {"attn_output", embd, embd, p->output_bias, PRECISION_INT8, &y->output},
-                {"ffn_up", embd, ff, p->ffn_bias, PRECISION_INT16, &y->up},
+                {"ffn_up", embd, ff, p->ffn_bias, PRECISION_BF16, &y->up},
                 {"ffn_down", ff, embd, p->ffn_bias, PRECISION_INT8, &y->down},
-                {"ffn_gate", embd, ff, p->ffn_bias, PRECISION_INT16, &y->gate}, /* the last, if at all */
+                {"ffn_gate", embd, ff, p->ffn_bias, PRECISION_BF16, &y->gate}, /* the last, if at all */
         };
         size_t n_linears = ARRAY_SIZE(linears) - !p->gated;
         const struct {

@@ -2,6 +2,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "device/cpu/kernels.h"
 #include "util/macro.h"
@@ -20,6 +22,13 @@ static bool has_avx512(void) {
 static bool has_avx512vnni(void) {
         return has_avx512() && __builtin_cpu_supports("avx512vnni");
 }
+
+/* The kernel gives a process tile registers when asked. */
+static bool has_amx(void) {
+        enum { REQUEST_STATE = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+        return has_avx512vnni() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("amx-tile") &&
+               __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, REQUEST_STATE, TILE_DATA) == 0;
+}
 #endif
 
 static bool has_generic(void) {
@@ -32,6 +41,7 @@ static const struct {
         bool (*supported)(void);
 } sets[] = {
 #ifdef __x86_64__
+        {&cpu_kernels_amx, has_amx},
         {&cpu_kernels_avx512vnni, has_avx512vnni},
         {&cpu_kernels_avx512, has_avx512},
         {&cpu_kernels_avx2, has_avx2},

@@ -7,6 +7,7 @@
  * constant apart, which leaves one pointer to walk over them all. */
 #include <math.h>
 
+#include "device/cpu/finish.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/vec.h"
 #include "util/macro.h"
@@ -16,7 +17,7 @@ enum { MR = 12 };
 #else
 enum { MR = 6 };
 #endif
-enum { NV = 2, NR = NV * LANES, UNIT = 4, STEP = NV * LANES * UNIT };
+enum { UNIT = 4, STEP = NV * LANES * UNIT };
 enum { AHEAD = 16 * STEP }; /* what of a panel is asked for while a step is computed: it comes from beyond the first cache */
 
 typedef int16_t ShortVec __attribute__((vector_size(LANES * 2)));
@@ -85,6 +86,11 @@ INLINE size_t block_stride(Precision p) {
 static size_t panel_size(Precision p, size_t k) {
         size_t whole = k / block_of(p), rest = k % block_of(p);
         return whole * block_stride(p) + (rest > 0 ? head_size(p) + steps_of(p, rest) * STEP : 0);
+}
+
+static uint32_t rows_at_once(Precision p, size_t k) {
+        (void)p, (void)k;
+        return CPU_GEMM_ROWS;
 }
 
 static size_t rows_size(Precision p, size_t k) {
@@ -243,93 +249,6 @@ INLINE void block_ints(Precision p, int mr, Vec sum[][NV], const char *block, co
 }
 #endif
 
-/* 1 / x, of an x from 1 to 100: an estimate to 14 bits, and a step of Newton's method that doubles them. */
-INLINE Vec reciprocal(Vec x) {
-#if defined(__AVX512F__)
-        Vec y = (Vec)_mm512_rcp14_ps((__m512)x);
-        return y * mul_add(-x, y, splat(2.0f));
-#else
-        return 1.0f / x;
-#endif
-}
-
-/* erf(x / sqrt(2)) within 4e-7: a rational function of x^2, fitted to the least greatest error up to the clamp, beyond
- * which the result is 1 to less than that. */
-INLINE Vec vec_erf_half(Vec x) {
-        Vec z = vec_min(splat(3.92f), vec_max(splat(-3.92f), x * 0.70710678f));
-        Vec u = z * z, p = splat(2.03473611e-06f), q = splat(3.80706078e-05f);
-        p = mul_add(p, u, splat(2.87478615e-04f));
-        p = mul_add(p, u, splat(3.86830489e-03f));
-        p = mul_add(p, u, splat(5.30604161e-02f));
-        p = mul_add(p, u, splat(1.92763567e-01f));
-        p = mul_add(p, u, splat(1.12837899e+00f));
-        q = mul_add(q, u, splat(1.18810905e-03f));
-        q = mul_add(q, u, splat(1.51722524e-02f));
-        q = mul_add(q, u, splat(1.15084417e-01f));
-        q = mul_add(q, u, splat(5.04163921e-01f));
-        q = mul_add(q, u, splat(1.0f));
-        return z * p * reciprocal(q);
-}
-
-/* 1 - 2 / (e^2x + 1) loses the small ones, which are not asked for where it counts. */
-INLINE Vec vec_tanh(Vec x) {
-        return 1.0f - 2.0f / (vec_exp(x + x) + 1.0f);
-}
-
-INLINE Vec activate(Activation a, Vec x) {
-        switch (a) {
-        case ACTIVATION_GELU:
-                return x * 0.5f * (1.0f + vec_erf_half(x));
-        case ACTIVATION_GELU_TANH:
-                return x / (1.0f + vec_exp(-1.5957691216f * mul_add(x * x, x * 0.044715f, x)));
-        case ACTIVATION_RELU:
-                return blend(x > 0.0f, x, splat(0));
-        case ACTIVATION_TANH:
-                return vec_tanh(x);
-        case ACTIVATION_SILU:
-                return x / (1.0f + vec_exp(-x));
-        case ACTIVATION_NONE:
-        default:
-                return x;
-        }
-}
-
-/* The end of a tile: what the sums become, of `mr` rows from `row` on. */
-INLINE void finish_as(Activation activation, const CpuProduct *a, int mr, Vec sum[][NV], size_t row) {
-        UNROLL for (size_t v = 0; v < NV; v++) {
-                if (v * LANES >= a->n_out)
-                        break;
-                size_t n = a->n_out - v * LANES;
-                bool whole = n >= LANES;
-                Vec bias = !a->bias ? splat(0) : whole ? load(a->bias + v * LANES) : load_part(a->bias + v * LANES, n);
-                float *out = a->out + row * a->out_stride + v * LANES;
-                for (int r = 0; r < mr; r++, out += a->out_stride) {
-                        Vec y = activate(activation, sum[r][v] + bias);
-                        if (a->update != UPDATE_SET) {
-                                Vec before = whole ? load(out) : load_part(out, n);
-                                y = a->update == UPDATE_ADD ? before + y : before * y;
-                        }
-                        if (whole)
-                                store(out, y);
-                        else
-                                store_part(out, y, n);
-                }
-        }
-}
-
-INLINE void finish(const CpuProduct *a, int mr, Vec sum[][NV], size_t row) {
-        switch (a->activation) {
-        case ACTIVATION_GELU:
-                finish_as(ACTIVATION_GELU, a, mr, sum, row);
-                break;
-        case ACTIVATION_NONE:
-                finish_as(ACTIVATION_NONE, a, mr, sum, row);
-                break;
-        default:
-                finish_as(a->activation, a, mr, sum, row);
-        }
-}
-
 INLINE void tile(const CpuProduct *a, Precision p, int mr, size_t row) {
         Vec sum[MR][NV];
         const char *block = a->panel, *x = (const char *)a->rows + row * row_stride(p);
@@ -397,7 +316,7 @@ static void multiply(const CpuProduct *a) {
 
 static Precision nearest(Precision p) {
 #if defined(__AVX512VNNI__)
-        return p;
+        return p == PRECISION_BF16 ? PRECISION_INT16 : p;
 #elif defined(__AVX2__)
         return MIN(p, PRECISION_INT16);
 #else
@@ -411,6 +330,7 @@ const CpuGemm PASTE(cpu_gemm_, CPU_ISA) = {
         .tile = MR,
         .nearest = nearest,
         .panel_size = panel_size,
+        .rows_at_once = rows_at_once,
         .rows_size = rows_size,
         .pack = pack,
         .prepare = prepare,

@@ -40,7 +40,8 @@ typedef struct CpuMix {
 } CpuMix;
 
 /* Products of packed matrices (DeviceOps.linear). Features of the matrix stand side by side in *panels*, as many as a
- * tile of the kernel has, and activations are *prepared* some rows at a time. Both are cut into blocks of
+ * tile of the kernel has, and activations are *prepared* some rows at a time. The layout is that of kernels-gemm-amx.c, or
+ * else of kernels-gemm.c: both are cut into blocks of
  * CPU_GEMM_BLOCK values, of bytes CPU_GEMM_BLOCK_INT8, each of its own scale where they are integers:
  *
  *   panel: for each block   float scale[panel]; int32 -128 * sums of values[panel] (of bytes only);
@@ -56,7 +57,7 @@ enum { CPU_GEMM_BLOCK = 512, CPU_GEMM_BLOCK_INT8 = 64, CPU_GEMM_ROWS = 60, CPU_G
 typedef struct CpuProduct {
         Precision precision;
         const void *panel, *rows; /* prepared */
-        uint32_t k, n_rows, n_out; /* n_rows up to CPU_GEMM_ROWS; of the panel the first n_out features are wanted */
+        uint32_t k, n_rows, n_out; /* n_rows up to rows_at_once(); of the panel the first n_out features are wanted */
         float *out;                /* [n_rows, …] */
         size_t out_stride;         /* floats */
         const float *bias;         /* [n_out] or NULL */
@@ -68,6 +69,7 @@ typedef struct CpuGemm {
         uint32_t panel, tile; /* features of a panel, rows of the greatest tile */
         Precision (*nearest)(Precision p); /* the one that is computed where `p` is wanted: as fine or finer */
         size_t (*panel_size)(Precision p, size_t k); /* bytes, multiples of 64 */
+        uint32_t (*rows_at_once)(Precision p, size_t k); /* how many rows are prepared together */
         size_t (*rows_size)(Precision p, size_t k);
         /* Puts k values of one feature, or of one row, into their place. What of a panel is not filled should be 0 if it
          * is computed with. */
@@ -119,15 +121,15 @@ typedef struct CpuKernels {
         const CpuAttention *attention;
 } CpuKernels;
 
-/* The best set this processor can run, or the one ZEROLLAMA_CPU_ISA names (generic, avx2, avx512, avx512vnni) if it
- * can. */
+/* The best set this processor can run, or the one ZEROLLAMA_CPU_ISA names (generic, avx2, avx512, avx512vnni,
+ * amx) if it can. */
 const CpuKernels *cpu_kernels(void);
 
 extern const CpuKernels cpu_kernels_generic;
 extern const CpuGemm cpu_gemm_generic;
 extern const CpuAttention cpu_attention_generic;
 #ifdef __x86_64__
-extern const CpuKernels cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_avx512vnni;
-extern const CpuGemm cpu_gemm_avx2, cpu_gemm_avx512, cpu_gemm_avx512vnni;
-extern const CpuAttention cpu_attention_avx2, cpu_attention_avx512, cpu_attention_avx512vnni;
+extern const CpuKernels cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_avx512vnni, cpu_kernels_amx;
+extern const CpuGemm cpu_gemm_avx2, cpu_gemm_avx512, cpu_gemm_avx512vnni, cpu_gemm_amx;
+extern const CpuAttention cpu_attention_avx2, cpu_attention_avx512, cpu_attention_avx512vnni, cpu_attention_amx;
 #endif

@@ -1,7 +1,7 @@
 /* Products with packed matrices; the layouts are in kernels.h.
  *
  * Each part makes a block of the output: some of the rows, or where those are few, some of the features. It prepares
- * CPU_GEMM_ROWS rows at a time in its scratch and takes all its panels to them: the rows stay in the second-level cache,
+ * as many rows at a time in its scratch as the kernel likes and takes all its panels to them: the rows stay in the second-level cache,
  * and so does a panel for as long as it is used.
  *
  * Products of the same rows that follow one another, as those for queries, keys and values do, are one operation: the rows
@@ -120,8 +120,9 @@ static void linear_run(const void *args, const CpuPart *part) {
         const Linear *a = args;
         const CpuGemm *gemm = part->kernels->gemm;
         Area area = area_of(a, gemm, part);
-        for (size_t i = area.rows.begin; i < area.rows.end; i += CPU_GEMM_ROWS) {
-                CpuShare rows = {i, MIN(area.rows.end, i + CPU_GEMM_ROWS)};
+        size_t most = gemm->rows_at_once(a->precision, a->cols);
+        for (size_t i = area.rows.begin; i < area.rows.end; i += most) {
+                CpuShare rows = {i, MIN(area.rows.end, i + most)};
                 size_t first = 0;
                 for (size_t r = rows.begin; r < rows.end; r++)
                         gemm->prepare(a->precision, part->scratch, (uint32_t)(r - rows.begin), a->x + r * a->cols,
