@@ -51,7 +51,7 @@ static inline void rig_run(Rig *r) {
 
 static inline void on_every_rig(void (*test)(Rig *r)) {
         static const char *const isas[] = {"generic", "avx2", "avx512", "avx512vnni", "amx"};
-        for (size_t i = 0; i < 4; i++)
+        for (size_t i = 0; i < ARRAY_SIZE(isas); i++)
                 for (unsigned threads = 1; threads <= 3; threads++) {
                         Rig r;
                         if (!rig_init(&r, isas[i], threads))

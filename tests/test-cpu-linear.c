@@ -55,7 +55,7 @@ static double rounding(const Case *c, const void *w, const float *x) {
         double step = c->precision == PRECISION_INT8 ? 127 : 2047;
         double integers = 1.01 * (most_w * sum_x + most_x * sum_w) / (2 * step);
         return c->precision == PRECISION_F32    ? 0
-               : c->precision == PRECISION_BF16 ? fmax(integers, 1.01 * products / 256) /* or in integers of 11 bits */
+               : c->precision == PRECISION_BF16 ? fmax(integers, 1.01 * products / 128) /* or in integers of 11 bits */
                                                 : integers;
 }
 
