@@ -24,7 +24,8 @@ DEVICE float pooled(const PoolArgs *a, uint32_t begin, uint32_t end, uint32_t c)
 }
 
 KERNEL(pool, PoolArgs, POOL_THREADS) {
-        uint32_t begin = a.texts.starts[blockIdx.x], end = a.texts.starts[blockIdx.x + 1];
+        const uint32_t *starts = a.texts.starts;
+        uint32_t begin = starts ? starts[blockIdx.x] : blockIdx.x, end = starts ? starts[blockIdx.x + 1] : begin + 1;
         float *out = a.out + (size_t)blockIdx.x * a.n_cols, squares = 0;
         for (uint32_t c = threadIdx.x; c < a.n_cols; c += POOL_THREADS) {
                 float v = pooled(&a, begin, end, c);

@@ -81,7 +81,7 @@ typedef enum Update {
 /* Texts of a batch, one after another, without padding: text i is rows [starts[i], starts[i+1]). */
 typedef struct Texts {
         uint32_t n_rows, n, longest; /* rows of all, texts, rows of the longest */
-        const uint32_t *starts;      /* dev [n + 1] */
+        const uint32_t *starts;      /* dev [n + 1]; for pool() NULL where each text is one row */
 } Texts;
 
 /* How a text's rows become one. */

@@ -164,23 +164,24 @@ typedef struct Step {
         const Model *m;
         const DeviceOps *ops;
         Stream *stream;
-        const Texts *texts;
+        Texts texts;
         const int32_t *positions;
         float *const *part;
+        float *x, *mixed; /* the rows at hand */
 } Step;
 
 static void apply(const Step *t, float *out, const Linear *w, const float *x, Activation act, Update update) {
-        t->ops->linear(t->stream, out, &w->w, x, t->texts->n_rows, w->bias, act, update);
+        t->ops->linear(t->stream, out, &w->w, x, t->texts.n_rows, w->bias, act, update);
 }
 
 static void normalise(const Step *t, float *x, const Norm *norm) {
-        t->ops->layernorm(t->stream, x, x, norm->weight, norm->bias, t->texts->n_rows, t->m->info.n_embd,
+        t->ops->layernorm(t->stream, x, x, norm->weight, norm->bias, t->texts.n_rows, t->m->info.n_embd,
                           t->m->params.norm_eps);
 }
 
 static void attend(const Step *t) {
         const ModelInfo *i = &t->m->info;
-        SelfAttention a = {.texts = *t->texts,
+        SelfAttention a = {.texts = t->texts,
                            .q = t->part[PART_Q],
                            .k = t->part[PART_K],
                            .v = t->part[PART_V],
@@ -193,12 +194,12 @@ static void attend(const Step *t) {
                            .head_dim = i->head_dim,
                            .alibi = t->m->params.alibi,
                            .scale = 1 / sqrtf((float)i->head_dim)};
-        t->ops->self_attention(t->stream, t->part[PART_MIXED], &a);
+        t->ops->self_attention(t->stream, t->mixed, &a);
 }
 
 static void rotate(const Step *t) {
         const ModelInfo *i = &t->m->info;
-        Rows rows = {.n = t->texts->n_rows, .position = t->positions};
+        Rows rows = {.n = t->texts.n_rows, .position = t->positions};
         t->ops->rope(t->stream, t->part[PART_Q], &rows, i->n_heads, i->head_dim, &t->m->params.rope);
         t->ops->rope(t->stream, t->part[PART_K], &rows, i->n_heads, i->head_dim, &t->m->params.rope);
 }
@@ -206,15 +207,16 @@ static void rotate(const Step *t) {
 /* The network between attention and the next layer, up to its last product. */
 static float *widen(const Step *t, const Layer *y) {
         const ModelParams *p = &t->m->params;
-        float *x = t->part[PART_X], *up = t->part[PART_UP];
-        apply(t, up, &y->up, x, p->gated ? ACTIVATION_NONE : p->activation, UPDATE_SET);
+        float *up = t->part[PART_UP];
+        apply(t, up, &y->up, t->x, p->gated ? ACTIVATION_NONE : p->activation, UPDATE_SET);
         if (p->gated)
-                apply(t, up, &y->gate, x, p->activation, UPDATE_MULTIPLY);
+                apply(t, up, &y->gate, t->x, p->activation, UPDATE_MULTIPLY);
         return up;
 }
 
-static void layer(const Step *t, const Layer *y) {
-        float *x = t->part[PART_X];
+/* The first part of a layer, up to what attention returns. */
+static void mix(const Step *t, const Layer *y) {
+        const float *x = t->x;
         apply(t, t->part[PART_Q], &y->q, x, ACTIVATION_NONE, UPDATE_SET);
         apply(t, t->part[PART_K], &y->k, x, ACTIVATION_NONE, UPDATE_SET);
         apply(t, t->part[PART_V], &y->v, x, ACTIVATION_NONE, UPDATE_SET);
@@ -225,7 +227,25 @@ static void layer(const Step *t, const Layer *y) {
         if (t->m->params.rotary)
                 rotate(t);
         attend(t);
-        apply(t, x, &y->output, t->part[PART_MIXED], ACTIVATION_NONE, UPDATE_ADD);
+}
+
+/* In the last layer only the rows that are pooled go on, if those are single ones: each as a text of its own. Queries and
+ * keys are done with, and make room. */
+static void choose(Step *t) {
+        uint32_t n = t->texts.n, cols = t->m->info.n_embd;
+        Pooling pooling = t->m->encoder.pooling;
+        if (pooling == POOLING_MEAN)
+                return;
+        t->ops->pool(t->stream, t->part[PART_Q], t->mixed, &t->texts, cols, pooling, false);
+        t->ops->pool(t->stream, t->part[PART_K], t->x, &t->texts, cols, pooling, false);
+        t->mixed = t->part[PART_Q];
+        t->x = t->part[PART_K];
+        t->texts = (Texts){.n_rows = n, .n = n, .longest = 1};
+}
+
+static void feed_forward(const Step *t, const Layer *y) {
+        float *x = t->x;
+        apply(t, x, &y->output, t->mixed, ACTIVATION_NONE, UPDATE_ADD);
         normalise(t, x, &y->attention_norm);
         apply(t, x, &y->down, widen(t, y), ACTIVATION_NONE, UPDATE_ADD);
         normalise(t, x, &y->output_norm);
@@ -234,11 +254,11 @@ static void layer(const Step *t, const Layer *y) {
 static void finish(const Step *t, const Bert *g) {
         const EncoderInfo *c = &t->m->encoder;
         float *pooled = t->part[c->scores ? PART_POOLED : PART_OUT], *head = t->part[PART_HEAD];
-        t->ops->pool(t->stream, pooled, t->part[PART_X], t->texts, t->m->info.n_embd, c->pooling, c->normalised);
+        t->ops->pool(t->stream, pooled, t->x, &t->texts, t->m->info.n_embd, c->pooling, c->normalised);
         if (!c->scores)
                 return;
-        t->ops->linear(t->stream, head, &g->pool.w, pooled, t->texts->n, g->pool.bias, ACTIVATION_TANH, UPDATE_SET);
-        t->ops->linear(t->stream, t->part[PART_OUT], &g->score.w, head, t->texts->n, g->score.bias, ACTIVATION_NONE,
+        t->ops->linear(t->stream, head, &g->pool.w, pooled, t->texts.n, g->pool.bias, ACTIVATION_TANH, UPDATE_SET);
+        t->ops->linear(t->stream, t->part[PART_OUT], &g->score.w, head, t->texts.n, g->score.bias, ACTIVATION_NONE,
                        UPDATE_SET);
 }
 
@@ -246,14 +266,18 @@ static void bert_encode(const Model *m, Workspace *w, Stream *s, const Texts *te
                         float **ret_out, uint64_t *ret_nearly) {
         const Bert *g = m->graph;
         const int32_t *index[EMBED_TABLES];
-        Step t = {.m = m, .ops = w->device->ops, .stream = s, .texts = texts, .positions = ids[1], .part = w->part};
+        Step t = {.m = m, .ops = w->device->ops, .stream = s, .texts = *texts, .positions = ids[1], .part = w->part,
+                  .x = w->part[PART_X], .mixed = w->part[PART_MIXED]};
         for (uint32_t i = 0; i < g->n_tables; i++)
                 index[i] = ids[g->ids[i]];
-        t.ops->embed_sum(s, w->part[PART_X], g->tables, index, g->n_tables, texts->n_rows);
-        normalise(&t, w->part[PART_X], &g->norm);
+        t.ops->embed_sum(s, t.x, g->tables, index, g->n_tables, texts->n_rows);
+        normalise(&t, t.x, &g->norm);
         for (uint32_t l = 0; l < m->info.n_layers; l++) {
                 model_mark_nearly(m, s, l, true, ret_nearly);
-                layer(&t, &g->layers[l]);
+                mix(&t, &g->layers[l]);
+                if (l + 1 == m->info.n_layers)
+                        choose(&t);
+                feed_forward(&t, &g->layers[l]);
         }
         finish(&t, g);
         *ret_out = w->part[PART_OUT];

@@ -29,7 +29,8 @@ static void pool_run(const void *args, const CpuPart *part) {
         CpuShare mine = cpu_share(part, a->texts.n, 1);
         for (size_t t = mine.begin; t < mine.end; t++) {
                 float *out = a->out + t * a->n_cols;
-                pool_rows(a, out, a->texts.starts[t], a->texts.starts[t + 1], part->kernels);
+                const uint32_t *starts = a->texts.starts;
+                pool_rows(a, out, starts ? starts[t] : (uint32_t)t, starts ? starts[t + 1] : (uint32_t)t + 1, part->kernels);
                 float length = a->normalise ? sqrtf(part->kernels->dot(out, out, a->n_cols)) : 0;
                 if (length > 0)
                         part->kernels->scale(out, a->n_cols, 1 / length);
