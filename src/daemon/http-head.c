@@ -72,15 +72,16 @@ static char *take_line(char **p, const char *end) {
 
 /* ---- the request line ---- */
 
+static unsigned refuse(unsigned status, const char *text, const char **why) {
+        *why = text;
+        return status;
+}
+
 static unsigned parse_version(const char *s, HttpHead *h, const char **why) {
-        if (strncmp(s, "HTTP/", 5) != 0 || !is_digit(s[5]) || s[6] != '.' || !is_digit(s[7]) || s[8]) {
-                *why = "the request line must be METHOD SP TARGET SP HTTP/1.1";
-                return 400;
-        }
-        if (s[5] != '1') {
-                *why = "this server speaks HTTP/1.1";
-                return 505;
-        }
+        if (strncmp(s, "HTTP/", 5) != 0 || !is_digit(s[5]) || s[6] != '.' || !is_digit(s[7]) || s[8])
+                return refuse(400, "the request line must be METHOD SP TARGET SP HTTP/1.1", why);
+        if (s[5] != '1')
+                return refuse(505, "this server speaks HTTP/1.1", why);
         h->http11 = h->keep_alive = s[7] != '0';
         return 0;
 }
@@ -124,14 +125,11 @@ static unsigned parse_target(char *s, HttpHead *h, const char **why) {
                         *--s = '/';
         }
         h->path = s;
-        if (h->host && (!*h->host || !is_host(h->host))) {
-                *why = "the request's target names no host";
-                return 400;
-        }
+        if (h->host && (!*h->host || !is_host(h->host)))
+                return refuse(400, "the request's target names no host", why);
         if (*s == '/' ? decode_path(s) : strcmp(s, "*") == 0 && strcmp(h->method, "OPTIONS") == 0)
                 return 0;
-        *why = "the request's target must be a path, percent-encoded";
-        return 400;
+        return refuse(400, "the request's target must be a path, percent-encoded", why);
 }
 
 static unsigned parse_request_line(char *line, HttpHead *h, const char **why) {
@@ -158,16 +156,27 @@ static char *trim(char *s) {
         return s;
 }
 
-/* Whether `token` is in a comma-separated list. */
-static bool list_has(const char *list, const char *token) {
-        size_t n = strlen(token);
-        while (*list) {
-                list += strspn(list, ", \t");
-                size_t len = strcspn(list, ", \t");
-                if (len == n && strncasecmp(list, token, n) == 0)
+/* The next element of a comma-separated list; its length, 0 at the end. */
+static size_t next_element(const char **list) {
+        *list += strspn(*list, ", \t");
+        return strcspn(*list, ", \t");
+}
+
+static bool is_word(const char *s, size_t n, const char *word) {
+        return n == strlen(word) && strncasecmp(s, word, n) == 0;
+}
+
+static bool list_has(const char *list, const char *word) {
+        for (size_t n; (n = next_element(&list)) > 0; list += n)
+                if (is_word(list, n, word))
                         return true;
-                list += len;
-        }
+        return false;
+}
+
+static bool list_has_other(const char *list, const char *word) {
+        for (size_t n; (n = next_element(&list)) > 0; list += n)
+                if (!is_word(list, n, word))
+                        return true;
         return false;
 }
 
@@ -185,47 +194,57 @@ typedef struct Seen {
         bool close;
 } Seen;
 
-static const char *understand(HttpHead *h, Seen *seen, const char *name, const char *value) {
+/* A coding that is not known is a 501 (RFC 9112, 6.1). */
+static unsigned understand_coding(HttpHead *h, Seen *seen, const char *value, const char **why) {
+        h->chunked = true;
+        if (++seen->encodings > 1 || !h->http11)
+                return refuse(400, "the request may have one Transfer-Encoding, in HTTP/1.1", why);
+        if (list_has_other(value, "chunked"))
+                return refuse(501, "of transfer encodings this server knows chunked", why);
+        return strcasecmp(value, "chunked") == 0 ? 0 : refuse(400, "the request's Transfer-Encoding must be chunked, once", why);
+}
+
+static unsigned understand(HttpHead *h, Seen *seen, const char *name, const char *value, const char **why) {
         if (strcasecmp(name, "Host") == 0) {
                 if (++seen->hosts > 1 || !is_host(value))
-                        return "the request must have one Host: a name or address, and a port";
+                        return refuse(400, "the request must have one Host: a name or address, and a port", why);
                 if (h->host && strcasecmp(h->host, value) != 0)
-                        return "the request's target and its Host name different hosts";
+                        return refuse(400, "the request's target and its Host name different hosts", why);
         } else if (strcasecmp(name, "Content-Length") == 0) {
                 if (++seen->lengths > 1 || !parse_length(value, &h->length))
-                        return "the request's Content-Length must be one number";
-        } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
-                h->chunked = true;
-                if (++seen->encodings > 1 || strcasecmp(value, "chunked") != 0 || !h->http11)
-                        return "of transfer encodings this server knows chunked, in HTTP/1.1";
-        } else if (strcasecmp(name, "Connection") == 0) { /* of several, one that says close decides */
+                        return refuse(400, "the request's Content-Length must be one number", why);
+        } else if (strcasecmp(name, "Transfer-Encoding") == 0)
+                return understand_coding(h, seen, value, why);
+        else if (strcasecmp(name, "Connection") == 0) { /* of several, one that says close decides */
                 seen->close |= list_has(value, "close");
                 h->keep_alive = !seen->close && (h->keep_alive || list_has(value, "keep-alive"));
         } else if (strcasecmp(name, "Expect") == 0)
                 h->expects_continue = h->http11 && strcasecmp(value, "100-continue") == 0;
-        return NULL;
+        return 0;
 }
 
+static const char bad_line[] = "lines of the request must end with CRLF and hold no control characters";
+
 /* Fields move together to where the first began: name NUL value NUL. */
-static const char *parse_fields(char *p, const char *end, HttpHead *h) {
+static unsigned parse_fields(char *p, const char *end, HttpHead *h, const char **why) {
         Seen seen = {0};
         char *w = p;
         h->fields = w;
         for (;;) {
                 char *name = take_line(&p, end), *c = name, *value;
                 if (!name)
-                        return "lines of the request must end with CRLF and hold no control characters";
+                        return refuse(400, bad_line, why);
                 if (!*name)
                         break;
                 while (is_token(*c))
                         c++;
                 if (c == name || *c != ':')
-                        return "a header of the request is not NAME: VALUE";
+                        return refuse(400, "a header of the request is not NAME: VALUE", why);
                 *c = 0;
                 value = trim(c + 1);
-                const char *why = understand(h, &seen, name, value);
-                if (why)
-                        return why;
+                unsigned r = understand(h, &seen, name, value, why);
+                if (r)
+                        return r;
                 size_t n = strlen(name) + 1, m = strlen(value) + 1;
                 memmove(w, name, n);
                 memmove(w + n, value, m);
@@ -233,21 +252,20 @@ static const char *parse_fields(char *p, const char *end, HttpHead *h) {
         }
         *w = 0;
         if (h->http11 && seen.hosts == 0)
-                return "the request has no Host";
-        return seen.lengths + seen.encodings > 1 ? "the request has both Content-Length and Transfer-Encoding" : NULL;
+                return refuse(400, "the request has no Host", why);
+        if (seen.lengths + seen.encodings > 1)
+                return refuse(400, "the request has both Content-Length and Transfer-Encoding", why);
+        return 0;
 }
 
 unsigned http_head_parse(char *data, size_t n, HttpHead *ret, const char **ret_why) {
-        char *p = data, *line;
+        char *p = data, *line = take_line(&p, data + n);
         *ret = (HttpHead){0};
-        *ret_why = "lines of the request must end with CRLF and hold no control characters";
-        if (!(line = take_line(&p, data + n)))
-                return 400;
+        *ret_why = NULL;
+        if (!line)
+                return refuse(400, bad_line, ret_why);
         unsigned r = parse_request_line(line, ret, ret_why);
-        if (r)
-                return r;
-        *ret_why = parse_fields(p, data + n, ret);
-        return *ret_why ? 400 : 0;
+        return r ? r : parse_fields(p, data + n, ret, ret_why);
 }
 
 const char *http_head_field(const HttpHead *h, const char *name) {
