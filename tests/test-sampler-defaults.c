@@ -153,6 +153,15 @@ static void test_apply(void **state) {
         job = (IpcJob){.temperature = 1, .top_p = 0.9f, .top_k = 40, .said = IPC_SAID_TEMPERATURE};
         sampler_defaults_apply(&d, &job);
         assert_true(job.temperature == 1 && job.top_p == 0.9f && job.top_k == 5);
+        const SamplerDefaults all = {.said = 63, .temperature = 0.5f, .top_p = 0.25f, .min_p = 0.125f, .repeat_penalty = 2,
+                                     .top_k = 5, .penalty_last = 6};
+        IpcJob each = {.temperature = 1, .presence_penalty = 3}, rest = each;
+        sampler_defaults_apply(&all, &each);
+        assert_true(each.temperature == 0.5f && each.top_p == 0.25f && each.min_p == 0.125f && each.repeat_penalty == 2);
+        assert_true(each.top_k == 5 && each.penalty_last == 6 && each.presence_penalty == 3);
+        rest.said = 63;
+        sampler_defaults_apply(&all, &rest);
+        assert_true(rest.temperature == 1 && rest.top_p == 0 && rest.min_p == 0 && rest.top_k == 0 && rest.penalty_last == 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)

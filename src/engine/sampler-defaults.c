@@ -6,24 +6,7 @@
 
 #include "engine/sampler-defaults.h"
 
-static const struct Field {
-        uint32_t said;
-        const char *hf, *gguf, *name; /* in generation_config.json, in general.sampling, of Ollama */
-        double min, max;
-        bool whole;
-        size_t offset;
-} fields[] = {
-#define FIELD(member) offsetof(SamplerDefaults, member)
-        {IPC_SAID_TEMPERATURE, "temperature", "temp", "temperature", 0, 100, false, FIELD(temperature)},
-        {IPC_SAID_TOP_K, "top_k", "top_k", "top_k", INT32_MIN, INT32_MAX, true, FIELD(top_k)},
-        {IPC_SAID_TOP_P, "top_p", "top_p", "top_p", 0, 1, false, FIELD(top_p)},
-        {IPC_SAID_MIN_P, "min_p", "min_p", "min_p", 0, 1, false, FIELD(min_p)},
-        {IPC_SAID_REPEAT_PENALTY, "repetition_penalty", "penalty_repeat", "repeat_penalty", 0.01, 100, false,
-         FIELD(repeat_penalty)},
-        {IPC_SAID_PENALTY_LAST, NULL, "penalty_last_n", "repeat_last_n", -1, INT32_MAX, true, FIELD(penalty_last)},
-};
-
-static int set(SamplerDefaults *d, const struct Field *f, const char *label, const char *key, double v, Error *e) {
+static int set(SamplerDefaults *d, const SamplerField *f, const char *label, const char *key, double v, Error *e) {
         void *at = (char *)d + f->offset;
         if (!(v >= f->min && v <= f->max) || (f->whole && v != floor(v)))
                 return error_set(e, -EINVAL, "%s: '%s' is %g, should be %s from %g to %g", label, key, v,
@@ -39,12 +22,12 @@ static int set(SamplerDefaults *d, const struct Field *f, const char *label, con
 static int read_hf(const HfModel *h, SamplerDefaults *d, Error *e) {
         const json_t *config = hf_generation_config(h), *sample = json_object_get(config, "do_sample");
         char key[64];
-        for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
-                const json_t *v = fields[i].hf ? json_object_get(config, fields[i].hf) : NULL;
+        for (size_t i = 0; i < SAMPLER_FIELDS; i++) {
+                const json_t *v = sampler_fields[i].hf ? json_object_get(config, sampler_fields[i].hf) : NULL;
                 if (!v || json_is_null(v))
                         continue;
-                snprintf(key, sizeof(key), "generation_config.json: %s", fields[i].hf);
-                int r = set(d, &fields[i], hf_label(h), key, json_is_number(v) ? json_number_value(v) : NAN, e);
+                snprintf(key, sizeof(key), "generation_config.json: %s", sampler_fields[i].hf);
+                int r = set(d, &sampler_fields[i], hf_label(h), key, json_is_number(v) ? json_number_value(v) : NAN, e);
                 if (r < 0)
                         return r;
         }
@@ -63,12 +46,12 @@ static int read_hf(const HfModel *h, SamplerDefaults *d, Error *e) {
 
 static int read_gguf(const Gguf *g, SamplerDefaults *d, Error *e) {
         char key[64];
-        for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+        for (size_t i = 0; i < SAMPLER_FIELDS; i++) {
                 double v;
-                snprintf(key, sizeof(key), "general.sampling.%s", fields[i].gguf);
+                snprintf(key, sizeof(key), "general.sampling.%s", sampler_fields[i].gguf);
                 int r = gguf_get_f64(g, key, &v, e);
                 if (r == 0)
-                        r = set(d, &fields[i], gguf_file(g)->label, key, v, e);
+                        r = set(d, &sampler_fields[i], gguf_file(g)->label, key, v, e);
                 if (r < 0 && r != -ENOENT)
                         return r;
         }
@@ -85,11 +68,11 @@ int sampler_defaults_read(const Model *m, SamplerDefaults *ret, Error *e) {
 
 void sampler_defaults_write(const SamplerDefaults *d, bool lines, Buf *out) {
         const char *between = lines ? "\n" : ", ";
-        for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
-                const void *at = (const char *)d + fields[i].offset;
-                if (!(d->said & fields[i].said))
+        for (size_t i = 0; i < SAMPLER_FIELDS; i++) {
+                const void *at = (const char *)d + sampler_fields[i].offset;
+                if (!(d->said & sampler_fields[i].said))
                         continue;
-                double v = fields[i].whole ? *(const int32_t *)at : (double)*(const float *)at;
-                buf_printf(out, "%s%-*s %g", out->len > 0 ? between : "", lines ? 30 : 0, fields[i].name, v);
+                double v = sampler_fields[i].whole ? *(const int32_t *)at : (double)*(const float *)at;
+                buf_printf(out, "%s%-*s %g", out->len > 0 ? between : "", lines ? 30 : 0, sampler_fields[i].name, v);
         }
 }

@@ -2,14 +2,26 @@
  * words; here it is about never handing a NaN or a wild id to a device. */
 #include <errno.h>
 #include <math.h>
+#include <string.h>
 
 #include "engine/sampler.h"
 #include "util/macro.h"
 
-static int check_range(const char *name, float v, float lo, float hi, Error *e) {
-        if (v >= lo && v <= hi)
+const SamplerField sampler_fields[SAMPLER_FIELDS] = {
+#define FIELD(member) offsetof(SamplerDefaults, member), offsetof(IpcJob, member)
+        {IPC_SAID_TEMPERATURE, "temperature", "temp", "temperature", 0, 100, false, FIELD(temperature)},
+        {IPC_SAID_TOP_K, "top_k", "top_k", "top_k", INT32_MIN, INT32_MAX, true, FIELD(top_k)},
+        {IPC_SAID_TOP_P, "top_p", "top_p", "top_p", 0, 1, false, FIELD(top_p)},
+        {IPC_SAID_MIN_P, "min_p", "min_p", "min_p", 0, 1, false, FIELD(min_p)},
+        {IPC_SAID_REPEAT_PENALTY, "repetition_penalty", "penalty_repeat", "repeat_penalty", 0.01, 100, false,
+         FIELD(repeat_penalty)},
+        {IPC_SAID_PENALTY_LAST, NULL, "penalty_last_n", "repeat_last_n", -1, INT32_MAX, true, FIELD(penalty_last)},
+};
+
+static int check_range(const char *name, float v, double min, double max, Error *e) {
+        if (v >= (float)min && v <= (float)max)
                 return 0;
-        return error_set(e, -EINVAL, "%s is %g, but must be from %g to %g", name, (double)v, (double)lo, (double)hi);
+        return error_set(e, -EINVAL, "%s is %g, but must be from %g to %g", name, (double)v, min, max);
 }
 
 static int check_bias(const IpcJob *j, uint32_t n_vocab, Error *e) {
@@ -31,30 +43,32 @@ static int check_bias(const IpcJob *j, uint32_t n_vocab, Error *e) {
 }
 
 void sampler_defaults_apply(const SamplerDefaults *d, IpcJob *j) {
-        uint32_t set = d->said & ~j->said;
-        j->temperature = set & IPC_SAID_TEMPERATURE ? d->temperature : j->temperature;
-        j->top_p = set & IPC_SAID_TOP_P ? d->top_p : j->top_p;
-        j->min_p = set & IPC_SAID_MIN_P ? d->min_p : j->min_p;
-        j->top_k = set & IPC_SAID_TOP_K ? d->top_k : j->top_k;
-        j->repeat_penalty = set & IPC_SAID_REPEAT_PENALTY ? d->repeat_penalty : j->repeat_penalty;
-        j->penalty_last = set & IPC_SAID_PENALTY_LAST ? d->penalty_last : j->penalty_last;
+        for (size_t i = 0; i < SAMPLER_FIELDS; i++) {
+                const SamplerField *f = &sampler_fields[i];
+                if (d->said & ~j->said & f->said)
+                        memcpy((char *)j + f->in_job, (const char *)d + f->offset, sizeof(float)); /* or int32_t */
+        }
 }
 
 int sampler_params(const IpcJob *j, uint32_t n_vocab, SampleParams *ret, Error *e) {
         const struct {
                 const char *name;
-                float value, lo, hi;
-        } ranges[] = {
-                {"temperature", j->temperature, 0, 100},
-                {"top_p", j->top_p, 0, 1},
-                {"min_p", j->min_p, 0, 1},
-                {"repeat_penalty", j->repeat_penalty, 0.01f, 100},
+                float value;
+                double min, max;
+        } others[] = {
                 {"presence_penalty", j->presence_penalty, -100, 100},
                 {"frequency_penalty", j->frequency_penalty, -100, 100},
                 {"top_logprobs", (float)j->n_top, -1, SAMPLE_TOP_MAX},
         };
-        for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
-                if (check_range(ranges[i].name, ranges[i].value, ranges[i].lo, ranges[i].hi, e) < 0)
+        for (size_t i = 0; i < SAMPLER_FIELDS; i++) {
+                const SamplerField *f = &sampler_fields[i];
+                float v;
+                memcpy(&v, (const char *)j + f->in_job, sizeof(v));
+                if (!f->whole && check_range(f->name, v, f->min, f->max, e) < 0)
+                        return -EINVAL;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+                if (check_range(others[i].name, others[i].value, others[i].min, others[i].max, e) < 0)
                         return -EINVAL;
         int r = check_bias(j, n_vocab, e);
         if (r < 0)
