@@ -1,6 +1,6 @@
 # Unit tests of src/engine.
 ENGINE_TESTS = tests/test-kv tests/test-fair tests/test-stop tests/test-engine tests/test-engine-process \
-	tests/test-sampler-defaults tests/test-loadtest tests/test-delay tests/test-sim tests/test-embed
+	tests/test-sampler-defaults tests/test-loadtest tests/test-delay tests/test-sim tests/test-embed tests/test-inputs
 check_PROGRAMS += $(ENGINE_TESTS)
 TESTS += $(ENGINE_TESTS)
 tests_test_kv_SOURCES = tests/test-kv.c
@@ -35,6 +35,10 @@ tests_test_embed_SOURCES = tests/test-embed.c
 tests_test_embed_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_embed_LDADD = libzl-engine.la libzl-text.la libzl-ipc.la libzl-util.la $(PCRE2_LIBS) $(UTF8PROC_LIBS) \
 	$(JANSSON_LIBS) $(UNIT_LIBS) -lm
+# Inputs' source is in the test, to count what it asks of the tokenizer.
+tests_test_inputs_SOURCES = tests/test-inputs.c
+tests_test_inputs_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_inputs_LDADD = $(ENGINE_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS) -lm
 tests_test_sim_SOURCES = tests/test-sim.c
 tests_test_sim_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_sim_LDADD = libzl-engine.la libzl-text.la libzl-ipc.la libzl-util.la $(PCRE2_LIBS) $(UTF8PROC_LIBS) \

@@ -46,10 +46,25 @@ static bool check_text(const Tokenizer *t, const json_t *c, size_t i, const json
                          : equal_hash(json_array_get(hashes, i - shown), &e);
 }
 
+/* With the first text's ids known, a pair is the same. */
+static void check_ready_pair(const Tokenizer *t, const TokenText texts[2]) {
+        _cleanup_(encoding_deinit) Encoding a = {0}, b = {0};
+        _cleanup_free_ int32_t *first = NULL;
+        size_t n;
+        assert_int_equal(tokenizer_encode_texts(t, texts, 2, TOKENIZE_ADD_SPECIAL, &a), 0);
+        assert_int_equal(tokenizer_encode(t, texts[0].data, texts[0].len, 0, &first, &n), 0);
+        assert_int_equal(tokenizer_encode_pair(t, first, n, texts[1], &b), 0);
+        assert_int_equal(a.n, b.n);
+        assert_memory_equal(a.ids, b.ids, a.n * sizeof(*a.ids));
+        assert_memory_equal(a.types, b.types, a.n);
+        assert_memory_equal(a.texts, b.texts, sizeof(a.texts));
+}
+
 /* A third member of `pair` is how many ids are left of it at most. */
 static bool check_pair(const Tokenizer *t, const json_t *want, const json_t *pair) {
         _cleanup_(encoding_deinit) Encoding e = {0};
         const TokenText texts[] = {text_of(json_array_get(pair, 0)), text_of(json_array_get(pair, 1))};
+        check_ready_pair(t, texts);
         assert_int_equal(tokenizer_encode_texts(t, texts, 2, TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &e), 0);
         if (json_array_get(pair, 2))
                 assert_true(encoding_truncate(&e, (size_t)json_integer_value(json_array_get(pair, 2))));

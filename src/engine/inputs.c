@@ -10,7 +10,7 @@ enum {
         SLICE_BYTES = 64 * 1024, SLICE_INPUTS = 512, /* of one slice: some milliseconds of a worker */
         AHEAD_TOKENS = 8 * 1024, AHEAD_INPUTS = 1024,
         SHORT_BYTES = 512, SHORT_INPUTS = 2,
-        TOKEN_BYTES = 64, /* few tokens of any vocabulary stand for more; see query_of() */
+        TOKEN_BYTES = 64, /* few tokens of any vocabulary stand for more; see prepare_query() */
 };
 
 static uint32_t number(const IpcJob *job) {
@@ -48,6 +48,7 @@ void inputs_deinit(Inputs *in) {
         list_foreach(s, &in->slices, Slice, node)
                 drop_slice(s);
         buf_deinit(&in->values);
+        free(in->cursor.query);
 }
 
 bool inputs_are_asked(const IpcJob *job) {
@@ -129,32 +130,32 @@ static void put_input(Slice *s, const Encoding *enc) {
         buf_put(&s->types, enc->types, enc->n);
 }
 
-/* It is tokenized with each of the documents. Where it may be cut, what is far beyond all that a model takes is left out
- * before: else some megabytes of it would be tokenized again and again. */
-static TokenText query_of(const PrepModel *m, const IpcJob *j) {
-        size_t most = (size_t)m->context * TOKEN_BYTES;
-        if (!j->truncate || j->prompt.len <= most)
-                return (TokenText){j->prompt.data, j->prompt.len};
-        while (most > 0 && ((unsigned char)j->prompt.data[most] & 0xc0) == 0x80) /* whole characters */
-                most--;
-        return (TokenText){j->prompt.data, most};
+/* Once for all documents. Where it may be cut, what is far beyond all that a model takes is left out before: else some
+ * megabytes of it would be carried along with each. */
+static IpcFailCode prepare_query(const PrepModel *m, const IpcJob *j, InputCursor *c, Error *e) {
+        size_t n = j->prompt.len, most = (size_t)m->context * TOKEN_BYTES;
+        if (j->truncate && n > most)
+                for (n = most; n > 0 && ((unsigned char)j->prompt.data[n] & 0xc0) == 0x80; n--) /* whole characters */
+                        ;
+        int r = tokenizer_encode(m->tokenizer, j->prompt.data, n, 0, &c->query, &c->n_query);
+        return r < 0 ? prep_encode_failed(m, r, e) : 0;
 }
 
 static IpcFailCode prepare_text(const PrepModel *m, const IpcJob *j, InputCursor *c, Slice *s, size_t *bytes, Error *e) {
-        IpcStr text;
+        IpcStr str;
         Encoding enc = {0};
-        if (!ipc_strs_next(&j->inputs, &c->pos, &c->offset, &text))
+        if (!ipc_strs_next(&j->inputs, &c->pos, &c->offset, &str))
                 return malformed(e);
-        bool pair = j->kind == IPC_PROMPT_RANK;
-        TokenText texts[] = {query_of(m, j), {text.data, text.len}};
-        int r = tokenizer_encode_texts(m->tokenizer, pair ? texts : texts + 1, pair ? 2 : 1, TOKENIZE_ADD_SPECIAL, &enc);
+        TokenText text = {str.data, str.len};
+        int r = c->query ? tokenizer_encode_pair(m->tokenizer, c->query, c->n_query, text, &enc)
+                         : tokenizer_encode_texts(m->tokenizer, &text, 1, TOKENIZE_ADD_SPECIAL, &enc);
         if (r < 0)
                 return prep_encode_failed(m, r, e);
         IpcFailCode code = fit(m, j, c->next, &enc, e);
         if (!code)
                 put_input(s, &enc);
         encoding_deinit(&enc);
-        *bytes += text.len + (pair ? texts[0].len : 0);
+        *bytes += text.len + c->n_query;
         return code;
 }
 
@@ -190,6 +191,8 @@ static IpcFailCode prepare(const PrepModel *m, const IpcJob *j, InputCursor *c, 
         if (first >= n)
                 return malformed(e);
         IpcFailCode code = check_kind(m, j, e);
+        if (!code && j->kind == IPC_PROMPT_RANK && !c->query)
+                code = prepare_query(m, j, c, e);
         while (!code && c->next < n && c->next - first < SLICE_INPUTS && bytes < SLICE_BYTES) {
                 code = are_ids ? prepare_ids(m, j, c, s, &bytes, e) : prepare_text(m, j, c, s, &bytes, e);
                 c->next++;

@@ -26,6 +26,8 @@ typedef struct Slice {
 typedef struct InputCursor { /* where the next slice begins; the worker's while it prepares */
         uint32_t next, pos, offset;
         size_t at; /* in prompt_ids */
+        int32_t *query; /* [n_query] the tokens of what inputs are ranked by; NULL: not made yet */
+        size_t n_query;
 } InputCursor;
 
 typedef struct Inputs {

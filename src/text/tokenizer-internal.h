@@ -77,7 +77,9 @@ typedef struct EncodeScratch {
         bool prefix; /* the text at work gets the space that words start with */
         int32_t *ids;
         size_t n_ids, cap_ids;
-        size_t after_unk; /* n_ids right after an unknown token was put; SPM writes one for a run of unknowns */
+        size_t after_unk; /* n_ids right after an unknown token of this text; SPM writes one for a run of unknowns */
+        const int32_t *first; /* [n_first] ids of the first text; NULL: it is to be encoded */
+        size_t n_first;
 } EncodeScratch;
 
 /* The piece of token `id`, whatever its type. */

@@ -332,7 +332,7 @@ static int put_bytes(const Tokenizer *t, EncodeScratch *s, const char *text, siz
                         put_id(s, id);
                 } else if (t->unk < 0) {
                         return -EINVAL;
-                } else if (t->kind == TOKENIZER_BPE || s->n_ids == 0 || s->after_unk != s->n_ids) {
+                } else if (t->kind == TOKENIZER_BPE || s->after_unk != s->n_ids) {
                         put_id(s, t->unk);
                         s->after_unk = s->n_ids;
                 }
@@ -453,6 +453,14 @@ static void encode_scratch_deinit(EncodeScratch *s) {
         free(s->ids);
 }
 
+static int put_first(EncodeScratch *s) {
+        int r = reserve_ids(s, s->n_first);
+        if (r == 0 && s->n_first > 0)
+                memcpy(s->ids + s->n_ids, s->first, s->n_first * sizeof(*s->ids));
+        s->n_ids += r == 0 ? s->n_first : 0;
+        return r;
+}
+
 /* The parts of `template`, one after the other; `ends` is told where each ends among the ids. */
 static int encode_template(const Tokenizer *t, EncodeScratch *s, const Template *template, const TokenText *texts,
                            size_t *ends) {
@@ -460,8 +468,11 @@ static int encode_template(const Tokenizer *t, EncodeScratch *s, const Template 
                 int32_t id = template->parts[i].id;
                 int r = reserve_ids(s, 1);
                 s->prefix = t->space_prefix != SPACE_PREFIX_NONE;
+                s->after_unk = SIZE_MAX;
                 if (r == 0 && id >= 0)
                         put_id(s, id);
+                else if (r == 0 && id == TEMPLATE_FIRST && s->first)
+                        r = put_first(s);
                 else if (r == 0)
                         r = encode_parts(t, s, &t->specials, encode_text, texts[TEMPLATE_FIRST - id].data,
                                          texts[TEMPLATE_FIRST - id].len);
@@ -478,27 +489,26 @@ static const Template *find_template(const Tokenizer *t, size_t n_texts, unsigne
         return n_texts == 1 ? &bare_single : &bare_pair;
 }
 
-/* Encodes by `template` into `ret`, which has no types yet. */
-static int encode(const Tokenizer *t, const Template *template, const TokenText *texts, size_t n_texts, bool parse,
+/* Encodes by `template` into `ret`, which has no types yet. Ends the scratch. */
+static int encode(const Tokenizer *t, EncodeScratch *s, const Template *template, const TokenText *texts, size_t n_texts,
                   Encoding *ret, size_t *ends) {
-        EncodeScratch s = {.parse = parse};
         size_t len = 0;
         for (size_t i = 0; i < n_texts; i++)
                 len = MAX(len, texts[i].len);
-        int r = len >= INT32_MAX ? -E2BIG : reserve_ids(&s, MIN(len, (size_t)256) + 2);
+        int r = len >= INT32_MAX ? -E2BIG : reserve_ids(s, MIN(len, (size_t)256) + 2);
         if (r == 0)
-                r = encode_template(t, &s, template, texts, ends);
+                r = encode_template(t, s, template, texts, ends);
         if (r == 0)
-                *ret = (Encoding){.ids = TAKE(s.ids), .n = s.n_ids};
-        encode_scratch_deinit(&s);
+                *ret = (Encoding){.ids = TAKE(s->ids), .n = s->n_ids};
+        encode_scratch_deinit(s);
         return r;
 }
 
 int tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ret, size_t *ret_n) {
+        EncodeScratch s = {.parse = flags & TOKENIZE_PARSE_SPECIAL};
         Encoding e;
         size_t ends[TEMPLATE_MAX];
-        int r = encode(t, find_template(t, 1, flags), &(TokenText){text, len}, 1, flags & TOKENIZE_PARSE_SPECIAL, &e,
-                       ends);
+        int r = encode(t, &s, find_template(t, 1, flags), &(TokenText){text, len}, 1, &e, ends);
         if (r < 0)
                 return r;
         *ret = e.ids;
@@ -512,13 +522,13 @@ void encoding_deinit(Encoding *e) {
         *e = (Encoding){0};
 }
 
-int tokenizer_encode_texts(const Tokenizer *t, const TokenText *texts, size_t n_texts, unsigned flags, Encoding *ret) {
-        const Template *template = find_template(t, n_texts, flags);
+static int encode_with_types(const Tokenizer *t, EncodeScratch *s, const Template *template, const TokenText *texts,
+                             size_t n_texts, Encoding *ret) {
         _cleanup_(encoding_deinit) Encoding e = {0};
         size_t ends[TEMPLATE_MAX];
         if (template->n == 0)
                 return -EOPNOTSUPP;
-        int r = encode(t, template, texts, n_texts, flags & TOKENIZE_PARSE_SPECIAL, &e, ends);
+        int r = encode(t, s, template, texts, n_texts, &e, ends);
         if (r < 0)
                 return r;
         e.types = malloc(MAX(e.n, (size_t)1));
@@ -535,6 +545,16 @@ int tokenizer_encode_texts(const Tokenizer *t, const TokenText *texts, size_t n_
         *ret = e;
         e = (Encoding){0};
         return 0;
+}
+
+int tokenizer_encode_texts(const Tokenizer *t, const TokenText *texts, size_t n_texts, unsigned flags, Encoding *ret) {
+        EncodeScratch s = {.parse = flags & TOKENIZE_PARSE_SPECIAL};
+        return encode_with_types(t, &s, find_template(t, n_texts, flags), texts, n_texts, ret);
+}
+
+int tokenizer_encode_pair(const Tokenizer *t, const int32_t *first, size_t n_first, TokenText second, Encoding *ret) {
+        EncodeScratch s = {.first = first, .n_first = n_first};
+        return encode_with_types(t, &s, &t->pair, (TokenText[]){{"", 0}, second}, 2, ret);
 }
 
 bool tokenizer_has_pairs(const Tokenizer *t) {
