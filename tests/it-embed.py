@@ -235,6 +235,13 @@ class ShapesTest(EmbedCase):
         self.refused(400, "/v1/rerank", {"model": STORIES, "query": "ba", "documents": ["da"]}, "generates text and makes no scores")
         self.refused(400, "/v1/embeddings", {"model": "reranker", "input": "ba"}, "is a reranker", "/v1/rerank")
         self.refused(400, "/v1/rerank", {"model": "embedder", "query": "ba", "documents": ["da"]}, "no reranker")
+        for model, why in ((STORIES, "makes no scores"), ("embedder", "no reranker")):  # nor with nothing to do
+            self.refused(400, "/v1/rerank", {"model": model, "query": "ba", "documents": []}, why)
+        for model, why in ((STORIES, "makes no embeddings"), ("reranker", "is a reranker")):
+            self.refused(400, "/api/embed", {"model": model, "input": []}, why)
+            self.refused(400, "/api/embeddings", {"model": model}, why)
+        for path in ("/v1/rerank", "/api/embed", "/rerank"):
+            self.refused(404, path, {"model": "nobody", "query": "ba", "documents": [], "input": []}, "no model")
 
     def test_capabilities(self):
         def listed(path, key):
@@ -300,7 +307,8 @@ class ShapesTest(EmbedCase):
         for r in best:
             d = self.DOCUMENTS[r["index"]]
             self.assertEqual(r["document"], {"text": d if isinstance(d, str) else d["text"]})
-        self.assertEqual(self.rank(documents=[])["results"], [])
+        empty = self.rank(documents=[], top_n=3, return_documents=True)
+        self.assertEqual((empty["results"], empty["usage"]["total_tokens"]), ([], 0))
         one = self.rank(documents=[self.DOCUMENTS[3]])["results"][0]["relevance_score"]
         self.assertEqual(one, same[3], "whatever else is in the batch")
 

@@ -373,23 +373,23 @@ static void embedding_begin(const Vectors *v _unused_, Buf *out) {
         buf_puts(out, "{\"embedding\":");
 }
 
-static void embedding_end(const Vectors *v _unused_, Buf *out) {
-        buf_puts(out, "}\n");
+static void embedding_end(const Vectors *v, Buf *out) {
+        buf_puts(out, v->n_items > 0 ? "}\n" : "[]}\n");
 }
 
 static const VectorDialect embedding_dialect = {embedding_begin, put_embedding, embedding_end};
 
-static void loaded_to_embed(const Loading *l, Buf *out) {
+static void unloaded_to_embed(const Loading *l, Buf *out) {
         buf_puts(out, "{\"model\":");
         json_put_string(out, l->model_name, strlen(l->model_name));
         buf_puts(out, ",\"embeddings\":[]}\n");
 }
 
-static void loaded_to_embedding(const Loading *l _unused_, Buf *out) {
+static void unloaded_to_embedding(const Loading *l _unused_, Buf *out) {
         buf_puts(out, "{\"embedding\":[]}\n");
 }
 
-/* NULL without a mistake: there is none, and the model is to be loaded. An empty text says so only when it is not in a
+/* NULL without a mistake: there is none, and the model is to be loaded, or unloaded. An empty text says so only when it is not in a
  * list, which has an embedding for each. */
 static void *inputs_or_none(Args *a, const char *key) {
         const json_t *v = arg_get(a, key);
@@ -408,7 +408,7 @@ static void *embedding_inputs(Args *a) {
         return arg_failed(a) ? NULL : inputs_or_none(a, "prompt");
 }
 
-static void embed_with(Api *api, ApiContext read, const VectorDialect *to, void (*loaded)(const Loading *l, Buf *out)) {
+static void embed_with(Api *api, ApiContext read, const VectorDialect *to, void (*unloaded)(const Loading *l, Buf *out)) {
         Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
         spec_init(&s);
@@ -425,18 +425,18 @@ static void embed_with(Api *api, ApiContext read, const VectorDialect *to, void 
         spec_read_service(&s, &a);
         if (arg_failed(&a))
                 return;
-        if (!inputs)
-                load_or_unload(api, &a, &s, m, loaded);
+        if (!inputs && s.keep_alive_given && s.keep_alive == 0)
+                load_or_unload(api, &a, &s, m, unloaded);
         else
-                vectors_post(api, &s, m, inputs, to, (VectorOptions){0});
+                vectors_post(api, &s, m, inputs ? inputs : &(InputList){0}, to, (VectorOptions){0});
 }
 
 static void embed(Api *api) {
-        embed_with(api, embed_inputs, &embed_dialect, loaded_to_embed);
+        embed_with(api, embed_inputs, &embed_dialect, unloaded_to_embed);
 }
 
 static void embeddings(Api *api) {
-        embed_with(api, embedding_inputs, &embedding_dialect, loaded_to_embedding);
+        embed_with(api, embedding_inputs, &embedding_dialect, unloaded_to_embedding);
 }
 
 /* ---- what there is ---- */

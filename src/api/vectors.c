@@ -192,7 +192,7 @@ static const JobRefusal *take(Vectors *v, const IpcVectors *p) {
                 memcpy(v->values + v->n_values, p->values.data, p->values.n * sizeof(float));
         v->n_values += p->values.n;
         v->tokens += p->tokens;
-        return p->last && (v->width == 0 || v->n_values < (size_t)v->n_inputs * v->width) ? &malformed : NULL;
+        return p->last && v->n_values / MAX(v->width, 1u) < v->n_inputs ? &malformed : NULL;
 }
 
 static void on_vectors(Job *j, const IpcVectors *p) {
@@ -262,10 +262,6 @@ void vectors_post(Api *api, Spec *s, ModelEntry *m, const InputList *inputs, con
         v->n_inputs = inputs->n;
         v->n_items = options.top_n ? MIN(options.top_n, inputs->n) : inputs->n;
         set_inputs(&s->job, inputs);
-        if (inputs->n == 0) { /* nothing to ask a model */
-                write_answer(v);
-                return;
-        }
         uint64_t keep_alive = s->keep_alive_given ? s->keep_alive : m->config.keep_alive;
         v->spec = job_spec_new(v->d, v->user, m, &s->job, keep_alive, usec_after(v->began, s->timeout), &why);
         if (!v->spec || job_submit(v->d, v->spec, 1, &events, v, &v->job, &why) < 0)

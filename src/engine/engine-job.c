@@ -199,10 +199,21 @@ static void schedule(Job *j) {
         r->ops->pause(r, &j->seq, j->paused);
 }
 
+/* None was given, or all results were sent by an engine before: the job was checked, and that was all. */
+static void finish_empty(Job *j) {
+        on_started(&j->seq);
+        ipc_send(&j->model->engine->ipc, IPC_VECTORS, &(IpcVectors){.id = j->ask.id, .last = true});
+        job_end(j);
+}
+
 static void slice_done(Job *j) {
         Runner *r = runner_of(j);
         uint32_t tokens = (uint32_t)j->slice->types.len;
         inputs_put(&j->inputs, TAKE(j->slice));
+        if (inputs_are_done(&j->inputs)) {
+                finish_empty(j);
+                return;
+        }
         prepare_more(j);
         if (j->state == JOB_SCHEDULED)
                 r->ops->more(r, &j->seq, tokens);

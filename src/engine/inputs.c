@@ -188,8 +188,6 @@ static IpcFailCode prepare(const PrepModel *m, const IpcJob *j, InputCursor *c, 
         bool are_ids = j->input_counts.n > 0;
         uint32_t n = number(j), first = c->next;
         size_t bytes = 0;
-        if (first >= n)
-                return malformed(e);
         IpcFailCode code = check_kind(m, j, e);
         if (!code && j->kind == IPC_PROMPT_RANK && !c->query)
                 code = prepare_query(m, j, c, e);
