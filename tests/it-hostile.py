@@ -213,7 +213,10 @@ class HttpTest(HostileCase):
         body = b'{"model": "x", "prompt": "' + b"a" * (limit - 28) + b'"}'
         self.assertEqual(len(body), limit)
         self.assertStatus(self.d.post("/v1/completions", body), 404)
-        self.assertStatus(self.d.post("/v1/completions", body + b" "), 413)
+        refused = self.assertStatus(self.d.post("/v1/completions", body + b" "), 413).json()["error"]
+        self.assertEqual((refused["type"], refused["param"]), ("invalid_request_error", None))
+        refused = self.assertStatus(self.d.post("/api/chat", body + b" "), 413).json()["error"]
+        self.assertIn("limits.body_size", refused)  # in each dialect's words
         post, get = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n", b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
         chunk = b"%x\r\n" % 65536 + b"a" * 65536 + b"\r\n"
         chunked = post + b"Transfer-Encoding: chunked\r\n\r\n"

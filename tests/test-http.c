@@ -53,6 +53,10 @@ static void on_drained(Request *r) {
 /* /echo answers with the body, /busy after a while, all else is kept. */
 static void handler(Request *r, void *arg) {
         (void)arg;
+        if (r->refused_with) {
+                request_reply(r, r->refused_with, "text/plain", r->refused_why, strlen(r->refused_why));
+                return;
+        }
         f.handled++;
         if (strcmp(r->path, "/busy") == 0)
                 for (uint64_t start = now_usec(); now_usec() - start < 400;)
@@ -621,6 +625,56 @@ static void test_limits(void **state) {
         buf_deinit(&b);
 }
 
+static Request *keep_one(Client *c) {
+        say(c, HEAD("POST /keep") "\r\n");
+        turn_until(f.n_kept == 1);
+        return f.kept[0];
+}
+
+/* More than there can be: an answer of which nothing has left is a 503, another breaks off. */
+static void test_no_memory(void **state) {
+        (void)state;
+        enum { REPLY, STREAM, ABORT, N };
+        for (int how = 0; how < N; how++) {
+                Client c = client_new();
+                Request *r = keep_one(&c);
+                int gone = f.gone;
+                if (how == REPLY)
+                        request_reply(r, 200, "text/plain", "", SIZE_MAX);
+                else {
+                        request_stream_begin(r, 200, "text/plain");
+                        request_write(r, "hello", 5);
+                        if (how == ABORT)
+                                request_abort(r);
+                        else
+                                request_write(r, "", SIZE_MAX);
+                }
+                f.n_kept -= how != STREAM;
+                expect_answer(&c, 503, "out of memory for this request");
+                expect_close(&c);
+                assert_int_equal(f.gone, gone + (how == STREAM)); /* its writer is told to stop */
+                assert_int_equal(f.n_kept, 0);
+                hang_up(&c);
+        }
+        for (int how = STREAM; how < N; how++) {
+                Client c = client_new();
+                Request *r = keep_one(&c);
+                request_stream_begin(r, 200, "text/plain");
+                request_write(r, "hello", 5);
+                turn_until((hear(&c, 1000), c.in.len > 0 && strstr(c.in.data, "hello\r\n")));
+                if (how == ABORT) {
+                        f.n_kept--;
+                        request_abort(r);
+                } else
+                        request_write(r, "", SIZE_MAX);
+                turn_until((hear(&c, 1000), c.closed));
+                assert_null(strstr(c.in.data, "\r\n0\r\n"));
+                assert_int_equal(f.n_kept, 0);
+                hang_up(&c);
+        }
+        assert_int_equal(held(), 0);
+}
+
 static void test_room(void **state) {
         (void)state;
         f.config.limits.connections = 2;
@@ -717,6 +771,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_half_closed_before_the_answer_is_taken, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_descriptor_elsewhere, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_room, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_turns, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_drain, setup, teardown),

@@ -1,7 +1,7 @@
 /* An answer: the life between a request and its jobs.
  *
  * States: posting (answer_post() for each choice) -> running (pieces arrive; a stream begins with the first text) ->
- * ended, in exactly one of three ways: every choice has its last piece (finish), a job failed (answer_failed), or the
+ * ended, in exactly one of three ways: every choice has its last piece (finish), a job or memory failed (answer_fail), or the
  * client is gone (on_gone). Each of the three frees the Answer, which first cancels what jobs are left. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -75,7 +75,7 @@ Answer *answer_new(Api *api, ModelEntry *m, const Dialect *dialect, uint32_t n) 
         const char *name = json_string_value(json_object_get(api->body, "model"));
         if (!a || !(a->model_name = strdup(name ? name : m->name))) {
                 free(a);
-                api_error(api->r, 503, "out_of_memory", NULL, "out of memory");
+                api_refuse(api->r, &api_no_memory);
                 return NULL;
         }
         a->d = api->d;
@@ -112,29 +112,31 @@ static void write_out(Answer *a) {
 }
 
 /* Memory ran out on the way: what was gathered is not whole. */
-static bool has_failed(const Answer *a) {
-        bool failed = a->out.failed;
-        for (uint32_t i = 0; i < a->n_choices; i++) {
-                failed |= a->choices[i].text.failed;
-                for (size_t k = 0; k < LOGPROB_LISTS; k++)
-                        failed |= a->choices[i].logprobs[k].failed;
-        }
+static bool has_failed(const Choice *c) {
+        bool failed = c->answer->out.failed || c->text.failed;
+        for (size_t k = 0; k < LOGPROB_LISTS; k++)
+                failed |= c->logprobs[k].failed;
         return failed;
 }
 
-static void finish(Answer *a) {
-        Request *r = a->r;
-        if (a->stream) {
-                a->dialect->stream_end(a, &a->out);
+/* With a status of its own, or else as the last word of the stream. */
+static void answer_fail(Answer *a, const JobRefusal *why) {
+        if (a->begun) {
+                buf_clear(&a->out);
+                a->dialect->stream_error(a, why->status, why->code, why->text, &a->out);
                 write_out(a);
-                request_end(r);
-        } else {
-                a->dialect->result(a, &a->out);
-                if (has_failed(a))
-                        api_refuse(r, &(JobRefusal){503, "out_of_memory", "out of memory for the answer", 1000000});
-                else
-                        request_reply(r, 200, "application/json", a->out.data, a->out.len);
-        }
+                request_end(a->r);
+        } else
+                api_refuse(a->r, why);
+        answer_free(a);
+}
+
+static void finish(Answer *a) {
+        if (a->stream) {
+                write_out(a);
+                request_end(a->r);
+        } else
+                api_reply_text(a->r, "application/json", &a->out);
         answer_free(a);
 }
 
@@ -185,7 +187,12 @@ static void on_piece(Job *j, const IpcPiece *p) {
                 buf_put(&c->text, p->text.data, p->text.len);
         }
         c->text_len += p->text.len;
-        if (a->n_done == a->n_choices)
+        bool done = a->n_done == a->n_choices;
+        if (done)
+                (a->stream ? a->dialect->stream_end : a->dialect->result)(a, &a->out);
+        if (has_failed(c))
+                answer_fail(a, &api_no_memory);
+        else if (done)
                 finish(a);
         else if (a->out.len > 0)
                 write_out(a);
@@ -193,15 +200,8 @@ static void on_piece(Job *j, const IpcPiece *p) {
 
 static void on_failed(Job *j, unsigned status, const char *code, const char *text) {
         Choice *c = j->owner;
-        Answer *a = c->answer;
         c->job = NULL;
-        if (a->begun) {
-                a->dialect->stream_error(a, status, code, text, &a->out);
-                write_out(a);
-                request_end(a->r);
-        } else
-                api_refuse(a->r, &(JobRefusal){status, code, text, status == 503 ? 1000000 : 0});
-        answer_free(a);
+        answer_fail(c->answer, &(JobRefusal){status, code, text, status == 503 ? 1000000 : 0});
 }
 
 static const JobEvents events = {.started = on_started, .piece = on_piece, .failed = on_failed};

@@ -53,8 +53,11 @@ void api_error(Request *r, unsigned status, const char *code, const char *param,
 /* The JSON text of an error in the request's dialect, for errors in mid-stream. */
 void api_error_body(const Request *r, unsigned status, const char *code, const char *param, const char *text, Buf *out);
 void api_refuse(Request *r, const JobRefusal *why);
+extern const JobRefusal api_no_memory;
 /* Sends a JSON object and drops the reference. */
 void api_reply(Request *r, unsigned status, json_t *object);
+/* Sends a text that was written without looking whether there was memory for it. */
+void api_reply_text(Request *r, const char *content_type, const Buf *text);
 
 /* ---- JSON on the hot path: text straight into a buffer ---- */
 

@@ -70,14 +70,22 @@ void api_refuse(Request *r, const JobRefusal *why) {
         api_error(r, why->status, why->code, NULL, "%s", why->text);
 }
 
+const JobRefusal api_no_memory = {503, "out_of_memory", "out of memory for this request", 1000000};
+
 void api_reply(Request *r, unsigned status, json_t *object) {
         _cleanup_free_ char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
         json_decref(object);
-        if (!text) {
-                api_error(r, 500, "out_of_memory", NULL, "out of memory");
-                return;
-        }
-        request_reply(r, status, "application/json", text, strlen(text));
+        if (text)
+                request_reply(r, status, "application/json", text, strlen(text));
+        else
+                api_refuse(r, &api_no_memory);
+}
+
+void api_reply_text(Request *r, const char *content_type, const Buf *text) {
+        if (text->failed)
+                api_refuse(r, &api_no_memory);
+        else
+                request_reply(r, 200, content_type, text->data, text->len);
 }
 
 static size_t utf8_or_replacement(const char *data, size_t len, Buf *out) {
@@ -234,7 +242,7 @@ static void parse_gone(Request *r) {
 static void parse_elsewhere(const Route *route, const Api *a) {
         Parse *p = calloc(1, sizeof(*p));
         if (!p) {
-                api_error(a->r, 503, "out_of_memory", NULL, "out of memory");
+                api_refuse(a->r, &api_no_memory);
                 return;
         }
         *p = (Parse){.work = {.run = parse_run, .done = parse_done}, .api = *a, .route = route, .text = a->r->body};
@@ -257,6 +265,10 @@ static bool host_is_right(const Request *r) {
 void api_handle(Request *r, void *arg) {
         Api a = {.d = arg, .r = r};
         json_error_t error;
+        if (r->refused_with) {
+                api_error(r, r->refused_with, NULL, NULL, "%s", r->refused_why);
+                return;
+        }
         if (!host_is_right(r)) {
                 api_error(r, 403, "forbidden", NULL, "without a key this address answers to localhost and numeric hosts only");
                 return;

@@ -167,7 +167,7 @@ static void loading_done(PoolWaiter *w, IpcStr json _unused_, const char *error)
                 api_error(l->r, 500, "model_load_failed", "model", "%s", error);
         else {
                 l->reply(l, &out);
-                request_reply(l->r, 200, "application/json", out.data, out.len);
+                api_reply_text(l->r, "application/json", &out);
         }
         loading_free(l);
 }
@@ -195,7 +195,7 @@ static void load_or_unload(Api *api, Args *a, Spec *s, ModelEntry *m, void (*rep
         Loading *l = calloc(1, sizeof(*l));
         if (!l || !(l->model_name = strdup(arg_string(a, "model", "")))) {
                 free(l);
-                api_error(api->r, 503, "out_of_memory", NULL, "out of memory");
+                api_refuse(api->r, &api_no_memory);
                 return;
         }
         m->keep_alive = s->keep_alive_given && !unload ? s->keep_alive : m->config.keep_alive;
@@ -587,7 +587,7 @@ static void show(Api *api) {
                 return;
         Showing *s = calloc(1, sizeof(*s));
         if (!s) {
-                api_error(api->r, 503, "out_of_memory", NULL, "out of memory");
+                api_refuse(api->r, &api_no_memory);
                 return;
         }
         *s = (Showing){.waiter.done = showing_done, .r = api->r, .m = m};

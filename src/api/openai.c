@@ -171,8 +171,10 @@ static void completion_chunk(const Choice *c, const char *text, size_t len, cons
                 Buf lists[LOGPROB_LISTS] = {0};
                 text_logprobs_read(p, c->text_len, lists);
                 put_text_logprobs(lists, out);
-                for (size_t i = 0; i < LOGPROB_LISTS; i++)
+                for (size_t i = 0; i < LOGPROB_LISTS; i++) {
+                        out->failed |= lists[i].failed;
                         buf_deinit(&lists[i]);
+                }
         } else
                 buf_puts(out, "null");
         chunk_end(c, (IpcFinish)p->finish, out);
@@ -220,6 +222,7 @@ static void completion_choice(const Choice *c, Buf *out) {
         buf_put(&text, c->text.data, c->text.len);
         buf_puts(out, ",\"text\":");
         json_put_string(out, text.data, text.len);
+        out->failed |= text.failed;
         buf_puts(out, ",\"logprobs\":");
         if (c->answer->want_logprobs)
                 put_text_logprobs(c->logprobs, out);
@@ -416,7 +419,8 @@ static bool post_prompts(Answer *answer, Spec *s, const Prompt *prompts, size_t 
                 s->job.prompt = p->text;
                 s->job.prompt_ids = (IpcInts){(const int32_t *)(const void *)p->ids.data, (uint32_t)(p->ids.len / 4)};
                 for (uint32_t k = 0; echo && k < n; k++)
-                        answer->choices[i * n + k].echo = strndup(p->text.data, p->text.len);
+                        if (!(answer->choices[i * n + k].echo = strndup(p->text.data, p->text.len)))
+                                answer->out.failed = true;
                 if (!answer_post(answer, s, i * n, n))
                         return false;
         }

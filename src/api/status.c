@@ -164,7 +164,7 @@ static void metrics(Api *a) {
         put_number(&out, "job_restarts_total", "counter", "Jobs posted again after an engine's death.", "", (double)d->jobs.restarted);
         put_number(&out, "connections", "gauge", "Open client connections.", "", http_n_connections(d->http));
         put_number(&out, "uptime_seconds", "gauge", "Since the daemon started.", "", (double)(now_usec() - d->started) / 1e6);
-        request_reply(a->r, 200, "text/plain; version=0.0.4", out.data, out.len);
+        api_reply_text(a->r, "text/plain; version=0.0.4", &out);
 }
 
 /* ---- status ---- */
@@ -264,7 +264,7 @@ static void reload_or_check(Api *a, bool check) {
         }
         Reloading *l = calloc(1, sizeof(*l));
         if (!l) {
-                api_error(a->r, 503, "out_of_memory", NULL, "out of memory");
+                api_refuse(a->r, &api_no_memory);
                 return;
         }
         *l = (Reloading){a->r, check};

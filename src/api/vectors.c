@@ -17,7 +17,6 @@ enum {
 };
 
 static const JobRefusal
-        no_memory = {503, "out_of_memory", "out of memory for the answer", 1000000},
         too_large = {413, "request_too_large", "the answer would take more memory than a user's requests may hold "
                      "(limits.memory_per_user); send fewer inputs in a request", 0},
         too_much_held = {429, "rate_limit_exceeded", "this user's requests hold too much memory at once; "
@@ -94,11 +93,7 @@ static void make(Vectors *v, size_t bytes) {
 
 static void write_small(Vectors *v) {
         make(v, SIZE_MAX);
-        if (v->out.failed) {
-                refuse(v, &no_memory);
-                return;
-        }
-        request_reply(v->r, 200, "application/json", v->out.data, v->out.len);
+        api_reply_text(v->r, "application/json", &v->out);
         vectors_free(v);
 }
 
@@ -118,11 +113,18 @@ static void make_done(Work *w) {
                 vectors_free(v);
                 return;
         }
-        if (v->out.failed) {
-                /* What follows would be no JSON: an end without it is seen as one. */
-                buf_clear(&v->out);
-                v->ended = true;
+        if (v->out.failed && !v->begun) {
+                refuse(v, &api_no_memory);
+                return;
         }
+        if (v->out.failed) { /* what follows would be no JSON */
+                request_abort(v->r);
+                vectors_free(v);
+                return;
+        }
+        if (!v->begun)
+                request_stream_begin(v->r, 200, "application/json");
+        v->begun = true;
         request_write(v->r, v->out.data, v->out.len);
         buf_clear(&v->out);
         if (v->ended) {
@@ -144,9 +146,7 @@ static void write_answer(Vectors *v) {
                 write_small(v);
                 return;
         }
-        v->begun = true;
         v->work = (Work){.run = run_make, .done = make_done};
-        request_stream_begin(v->r, 200, "application/json");
         write_on(v);
 }
 
@@ -175,7 +175,7 @@ static const JobRefusal *make_room(Vectors *v, uint32_t width) {
         v->order = v->ranked ? malloc(v->n_inputs * sizeof(*v->order)) : NULL;
         v->documents = v->options.with_documents ? calloc(v->n_inputs, sizeof(*v->documents)) : NULL;
         if (!v->values || (v->ranked && !v->order) || (v->options.with_documents && !v->documents))
-                return &no_memory;
+                return &api_no_memory;
         v->width = width;
         v->charged = bytes + list;
         v->user->held += v->charged;
@@ -237,7 +237,7 @@ static Vectors *vectors_new(Api *api, ModelEntry *m, const VectorDialect *dialec
         const char *name = json_string_value(json_object_get(api->body, "model"));
         if (!v || !(v->model_name = strdup(name ? name : m->name))) {
                 free(v);
-                api_error(api->r, 503, "out_of_memory", NULL, "out of memory");
+                api_refuse(api->r, &api_no_memory);
                 return NULL;
         }
         v->d = api->d;

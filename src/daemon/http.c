@@ -229,6 +229,12 @@ void request_end(Request *r) {
         wake(connection_of(q));
 }
 
+void request_abort(Request *r) {
+        RequestImpl *q = impl_of(r);
+        q->out.failed = q->ended = true;
+        wake(connection_of(q));
+}
+
 bool request_is_full(const Request *r) {
         size_t most = may_hold(impl_of(r), 0) ? PENDING_HIGH : PENDING_LOW;
         return pending(impl_of(r)) > most;
@@ -343,12 +349,15 @@ static Step block(Connection *c) {
 }
 
 static Step answer_done(RequestImpl *q);
+static Step answer_failed(RequestImpl *q);
 
 static Step step_answer(RequestImpl *q) {
         Connection *c = connection_of(q);
         size_t total;
+        if (q->out.failed || q->fields.failed)
+                return answer_failed(q);
         bool can_send = !c->blocked && make_packet(q);
-        if (q->out.failed || q->fields.failed || q->frame.failed) /* better no answer than a cut one */
+        if (q->frame.failed)
                 return STEP_CLOSE;
         if (!can_send)
                 return c->ended && !q->ended ? STEP_CLOSE : STEP_WAIT;
@@ -388,23 +397,26 @@ static Step fill(Connection *c, Buf *b, size_t room, size_t *ret_n) {
         return STEP_ON;
 }
 
-static void reply_text(RequestImpl *q, unsigned status, const char *text) {
-        char body[256];
-        int n = snprintf(body, sizeof(body), "{\"error\":{\"message\":\"%s\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}\n", text);
+/* The handler finds the words of its dialect. */
+static void refuse(RequestImpl *q, unsigned status, const char *why) {
+        Http *h = q->r.http;
         q->refused = true;
-        request_reply(&q->r, status, "application/json", body, (size_t)n);
+        q->r.refused_with = status;
+        q->r.refused_why = why;
+        h->handler(&q->r, h->arg);
 }
 
 static const char too_large[] = "the request body is larger than the limit (limits.body_size)";
 static const char too_much_held[] = "this user's requests hold too much memory at once (limits.memory_per_user)";
 static const char head_too_large[] = "the request's head is larger than the limit (limits.header_size)";
 static const char too_slow[] = "the request did not come in time (limits.request_timeout)";
+static const char no_memory[] = "out of memory for this request";
 static const char no_chunks[] = "the request's body is not chunked as it says";
 
 static void refuse_body(RequestImpl *q) {
         if (q->too_much_held)
                 request_add_header(&q->r, "Retry-After", "1");
-        reply_text(q, q->too_much_held ? 429 : 413, q->too_much_held ? too_much_held : too_large);
+        refuse(q, q->too_much_held ? 429 : 413, q->too_much_held ? too_much_held : too_large);
 }
 
 /* All has come. While it is with the handler its connection holds no buffer. */
@@ -471,14 +483,14 @@ static Step take_head(Connection *c, size_t n, unsigned status, const char *why)
         if (!status)
                 status = http_head_parse(q->text, n, &q->head, &why);
         if (status) {
-                reply_text(q, status, why);
+                refuse(q, status, why);
                 return STEP_ON;
         }
         q->r.method = q->head.method;
         q->r.path = q->head.path;
         q->expected = q->head.length;
         if (is_far_too_long(q))
-                reply_text(q, 413, too_large);
+                refuse(q, 413, too_large);
         else if (q->head.expects_continue && c->in.len == 0 &&
                  send(c->fd, "HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL) != 25)
                 return STEP_CLOSE;
@@ -547,7 +559,7 @@ static Step take_line(RequestImpl *q, int n, ChunkState next) {
         if (n == 0)
                 return fill(c, &c->in, HEAD_ROOM, &got);
         if (n < 0) {
-                reply_text(q, 400, no_chunks);
+                refuse(q, 400, no_chunks);
                 return STEP_ON;
         }
         buf_consume(&c->in, (size_t)n);
@@ -614,6 +626,25 @@ static Step step_linger(Connection *c) {
         return fill(c, &c->in, READ_SIZE, &got);
 }
 
+/* Not when it is answered in whole: then the handler has said its last. */
+static void request_gone(RequestImpl *q) {
+        if ((q->state == HANDLED || (q->state == STREAM && !q->ended)) && q->r.gone)
+                q->r.gone(&q->r);
+}
+
+/* Memory ran out. Better no answer than a cut one, and better still one that says so. */
+static Step answer_failed(RequestImpl *q) {
+        if (q->begun || q->refused)
+                return STEP_CLOSE;
+        request_gone(q);
+        buf_deinit(&q->out);
+        buf_deinit(&q->fields);
+        q->state = HANDLED;
+        request_add_header(&q->r, "Retry-After", "1");
+        refuse(q, 503, no_memory);
+        return STEP_ON;
+}
+
 static Step connection_step(Connection *c) {
         RequestImpl *q = c->request;
         if (c->lingering)
@@ -630,12 +661,6 @@ static Step connection_step(Connection *c) {
         default:
                 return step_answer(q);
         }
-}
-
-/* Not when it is answered in whole: then the handler has said its last. */
-static void request_gone(RequestImpl *q) {
-        if ((q->state == HANDLED || (q->state == STREAM && !q->ended)) && q->r.gone)
-                q->r.gone(&q->r);
 }
 
 static void make_room(Http *h) {
@@ -684,7 +709,7 @@ static void connection_run(Connection *c) {
 
 /* ---- connections come ---- */
 
-static void refuse(int fd, const char *why) {
+static void turn_away(int fd, const char *why) {
         char text[256];
         int n = snprintf(text, sizeof(text),
                          "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: text/plain\r\n"
@@ -726,7 +751,7 @@ bool http_accept(Listener *l, int fd, void *arg) {
         Connection *c = connection_new(h, l, fd);
         const char *why = take_in(c);
         if (why) {
-                refuse(fd, why);
+                turn_away(fd, why);
                 connection_drop(c);
                 return true;
         }
@@ -763,7 +788,7 @@ static void expire(Connection *c) {
         }
         Step s = STEP_ON;
         if (q)
-                reply_text(q, 408, too_slow);
+                refuse(q, 408, too_slow);
         else
                 s = take_head(c, 0, 408, too_slow);
         if (s == STEP_CLOSE)

@@ -1,10 +1,11 @@
 /* HTTP/1.1 on the loop: connections, limits and the requests' lives. How a head is read is http-head.h's.
  *
- * A Request is handed to the handler when its headers and body are complete and within limits. The handler answers
+ * A Request is handed to the handler when its headers and body are complete and within limits, or when it is to be refused
+ * (`refused_with`), of which then little may be known: its method and path may be "". The handler answers
  * then or later, on the loop thread, in one of two ways:
  *   request_reply()                                     a whole answer
  *   request_stream_begin() request_write()* request_end()   a stream; what is written leaves as the client takes it
- * and must not touch the Request after request_reply() or request_end(). When the client goes away before that,
+ * and must not touch the Request after request_reply(), request_end() or request_abort(). When the client goes away before that,
  * `gone` is called once, and the Request must not be touched afterwards either. So exactly one of the three ends it.
  *
  * A client that hangs up, or says that it will send no more, while its request is with the handler or its stream goes on,
@@ -36,6 +37,8 @@ struct Request {
         const Peer *peer;
         const char *key;       /* bearer key its listener asks for, or NULL */
         uint64_t started;      /* now_usec() when the headers were complete */
+        unsigned refused_with; /* not 0: the handler must answer at once with this status, and say why */
+        const char *refused_why;
         void (*gone)(Request *r);
         void (*drained)(Request *r); /* of a stream: the client has taken most of what was written. May be NULL */
         void *state;           /* the handler's */
@@ -67,6 +70,9 @@ void request_reply(Request *r, unsigned status, const char *content_type, const 
 void request_stream_begin(Request *r, unsigned status, const char *content_type);
 void request_write(Request *r, const void *data, size_t len);
 void request_end(Request *r);
+/* Instead of the end: memory ran out on the way. Where nothing of the answer has left, the client is told so; else it sees the
+ * connection break, which no one takes for an end. */
+void request_abort(Request *r);
 /* The client takes a stream more slowly than it is written, or its user holds all the memory they may: a writer should stop,
  * and go on when drained() says so. What is written all the same is kept, and charged. */
 bool request_is_full(const Request *r);

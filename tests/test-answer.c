@@ -1,0 +1,203 @@
+/* What becomes of an answer when memory runs out on the way: one that was not begun has a status of its own, a stream ends
+ * with an error; its jobs end, and the client is told once. Requests and jobs are stand-ins that write down what they are
+ * told. */
+#include "unit.h"
+#include "api/api-private.h"
+
+typedef struct Told {
+        unsigned refused;
+        Buf written, replied;
+        int begun, ended, cancelled;
+} Told;
+
+static Told told;
+
+const JobRefusal api_no_memory = {503, "out_of_memory", "no memory", 1000000};
+
+void api_refuse(Request *r, const JobRefusal *why) {
+        (void)r;
+        assert_int_equal(told.refused, 0);
+        told.refused = why->status;
+}
+
+void api_reply_text(Request *r, const char *type, const Buf *text) {
+        (void)r, (void)type;
+        assert_false(text->failed);
+        buf_put(&told.replied, text->data, text->len);
+}
+
+void request_stream_begin(Request *r, unsigned status, const char *type) {
+        (void)r, (void)type;
+        assert_int_equal(status, 200);
+        told.begun++;
+}
+
+void request_write(Request *r, const void *data, size_t len) {
+        (void)r;
+        assert_int_equal(told.begun, 1);
+        buf_put(&told.written, data, len);
+}
+
+void request_end(Request *r) {
+        (void)r;
+        told.ended++;
+}
+
+bool request_is_full(const Request *r) {
+        (void)r;
+        return false;
+}
+
+void job_cancel(Job *j) {
+        (void)j;
+        told.cancelled++;
+}
+
+void job_pause(Job *j, bool pause) {
+        (void)j, (void)pause;
+}
+
+void job_spec_unref(JobSpec *s) {
+        (void)s;
+}
+
+static JobSpec the_spec;
+
+JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, uint64_t deadline, JobRefusal *why) {
+        (void)d, (void)u, (void)m, (void)job, (void)keep_alive, (void)deadline, (void)why;
+        return &the_spec;
+}
+
+static Job jobs[2];
+static const JobEvents *told_events;
+static int n_jobs;
+
+int job_submit(Daemon *d, JobSpec *s, uint64_t seed, const JobEvents *events, void *owner, Job **ret, JobRefusal *why) {
+        (void)d, (void)s, (void)seed, (void)why;
+        told_events = events;
+        jobs[n_jobs].owner = owner;
+        *ret = &jobs[n_jobs++];
+        return 0;
+}
+
+#include "api/answer.c"
+
+/* ---- a dialect: "!" in a text is where there is no memory ---- */
+
+static void put(const IpcPiece *p, Buf *out) {
+        buf_put(out, p->text.data, p->text.len);
+        out->failed |= p->text.len > 0 && memchr(p->text.data, '!', p->text.len);
+}
+
+static void piece(Choice *c, const IpcPiece *p, Buf *out) {
+        (void)c;
+        put(p, out);
+}
+
+static bool end_fails;
+
+static void stream_end(Answer *a, Buf *out) {
+        (void)a;
+        buf_puts(out, "|");
+        out->failed |= end_fails;
+}
+
+static void result(Answer *a, Buf *out) {
+        for (uint32_t i = 0; i < a->n_choices; i++)
+                buf_put(out, a->choices[i].text.data, a->choices[i].text.len);
+        stream_end(a, out);
+}
+
+static void stream_error(Answer *a, unsigned status, const char *code, const char *text, Buf *out) {
+        (void)a, (void)code;
+        buf_printf(out, "{%u %s}", status, text);
+}
+
+static void logprobs(Choice *c, const IpcPiece *p) {
+        put(p, &c->logprobs[1]);
+}
+
+static const Dialect dialect = {"text/plain", piece, stream_end, result, stream_error, logprobs};
+
+/* ---- */
+
+static ModelEntry model;
+static Request request;
+
+static void start(bool stream, uint32_t n) {
+        Api api = {.r = &request};
+        Spec s = {.job = {0}};
+        buf_deinit(&told.written);
+        buf_deinit(&told.replied);
+        told = (Told){0};
+        n_jobs = 0;
+        end_fails = false;
+        model.name = (char *)"m";
+        Answer *a = answer_new(&api, &model, &dialect, n);
+        a->stream = stream;
+        assert_true(answer_post(a, &s, 0, n));
+}
+
+static void say(int job, const char *text, bool last) {
+        static const float one = 0;
+        IpcPiece p = {.text = ipc_str(text), .finish = last ? IPC_FINISH_STOP : IPC_FINISH_NONE, .logprobs = {&one, 1}};
+        told_events->piece(&jobs[job], &p);
+}
+
+static void check(unsigned refused, const char *written, const char *replied, int ended, int cancelled) {
+        assert_int_equal(told.refused, refused);
+        assert_string_equal(told.written.len ? told.written.data : "", written);
+        assert_string_equal(told.replied.len ? told.replied.data : "", replied);
+        assert_int_equal(told.ended, ended);
+        assert_int_equal(told.cancelled, cancelled);
+}
+
+static void test_all_is_well(void **state) {
+        (void)state;
+        start(true, 2);
+        say(0, "a", false);
+        say(1, "b", true);
+        check(0, "ab", "", 0, 0);
+        say(0, "c", true);
+        check(0, "abc|", "", 1, 0);
+        start(false, 1);
+        say(0, "a", false);
+        say(0, "b", true);
+        check(0, "", "ab|", 0, 0);
+}
+
+static void test_streams(void **state) {
+        (void)state;
+        start(true, 2); /* before anything was written */
+        say(0, "!", false);
+        check(503, "", "", 0, 2);
+        start(true, 1); /* with the last piece */
+        say(0, "!", true);
+        check(503, "", "", 0, 0);
+        start(true, 1); /* with what comes after it */
+        end_fails = true;
+        say(0, "", true);
+        check(503, "", "", 0, 0);
+        start(true, 2); /* amid the stream */
+        say(1, "a", true);
+        say(0, "b!", false);
+        check(0, "a{503 no memory}", "", 1, 1);
+}
+
+static void test_whole_answers(void **state) {
+        (void)state;
+        start(false, 2); /* it is not waited for the end of what cannot be answered */
+        say(0, "a", false);
+        say(1, "!", false);
+        check(503, "", "", 0, 2);
+        start(false, 1);
+        end_fails = true;
+        say(0, "a", true);
+        check(503, "", "", 0, 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_is_well), cmocka_unit_test(test_streams),
+                                           cmocka_unit_test(test_whole_answers)};
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
