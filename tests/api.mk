@@ -8,4 +8,4 @@ tests_test_api_LDADD = libzl-api.la libzl-daemon.la libzl-config.la libzl-ipc.la
 # The answer's source is in the test, beside requests and jobs of its own.
 tests_test_answer_SOURCES = tests/test-answer.c
 tests_test_answer_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
-tests_test_answer_LDADD = libzl-daemon.la libzl-util.la $(UNIT_LIBS) $(JANSSON_LIBS)
+tests_test_answer_LDADD = libzl-daemon.la libzl-config.la libzl-util.la $(UNIT_LIBS) $(JANSSON_LIBS)

@@ -14,7 +14,7 @@ import time
 
 sys.dont_write_bytecode = True
 from harness import (  # noqa: E402
-    BABY, CHAT, PATIENCE, PROMPT, SLOW, STORIES, Case, data, figure, have_data, in_parallel,
+    BABY, CHAT, PATIENCE, PROMPT, SANITIZED, SLOW, STORIES, Case, data, figure, have_data, in_parallel,
     main, model_file, recv_all, wait_until,
 )
 
@@ -154,6 +154,40 @@ class JsonTest(HostileCase):
             [{"role": "assistant", "content": "x", "tool_calls": [{"function": {"arguments": "[[["}}]}],
         ):
             self.assertIn(self.d.post("/v1/chat/completions", {**chat, "messages": messages}).status, (200, 400))
+
+
+class TreeTest(Case):
+    """A body whose JSON takes a hundred times its text."""
+
+    CONFIG = {"limits": {"memory_per_user": "16MiB", "body_size": "1MiB"}}
+
+    def peak(self):
+        """KiB that the daemon had at most since the last time."""
+        with open(f"/proc/{self.d.pid}/status", encoding="ascii") as f:
+            most = int(re.search(r"VmHWM:\s+(\d+)", f.read())[1])
+        with open(f"/proc/{self.d.pid}/clear_refs", "w", encoding="ascii") as f:
+            f.write("5")
+        return most
+
+    def test_trees_are_charged(self):
+        self.peak()
+        before = self.d.rss()
+        for value in ("[]", "{}", '{"a":1}', "1"):
+            body = '{"model": "%s", "input": [%s]}' % (STORIES, ",".join([value] * (1000000 // (len(value) + 1))))
+            a = self.assertStatus(self.d.post("/v1/embeddings", body), 413)
+            self.assertIn("memory_per_user", a.error)
+            for a in in_parallel([lambda b=body: self.d.post("/v1/embeddings", b) for _ in range(8)]):
+                self.assertIn(a.status, (413, 429), a.text[:300])
+                self.assertIn("memory_per_user", a.error)
+                self.assertEqual(a.status == 429, "Retry-After" in a.headers)
+        grown = self.peak() - before
+        figure(f"8 trees at a time, with 16 MiB allowed: the daemon grew by {grown} KiB")
+        if not SANITIZED:  # malloc() keeps what each worker gave back
+            self.assertLess(grown, 4 * 16384)
+        wait_until(lambda: self.d.status()["users"][0]["memory"] == 0, "all to be given back")
+        texts = ["x" * 1000] * 900
+        a = self.assertStatus(self.d.post("/v1/embeddings", {"model": STORIES, "input": texts}), 400)
+        self.assertIn("makes no embeddings", a.error)
 
 
 class HttpTest(HostileCase):

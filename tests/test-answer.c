@@ -68,6 +68,11 @@ JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint
         return &the_spec;
 }
 
+const JobRefusal *job_memory_refusal(uint64_t n, uint64_t most) {
+        static const JobRefusal too_large = {413, "x", "x", 0}, too_much = {429, "x", "x", 0};
+        return n > most ? &too_large : &too_much;
+}
+
 static Job jobs[2];
 static const JobEvents *told_events;
 static int n_jobs;
@@ -122,15 +127,20 @@ static const Dialect dialect = {"text/plain", piece, stream_end, result, stream_
 /* ---- */
 
 static ModelEntry model;
-static Request request;
+static User user;
+static Request request = {.user = &user};
+static Config config;
+static Daemon the_daemon = {.config = &config};
 
 static void start(bool stream, uint32_t n) {
-        Api api = {.r = &request};
+        Api api = {.r = &request, .d = &the_daemon};
         Spec s = {.job = {0}};
         buf_deinit(&told.written);
         buf_deinit(&told.replied);
         told = (Told){0};
         n_jobs = 0;
+        user.held = 0;
+        config.limits.memory_per_user = 1000;
         end_fails = false;
         model.name = (char *)"m";
         Answer *a = answer_new(&api, &model, &dialect, n);
@@ -150,6 +160,8 @@ static void check(unsigned refused, const char *written, const char *replied, in
         assert_string_equal(told.replied.len ? told.replied.data : "", replied);
         assert_int_equal(told.ended, ended);
         assert_int_equal(told.cancelled, cancelled);
+        if (told.ended > 0 || told.refused || told.replied.len > 0)
+                assert_int_equal(user.held, 0);
 }
 
 static void test_all_is_well(void **state) {
@@ -196,8 +208,31 @@ static void test_whole_answers(void **state) {
         check(503, "", "", 0, 0);
 }
 
+/* What is gathered is the user's, as it comes. */
+static void test_charged(void **state) {
+        (void)state;
+        char long_text[700];
+        memset(long_text, 'x', sizeof(long_text) - 1);
+        long_text[sizeof(long_text) - 1] = 0;
+        start(false, 2);
+        say(0, "abcd", false);
+        say(1, "ef", false);
+        assert_int_equal(user.held, 2 * (4 + 2)); /* this dialect keeps it in two places */
+        say(0, long_text, false);
+        check(413, "", "", 0, 2); /* never, whatever else the user has running */
+        start(false, 1);
+        user.held = 900;
+        say(0, long_text + 600, false);
+        assert_int_equal(told.refused, 429);
+        assert_int_equal(user.held, 900);
+        start(true, 1); /* a stream gathers nothing */
+        say(0, long_text, false);
+        say(0, long_text, true);
+        assert_int_equal(told.refused, 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_is_well), cmocka_unit_test(test_streams),
-                                           cmocka_unit_test(test_whole_answers)};
+                                           cmocka_unit_test(test_whole_answers), cmocka_unit_test(test_charged)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,6 +186,47 @@ static void test_inputs(void **state) {
         buf_deinit(&b);
 }
 
+/* ---- charges ---- */
+
+/* What a tree held when it was whole; 0: there was no more to be had. */
+static uint64_t charge_for(const char *json, uint64_t most, uint64_t others) {
+        User u = {.held = others};
+        Charge c = {.user = &u, .most = most};
+        charge_enter(&c);
+        json_t *v = json_loads(json, 0, NULL);
+        char *text = v ? json_dumps(v, 0) : NULL;
+        charge_leave(&c);
+        uint64_t held = c.held;
+        assert_true(c.left == 0 && u.held == others + held && (c.refused || (v && text)));
+        assert_true(u.held <= MAX(most, others) + 4096); /* malloc() rounds up */
+        if (c.refused)
+                assert_int_equal(c.refused->status, others ? 429 : 413);
+        json_decref(v);
+        free(text);
+        charge_end(&c);
+        assert_int_equal(u.held, others);
+        return c.refused ? 0 : held;
+}
+
+/* Wherever memory ends, nothing is left behind, and nothing is taken that the user may not hold. */
+static void test_charges(void **state) {
+        (void)state;
+        Buf b = BUF_NULL;
+        buf_puts(&b, "{\"a\": [1.5, 2, \"text\\u00e9\", null, true], \"lists\": [[]");
+        for (int i = 0; i < 2000; i++)
+                buf_puts(&b, ",{}");
+        buf_puts(&b, "]}");
+        charge_init();
+        uint64_t need = charge_for(b.data, UINT64_MAX, 0);
+        assert_in_range(need, 2000 * 100, 2000 * 600);
+        for (uint64_t most = 0; most < need; most += most < 4096 ? 16 : 4096)
+                assert_int_equal(charge_for(b.data, most, 0), 0);
+        assert_int_equal(charge_for(b.data, 2 * need, 2 * need - 50000), 0);
+        assert_int_not_equal(charge_for(b.data, 4 * need, need), 0);
+        assert_int_equal(charge_for("[]", 1000, 2000), 0); /* they hold more than they may, since a reload */
+        buf_deinit(&b);
+}
+
 static void test_time(void **state) {
         (void)state;
         char text[64];
@@ -196,6 +237,6 @@ static void test_time(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(test_strings), cmocka_unit_test(test_broken_utf8),
                                            cmocka_unit_test(test_floats), cmocka_unit_test(test_lists),
-                                           cmocka_unit_test(test_inputs), cmocka_unit_test(test_time)};
+                                           cmocka_unit_test(test_inputs), cmocka_unit_test(test_charges), cmocka_unit_test(test_time)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,6 +47,7 @@ static void answer_free(Answer *a) {
                 for (size_t k = 0; k < LOGPROB_LISTS; k++)
                         buf_deinit(&c->logprobs[k]);
                 free(c->echo);
+                a->user->held -= c->charged;
         }
         buf_deinit(&a->out);
         free(a->model_name);
@@ -80,6 +81,7 @@ Answer *answer_new(Api *api, ModelEntry *m, const Dialect *dialect, uint32_t n) 
         }
         a->d = api->d;
         a->r = api->r;
+        a->user = api->r->user;
         a->model = m;
         a->dialect = dialect;
         a->n_choices = n;
@@ -111,12 +113,22 @@ static void write_out(Answer *a) {
                 pause_jobs(a, true);
 }
 
-/* Memory ran out on the way: what was gathered is not whole. */
-static bool has_failed(const Choice *c) {
+/* Why the answer cannot go on: memory ran out on the way, so that what was gathered is not whole, or its user may hold no more. */
+static const JobRefusal *check_memory(Choice *c) {
+        uint64_t most = c->answer->d->config->limits.memory_per_user, gathered = c->text.len;
         bool failed = c->answer->out.failed || c->text.failed;
-        for (size_t k = 0; k < LOGPROB_LISTS; k++)
+        for (size_t k = 0; k < LOGPROB_LISTS; k++) {
                 failed |= c->logprobs[k].failed;
-        return failed;
+                gathered += c->logprobs[k].len;
+        }
+        if (failed)
+                return &api_no_memory;
+        if (gathered == c->charged)
+                return NULL;
+        if (!user_charge(c->answer->user, gathered - c->charged, most))
+                return job_memory_refusal(gathered, most);
+        c->charged = gathered;
+        return NULL;
 }
 
 /* With a status of its own, or else as the last word of the stream. */
@@ -190,8 +202,9 @@ static void on_piece(Job *j, const IpcPiece *p) {
         bool done = a->n_done == a->n_choices;
         if (done)
                 (a->stream ? a->dialect->stream_end : a->dialect->result)(a, &a->out);
-        if (has_failed(c))
-                answer_fail(a, &api_no_memory);
+        const JobRefusal *why = check_memory(c);
+        if (why)
+                answer_fail(a, why);
         else if (done)
                 finish(a);
         else if (a->out.len > 0)

@@ -28,6 +28,29 @@ typedef struct Api {
         ApiError context_error;
 } Api;
 
+/* ---- memory that becomes of a body; see charge.c ---- */
+
+typedef struct Charge {
+        User *user;
+        uint64_t most;       /* the user may hold */
+        uint64_t held;       /* what is charged, */
+        int64_t left;        /* and of that not taken; a little below 0 where malloc() rounds up */
+        const JobRefusal *refused; /* why there was no more; NULL: there was */
+} Charge;
+
+/* Makes jansson ask; before all else it does. */
+void charge_init(void);
+Charge charge_of(const Request *r, const Daemon *d);
+/* From then on what this thread allocates for JSON, or with charged_malloc(), is charged. */
+void charge_enter(Charge *c);
+void charge_leave(Charge *c);
+/* malloc(), within a charge where there is one. */
+void *charged_malloc(size_t n);
+/* Takes over what is charged already, gives a part back, gives all back. */
+void charge_adopt(Charge *c, uint64_t n);
+void charge_return(Charge *c, uint64_t n);
+void charge_end(Charge *c);
+
 typedef void (*ApiRoute)(Api *a);
 /* Makes the text of a prompt, or a list of inputs, from the body's fields, which it may change, and from nothing else: it may
  * run on a worker. One block of memory; NULL: there is none, or a->error says why it cannot be. */
@@ -127,6 +150,9 @@ void spec_read_service(Spec *s, Args *a);
 /* Checks a chat's messages and normalises them in place: parts become text, arguments of tool calls objects. New
  * reference, or NULL and an error. */
 json_t *arg_messages(Args *a, const char *key);
+/* A chat template's variables as JSON text: an object, and the messages to be put into it, whose references are taken and
+ * which may be NULL. NULL and an error. */
+char *arg_context(Args *a, json_t *variables, json_t *messages);
 /* What the route's `make` makes of the body: now, or on the worker that had it. */
 void *api_context(Api *api, Args *a, ApiContext make);
 
@@ -152,7 +178,8 @@ struct Choice {
         Answer *answer;
         Job *job; /* NULL: done */
         uint32_t index;
-        Buf text, logprobs[LOGPROB_LISTS]; /* gathered when the answer does not stream */
+        Buf text, logprobs[LOGPROB_LISTS]; /* gathered when the answer does not stream, */
+        uint64_t charged;                  /* and charged to the user */
         IpcFinish finish;
         bool first_sent;
         uint32_t prompt_tokens, completion_tokens, cached_tokens;
@@ -165,6 +192,7 @@ struct Choice {
 struct Answer {
         Daemon *d;
         Request *r;
+        User *user;
         ModelEntry *model;
         const Dialect *dialect;
         char *model_name; /* as the client wrote it */

@@ -193,6 +193,7 @@ static void run(const Route *route, Api *a, const json_error_t *error) {
 typedef struct Parse {
         Work work;
         Api api;
+        Charge charge;
         const Route *route;
         Buf text;
         json_t *body;
@@ -205,21 +206,26 @@ static json_t *parse(const Buf *text, json_error_t *ret_error) {
 
 static void parse_run(Work *w) {
         Parse *p = container_of(w, Parse, work);
+        charge_enter(&p->charge);
         p->body = parse(&p->text, &p->error);
+        charge_return(&p->charge, p->text.len);
+        buf_deinit(&p->text);
         p->api.has_context = p->route->context && json_is_object(p->body);
         if (p->api.has_context)
                 p->api.context = p->route->context(&(Args){.object = p->body, .prefix = "", .error = &p->api.context_error});
+        charge_leave(&p->charge);
 }
 
 static void parse_clear(Work *w) {
         Parse *p = container_of(w, Parse, work);
         json_decref(p->body);
         free(p->api.context);
-        buf_deinit(&p->text);
 }
 
 static void parse_freed(Work *w) {
-        free(container_of(w, Parse, work));
+        Parse *p = container_of(w, Parse, work);
+        charge_end(&p->charge);
+        free(p);
 }
 
 /* Taking a large tree down is as much work as building it: back to the worker. */
@@ -229,7 +235,10 @@ static void parse_done(Work *w) {
                 p->api.r->gone = NULL;
                 p->api.r->state = NULL;
                 p->api.body = p->body;
-                run(p->route, &p->api, p->body ? NULL : &p->error);
+                if (p->charge.refused)
+                        api_refuse(p->api.r, p->charge.refused);
+                else
+                        run(p->route, &p->api, p->body ? NULL : &p->error);
         }
         *w = (Work){.run = parse_clear, .done = parse_freed};
         work_submit(p->api.d->workers, w);
@@ -245,11 +254,29 @@ static void parse_elsewhere(const Route *route, const Api *a) {
                 api_refuse(a->r, &api_no_memory);
                 return;
         }
-        *p = (Parse){.work = {.run = parse_run, .done = parse_done}, .api = *a, .route = route, .text = a->r->body};
-        a->r->body = BUF_NULL; /* still charged, as long as the request is not answered */
+        *p = (Parse){.work = {.run = parse_run, .done = parse_done}, .api = *a, .route = route, .text = a->r->body,
+                     .charge = charge_of(a->r, a->d)};
+        charge_adopt(&p->charge, p->text.len);
+        a->r->body = BUF_NULL;
+        request_drop_body(a->r);
         a->r->state = p;
         a->r->gone = parse_gone;
         work_submit(a->d->workers, &p->work);
+}
+
+static void parse_here(const Route *route, Api *a) {
+        Charge charge = charge_of(a->r, a->d);
+        json_error_t error;
+        charge_enter(&charge);
+        a->body = a->r->body.len > 0 ? parse(&a->r->body, &error) : json_object(); /* our own routes need none */
+        charge_leave(&charge);
+        request_drop_body(a->r);
+        if (charge.refused)
+                api_refuse(a->r, charge.refused);
+        else
+                run(route, a, a->body ? NULL : &error);
+        json_decref(a->body);
+        charge_end(&charge);
 }
 
 /* A page in a browser may be led to this machine's loopback by a name of its own (DNS rebinding); who means us writes
@@ -264,7 +291,6 @@ static bool host_is_right(const Request *r) {
 
 void api_handle(Request *r, void *arg) {
         Api a = {.d = arg, .r = r};
-        json_error_t error;
         if (r->refused_with) {
                 api_error(r, r->refused_with, NULL, NULL, "%s", r->refused_why);
                 return;
@@ -289,14 +315,12 @@ void api_handle(Request *r, void *arg) {
                 route->handler(&a);
                 return;
         }
-        if (r->body.len == 0) /* our own routes need none */
-                a.body = json_object();
-        else if (r->body.len > PARSE_INLINE_MAX) {
+        if (r->body.len > PARSE_INLINE_MAX)
                 parse_elsewhere(route, &a);
-                return;
-        } else
-                a.body = parse(&r->body, &error);
-        request_drop_body(r);
-        run(route, &a, a.body ? NULL : &error);
-        json_decref(a.body);
+        else
+                parse_here(route, &a);
+}
+
+void api_init(void) {
+        charge_init();
 }

@@ -4,5 +4,7 @@
 
 #include "daemon/http.h"
 
+/* Once, before any other thread. */
+void api_init(void);
 /* The HttpHandler of the daemon; `arg` is the Daemon. */
 void api_handle(Request *r, void *arg);

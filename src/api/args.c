@@ -312,6 +312,15 @@ static bool normalise_message(Args *a, const char *key, size_t i, json_t *m) {
         return true;
 }
 
+char *arg_context(Args *a, json_t *variables, json_t *messages) {
+        bool complete = json_object_set_new(variables, "messages", messages) == 0;
+        char *text = complete && !arg_failed(a) ? json_dumps(variables, JSON_COMPACT) : NULL;
+        json_decref(variables);
+        if (!text)
+                arg_no_memory(a);
+        return text;
+}
+
 json_t *arg_messages(Args *a, const char *key) {
         json_t *messages = arg_get(a, key), *it;
         size_t i;

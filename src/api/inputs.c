@@ -63,7 +63,7 @@ static InputList *gather(Args *a, const char *key, json_t *list, json_t *single,
         size_t unit = kind == INPUT_IDS ? sizeof(int32_t) : 1;
         InputList *l = NULL;
         if (size <= UINT32_MAX && checked_mul(size, unit, &block) && checked_add(block, sizeof(*l) + n * sizeof(int32_t), &block))
-                l = malloc(block);
+                l = charged_malloc(block);
         if (!l) {
                 arg_no_memory(a);
                 return NULL;

@@ -246,48 +246,24 @@ static void read_unsupported(Args *a) {
         arg_unsupported(a, "think", "the reasoning of a model cannot be separated from its answer; send think: false");
 }
 
-/* The template's variables: the messages, and whether to think, for templates that ask. */
-static char *end_context(Args *a, Buf *out) {
-        buf_puts(out, arg_get(a, "think") ? ",\"enable_thinking\":false}" : "}");
-        char *text = buf_take(out);
-        if (!text)
-                arg_no_memory(a);
-        return text;
+/* The template's variables besides the messages: whether to think, for templates that ask. */
+static json_t *variables(const Args *a) {
+        return arg_get(a, "think") ? json_pack("{s:b}", "enable_thinking", 0) : json_object();
 }
 
 static void *chat_context(Args *a) {
-        Buf out = BUF_NULL;
-        json_t *messages = arg_messages(a, "messages");
-        if (!messages)
-                return NULL;
-        _cleanup_free_ char *text = json_dumps(messages, JSON_COMPACT);
-        json_decref(messages);
-        out.failed = !text;
-        buf_puts(&out, "{\"messages\":");
-        buf_puts(&out, text ? text : "");
-        return end_context(a, &out);
-}
-
-static void put_message(Buf *out, const char *role, const char *content, size_t len) {
-        buf_printf(out, "{\"role\":\"%s\",\"content\":", role);
-        json_put_string(out, content, len);
-        buf_putc(out, '}');
+        return arg_context(a, variables(a), arg_messages(a, "messages"));
 }
 
 static void *generate_context(Args *a) {
-        const json_t *prompt = arg_get(a, "prompt");
-        const char *system = arg_string(a, "system", "");
-        Buf out = BUF_NULL;
+        static const char one[] = "[{s:s,s:O}]", two[] = "[{s:s,s:O},{s:s,s:O}]";
+        json_t *prompt = arg_get(a, "prompt"), *system = arg_get(a, "system");
+        const char *text = arg_string(a, "system", "");
         if (arg_bool(a, "raw", false) || !json_is_string(prompt))
                 return NULL;
-        buf_puts(&out, "{\"messages\":[");
-        if (*system) {
-                put_message(&out, "system", system, strlen(system));
-                buf_putc(&out, ',');
-        }
-        put_message(&out, "user", json_string_value(prompt), json_string_length(prompt));
-        buf_putc(&out, ']');
-        return end_context(a, &out);
+        json_t *messages = *text ? json_pack(two, "role", "system", "content", system, "role", "user", "content", prompt)
+                                 : json_pack(one, "role", "user", "content", prompt);
+        return arg_context(a, variables(a), messages);
 }
 
 static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {

@@ -318,17 +318,9 @@ static void read_tools(Args *a) {
 /* The template's variables, as JSON text. */
 static void *chat_context(Args *a) {
         json_t *messages = arg_messages(a, "messages"), *kwargs = arg_get(a, "chat_template_kwargs");
-        if (!messages)
-                return NULL;
         if (kwargs && !json_is_object(kwargs))
                 arg_fail(a, "chat_template_kwargs", "must be an object");
-        json_t *context = kwargs && !arg_failed(a) ? json_deep_copy(kwargs) : json_object();
-        json_object_set_new(context, "messages", messages);
-        char *text = arg_failed(a) ? NULL : json_dumps(context, JSON_COMPACT);
-        json_decref(context);
-        if (!text)
-                arg_no_memory(a);
-        return text;
+        return arg_context(a, kwargs ? json_copy(kwargs) : json_object(), messages);
 }
 
 static void chat_completions(Api *api) {

@@ -74,7 +74,7 @@ static const Metric model_metrics[] = {
 
 static uint64_t metric_value(const Metric *k, const void *object) {
         const void *field = (const char *)object + k->offset;
-        return k->kind == M_U64 ? *(const uint64_t *)field : *(const uint32_t *)field;
+        return k->kind == M_U64 ? __atomic_load_n((const uint64_t *)field, __ATOMIC_RELAXED) : *(const uint32_t *)field;
 }
 
 static void put_model_metric(const Metric *k, const ModelEntry *m, Buf *out) {

@@ -16,12 +16,7 @@ enum {
         PIECE_BYTES = 128 * 1024,
 };
 
-static const JobRefusal
-        too_large = {413, "request_too_large", "the answer would take more memory than a user's requests may hold "
-                     "(limits.memory_per_user); send fewer inputs in a request", 0},
-        too_much_held = {429, "rate_limit_exceeded", "this user's requests hold too much memory at once; "
-                         "send fewer inputs in a request", 1000000},
-        malformed = {500, "internal_error", "the engine's answer is not what was asked for", 0};
+static const JobRefusal malformed = {500, "internal_error", "the engine's answer is not what was asked for", 0};
 
 static void vectors_free(Vectors *v) {
         if (v->job)
@@ -126,7 +121,7 @@ static void make_done(Work *w) {
                 request_stream_begin(v->r, 200, "application/json");
         v->begun = true;
         request_write(v->r, v->out.data, v->out.len);
-        buf_clear(&v->out);
+        buf_deinit(&v->out); /* a client that does not read holds no more than what it was sent */
         if (v->ended) {
                 request_end(v->r);
                 vectors_free(v);
@@ -165,20 +160,17 @@ static const JobRefusal *make_room(Vectors *v, uint32_t width) {
         if (v->width > 0)
                 return v->width == width ? NULL : &malformed;
         if (!checked_mul((size_t)v->n_inputs, (size_t)width, &numbers) || !checked_mul(numbers, sizeof(float), &bytes))
-                return &too_large;
+                return job_memory_refusal(UINT64_MAX, most);
         list = v->ranked ? v->n_inputs * (sizeof(*v->order) + (v->options.with_documents ? sizeof(*v->documents) : 0)) : 0;
-        if (v->spec->frame.len + bytes + list > most) /* it will not fit either when the user's others are done */
-                return &too_large;
-        if (v->user->held + bytes + list > most)
-                return &too_much_held;
+        if (!user_charge(v->user, bytes + list, most))
+                return job_memory_refusal(v->spec->frame.len + bytes + list, most);
+        v->charged = bytes + list;
         v->values = malloc(MAX(bytes, (size_t)1));
         v->order = v->ranked ? malloc(v->n_inputs * sizeof(*v->order)) : NULL;
         v->documents = v->options.with_documents ? calloc(v->n_inputs, sizeof(*v->documents)) : NULL;
         if (!v->values || (v->ranked && !v->order) || (v->options.with_documents && !v->documents))
                 return &api_no_memory;
         v->width = width;
-        v->charged = bytes + list;
-        v->user->held += v->charged;
         return NULL;
 }
 

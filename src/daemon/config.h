@@ -70,7 +70,7 @@ typedef struct ConfigLimits {
         uint32_t connections_per_user;
         uint64_t header_size;          /* bytes of request line and headers */
         uint64_t body_size;
-        uint64_t memory_per_user;      /* bytes of bodies, prompts and untaken answers a user may hold here */
+        uint64_t memory_per_user;      /* bytes of bodies, of what becomes of them, and of untaken answers a user may hold here */
         uint64_t idle_timeout;         /* keep-alive connection without a request */
         uint64_t request_timeout;      /* from first byte to complete request */
         uint64_t drain_timeout;        /* how long SIGTERM waits for running jobs */

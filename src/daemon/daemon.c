@@ -355,9 +355,9 @@ void daemon_stop(Daemon *d) {
                 state_save(&d->state, d);
         state_deinit(&d->state);
         free(d->reload_error);
+        work_pool_free(d->workers); /* who charges users */
         registry_deinit(&d->registry);
         users_deinit(&d->users);
-        work_pool_free(d->workers);
         config_free(d->config);
 }
 

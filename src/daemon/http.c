@@ -41,6 +41,7 @@ enum {
         SILENT_USEC = 1000000, AGAIN_USEC = 30000, /* http_n_expected() */
         LINGER_USEC = 2000000,
         PENDING_HIGH = 256 * 1024, PENDING_LOW = 64 * 1024, /* of a stream: see request_is_full() */
+        OUT_KEPT = 16 * 1024, /* of memory without a charge, for the next that is written */
         DISCARD_FACTOR = 4,
 };
 
@@ -329,6 +330,8 @@ static void packet_done(RequestImpl *q) {
         if (q->taken >= q->out.len / 2) {
                 buf_consume(&q->out, q->taken);
                 q->taken = 0;
+                if (q->out.len == 0 && q->out.cap > OUT_KEPT)
+                        buf_deinit(&q->out);
                 account(q);
         }
         if (q->r.drained && !q->ended && before > PENDING_LOW && pending(q) <= PENDING_LOW)

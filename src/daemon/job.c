@@ -72,6 +72,14 @@ static uint64_t expiry(const Job *j) {
 
 static const JobRefusal no_memory = {503, "out_of_memory", "out of memory", RETRY_MIN_USEC * 10};
 
+const JobRefusal *job_memory_refusal(uint64_t n, uint64_t most) {
+        static const JobRefusal too_large = {413, "request_too_large", "the request and its answer would take more memory than a user's requests may "
+                                             "hold (limits.memory_per_user); send less in a request", 0},
+                                too_much_held = {429, "rate_limit_exceeded", "this user's requests hold too much memory at once "
+                                                 "(limits.memory_per_user)", RETRY_MIN_USEC * 10};
+        return n > most ? &too_large : &too_much_held;
+}
+
 /* What its frame will take, or little less. */
 static size_t job_size(const IpcJob *j) {
         size_t numbers = (size_t)j->prompt_ids.n + j->stop.lens.n + j->bias_ids.n + j->bias.n + j->inputs.lens.n +
@@ -81,9 +89,9 @@ static size_t job_size(const IpcJob *j) {
 
 JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, uint64_t deadline,
                       JobRefusal *ret_refusal) {
-        if (u->held + job_size(job) > d->config->limits.memory_per_user) {
-                *ret_refusal = (JobRefusal){429, "rate_limit_exceeded", "this user's requests hold too much memory at once",
-                                            expected_wait(m)};
+        uint64_t most = d->config->limits.memory_per_user, size = job_size(job);
+        if (!user_charge(u, size, most)) {
+                *ret_refusal = *job_memory_refusal(size, most);
                 return NULL;
         }
         JobSpec *s = calloc(1, sizeof(*s));
@@ -93,6 +101,7 @@ JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint
                 if (s)
                         buf_deinit(&s->frame);
                 free(s);
+                u->held -= size;
                 return NULL;
         }
         s->refs = 1;
@@ -100,7 +109,7 @@ JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint
         s->model = m;
         s->keep_alive = keep_alive;
         s->deadline = MIN(deadline, usec_after(now_usec(), m->config.deadline));
-        u->held += s->frame.len;
+        u->held += s->frame.len - size;
         return s;
 }
 

@@ -61,10 +61,13 @@ struct Job {
 
 /* Why a job was not admitted: for the answer to the client. */
 typedef struct JobRefusal {
-        unsigned status; /* 429, 503, 504, 500 */
+        unsigned status; /* 413, 429, 503, 504, 500 */
         const char *code, *text;
         uint64_t retry_usec; /* for Retry-After; 0: none */
 } JobRefusal;
+
+/* Why a request that holds `n` bytes may not: they are more than its user may hold in all, or than they may now. */
+const JobRefusal *job_memory_refusal(uint64_t n, uint64_t most);
 
 /* Copies `job`, whose id, uid, weight, model and seed are filled in later. `deadline` is the request's own; the model's
  * bound may come before it. NULL with *ret_refusal filled when the user holds too much memory, or there is none. */

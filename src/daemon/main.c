@@ -234,6 +234,7 @@ static int run(const Options *o, Config *config) {
                 config_free(config);
                 return 1;
         }
+        api_init();
         r = daemon_start(&m->d, loop, o->config, config, api_handle, &e);
         if (r < 0)
                 log_error("%s", e.text);

@@ -148,3 +148,12 @@ void user_spend_tokens(User *u, uint64_t n) {
         refill(u);
         u->tokens -= (double)n;
 }
+
+bool user_charge(User *u, uint64_t n, uint64_t most) {
+        if (n > most)
+                return false;
+        if ((u->held += n) <= most)
+                return true;
+        u->held -= n;
+        return false;
+}

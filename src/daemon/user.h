@@ -32,7 +32,8 @@ typedef struct User {
         Peer peer;         /* as of the last connection: groups decide limits */
         ConfigUser limits; /* in force: weight, priority, jobs, queue, tokens_per_minute */
         uint32_t connections, running, waiting;
-        uint64_t held; /* bytes of memory: bodies received, jobs' prompts, answers not yet taken */
+        /* Bytes of memory: bodies received, what they became, jobs' prompts, answers not yet taken. Workers charge it, too. */
+        _Atomic uint64_t held;
         /* The token bucket of tokens_per_minute: what may still be spent, as of `refilled`; may go below zero, because
          * what a job costs is known only when it ran. */
         double tokens;
@@ -64,3 +65,5 @@ void users_sweep(Users *us);
  * `would_wait` for a slot is the model's to say: a burst counts as waiting until the engine has heard of it. */
 uint64_t user_refusal(User *u, bool would_wait, const char **ret_why);
 void user_spend_tokens(User *u, uint64_t n);
+/* Asked before memory is taken, on any thread: charges `n` bytes where no more than `most` is held then. */
+bool user_charge(User *u, uint64_t n, uint64_t most);
