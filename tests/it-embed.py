@@ -356,13 +356,14 @@ class LifeTest(EmbedCase):
     """With a model that takes its time."""
 
     CONFIG = {"models": [{"name": "embedder", "path": "slow", "queue": 16}], "users": []}
+    WIDTH = 192
     LARGE = [bert.text(3 + i % 60, i) for i in range(1000)]
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         size = {"layers": 1, "ff": 192} if SANITIZED else {"layers": 4, "ff": 768}
-        cls.add("slow", hidden=192, **size, seed=3)
+        cls.add("slow", hidden=cls.WIDTH, **size, seed=3)
 
     @classmethod
     def add(cls, name, d=None, **options):
@@ -445,6 +446,26 @@ class LifeTest(EmbedCase):
         self.assertGreater(self.d.status()["jobs"]["restarted"], restarted)
         self.assertGreater(self.d.metrics()[done], 0)
 
+    def test_another_precision(self):
+        """A reload, and then the engine's death amid an answer: all of it is of one precision, the new one."""
+        exact = self.embed(self.LARGE[:50])
+        batches = 'zerollama_batches_total{model="embedder"}'
+        before = self.d.metrics()[batches]
+        body = {"model": "embedder", "input": self.LARGE, "encoding_format": "base64"}
+        _, result = self.in_background(lambda: self.d.post("/v1/embeddings", body, timeout=5 * PATIENCE))
+        wait_until(lambda: self.d.metrics()[batches] > before + 1, "some of it to be computed")
+        models = self.d.config["models"]
+        self.d.change_config(models=[{**models[0], "precision": "int16"}])
+        self.assertStatus(self.d.post("/zerollama/reload", ""), 200)
+        os.kill(self.d.engine_pid(), signal.SIGKILL)
+        answer = self.assertStatus(result(), 200).json()
+        again = self.d.post("/v1/embeddings", body, timeout=5 * PATIENCE).json()
+        self.assertTrue(answer == again)
+        self.assertNotEqual([floats(i["embedding"]) for i in answer["data"][:50]], exact)
+        self.d.change_config(models=models)
+        self.assertStatus(self.d.post("/zerollama/reload", ""), 200)
+        self.assertEqual(self.embed(self.LARGE[:50]), exact)
+
     def test_clients_leave(self):
         """Before, amid and after the work: it is not done for nobody, and nothing is left behind."""
         self.embed("ba")
@@ -464,10 +485,20 @@ class LifeTest(EmbedCase):
         wait_until(lambda: self.d.status()["users"][0]["memory"] == 0, "all memory to be given back")
 
     def test_a_client_that_does_not_read(self):
-        """It holds back its own answer, which is whole once it reads on; others are served."""
-        s = self.send({"input": self.LARGE})
+        """It holds back its own answer, which is whole once it reads on; others are served. What is held is its numbers, all of
+        them and no more: they are not text before the client takes it."""
+        self.embed("ba")
+        n, before = 2000 if SANITIZED else 10000, self.d.rss()
+        s = self.send({"input": ["ba"] * n})
         wait_until(lambda: self.running() == 1, "it to run")
         wait_until(lambda: self.running() == 0, "it to be computed", 5 * PATIENCE)
+        held, numbers = self.d.status()["users"][0]["memory"], n * self.WIDTH * 4
+        figure(f"{n} vectors that nobody reads: {held // 1024} KiB charged, {numbers // 1024} KiB of numbers, "
+               f"the daemon grew by {self.d.rss() - before} KiB")
+        self.assertGreater(held, numbers)
+        self.assertLess(held, numbers + 2**20)
+        if not SANITIZED:
+            self.assertLess(self.d.rss() - before, numbers // 1024 + 4096)
         for i in range(5):
             self.embed(f"ba {i}")
         got, closed = recv_all(s, PATIENCE)

@@ -204,13 +204,19 @@ static void on_vectors(Job *j, const IpcVectors *p) {
         write_answer(v);
 }
 
+static void on_restarted(Job *j) {
+        Vectors *v = j->owner;
+        v->n_values = 0;
+        v->tokens = 0;
+}
+
 static void on_failed(Job *j, unsigned status, const char *code, const char *text) {
         Vectors *v = j->owner;
         v->job = NULL;
         refuse(v, &(JobRefusal){status, code, text, status == 503 ? 1000000 : 0});
 }
 
-static const JobEvents events = {.started = on_started, .vectors = on_vectors, .failed = on_failed};
+static const JobEvents events = {.started = on_started, .vectors = on_vectors, .restarted = on_restarted, .failed = on_failed};
 
 /* ---- coming ---- */
 

@@ -249,10 +249,23 @@ void job_piece(Job *j, const IpcPiece *p) {
                 job_end(j, "completed");
 }
 
+/* A reload has changed the model's precision, and the engine that knew the old one is gone. */
+static void start_over(Job *j) {
+        j->results = 0;
+        j->prompt_tokens = 0;
+        j->events->restarted(j);
+        pool_post_again(j->pool, j);
+}
+
 void job_vectors(Job *j, const IpcVectors *v) {
         if (!j->events->vectors)
                 return;
+        if (j->results > 0 && v->precision != j->precision) {
+                start_over(j);
+                return;
+        }
         leave_queue(j);
+        j->precision = v->precision;
         j->results += v->width ? v->values.n / v->width : 0;
         j->prompt_tokens += (uint32_t)v->tokens;
         if (v->last)

@@ -21,6 +21,7 @@ typedef struct JobEvents {
         void (*started)(Job *j, const IpcStart *s); /* it has a slot; may come again after an engine's death. May be NULL */
         void (*piece)(Job *j, const IpcPiece *p);
         void (*vectors)(Job *j, const IpcVectors *v); /* results of its next inputs */
+        void (*restarted)(Job *j); /* the results there were are void: they come again, from the first. For who has vectors() */
         void (*failed)(Job *j, unsigned status, const char *code, const char *text); /* status as in HTTP */
 } JobEvents;
 
@@ -47,7 +48,7 @@ struct Job {
         uint64_t seed;
         Buf produced; /* int32_t ids */
         uint64_t text_sent;
-        uint32_t results;
+        uint32_t results, precision; /* IpcPrecision of them */
         uint64_t submitted;
         uint64_t waiting;  /* now_usec(): since when it waits for a slot, or waited last */
         uint64_t got_slot; /* now_usec(); 0: still waiting */

@@ -573,6 +573,16 @@ static void take_job(Pool *p, Job *j) {
         p->n_paused += j->paused;
 }
 
+void pool_post_again(Pool *p, Job *j) {
+        if (j->posted)
+                pool_send(p, IPC_CANCEL, &(IpcId){j->id});
+        pool_remove_job(p, j);
+        job_rewind(j);
+        j->id = ++p->daemon->next_job;
+        take_job(p, j);
+        event_defer_set(&p->turn);
+}
+
 void pool_add_job(Pool *p, Job *j) {
         bool first = list_is_empty(&p->unposted);
         take_job(p, j);

@@ -65,6 +65,8 @@ void pool_want(Pool *p);
 
 void pool_add_job(Pool *p, Job *j);
 void pool_remove_job(Pool *p, Job *j);
+/* As another job, so that what the engine still says of it is nobody's. */
+void pool_post_again(Pool *p, Job *j);
 void pool_send(Pool *p, IpcType type, const void *message);
 /* How many users have jobs of a model here. */
 uint32_t pool_users(const Pool *p, const ModelEntry *m);

@@ -99,7 +99,8 @@ static void send_vectors(Job *j) {
         size_t left = in->values.len / sizeof(float), most = MAX(IPC_VECTORS_MAX / in->width, 1u) * (size_t)in->width;
         while (left > 0) {
                 size_t n = MIN(left, most);
-                IpcVectors v = {.id = j->ask.id, .width = in->width, .values = {values, (uint32_t)n}};
+                IpcVectors v = {.id = j->ask.id, .width = in->width, .precision = j->model->loaded->precision,
+                                .values = {values, (uint32_t)n}};
                 left -= n;
                 values += n;
                 if (left == 0) {

@@ -69,7 +69,7 @@ static const Layout piece_layout = {sizeof(T), {
         U64(prefill_usec), U64(decode_usec), U(prompt_tokens), U(completion_tokens), U(cached_tokens)}};
 #undef T
 #define T IpcVectors
-static const Layout vectors_layout = {sizeof(T), {U64(id), U(width), FS(values), U64(tokens), B(last), U64(queue_usec), U64(compute_usec)}};
+static const Layout vectors_layout = {sizeof(T), {U64(id), U(width), U(precision), FS(values), U64(tokens), B(last), U64(queue_usec), U64(compute_usec)}};
 #undef T
 #define T IpcFail
 static const Layout fail_layout = {sizeof(T), {U64(id), U(code), S(text)}};

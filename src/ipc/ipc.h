@@ -38,7 +38,7 @@
 #include "event/event.h"
 #include "util/buf.h"
 
-enum { IPC_VERSION = 3, IPC_FRAME_MAX = 256 * 1024 * 1024 };
+enum { IPC_VERSION = 4, IPC_FRAME_MAX = 256 * 1024 * 1024 };
 
 typedef enum IpcType {
         IPC_SETUP = 1, IPC_MODEL, IPC_LOAD, IPC_UNLOAD, IPC_JOB, IPC_CANCEL, IPC_SHOW, IPC_QUIT, IPC_PAUSE, IPC_RESUME,
@@ -206,6 +206,7 @@ enum { IPC_VECTORS_MAX = 16 * 1024 }; /* numbers in a frame, or one vector where
 typedef struct IpcVectors {
         uint64_t id;
         uint32_t width;   /* numbers of a result */
+        uint32_t precision; /* IpcPrecision they were computed in: one answer is of one */
         IpcFloats values; /* of the next results, one after another */
         uint64_t tokens;  /* of the inputs they are for */
         bool last;        /* of the job */
