@@ -5,6 +5,7 @@
 
 #include "unit.h"
 #include "daemon/registry.h"
+#include "event/event.h"
 
 static char dir[] = "/tmp/test-registry-XXXXXX";
 static int changes;
@@ -28,9 +29,30 @@ static void drop(const char *name) {
         remove(path);
 }
 
-/* The directory's time has a coarse clock: make sure that the next look sees a change. */
-static void age(Registry *r) {
-        r->scanned[0].tv_sec--;
+/* ---- looking again, by a worker ---- */
+
+static EventLoop *loop;
+static int n_waiting;
+
+static void looked(RegistryWaiter *w) {
+        (void)w;
+        if (--n_waiting == 0)
+                event_loop_exit(loop, 0);
+}
+
+static void look(Registry *r, bool thorough, int n) {
+        RegistryWaiter waiters[4];
+        assert_int_equal(event_loop_new(&loop), 0);
+        assert_int_equal(work_pool_new(loop, 1, &r->workers), 0);
+        n_waiting = n;
+        for (int i = 0; i < n; i++) {
+                waiters[i] = (RegistryWaiter){.done = looked};
+                registry_refresh(r, thorough, &waiters[i]);
+        }
+        event_loop_run(loop);
+        assert_int_equal(n_waiting, 0);
+        work_pool_free(r->workers);
+        event_loop_free(loop);
 }
 
 static ModelEntry *find(Registry *r, const char *name) {
@@ -61,8 +83,8 @@ static void test_names(void **state) {
         touch("note.txt");
         touch(".hidden.gguf");
         Config *c = load("models:\n  - {name: chat, path: b.gguf, aliases: [gpt-4], slots: 3}\n  - {name: gone, path: /nowhere.gguf}\n");
-        registry_init(&r, on_change, NULL);
-        assert_int_equal(registry_configure(&r, c), 0);
+        registry_init(&r, NULL, on_change, NULL);
+        assert_int_equal(registry_configure(&r, c, NULL), 0);
         assert_int_equal(find(&r, "a")->size, 5);
         assert_ptr_equal(find(&r, "a"), find(&r, "a:latest"));
         assert_non_null(find(&r, "c:7b"));
@@ -82,24 +104,37 @@ static void test_come_and_go(void **state) {
         (void)state;
         Registry r;
         Config *c = load("");
-        registry_init(&r, on_change, NULL);
-        assert_int_equal(registry_configure(&r, c), 0);
+        registry_init(&r, NULL, on_change, NULL);
+        assert_int_equal(registry_configure(&r, c, NULL), 0);
         ModelEntry *a = find(&r, "a");
         touch("new.gguf");
-        age(&r);
-        assert_non_null(find(&r, "new")); /* an unknown name makes it look again */
+        assert_null(find(&r, "new")); /* nobody has looked */
+        look(&r, false, 1);
+        assert_non_null(find(&r, "new"));
         a->running = 1;
         drop("a.gguf");
-        age(&r);
-        registry_refresh(&r);
+        look(&r, false, 3); /* one for the first, and one for those who came meanwhile */
         assert_true(a->missing); /* not freed: a job still holds it */
         assert_null(find(&r, "a"));
         a->running = 0;
-        age(&r);
-        registry_refresh(&r);
+        look(&r, true, 1);
         list_foreach(m, &r.models, ModelEntry, node)
                 assert_string_not_equal(m->name, "a");
         assert_true(changes >= 3);
+        /* What is known to be as it was is not read again, unless all is to be looked at. */
+        for (size_t i = 0; i < ARRAY_SIZE(r.scanned); i++) {
+                struct stat st;
+                const char *dirs[] = {dir, PKGDATADIR "/models"};
+                r.scanned[i] = stat(dirs[i], &st) == 0 ? st.st_mtim : (struct timespec){0};
+        }
+        int before = changes;
+        look(&r, false, 1);
+        assert_int_equal(changes, before);
+        look(&r, true, 1);
+        assert_int_equal(changes, before + 1);
+        touch("a.gguf");
+        look(&r, false, 1);
+        assert_non_null(find(&r, "a"));
         registry_deinit(&r);
         config_free(c);
 }
@@ -121,21 +156,21 @@ static void test_directories(void **state) {
         touch("b/config.json");
         touch("other/note.txt");
         Config *c = load("models:\n  - {name: named, path: hf}\n");
-        registry_init(&r, on_change, NULL);
-        assert_int_equal(registry_configure(&r, c), 0);
+        registry_init(&r, NULL, on_change, NULL);
+        assert_int_equal(registry_configure(&r, c, NULL), 0);
         assert_null(find(&r, "hf"));
         assert_null(find(&r, "named"));
         touch("hf/config.json");
         touch("hf/model-1.safetensors");
         touch("hf/model-2.safetensors");
         touch("hf/tokenizer.json");
-        assert_non_null(find(&r, "hf")); /* although the directory it lies in did not change */
+        look(&r, true, 1); /* the directory it lies in did not change */
         assert_int_equal(find(&r, "hf")->size, 10);
         assert_int_equal(find(&r, "named")->size, 10);
         assert_null(find(&r, "other"));
         assert_non_null(strstr(find(&r, "b")->path, "b.gguf")); /* of two with a name the file */
         drop("hf/config.json");
-        registry_refresh(&r);
+        look(&r, true, 1);
         assert_null(find(&r, "hf"));
         assert_string_equal(registry_find_missing(&r, "hf")->name, "hf");
         registry_deinit(&r);

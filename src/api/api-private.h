@@ -23,6 +23,7 @@ typedef struct Api {
         json_t *body; /* the parsed object of a POST, borrowed; NULL for other methods */
         const char *rest; /* what the "*" of the route matched */
         ApiError error; /* of the fields that were read: sent when the handler, which then does nothing, has returned */
+        bool looked;      /* the list of models is as the disk was when the request came */
         bool has_context; /* the body is large, so a worker has made this already; see api_context() */
         void *context;
         ApiError context_error;
@@ -62,6 +63,7 @@ typedef struct Route {
         ApiRoute handler;
         const char *unsupported; /* instead of a handler: why this is answered 501 */
         ApiContext context; /* may be NULL */
+        bool fresh;         /* of a GET: it lists models, so a worker looks which there are */
 } Route;
 
 /* One table per dialect, ended by a row without a path. */

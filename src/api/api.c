@@ -1,7 +1,8 @@
 /* Dispatch: key, route, JSON body; and the two shapes of error.
  *
  * A body large enough to take the loop noticeable time is parsed on a worker, which also makes the text of the prompt, or
- * the list of inputs, from it; the request waits, and a client that leaves meanwhile only marks the parse as nobody's. */
+ * the list of inputs, from it; the request waits, and a client that leaves meanwhile only marks the errand as nobody's. So
+ * it is where models are listed, or one is named that is not known: a worker looks at the disk first. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -177,7 +178,8 @@ static bool key_is_right(const Request *r) {
         return diff == 0;
 }
 
-static void run(const Route *route, Api *a, const json_error_t *error) {
+/* False, and no answer: the model is not there, as far as is known. */
+static bool run(const Route *route, Api *a, const json_error_t *error) {
         bool has_body = strcmp(route->method, "GET") != 0;
         if (has_body && error)
                 api_error(a->r, 400, "invalid_json", NULL, "the body is not valid JSON: line %d, column %d: %s", error->line,
@@ -186,95 +188,154 @@ static void run(const Route *route, Api *a, const json_error_t *error) {
                 api_error(a->r, 400, "invalid_json", NULL, "the body must be a JSON object");
         else
                 route->handler(a);
+        if (a->error.status == 404 && !a->looked)
+                return false;
         if (a->error.status)
                 api_error(a->r, a->error.status, a->error.code, *a->error.param ? a->error.param : NULL, "%s", a->error.text);
+        return true;
 }
 
-typedef struct Parse {
+/* A request that waits for a worker: to parse its body, or to look which models there are. Its client may leave meanwhile. */
+typedef struct Errand {
         Work work;
+        RegistryWaiter waiter;
         Api api;
         Charge charge;
         const Route *route;
         Buf text;
         json_t *body;
         json_error_t error;
-} Parse;
+} Errand;
+
+static void errand_gone(Request *r) {
+        ((Errand *)r->state)->api.r = NULL;
+}
+
+static void hold(Errand *e) {
+        e->api.r->state = e;
+        e->api.r->gone = errand_gone;
+}
+
+/* NULL after an error was sent. */
+static Errand *errand_new(const Route *route, const Api *a) {
+        Errand *e = calloc(1, sizeof(*e));
+        if (!e) {
+                api_refuse(a->r, &api_no_memory);
+                return NULL;
+        }
+        *e = (Errand){.api = *a, .route = route, .charge = charge_of(a->r, a->d)};
+        hold(e);
+        return e;
+}
+
+static void run_clear(Work *w) {
+        Errand *e = container_of(w, Errand, work);
+        json_decref(e->body);
+        free(e->api.context);
+}
+
+static void clear_done(Work *w) {
+        Errand *e = container_of(w, Errand, work);
+        charge_end(&e->charge);
+        free(e);
+}
+
+static void look_again(Errand *e);
+
+/* Taking a large tree down is as much work as building it: back to the worker. */
+static void errand_done(Errand *e) {
+        Request *r = e->api.r;
+        if (r && e->charge.refused)
+                api_refuse(r, e->charge.refused);
+        else if (r) { /* still somebody's */
+                r->gone = NULL;
+                r->state = NULL;
+                e->api.body = e->body;
+                if (!run(e->route, &e->api, e->body ? NULL : &e->error)) {
+                        look_again(e);
+                        return;
+                }
+        }
+        e->work = (Work){.run = run_clear, .done = clear_done};
+        work_submit(e->api.d->workers, &e->work);
+}
+
+/* ---- models that may have come a moment ago ---- */
+
+static void looked(RegistryWaiter *w) {
+        errand_done(container_of(w, Errand, waiter));
+}
+
+/* Who asks for one that is not there costs little: only whether models came or went is looked at. */
+static void look_again(Errand *e) {
+        Registry *registry = &e->api.d->registry;
+        const char *name = json_string_value(json_object_get(e->body, "model"));
+        bool is_list = !e->body, was_known = name && registry_find_missing(registry, name);
+        hold(e);
+        e->api.looked = true;
+        e->api.error = (ApiError){0};
+        e->waiter.done = looked;
+        registry_refresh(registry, is_list || was_known, &e->waiter);
+}
+
+static void run_get(const Route *route, Api *a) {
+        Errand *e;
+        if (!route->fresh)
+                run(route, a, NULL);
+        else if ((e = errand_new(route, a)))
+                look_again(e);
+}
+
+/* ---- bodies ---- */
 
 static json_t *parse(const Buf *text, json_error_t *ret_error) {
         return json_loadb(text->len ? text->data : "", text->len, JSON_ALLOW_NUL, ret_error);
 }
 
-static void parse_run(Work *w) {
-        Parse *p = container_of(w, Parse, work);
-        charge_enter(&p->charge);
-        p->body = parse(&p->text, &p->error);
-        charge_return(&p->charge, p->text.len);
-        buf_deinit(&p->text);
-        p->api.has_context = p->route->context && json_is_object(p->body);
-        if (p->api.has_context)
-                p->api.context = p->route->context(&(Args){.object = p->body, .prefix = "", .error = &p->api.context_error});
-        charge_leave(&p->charge);
+static void run_parse(Work *w) {
+        Errand *e = container_of(w, Errand, work);
+        charge_enter(&e->charge);
+        e->body = parse(&e->text, &e->error);
+        charge_return(&e->charge, e->text.len);
+        buf_deinit(&e->text);
+        e->api.has_context = e->route->context && json_is_object(e->body);
+        if (e->api.has_context)
+                e->api.context = e->route->context(&(Args){.object = e->body, .prefix = "", .error = &e->api.context_error});
+        charge_leave(&e->charge);
 }
 
-static void parse_clear(Work *w) {
-        Parse *p = container_of(w, Parse, work);
-        json_decref(p->body);
-        free(p->api.context);
-}
-
-static void parse_freed(Work *w) {
-        Parse *p = container_of(w, Parse, work);
-        charge_end(&p->charge);
-        free(p);
-}
-
-/* Taking a large tree down is as much work as building it: back to the worker. */
 static void parse_done(Work *w) {
-        Parse *p = container_of(w, Parse, work);
-        if (p->api.r) { /* still somebody's */
-                p->api.r->gone = NULL;
-                p->api.r->state = NULL;
-                p->api.body = p->body;
-                if (p->charge.refused)
-                        api_refuse(p->api.r, p->charge.refused);
-                else
-                        run(p->route, &p->api, p->body ? NULL : &p->error);
-        }
-        *w = (Work){.run = parse_clear, .done = parse_freed};
-        work_submit(p->api.d->workers, w);
-}
-
-static void parse_gone(Request *r) {
-        ((Parse *)r->state)->api.r = NULL;
+        errand_done(container_of(w, Errand, work));
 }
 
 static void parse_elsewhere(const Route *route, const Api *a) {
-        Parse *p = calloc(1, sizeof(*p));
-        if (!p) {
-                api_refuse(a->r, &api_no_memory);
+        Errand *e = errand_new(route, a);
+        if (!e)
                 return;
-        }
-        *p = (Parse){.work = {.run = parse_run, .done = parse_done}, .api = *a, .route = route, .text = a->r->body,
-                     .charge = charge_of(a->r, a->d)};
-        charge_adopt(&p->charge, p->text.len);
+        e->text = a->r->body;
+        charge_adopt(&e->charge, e->text.len);
         a->r->body = BUF_NULL;
         request_drop_body(a->r);
-        a->r->state = p;
-        a->r->gone = parse_gone;
-        work_submit(a->d->workers, &p->work);
+        e->work = (Work){.run = run_parse, .done = parse_done};
+        work_submit(a->d->workers, &e->work);
 }
 
 static void parse_here(const Route *route, Api *a) {
         Charge charge = charge_of(a->r, a->d);
         json_error_t error;
+        Errand *e;
         charge_enter(&charge);
         a->body = a->r->body.len > 0 ? parse(&a->r->body, &error) : json_object(); /* our own routes need none */
         charge_leave(&charge);
         request_drop_body(a->r);
         if (charge.refused)
                 api_refuse(a->r, charge.refused);
-        else
-                run(route, a, a->body ? NULL : &error);
+        else if (!run(route, a, a->body ? NULL : &error) && (e = errand_new(route, a))) {
+                e->body = a->body;
+                e->charge = charge;
+                look_again(e);
+                return;
+        }
         json_decref(a->body);
         charge_end(&charge);
 }
@@ -311,11 +372,9 @@ void api_handle(Request *r, void *arg) {
                 api_error(r, 501, "not_supported", NULL, "%s", route->unsupported);
                 return;
         }
-        if (strcmp(route->method, "GET") == 0) {
-                route->handler(&a);
-                return;
-        }
-        if (r->body.len > PARSE_INLINE_MAX)
+        if (strcmp(route->method, "GET") == 0)
+                run_get(route, &a);
+        else if (r->body.len > PARSE_INLINE_MAX)
                 parse_elsewhere(route, &a);
         else
                 parse_here(route, &a);

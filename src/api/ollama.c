@@ -460,7 +460,6 @@ static void set_time(json_t *o, const char *key, int64_t usec) {
 
 static void tags(Api *a) {
         json_t *list = json_array();
-        registry_refresh(&a->d->registry);
         list_foreach(m, &a->d->registry.models, ModelEntry, node) {
                 if (m->missing || m->hidden)
                         continue;
@@ -579,7 +578,7 @@ const Route ollama_routes[] = {
         {"POST", "/api/chat", chat, NULL, chat_context},
         {"POST", "/api/embed", embed, NULL, embed_inputs},
         {"POST", "/api/embeddings", embeddings, NULL, embedding_inputs},
-        {"GET", "/api/tags", tags, NULL},
+        {"GET", "/api/tags", tags, .fresh = true},
         {"GET", "/api/ps", ps, NULL},
         {"POST", "/api/show", show, NULL},
         {"GET", "/api/version", version, NULL},

@@ -516,7 +516,6 @@ static json_t *model_object(const ModelEntry *m) {
 
 static void models(Api *a) {
         json_t *list = json_array();
-        registry_refresh(&a->d->registry);
         list_foreach(m, &a->d->registry.models, ModelEntry, node)
                 if (!m->missing && !m->hidden)
                         json_array_append_new(list, model_object(m));
@@ -535,7 +534,7 @@ const Route openai_routes[] = {
         {"POST", "/v1/chat/completions", chat_completions, NULL, chat_context},
         {"POST", "/v1/completions", completions, NULL},
         {"POST", "/v1/embeddings", embeddings, NULL, embeddings_inputs},
-        {"GET", "/v1/models", models, NULL},
-        {"GET", "/v1/models/*", model, NULL},
+        {"GET", "/v1/models", models, .fresh = true},
+        {"GET", "/v1/models/*", model, .fresh = true},
         {0},
 };

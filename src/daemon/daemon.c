@@ -161,7 +161,7 @@ static Pool *find_in(List *l, const char *name) {
 
 /* Pools by name: those that stay keep their engine unless their settings changed; those that are gone give their jobs
  * to the pools their models have now. `fresh` are those that are new. */
-static void apply_pools(Daemon *d, const Config *c, List *fresh) {
+static void apply_pools(Daemon *d, const Config *c, Survey *survey, List *fresh) {
         List old;
         list_init(&old);
         list_foreach(p, &d->pools, Pool, node) {
@@ -179,7 +179,7 @@ static void apply_pools(Daemon *d, const Config *c, List *fresh) {
                 else
                         pool_reconfigure(p, &c->pools[i]);
         }
-        if (registry_configure(&d->registry, c) < 0)
+        if (registry_configure(&d->registry, c, survey) < 0)
                 log_error("out of memory for the list of models; it is not complete");
         list_foreach(p, &d->pools, Pool, node)
                 pool_move_jobs(p);
@@ -189,8 +189,9 @@ static void apply_pools(Daemon *d, const Config *c, List *fresh) {
         }
 }
 
-/* Puts a configuration in force and takes it over. What can fail comes first; then the old configuration stays. */
-static int apply_config(Daemon *d, Config *c, Error *e) {
+/* Puts a configuration in force and takes it over. What can fail comes first; then the old configuration stays. Takes over the
+ * survey of its models in any case; NULL: none was made. */
+static int apply_config(Daemon *d, Config *c, Survey *survey, Error *e) {
         List fresh;
         list_init(&fresh);
         int r = make_pools(d, c, &fresh);
@@ -201,10 +202,11 @@ static int apply_config(Daemon *d, Config *c, Error *e) {
         if (r < 0) {
                 list_foreach(p, &fresh, Pool, node)
                         pool_free(p);
+                survey_free(survey);
                 return r;
         }
         http_configure(d->http, c);
-        apply_pools(d, c, &fresh);
+        apply_pools(d, c, survey, &fresh);
         users_reconfigure(&d->users, c);
         config_free(d->config);
         d->config = c;
@@ -218,6 +220,7 @@ typedef struct Reload {
         Daemon *d;
         bool check;
         Config *config;
+        Survey *survey; /* of its models */
         Error error;
         DaemonReloaded done;
         void *arg;
@@ -239,20 +242,24 @@ int daemon_load_config(const char *path, Config **ret, Error *e) {
 
 static void reload_run(Work *w) {
         Reload *r = container_of(w, Reload, work);
-        if (daemon_load_config(r->d->config_path, &r->config, &r->error) < 0 && !r->error.text[0])
-                error_set(&r->error, -ENOMEM, "out of memory");
+        if (daemon_load_config(r->d->config_path, &r->config, &r->error) < 0) {
+                if (!r->error.text[0])
+                        error_set(&r->error, -ENOMEM, "out of memory");
+        } else if (!r->check && (r->survey = survey_new(r->config)))
+                survey_run(r->survey);
 }
 
 static void reload_done(Work *w) {
         Reload *r = container_of(w, Reload, work);
         Daemon *d = r->d;
-        if (!r->error.text[0] && !r->check && apply_config(d, r->config, &r->error) >= 0) {
+        if (!r->error.text[0] && !r->check && apply_config(d, r->config, TAKE(r->survey), &r->error) >= 0) {
                 r->config = NULL;
                 if (!d->log_level_given)
                         log_set_level(d->config->log_level);
                 log_write(LOG_LEVEL_INFO, &(LogFields){.message_id = MESSAGE_RELOADED}, "configuration reloaded");
         }
         config_free(r->config);
+        survey_free(r->survey);
         if (!r->check) {
                 d->reloading = false;
                 free(d->reload_error);
@@ -322,8 +329,8 @@ int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *co
         list_init(&d->pools);
         list_init(&d->retired);
         users_init(&d->users);
-        registry_init(&d->registry, give_pools, d);
         int r = work_pool_new(loop, WORKERS, &d->workers);
+        registry_init(&d->registry, d->workers, give_pools, d);
         if (r < 0)
                 error_set(e, r, "cannot start a worker: %s", strerror(-r));
         if (r >= 0 && (r = deadlines_init(&d->deadlines, loop, job_expired)) < 0)
@@ -333,7 +340,7 @@ int daemon_start(Daemon *d, EventLoop *loop, const char *config_path, Config *co
         if (r >= 0)
                 r = adopt_passed(d, e);
         if (r >= 0)
-                r = apply_config(d, config, e);
+                r = apply_config(d, config, NULL, e);
         if (r >= 0)
                 state_restore(&d->state, d);
         if (r < 0 && d->config != config)

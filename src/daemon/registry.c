@@ -1,4 +1,8 @@
-/* Models by name; see registry.h. The list is short, so it is searched. */
+/* Models by name; see registry.h. The list is short, so it is searched.
+ *
+ * A Survey is a look at the disk: what the configuration names and what is in the directories, each with its size and date.
+ * It has all it needs for itself, so that a worker can do it. One runs at a time; who asks meanwhile waits for the next, for
+ * what they mean may have come after this one had passed by. */
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -10,11 +14,36 @@
 #include "util/log.h"
 #include "util/str.h"
 
+enum { DIRECTORIES = 2, FRESH_SECONDS = 2 }; /* a change may follow in the same tick of the clock that dates directories */
+
+typedef struct Found {
+        ListNode node;
+        char *name, *path;
+        int64_t named; /* index in the config's models; -1: found in a directory */
+        bool builtin, missing, embeds;
+        uint64_t size;
+        time_t modified;
+} Found;
+
+struct Survey {
+        Work work;
+        Registry *registry;
+        uint64_t generation; /* of the config it is for */
+        char *models_path;
+        bool thorough;       /* else only where a directory has changed */
+        struct timespec known[DIRECTORIES], scanned[DIRECTORIES];
+        bool unchanged;
+        int unreadable, error; /* errno of models_path; negative errno: it is not whole */
+        List found;            /* Found; of equal names the first counts */
+        List waiters;
+};
+
 static const char suffix[] = ".gguf", latest[] = ":latest", system_models[] = PKGDATADIR "/models";
 
-void registry_init(Registry *r, void (*changed)(void *arg), void *arg) {
-        *r = (Registry){.changed = changed, .arg = arg};
+void registry_init(Registry *r, WorkPool *workers, void (*changed)(void *arg), void *arg) {
+        *r = (Registry){.workers = workers, .changed = changed, .arg = arg};
         list_init(&r->models);
+        list_init(&r->waiters);
 }
 
 static void entry_free(ModelEntry *m) {
@@ -27,6 +56,7 @@ static void entry_free(ModelEntry *m) {
 }
 
 void registry_deinit(Registry *r) {
+        survey_free(TAKE(r->survey));
         list_foreach(m, &r->models, ModelEntry, node)
                 entry_free(m);
 }
@@ -56,34 +86,37 @@ static bool is_builtin(const char *path) {
         return strcmp(path, IPC_PATH_DELAY) == 0 || strcmp(path, IPC_PATH_NULL) == 0;
 }
 
-/* Adds or updates one model; takes `path` over. */
-static int put(Registry *r, const char *name, size_t len, char *path, const ConfigModel *named) {
-        ModelEntry *m = path ? find_exact(r, name, len) : NULL;
-        bool fresh = !m || r->configuring;
-        if (path && !m)
-                m = entry_new(r, name, len);
-        if (!m) {
+/* ---- looking: on any thread ---- */
+
+static void found_free(Found *f) {
+        list_remove(&f->node);
+        free(f->name);
+        free(f->path);
+        free(f);
+}
+
+void survey_free(Survey *s) {
+        if (!s)
+                return;
+        list_foreach(f, &s->found, Found, node)
+                found_free(f);
+        free(s->models_path);
+        free(s);
+}
+
+/* Takes `path` over. */
+static void find_more(Survey *s, const char *name, size_t len, char *path, int64_t named) {
+        Found *f = path ? calloc(1, sizeof(*f)) : NULL;
+        if (!f || !(f->name = strndup(name, len))) {
+                free(f);
                 free(path);
-                return -ENOMEM;
+                s->error = -ENOMEM;
+                return;
         }
-        if (m->seen) { /* the config comes before directories, the user's directory before the system's */
-                free(path);
-                return 0;
-        }
-        if (!m->path || strcmp(m->path, path) != 0)
-                m->announced = 0;
-        free(m->path);
-        m->path = path;
-        m->named = named;
-        m->builtin = is_builtin(path);
-        m->hidden = m->builtin && !named;
-        m->config = named ? *named : r->config->model_defaults;
-        m->seen = true;
-        if (fresh) {
-                m->keep_alive = m->config.keep_alive;
-                m->announced = 0; /* its definition may have changed */
-        }
-        return 0;
+        f->path = path;
+        f->named = named;
+        f->builtin = is_builtin(path);
+        list_append(&s->found, &f->node);
 }
 
 static char *join(const char *dir, const char *file) {
@@ -120,19 +153,15 @@ static size_t served_name(int dir, const char *entry) {
         return may_be_model(dir, entry) ? n : 0;
 }
 
-static int scan_directory(Registry *r, const char *path, struct timespec *ret_mtime) {
-        struct stat st;
-        *ret_mtime = stat(path, &st) == 0 ? st.st_mtim : (struct timespec){0};
+static void scan_directory(Survey *s, const char *path) {
         DIR *d = opendir(path);
-        int result = 0;
-        for (struct dirent *e; d && result == 0 && (e = readdir(d));) {
+        for (struct dirent *e; d && (e = readdir(d));) {
                 size_t n = served_name(dirfd(d), e->d_name);
                 if (n > 0)
-                        result = put(r, e->d_name, n, join(path, e->d_name), NULL);
+                        find_more(s, e->d_name, n, join(path, e->d_name), -1);
         }
         if (d)
                 closedir(d);
-        return result;
 }
 
 /* "model.safetensors", "model-00001-of-00002.safetensors"; not "consolidated.safetensors", which are the same again. */
@@ -143,104 +172,215 @@ static bool has_weights(const char *file) {
 }
 
 /* Adds what is in a model's directory: the sizes of its weights, and the date of its newest file that counts. */
-static bool look_into(ModelEntry *m) {
+static bool look_into(Found *f) {
         bool is_model = false;
-        m->embeds = false;
-        DIR *d = opendir(m->path);
+        DIR *d = opendir(f->path);
         for (struct dirent *e; d && (e = readdir(d));) {
                 bool is_weights = has_weights(e->d_name);
                 bool is_config = strcmp(e->d_name, "config.json") == 0;
                 struct stat st;
-                m->embeds |= strcmp(e->d_name, "modules.json") == 0;
+                f->embeds |= strcmp(e->d_name, "modules.json") == 0;
                 if ((!is_weights && !is_config) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
                         continue;
                 is_model = is_model || is_config;
-                m->size += is_weights ? (uint64_t)st.st_size : 0;
-                m->modified = MAX(m->modified, st.st_mtime);
+                f->size += is_weights ? (uint64_t)st.st_size : 0;
+                f->modified = MAX(f->modified, st.st_mtime);
         }
         if (d)
                 closedir(d);
         return is_model;
 }
 
-/* Brings size and date up to date; false where there is no model. */
-static bool look_at(ModelEntry *m) {
+/* Its size and date; false where there is no model. */
+static bool look_at(Found *f) {
         struct stat st;
-        if (stat(m->path, &st) < 0)
+        if (stat(f->path, &st) < 0)
                 return false;
-        m->size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
-        m->modified = st.st_mtime;
-        return S_ISREG(st.st_mode) || (S_ISDIR(st.st_mode) && look_into(m));
+        f->size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+        f->modified = st.st_mtime;
+        return S_ISREG(st.st_mode) || (S_ISDIR(st.st_mode) && look_into(f));
 }
 
-static void update(ModelEntry *m) {
-        m->missing = !m->seen || (!m->builtin && !look_at(m)); /* not seen: no longer named, still in use */
+Survey *survey_new(const Config *config) {
+        Survey *s = calloc(1, sizeof(*s));
+        if (!s)
+                return NULL;
+        list_init(&s->found);
+        list_init(&s->waiters);
+        s->thorough = true;
+        s->models_path = strdup(config->models_path);
+        if (!s->models_path)
+                s->error = -ENOMEM;
+        for (uint32_t i = 0; i < config->n_models && s->error == 0; i++) {
+                const ConfigModel *c = &config->models[i];
+                find_more(s, c->name, strlen(c->name), join(config->models_path, c->path), i);
+        }
+        if (s->error == 0)
+                return s;
+        survey_free(s);
+        return NULL;
 }
 
-static void update_all(Registry *r) {
-        list_foreach(m, &r->models, ModelEntry, node)
-                update(m);
+static struct timespec date_of(const char *path) {
+        struct stat st;
+        return stat(path, &st) == 0 ? st.st_mtim : (struct timespec){0};
 }
 
-static int scan(Registry *r) {
-        int result = 0;
+void survey_run(Survey *s) {
+        const char *dirs[DIRECTORIES] = {s->models_path, system_models};
+        bool same = true;
+        for (size_t i = 0; i < DIRECTORIES; i++) { /* before they are read: what comes later changes the date once more */
+                s->scanned[i] = date_of(dirs[i]);
+                same &= s->scanned[i].tv_sec == s->known[i].tv_sec && s->scanned[i].tv_nsec == s->known[i].tv_nsec;
+                if (time(NULL) - s->scanned[i].tv_sec <= FRESH_SECONDS)
+                        s->scanned[i] = (struct timespec){.tv_nsec = -1};
+        }
+        s->unchanged = same && !s->thorough;
+        if (s->unchanged)
+                return;
+        s->unreadable = access(s->models_path, R_OK | X_OK) < 0 ? errno : 0;
+        for (size_t i = 0; i < DIRECTORIES; i++)
+                scan_directory(s, dirs[i]);
+        find_more(s, "delay", 5, strdup(IPC_PATH_DELAY), -1);
+        find_more(s, "null", 4, strdup(IPC_PATH_NULL), -1);
+        list_foreach(f, &s->found, Found, node)
+                f->missing = !f->builtin && !look_at(f);
+}
+
+/* ---- what was found ---- */
+
+/* Adds or updates one model. */
+static int put(Registry *r, Found *f, bool configuring) {
+        const ConfigModel *named = f->named >= 0 ? &r->config->models[f->named] : NULL;
+        ModelEntry *m = find_exact(r, f->name, strlen(f->name));
+        bool fresh = !m || configuring;
+        if (!m && !(m = entry_new(r, f->name, strlen(f->name))))
+                return -ENOMEM;
+        if (m->seen) /* the config comes before directories, the user's directory before the system's */
+                return 0;
+        if (!m->path || strcmp(m->path, f->path) != 0)
+                m->announced = 0;
+        free(m->path);
+        m->path = TAKE(f->path);
+        m->named = named;
+        m->builtin = f->builtin;
+        m->hidden = m->builtin && !named;
+        m->missing = f->missing;
+        m->embeds = f->embeds;
+        m->size = f->size;
+        m->modified = f->modified;
+        m->config = named ? *named : r->config->model_defaults;
+        m->seen = true;
+        if (fresh) {
+                m->keep_alive = m->config.keep_alive;
+                m->announced = 0; /* its definition may have changed */
+        }
+        return 0;
+}
+
+static int apply(Registry *r, Survey *s, bool configuring) {
+        int result = s->error;
         list_foreach(m, &r->models, ModelEntry, node)
                 m->seen = false;
-        for (uint32_t i = 0; i < r->config->n_models && result == 0; i++) {
-                const ConfigModel *c = &r->config->models[i];
-                result = put(r, c->name, strlen(c->name), join(r->config->models_path, c->path), c);
-        }
-        if (result == 0)
-                result = scan_directory(r, r->config->models_path, &r->scanned[0]);
-        if (result == 0)
-                result = scan_directory(r, system_models, &r->scanned[1]);
-        if (result == 0)
-                result = put(r, "delay", 5, strdup(IPC_PATH_DELAY), NULL);
-        if (result == 0)
-                result = put(r, "null", 4, strdup(IPC_PATH_NULL), NULL);
+        list_foreach(f, &s->found, Found, node)
+                if (result == 0)
+                        result = put(r, f, configuring);
         list_foreach(m, &r->models, ModelEntry, node) {
                 if (m->seen)
                         continue;
-                m->named = NULL; /* an old config's */
+                m->missing = true; /* no longer named or there, but perhaps in use */
+                m->named = NULL;   /* an old config's */
                 m->config = r->config->model_defaults;
                 if (m->running + m->waiting + m->waiters == 0 && m->phase == IPC_MODEL_UNLOADED)
                         entry_free(m);
         }
-        update_all(r);
+        memcpy(r->scanned, s->scanned, sizeof(r->scanned));
         r->changed(r->arg);
         return result;
 }
 
-int registry_configure(Registry *r, const Config *config) {
+int registry_configure(Registry *r, const Config *config, Survey *s) {
         r->config = config;
-        r->configuring = true;
-        int result = scan(r);
-        r->configuring = false;
-        if (access(config->models_path, R_OK | X_OK) < 0)
-                log_warning("models_path '%s' cannot be read: %s", config->models_path, strerror(errno));
+        r->generation++;
+        if (!s && (s = survey_new(config)))
+                survey_run(s);
+        if (!s)
+                return -ENOMEM;
+        int result = apply(r, s, true);
+        if (s->unreadable)
+                log_warning("models_path '%s' cannot be read: %s", config->models_path, strerror(s->unreadable));
         list_foreach(m, &r->models, ModelEntry, node)
                 if (m->missing && m->named)
                         log_warning("model '%s': there is no model %s", m->name, m->path);
+        survey_free(s);
         return result;
 }
 
-static bool directories_changed(const Registry *r) {
-        const char *dirs[] = {r->config->models_path, system_models};
-        for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
-                struct stat st;
-                struct timespec t = stat(dirs[i], &st) == 0 ? st.st_mtim : (struct timespec){0};
-                if (t.tv_sec != r->scanned[i].tv_sec || t.tv_nsec != r->scanned[i].tv_nsec)
-                        return true;
+/* ---- looking again ---- */
+
+static void move_waiters(List *from, List *to) {
+        list_foreach(w, from, RegistryWaiter, node) {
+                list_remove(&w->node);
+                list_append(to, &w->node);
         }
-        return false;
 }
 
-void registry_refresh(Registry *r) {
-        if (directories_changed(r))
-                scan(r);
-        else
-                update_all(r);
+static void run_survey(Work *w) {
+        survey_run(container_of(w, Survey, work));
 }
+
+static void survey_done(Work *w);
+
+static void start_survey(Registry *r) {
+        Survey *s = survey_new(r->config);
+        if (!s) { /* then the list is as it was */
+                List waiters;
+                list_init(&waiters);
+                move_waiters(&r->waiters, &waiters);
+                for (RegistryWaiter *w; (w = list_first(&waiters, RegistryWaiter, node));) {
+                        list_remove(&w->node);
+                        w->done(w);
+                }
+                return;
+        }
+        s->registry = r;
+        s->generation = r->generation;
+        s->thorough = false;
+        list_foreach(w, &r->waiters, RegistryWaiter, node)
+                s->thorough |= w->thorough;
+        memcpy(s->known, r->scanned, sizeof(s->known));
+        move_waiters(&r->waiters, &s->waiters);
+        s->work = (Work){.run = run_survey, .done = survey_done};
+        r->survey = s;
+        work_submit(r->workers, &s->work);
+}
+
+static void survey_done(Work *w) {
+        Survey *s = container_of(w, Survey, work);
+        Registry *r = s->registry;
+        r->survey = NULL;
+        if (s->generation != r->generation) { /* of another config: again, first for those who wait for it */
+                move_waiters(&r->waiters, &s->waiters);
+                move_waiters(&s->waiters, &r->waiters);
+        } else if (!s->unchanged && apply(r, s, false) < 0)
+                log_error("out of memory for the list of models; it is not complete");
+        for (RegistryWaiter *o; (o = list_first(&s->waiters, RegistryWaiter, node));) {
+                list_remove(&o->node);
+                o->done(o);
+        }
+        survey_free(s);
+        if (!r->survey && !list_is_empty(&r->waiters))
+                start_survey(r);
+}
+
+void registry_refresh(Registry *r, bool thorough, RegistryWaiter *w) {
+        w->thorough = thorough;
+        list_append(&r->waiters, &w->node);
+        if (!r->survey)
+                start_survey(r);
+}
+
+/* ---- names ---- */
 
 static ModelEntry *find_alias(Registry *r, const char *name, size_t len) {
         list_foreach(m, &r->models, ModelEntry, node)
@@ -261,16 +401,8 @@ static ModelEntry *find_known(Registry *r, const char *name, size_t len) {
         return m;
 }
 
-/* It may have been put there a moment ago. Nothing else is looked at: who asks for what is not there costs little. */
 ModelEntry *registry_find(Registry *r, const char *name, size_t len) {
         ModelEntry *m = find_known(r, name, len);
-        if (m && !m->missing)
-                return m;
-        if (directories_changed(r)) {
-                scan(r);
-                m = find_known(r, name, len);
-        } else if (m)
-                update(m);
         return m && !m->missing ? m : NULL;
 }
 

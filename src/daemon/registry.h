@@ -1,6 +1,6 @@
 /* The models this daemon serves: those the config names, and the *.gguf files and directories with a config.json found
  * in models_path and in the directory of models that came with the installation. Only names, sizes and dates are
- * looked at here; what is in a file only an engine reads.
+ * looked at here, by workers: disks may be slow. What is in a file only an engine reads.
  *
  * A name is looked up as clients write it: "demo", "demo:latest", or an alias. A Model entry, once made, stays until
  * its file is gone and nothing refers to it. */
@@ -12,6 +12,7 @@
 
 #include "daemon/config.h"
 #include "daemon/histogram.h"
+#include "event/work.h"
 #include "ipc/ipc.h"
 #include "util/list.h"
 
@@ -53,23 +54,41 @@ typedef struct ModelEntry {
         Histogram queue_time, first_token, inter_token, request_time;
 } ModelEntry;
 
+typedef struct Survey Survey;
+
 typedef struct Registry {
         List models; /* by name */
         const Config *config;
-        struct timespec scanned[2]; /* modification times of the two directories at the last scan */
-        bool configuring;
-        void (*changed)(void *arg); /* after each scan: the owner gives new entries their pool */
+        uint64_t generation; /* of configs */
+        WorkPool *workers;
+        struct timespec scanned[2]; /* dates of the two directories at the last look */
+        Survey *survey;             /* that a worker has; NULL: none */
+        List waiters;               /* for the next */
+        void (*changed)(void *arg); /* after each look: the owner gives new entries their pool */
         void *arg;
 } Registry;
 
-void registry_init(Registry *r, void (*changed)(void *arg), void *arg);
-void registry_deinit(Registry *r);
-/* Takes a config (kept as a pointer) and scans. -ENOMEM. */
-int registry_configure(Registry *r, const Config *config);
-/* Scans again if a directory changed since; brings sizes and dates up to date. */
-void registry_refresh(Registry *r);
-/* By name, name:latest or alias; NULL when there is none. For one that is not there it scans if a directory changed, and
- * looks at no other file. */
+void registry_init(Registry *r, WorkPool *workers, void (*changed)(void *arg), void *arg);
+void registry_deinit(Registry *r); /* when no worker runs any more */
+
+/* A look at the disk for a config, on any thread. NULL: no memory. */
+Survey *survey_new(const Config *config);
+void survey_run(Survey *s);
+void survey_free(Survey *s);
+/* Takes a config (kept as a pointer), and over what a survey for it found; NULL: looks itself. -ENOMEM. */
+int registry_configure(Registry *r, const Config *config, Survey *s);
+
+/* Has a worker look again, and tells the waiter, embedded in its owner, when the list is as the disk was after it asked.
+ * `thorough`: whatever may have changed; else only whether models came or went. done() may come before it returns. */
+typedef struct RegistryWaiter RegistryWaiter;
+struct RegistryWaiter {
+        ListNode node;
+        bool thorough;
+        void (*done)(RegistryWaiter *w);
+};
+void registry_refresh(Registry *r, bool thorough, RegistryWaiter *w);
+
+/* By name, name:latest or alias; NULL when there is none, as far as is known. */
 ModelEntry *registry_find(Registry *r, const char *name, size_t len);
 /* One that is known but whose file is not there, for an error message; NULL. */
 const ModelEntry *registry_find_missing(Registry *r, const char *name);
