@@ -225,6 +225,14 @@ static void test_charged(void **state) {
         say(0, long_text + 600, false);
         assert_int_equal(told.refused, 429);
         assert_int_equal(user.held, 900);
+        start(false, 1); /* what is kept for its life, too */
+        assert_true(answer_keep(((Choice *)jobs[0].owner)->answer, malloc(600), 600));
+        assert_int_equal(user.held, 600);
+        say(0, "ab", true);
+        check(0, "", "ab|", 0, 0);
+        start(false, 1);
+        assert_false(answer_keep(((Choice *)jobs[0].owner)->answer, malloc(2000), 2000));
+        check(413, "", "", 0, 1);
         start(true, 1); /* a stream gathers nothing */
         say(0, long_text, false);
         say(0, long_text, true);

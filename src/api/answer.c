@@ -46,9 +46,10 @@ static void answer_free(Answer *a) {
                 buf_deinit(&c->text);
                 for (size_t k = 0; k < LOGPROB_LISTS; k++)
                         buf_deinit(&c->logprobs[k]);
-                free(c->echo);
                 a->user->held -= c->charged;
         }
+        a->user->held -= a->kept_size;
+        free(a->kept);
         buf_deinit(&a->out);
         free(a->model_name);
         free(a);
@@ -218,6 +219,17 @@ static void on_failed(Job *j, unsigned status, const char *code, const char *tex
 }
 
 static const JobEvents events = {.started = on_started, .piece = on_piece, .failed = on_failed};
+
+bool answer_keep(Answer *a, void *block, size_t size) {
+        uint64_t most = a->d->config->limits.memory_per_user;
+        a->kept = block;
+        if (user_charge(a->user, size, most)) {
+                a->kept_size = size;
+                return true;
+        }
+        answer_fail(a, job_memory_refusal(size, most));
+        return false;
+}
 
 bool answer_post(Answer *a, Spec *s, uint32_t first, uint32_t n) {
         JobRefusal why;

@@ -188,7 +188,7 @@ struct Choice {
         uint64_t queue_usec, prefill_usec, decode_usec;
         uint64_t last_piece; /* now_usec(); 0: none yet */
         size_t text_len;     /* so far, for text offsets */
-        char *echo;          /* the prompt, to come before the text; NULL: no */
+        IpcStr echo;         /* the prompt, to come before the text */
 };
 
 struct Answer {
@@ -204,6 +204,8 @@ struct Answer {
         bool stream, begun, paused, chat, include_usage, want_logprobs;
         uint32_t n_choices, n_done;
         Buf out; /* scratch */
+        void *kept; /* answer_keep() */
+        size_t kept_size;
         Choice choices[];
 };
 
@@ -212,9 +214,11 @@ Answer *answer_new(Api *a, ModelEntry *m, const Dialect *dialect, uint32_t n);
 /* Posts the jobs of choices first…first+n-1, which differ in their seeds, counted up from a given one so that they can be
  * had again. False: the request was refused and answered, the Answer is gone. */
 bool answer_post(Answer *a, Spec *s, uint32_t first, uint32_t n);
+/* Takes over a block of memory for the answer's life, and charges it to the user. False: as answer_post(). */
+bool answer_keep(Answer *a, void *block, size_t size);
 const char *finish_name(IpcFinish f); /* "stop", "length" */
 
-/* ---- embeddings and rerankings: many inputs, one job, an answer made of numbers ---- */
+/* ---- prompts and inputs ---- */
 
 typedef struct InputList { /* one block of memory */
         uint32_t n;
@@ -223,9 +227,19 @@ typedef struct InputList { /* one block of memory */
         int32_t counts[]; /* [n] of each input; then the ids, or the bytes */
 } InputList;
 
+static inline const void *input_contents(const InputList *l) {
+        return l->counts + l->n;
+}
+
+static inline size_t input_size(const InputList *l) { /* of the block */
+        return sizeof(*l) + l->n * sizeof(l->counts[0]) + l->size * (l->is_ids ? sizeof(int32_t) : 1);
+}
+
 /* A text, a list of texts, a list of token ids or a list of such lists; NULL and an error where it is none of these. With
  * `documents` a list of texts or of objects with a text. */
 InputList *arg_inputs(Args *a, const char *key, bool documents);
+
+/* ---- embeddings and rerankings: many inputs, one job, an answer made of numbers ---- */
 
 typedef struct Vectors Vectors;
 

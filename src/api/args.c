@@ -199,8 +199,10 @@ void spec_read_bias(Spec *s, Args *a) {
                 arg_fail(a, "logit_bias", "must be an object of token ids and numbers");
                 return;
         }
-        if (json_object_size(v) > BIAS_MAX)
+        if (json_object_size(v) > BIAS_MAX) {
                 arg_fail(a, "logit_bias", "has %zu entries; at most %d are possible", json_object_size(v), BIAS_MAX);
+                return;
+        }
         json_object_foreach(v, key, it) {
                 char *end;
                 long id = strtol(key, &end, 10);

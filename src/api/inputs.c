@@ -1,4 +1,4 @@
-/* The inputs of a request, gathered from JSON into one block of memory: first their sizes, then their contents. All of it
+/* The inputs of a request, or its prompts, gathered from JSON into one block of memory: first their sizes, then their contents. All of it
  * may run on a worker. */
 #include <string.h>
 

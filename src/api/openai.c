@@ -181,8 +181,8 @@ static void completion_chunk(const Choice *c, const char *text, size_t len, cons
 }
 
 static void completion_piece(Choice *c, const IpcPiece *p, Buf *out) {
-        if (!c->first_sent && c->echo)
-                completion_chunk(c, c->echo, strlen(c->echo), &(IpcPiece){0}, out);
+        if (!c->first_sent && c->echo.len > 0)
+                completion_chunk(c, c->echo.data, c->echo.len, &(IpcPiece){0}, out);
         c->first_sent = true;
         if (p->text.len > 0 || p->logprobs.n > 0 || p->finish != IPC_FINISH_NONE)
                 completion_chunk(c, p->text.data, p->text.len, p, out);
@@ -217,8 +217,7 @@ static void chat_choice(const Choice *c, Buf *out) {
 
 static void completion_choice(const Choice *c, Buf *out) {
         _cleanup_buf_ Buf text = BUF_NULL;
-        if (c->echo)
-                buf_puts(&text, c->echo);
+        buf_put(&text, c->echo.data, c->echo.len);
         buf_put(&text, c->text.data, c->text.len);
         buf_puts(out, ",\"text\":");
         json_put_string(out, text.data, text.len);
@@ -346,83 +345,38 @@ static void chat_completions(Api *api) {
 
 /* ---- completions: one prompt or many, text or token ids ---- */
 
-typedef struct Prompt {
-        IpcStr text;
-        Buf ids;
-        bool is_ids;
-} Prompt;
-
-static bool read_ids(Args *a, const json_t *list, Prompt *ret) {
-        const json_t *v;
-        size_t i;
-        ret->is_ids = true;
-        json_array_foreach(list, i, v) {
-                int32_t id = (int32_t)json_integer_value(v);
-                if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > INT32_MAX) {
-                        arg_fail(a, "prompt", "element %zu is no token id", i);
-                        return false;
-                }
-                buf_put(&ret->ids, &id, sizeof(id));
-        }
-        return true;
+static void *completion_prompts(Args *a) {
+        InputList *l = arg_inputs(a, "prompt", false);
+        if (l && l->n > PROMPTS_MAX)
+                arg_fail(a, "prompt", "has too many prompts; at most %d are possible", PROMPTS_MAX);
+        return l;
 }
 
-static bool read_prompt(Args *a, const json_t *v, Prompt *ret) {
-        if (json_is_array(v))
-                return read_ids(a, v, ret);
-        if (json_is_string(v)) {
-                ret->text = (IpcStr){json_string_value(v), (uint32_t)json_string_length(v)};
-                return true;
-        }
-        arg_fail(a, "prompt", "must be a string, a list of strings, a list of token ids, or a list of such lists");
-        return false;
+/* An empty list is one prompt without tokens. */
+static uint32_t n_prompts(const InputList *l) {
+        return MAX(l->n, 1u);
 }
 
-static void free_prompts(Prompt *p, size_t n) {
-        for (size_t i = 0; p && i < n; i++)
-                buf_deinit(&p[i].ids);
-        free(p);
-}
-
-static Prompt *read_prompts(Args *a, size_t *ret_n) {
-        const json_t *v = arg_get(a, "prompt");
-        bool many = json_is_array(v) && json_array_size(v) > 0 && !json_is_integer(json_array_get(v, 0));
-        size_t n = many ? json_array_size(v) : 1;
-        if (!v || n > PROMPTS_MAX) {
-                arg_fail(a, "prompt", v ? "has too many prompts; at most 256 are possible" : "is missing");
-                return NULL;
-        }
-        Prompt *p = calloc(n, sizeof(*p));
-        if (!p)
-                arg_no_memory(a);
-        for (size_t i = 0; p && i < n; i++)
-                if (!read_prompt(a, many ? json_array_get(v, i) : v, &p[i])) {
-                        free_prompts(p, n);
-                        return NULL;
-                }
-        *ret_n = n;
-        return p;
-}
-
-static bool post_prompts(Answer *answer, Spec *s, const Prompt *prompts, size_t n_prompts, uint32_t n, bool echo) {
-        for (uint32_t i = 0; i < n_prompts; i++) {
-                const Prompt *p = &prompts[i];
-                s->job.kind = p->is_ids ? IPC_PROMPT_IDS : IPC_PROMPT_TEXT;
-                s->job.prompt = p->text;
-                s->job.prompt_ids = (IpcInts){(const int32_t *)(const void *)p->ids.data, (uint32_t)(p->ids.len / 4)};
+static void post_prompts(Answer *answer, Spec *s, const InputList *l, uint32_t n, bool echo) {
+        const char *at = input_contents(l);
+        s->job.kind = l->is_ids ? IPC_PROMPT_IDS : IPC_PROMPT_TEXT;
+        for (uint32_t i = 0; i < n_prompts(l); i++) {
+                uint32_t count = l->n > 0 ? (uint32_t)l->counts[i] : 0;
+                if (l->is_ids)
+                        s->job.prompt_ids = (IpcInts){(const int32_t *)(const void *)at, count};
+                else
+                        s->job.prompt = (IpcStr){at, count};
                 for (uint32_t k = 0; echo && k < n; k++)
-                        if (!(answer->choices[i * n + k].echo = strndup(p->text.data, p->text.len)))
-                                answer->out.failed = true;
+                        answer->choices[i * n + k].echo = s->job.prompt;
+                at += l->is_ids ? count * sizeof(int32_t) : count;
                 if (!answer_post(answer, s, i * n, n))
-                        return false;
+                        return;
         }
-        return true;
 }
 
 static void completions(Api *api) {
         Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
-        size_t n_prompts = 0;
         spec_init(&s);
         ModelEntry *m = arg_model(&a, api->d);
         if (!m)
@@ -434,16 +388,17 @@ static void completions(Api *api) {
         bool echo = arg_bool(&a, "echo", false);
         if (arg_int(&a, "best_of", 1, CHOICES_MAX, n) != n)
                 arg_fail(&a, "best_of", "is not supported other than equal to n");
-        Prompt *prompts = arg_failed(&a) ? NULL : read_prompts(&a, &n_prompts);
-        for (size_t i = 0; echo && i < n_prompts; i++)
-                if (prompts[i].is_ids)
-                        arg_fail(&a, "echo", "needs the prompt as text, not as token ids");
         if (echo && s.job.n_top >= 0)
                 arg_fail(&a, "echo", "cannot be combined with logprobs");
-        Answer *answer = prompts ? start_answer(api, &a, &s, m, false, (uint32_t)n_prompts * n) : NULL;
-        if (answer)
-                post_prompts(answer, &s, prompts, n_prompts, n, echo);
-        free_prompts(prompts, n_prompts);
+        _cleanup_free_ InputList *prompts = arg_failed(&a) ? NULL : api_context(api, &a, completion_prompts);
+        if (echo && prompts && prompts->is_ids)
+                arg_fail(&a, "echo", "needs the prompt as text, not as token ids");
+        Answer *answer = prompts ? start_answer(api, &a, &s, m, false, n_prompts(prompts) * n) : NULL;
+        if (!answer)
+                return;
+        const InputList *list = prompts;
+        if (!echo || answer_keep(answer, TAKE(prompts), input_size(list)))
+                post_prompts(answer, &s, list, n, echo);
 }
 
 /* ---- embeddings ---- */
@@ -532,7 +487,7 @@ static void model(Api *a) {
 
 const Route openai_routes[] = {
         {"POST", "/v1/chat/completions", chat_completions, NULL, chat_context},
-        {"POST", "/v1/completions", completions, NULL},
+        {"POST", "/v1/completions", completions, NULL, completion_prompts},
         {"POST", "/v1/embeddings", embeddings, NULL, embeddings_inputs},
         {"GET", "/v1/models", models, .fresh = true},
         {"GET", "/v1/models/*", model, .fresh = true},

@@ -221,7 +221,7 @@ static const JobEvents events = {.started = on_started, .vectors = on_vectors, .
 /* ---- coming ---- */
 
 static void set_inputs(IpcJob *job, const InputList *l) {
-        const void *contents = l->counts + l->n;
+        const void *contents = input_contents(l);
         IpcInts counts = {l->counts, l->n};
         if (l->is_ids) {
                 job->input_counts = counts;
