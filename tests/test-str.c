@@ -56,6 +56,12 @@ static void test_nearest(void **state) {
         assert_string_equal(nearest_word("lisen", words), "listen");
         assert_string_equal(nearest_word("model_path", words), "models_path");
         assert_null(nearest_word("xyzzy", words));
+        char longest[300];
+        memset(longest, 'x', sizeof(longest) - 1);
+        longest[sizeof(longest) - 1] = 0;
+        assert_null(nearest_word(longest, words)); /* as far from all of them */
+        const char *mixed[] = {longest, "listen", NULL};
+        assert_string_equal(nearest_word("lisen", mixed), "listen");
 }
 
 static void test_utf8(void **state) {

@@ -129,7 +129,7 @@ ModelEntry *arg_model(Args *a, Daemon *d) {
         if (missing)
                 snprintf(e->text, sizeof(e->text), "model '%s' is not there any more: %s", name, missing->path);
         else
-                snprintf(e->text, sizeof(e->text), "there is no model '%s'%s%s%s", name, near ? "; did you mean '" : "",
+                snprintf(e->text, sizeof(e->text), "there is no model '%.200s'%s%s%s", name, near ? "; did you mean '" : "",
                          near ? near : "", near ? "'?" : "");
         return NULL;
 }

@@ -108,11 +108,10 @@ char *format_duration(char *buf, size_t n, uint64_t usec) {
         return buf;
 }
 
+enum { WORD_MAX_LEN = 64 }; /* of words that may be meant for one another */
+
 static size_t edit_distance(const char *a, const char *b) {
-        enum { MAXLEN = 64 };
-        size_t n = strlen(a), m = strlen(b), row[MAXLEN + 1];
-        if (n > MAXLEN || m > MAXLEN)
-                return MAXLEN;
+        size_t n = strlen(a), m = strlen(b), row[WORD_MAX_LEN + 1];
         for (size_t j = 0; j <= m; j++)
                 row[j] = j;
         for (size_t i = 1; i <= n; i++) {
@@ -130,8 +129,12 @@ static size_t edit_distance(const char *a, const char *b) {
 
 const char *nearest_word(const char *s, const char *const *words) {
         const char *best = NULL;
-        size_t best_distance = strlen(s) / 2 + 1;
+        size_t n = strnlen(s, WORD_MAX_LEN + 1), best_distance = n / 2 + 1;
+        if (n > WORD_MAX_LEN)
+                return NULL;
         for (; *words; words++) {
+                if (strlen(*words) > WORD_MAX_LEN)
+                        continue;
                 size_t d = edit_distance(s, *words);
                 if (d < best_distance) {
                         best = *words;
