@@ -296,8 +296,9 @@ static int parse_options(int argc, char **argv, Options *ret) {
                 case 'h':
                         fputs(usage, stdout);
                         exit(0);
-                default:
-                        return 2; /* getopt has said what is wrong */
+                default: /* getopt has said what is wrong */
+                        fputs("See zerollamad --help.\n", stderr);
+                        return 2;
                 }
         if (optind < argc) {
                 fprintf(stderr, "zerollamad: unexpected argument '%s'; see zerollamad --help\n", argv[optind]);
