@@ -96,9 +96,10 @@ typedef struct ModelArch {
         /* Of an encoder: ids are the tokens, positions and types of the texts' rows, each dev [n_rows]. */
         void (*encode)(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
                        float **ret_out, uint64_t *ret_nearly);
+        const struct ModelArch *encoder; /* what it is instead where the model encodes; NULL: itself */
 } ModelArch;
 
-extern const ModelArch arch_llama, arch_bert;
+extern const ModelArch arch_llama, arch_llama_encoder, arch_bert;
 
 struct Model {
         const ModelFormat *format;

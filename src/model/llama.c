@@ -1,4 +1,4 @@
-/* The Llama family: llama, mistral, qwen2, qwen3. One transformer, with small differences:
+/* The Llama family: llama, mistral, qwen2, qwen3; as embedders see llama-encoder.c. One transformer, with small differences:
  *
  *   x = embedding of the token
  *   each layer:  h = rmsnorm(x);  q, k, v = Wq h, Wk h, Wv h  (+ bias: qwen2)
@@ -6,8 +6,6 @@
  *                x += Wo attention(q)          GQA; mistral: the last `window` positions only
  *                h = rmsnorm(x);  x += Wdown (silu(Wgate h) * Wup h)
  *   logits = Wout rmsnorm(x)                   Wout is the embedding table when there is no output.weight
- *
- * An embedder takes the normed rows before Wout, of texts whose rows see only those before them; it keeps no cache.
  *
  * In the last layer only the rows whose logits are wanted go on after their keys and values are stored.
  *
@@ -49,7 +47,6 @@ enum {
         PART_UP,
         PART_TAIL, /* the residual of the rows that become logits */
         PART_LOGITS,
-        PART_VECTORS, /* of an embedder, in place of the last two */
 };
 
 static const char *const names[] = {"llama", "mistral", "qwen2", "qwen3", NULL};
@@ -136,10 +133,6 @@ static void llama_parts(const Model *m, size_t rows, size_t logits, WorkspacePar
         parts[PART_Q] = parts[PART_MIXED] = (WorkspacePart){rows, q};
         parts[PART_K] = parts[PART_V] = (WorkspacePart){rows, kv};
         parts[PART_GATE] = parts[PART_UP] = (WorkspacePart){rows, i->n_ff};
-        if (m->encodes) {
-                parts[PART_VECTORS] = (WorkspacePart){logits, i->n_embd};
-                return;
-        }
         parts[PART_TAIL] = (WorkspacePart){logits, i->n_embd};
         parts[PART_LOGITS] = (WorkspacePart){logits, i->n_vocab};
 }
@@ -220,43 +213,10 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
         ops->matmul(s, *ret_logits, g->output.data ? &g->output : &g->embedding, x, n_logits, NULL, false);
 }
 
-static void llama_encode(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
-                         float **ret_out, uint64_t *ret_nearly) {
-        const ModelInfo *i = &m->info;
-        const Llama *g = m->graph;
-        const DeviceOps *ops = w->device->ops;
-        Rows rows = {.n = texts->n_rows, .position = ids[1]};
-        Step t = {.info = i, .g = g, .ops = ops, .stream = s, .rows = &rows, .part = w->part};
-        float *x = w->part[PART_X];
-        ops->embed_sum(s, x, &g->embedding, ids, 1, rows.n);
-        for (uint32_t l = 0; l < i->n_layers; l++) {
-                model_mark_nearly(m, s, l, true, ret_nearly);
-                project(&t, &g->layers[l]);
-                ops->self_attention(s, w->part[PART_MIXED],
-                                    &(SelfAttention){.texts = *texts,
-                                                     .q = w->part[PART_Q],
-                                                     .k = w->part[PART_K],
-                                                     .v = w->part[PART_V],
-                                                     .q_stride = (size_t)i->n_heads * i->head_dim,
-                                                     .k_stride = (size_t)i->n_kv_heads * i->head_dim,
-                                                     .v_stride = (size_t)i->n_kv_heads * i->head_dim,
-                                                     .out_stride = (size_t)i->n_heads * i->head_dim,
-                                                     .n_heads = i->n_heads,
-                                                     .n_kv_heads = i->n_kv_heads,
-                                                     .head_dim = i->head_dim,
-                                                     .causal = true,
-                                                     .scale = 1 / sqrtf((float)i->head_dim)});
-                feed_forward(&t, &g->layers[l], x, w->part[PART_MIXED], rows.n);
-        }
-        ops->rmsnorm(s, x, x, g->output_norm, rows.n, i->n_embd, g->eps);
-        *ret_out = w->part[PART_VECTORS];
-        ops->pool(s, *ret_out, x, texts, i->n_embd, m->encoder.pooling, m->encoder.normalised);
-}
-
 const ModelArch arch_llama = {
         .names = names,
         .open = llama_open,
         .parts = llama_parts,
         .forward = llama_forward,
-        .encode = llama_encode,
+        .encoder = &arch_llama_encoder,
 };

@@ -208,6 +208,8 @@ static int set_up(Model *m, Error *e) {
                 return k;
         if ((k = m->format->describe(m, e)) < 0 || (k = index_tensors(m, e)) < 0)
                 return k;
+        if (m->encodes && m->arch->encoder)
+                m->arch = m->arch->encoder;
         m->info.format = m->format->name;
         survey_tensors(m);
         if ((k = m->arch->open(m, e)) < 0)

@@ -1,0 +1,214 @@
+/* The llama family as embedders (Qwen3-Embedding): llama.c's transformer, computed as encoders are, over whole texts whose
+ * rows see only those before them.
+ *
+ *   each layer:  h = rmsnorm(x);  q, k, v = Wq h, Wk h, Wv h;  q, k = rmsnorm of each head (qwen3);  both rotated
+ *                x += Wo attention(q, k, v)
+ *                h = rmsnorm(x);  x += Wdown (silu(Wgate h) * Wup h)
+ *   a text:      its pooled rows of rmsnorm(x), perhaps of length 1
+ *
+ * There is no cache, and matrices are packed. In the last layer only the rows that are pooled go on, if those are single
+ * ones. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/arch.h"
+
+typedef struct Layer {
+        Linear q, k, v, output, gate, up, down;
+        const float *attn_norm, *ffn_norm, *q_norm, *k_norm; /* the last two of qwen3, for each head */
+} Layer;
+
+typedef struct Encoder {
+        Matrix embedding;
+        const float *output_norm;
+        Rope rope;
+        Layer layers[];
+} Encoder;
+
+enum { PART_X, PART_H, /* normed */ PART_Q, PART_K, PART_V, PART_MIXED, PART_FF, PART_OUT };
+
+/* ---- opening ---- */
+
+static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
+        const ModelInfo *i = &m->info;
+        uint64_t q = (uint64_t)i->n_heads * i->head_dim, kv = (uint64_t)i->n_kv_heads * i->head_dim;
+        uint64_t embd = i->n_embd, ff = i->n_ff;
+        const Presence bias = m->params.qkv_bias, head_norm = strcmp(i->architecture, "qwen3") == 0 ? PRESENT_YES : PRESENT_NO;
+        const struct {
+                const char *name;
+                uint64_t cols, rows;
+                Presence bias;
+                Precision coarsest; /* see bert.c */
+                Linear *linear;
+        } linears[] = {
+                {"attn_q", embd, q, bias, PRECISION_INT8, &y->q},
+                {"attn_k", embd, kv, bias, PRECISION_INT8, &y->k},
+                {"attn_v", embd, kv, bias, PRECISION_BF16, &y->v},
+                {"attn_output", q, embd, m->params.output_bias, PRECISION_INT8, &y->output},
+                {"ffn_gate", embd, ff, PRESENT_NO, PRECISION_BF16, &y->gate},
+                {"ffn_up", embd, ff, PRESENT_NO, PRECISION_BF16, &y->up},
+                {"ffn_down", ff, embd, PRESENT_NO, PRECISION_INT8, &y->down},
+        };
+        const struct {
+                const char *name;
+                uint64_t n;
+                Presence presence;
+                const float **vector;
+        } norms[] = {
+                {"attn_norm", embd, PRESENT_YES, &y->attn_norm},
+                {"ffn_norm", embd, PRESENT_YES, &y->ffn_norm},
+                {"attn_q_norm", i->head_dim, head_norm, &y->q_norm},
+                {"attn_k_norm", i->head_dim, head_norm, &y->k_norm},
+        };
+        char name[64];
+        int k = 0;
+        for (size_t n = 0; n < ARRAY_SIZE(linears) && k == 0; n++) {
+                snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s", l, linears[n].name);
+                k = model_claim_linear(m, name, linears[n].cols, linears[n].rows, linears[n].bias, linears[n].coarsest,
+                                       linears[n].linear, e);
+        }
+        for (size_t n = 0; n < ARRAY_SIZE(norms) && k == 0; n++) {
+                snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s.weight", l, norms[n].name);
+                k = model_claim_vector(m, name, norms[n].n, norms[n].presence, norms[n].vector, e);
+        }
+        return k;
+}
+
+static int encoder_open(Model *m, Error *e) {
+        const ModelInfo *i = &m->info;
+        Encoder *g = calloc(1, sizeof(*g) + i->n_layers * sizeof(*g->layers));
+        if (!g)
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %" PRIu32 " layers", i->n_layers);
+        m->graph = g;
+        g->rope = m->params.rope;
+        int k = model_claim_matrix(m, "token_embd.weight", i->n_embd, i->n_vocab, PRESENT_YES, &g->embedding, e);
+        if (k == 0)
+                k = model_claim_vector(m, "output_norm.weight", i->n_embd, PRESENT_YES, &g->output_norm, e);
+        if (k == 0)
+                k = model_claim_vector(m, "rope_freqs.weight", g->rope.n_rot / 2, PRESENT_MAYBE, &g->rope.factors, e);
+        for (uint32_t l = 0; l < i->n_layers && k == 0; l++)
+                k = claim_layer(m, l, &g->layers[l], e);
+        return k;
+}
+
+/* ---- batches ---- */
+
+static void encoder_parts(const Model *m, size_t rows, size_t texts, WorkspacePart parts[static WORKSPACE_PARTS]) {
+        const ModelInfo *i = &m->info;
+        size_t q = (size_t)i->n_heads * i->head_dim, kv = (size_t)i->n_kv_heads * i->head_dim;
+        parts[PART_X] = parts[PART_H] = (WorkspacePart){rows, i->n_embd};
+        parts[PART_Q] = parts[PART_MIXED] = (WorkspacePart){rows, q};
+        parts[PART_K] = parts[PART_V] = (WorkspacePart){rows, kv};
+        parts[PART_FF] = (WorkspacePart){rows, i->n_ff};
+        parts[PART_OUT] = (WorkspacePart){texts, i->n_embd};
+}
+
+typedef struct Step {
+        const Model *m;
+        const DeviceOps *ops;
+        Stream *stream;
+        Texts texts;
+        const int32_t *positions;
+        float *const *part;
+        float *x, *mixed; /* the rows at hand */
+} Step;
+
+static void apply(const Step *t, float *out, const Linear *w, const float *x, Activation act, Update update) {
+        t->ops->linear(t->stream, out, &w->w, x, t->texts.n_rows, w->bias, act, update);
+}
+
+/* Of all rows, or of `n` heads in each. */
+static void normalise(const Step *t, float *out, const float *x, const float *weight, uint32_t n, uint32_t cols) {
+        t->ops->rmsnorm(t->stream, out, x, weight, t->texts.n_rows * n, cols, t->m->params.norm_eps);
+}
+
+static void rotate(const Step *t, float *x, const float *norm, uint32_t n_heads) {
+        const Encoder *g = t->m->graph;
+        Rows rows = {.n = t->texts.n_rows, .position = t->positions};
+        if (norm)
+                normalise(t, x, x, norm, n_heads, t->m->info.head_dim);
+        t->ops->rope(t->stream, x, &rows, n_heads, t->m->info.head_dim, &g->rope);
+}
+
+static void attend(const Step *t) {
+        const ModelInfo *i = &t->m->info;
+        size_t q = (size_t)i->n_heads * i->head_dim, kv = (size_t)i->n_kv_heads * i->head_dim;
+        t->ops->self_attention(t->stream, t->mixed,
+                               &(SelfAttention){.texts = t->texts,
+                                                .q = t->part[PART_Q],
+                                                .k = t->part[PART_K],
+                                                .v = t->part[PART_V],
+                                                .q_stride = q,
+                                                .k_stride = kv,
+                                                .v_stride = kv,
+                                                .out_stride = q,
+                                                .n_heads = i->n_heads,
+                                                .n_kv_heads = i->n_kv_heads,
+                                                .head_dim = i->head_dim,
+                                                .causal = true,
+                                                .scale = 1 / sqrtf((float)i->head_dim)});
+}
+
+/* The first part of a layer, up to what attention returns. */
+static void mix(const Step *t, const Layer *y) {
+        const ModelInfo *i = &t->m->info;
+        float *h = t->part[PART_H];
+        normalise(t, h, t->x, y->attn_norm, 1, i->n_embd);
+        apply(t, t->part[PART_Q], &y->q, h, ACTIVATION_NONE, UPDATE_SET);
+        apply(t, t->part[PART_K], &y->k, h, ACTIVATION_NONE, UPDATE_SET);
+        apply(t, t->part[PART_V], &y->v, h, ACTIVATION_NONE, UPDATE_SET);
+        rotate(t, t->part[PART_Q], y->q_norm, i->n_heads);
+        rotate(t, t->part[PART_K], y->k_norm, i->n_kv_heads);
+        attend(t);
+}
+
+/* In the last layer: each row that is pooled as a text of its own. Queries and normed rows are done with, and make room. */
+static void choose(Step *t) {
+        const ModelInfo *i = &t->m->info;
+        uint32_t n = t->texts.n;
+        Pooling pooling = t->m->encoder.pooling;
+        if (pooling == POOLING_MEAN)
+                return;
+        t->ops->pool(t->stream, t->part[PART_Q], t->mixed, &t->texts, i->n_heads * i->head_dim, pooling, false);
+        t->ops->pool(t->stream, t->part[PART_H], t->x, &t->texts, i->n_embd, pooling, false);
+        t->mixed = t->part[PART_Q];
+        t->x = t->part[PART_H];
+        t->texts = (Texts){.n_rows = n, .n = n, .longest = 1};
+}
+
+static void feed_forward(const Step *t, const Layer *y) {
+        float *x = t->x, *h = x == t->part[PART_H] ? t->part[PART_X] : t->part[PART_H], *ff = t->part[PART_FF];
+        apply(t, x, &y->output, t->mixed, ACTIVATION_NONE, UPDATE_ADD);
+        normalise(t, h, x, y->ffn_norm, 1, t->m->info.n_embd);
+        apply(t, ff, &y->up, h, ACTIVATION_NONE, UPDATE_SET);
+        apply(t, ff, &y->gate, h, ACTIVATION_SILU, UPDATE_MULTIPLY);
+        apply(t, x, &y->down, ff, ACTIVATION_NONE, UPDATE_ADD);
+}
+
+static void encoder_encode(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
+                           float **ret_out, uint64_t *ret_nearly) {
+        const Encoder *g = m->graph;
+        uint32_t cols = m->info.n_embd;
+        Step t = {.m = m, .ops = w->device->ops, .stream = s, .texts = *texts, .positions = ids[1], .part = w->part,
+                  .x = w->part[PART_X], .mixed = w->part[PART_MIXED]};
+        t.ops->embed_sum(s, t.x, &g->embedding, ids, 1, texts->n_rows);
+        for (uint32_t l = 0; l < m->info.n_layers; l++) {
+                model_mark_nearly(m, s, l, true, ret_nearly);
+                mix(&t, &g->layers[l]);
+                if (l + 1 == m->info.n_layers)
+                        choose(&t);
+                feed_forward(&t, &g->layers[l]);
+        }
+        normalise(&t, t.x, t.x, g->output_norm, 1, cols);
+        *ret_out = w->part[PART_OUT];
+        t.ops->pool(s, *ret_out, t.x, &t.texts, cols, m->encoder.pooling, m->encoder.normalised);
+}
+
+const ModelArch arch_llama_encoder = {
+        .open = encoder_open,
+        .parts = encoder_parts,
+        .encode = encoder_encode,
+};
