@@ -76,8 +76,9 @@ static void bench_matmul(Bench *b, Dtype type, uint32_t rows, uint32_t cols, uin
         double best = 1e9;
         for (int i = 0; i < RUNS; i++) {
                 for (size_t c = 0; c < copies; c++)
-                        b->device->ops->matmul(b->stream, b->out, &(Matrix){b->memory + c * size, type, rows, cols},
-                                               b->x, n, NULL, false);
+                        b->device->ops->matmul(b->stream,
+                                               &(Product){{b->memory + c * size, type, rows, cols}, NULL, b->out}, 1,
+                                               &(Activations){.x = b->x, .n_rows = n}, EPILOGUE_STORE);
                 double t = run(b) / (double)copies;
                 best = MIN(best, t);
         }

@@ -65,11 +65,8 @@ DEVICE uint32_t first_seen(const AttentionArgs *a, uint32_t end) {
 }
 
 DEVICE const char *cached(const AttentionArgs *a, const void *cache, const Run *run, uint32_t position) {
-        const KvLayer *kv = &a->kv;
-        int32_t page = kv->block_tables[(size_t)run->slot * kv->max_pages + position / kv->page_size];
-        size_t at = (((size_t)page * kv->page_size + position % kv->page_size) * kv->n_kv_heads + run->kv_head) *
-                    kv->head_dim;
-        return (const char *)cache + at * (kv->type == DTYPE_F16 ? 2 : 4);
+        size_t at = cache_offset(&a->kv, run->slot, position, run->kv_head);
+        return (const char *)cache + at * (a->kv.type == DTYPE_F16 ? 2 : 4);
 }
 
 /* Brings two results together: exactly the first where the second is of no positions. */

@@ -118,6 +118,28 @@ static double unequal(const void *a, const void *b, size_t n) {
         return memcmp(a, b, n) == 0 ? 0 : INFINITY;
 }
 
+/* Of keys and values in caches of `size` bytes each. What nobody wrote is the same poison in both; in F16 a value may be
+ * rounded the other way. */
+static double cache_error(Dtype type, char *const caches[2], size_t size) {
+        size_t n = 2 * size / (type == DTYPE_F16 ? 2 : 4);
+        double worst = 0;
+        for (size_t i = 0; i < n; i++) {
+                float v[2];
+                uint16_t half[2];
+                for (int k = 0; k < 2; k++)
+                        if (type == DTYPE_F16) {
+                                memcpy(&half[k], caches[k] + 2 * i, 2);
+                                v[k] = half_to_float(half[k]);
+                        } else
+                                memcpy(&v[k], caches[k] + 4 * i, 4);
+                if (isnan(v[0]) != isnan(v[1]))
+                        return INFINITY;
+                double difference = isnan(v[0]) ? 0 : fabs((double)v[0] - v[1]) - (type == DTYPE_F16 ? fabs(v[0]) / 1000 : 0);
+                worst = fmax(worst, difference);
+        }
+        return worst;
+}
+
 /* ---- random inputs ---- */
 
 static uint64_t random_state = 1;
@@ -250,61 +272,135 @@ static void check_gather(void) {
         free(x);
 }
 
-static void rope_case(Rope rope, uint32_t n_heads, uint32_t head_dim, bool scaled) {
-        enum { N = 3 };
-        int32_t slot[N] = {0}, position[N] = {0, 17, 120003};
-        size_t n = (size_t)N * n_heads * head_dim, size = n * sizeof(float);
-        float *x = random_floats(n), *factors = random_floats(128), *out[2];
-        char name[80];
+typedef struct RopeCase {
+        Rope rope;
+        uint32_t n_heads, n_kv_heads, head_dim;
+        bool scaled, normed, stored;
+        Dtype type; /* of the cache */
+} RopeCase;
+
+static void rope_case(const RopeCase *c) {
+        enum { N = 3, PAGE = 2, PAGES = 4 };
+        int32_t slot[N] = {0, 1, 0}, position[N] = {0, 2, 3}, far[N] = {0, 17, 120003}, tables[] = {3, 1, 0, 2};
+        size_t q = (size_t)N * c->n_heads * c->head_dim, k = (size_t)N * c->n_kv_heads * c->head_dim, all = q + 2 * k;
+        size_t cache = (size_t)PAGES * PAGE * c->n_kv_heads * c->head_dim * (c->type == DTYPE_F16 ? 2 : 4);
+        float *x = random_floats(all), *factors = random_floats(128), *norms = random_floats(2 * c->head_dim), *out[2];
+        char name[120], *stored[2];
+        double limit = 1e-6;
         for (int i = 0; i < 128; i++)
                 factors[i] = 2 + factors[i];
         for (int i = 0; i < 2; i++) {
                 Side *s = &sides[i];
-                Rows rows = {N, put(s, slot, sizeof(slot)), put(s, position, sizeof(position)), NULL, 0};
-                float *dev = put(s, x, size), *again = put(s, x, size);
-                rope.factors = scaled ? put(s, factors, 128 * sizeof(float)) : NULL;
-                out[i] = malloc(size);
-                s->ops->rope(s->stream, dev, &rows, n_heads, head_dim, &rope);
-                s->ops->rope(s->stream, again, &rows, n_heads, head_dim, &rope); /* with the turns of the first */
-                s->ops->rope(s->stream, again, &rows, n_heads, head_dim, &rope);
-                get(s, out[i], again, size);
+                Rows rows = {N, put(s, slot, sizeof(slot)), put(s, c->stored ? position : far, sizeof(far)), NULL, 0};
+                float *dev_norms = put(s, norms, 2 * c->head_dim * sizeof(float));
+                KvLayer kv = {put_poison(s, cache), put_poison(s, cache), c->type, PAGE, c->n_kv_heads, c->head_dim,
+                              put(s, tables, sizeof(tables)), 2};
+                Qkv h = {.n_heads = c->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim, .eps = 1e-5f,
+                           .q_norm = c->normed ? dev_norms : NULL,
+                           .k_norm = c->normed ? dev_norms + c->head_dim : NULL};
+                Rope rope = c->rope;
+                rope.factors = c->scaled ? put(s, factors, 128 * sizeof(float)) : NULL;
+                out[i] = malloc(q * sizeof(float));
+                stored[i] = malloc(2 * MAX(cache, k * sizeof(float)));
+                for (int times = 0; times < 2; times++) { /* the second with the turns of the first */
+                        h.q = put(s, x, all * sizeof(float));
+                        h.k = h.q + q;
+                        h.v = c->stored ? h.k + k : NULL;
+                        s->ops->rope(s->stream, &h, &rows, &rope, c->stored ? &kv : NULL);
+                        s->ops->rope(s->stream, &(Qkv){.q = h.q, .n_heads = c->n_heads, .head_dim = c->head_dim}, &rows,
+                                     &rope, NULL);
+                }
+                get(s, out[i], h.q, q * sizeof(float));
+                get(s, stored[i], c->stored ? kv.k : h.k, c->stored ? cache : k * sizeof(float));
+                if (c->stored)
+                        get(s, stored[i] + cache, kv.v, cache);
         }
-        snprintf(name, sizeof(name), "rope %s, %u of %u values, %u heads", rope.style == ROPE_NEOX ? "neox" : "normal",
-                 rope.n_rot, head_dim, n_heads);
-        report(name, relative(out[0], out[1], n), 1e-6);
+        snprintf(name, sizeof(name), "rope %s, %u of %u values, %u/%u heads%s", c->rope.style == ROPE_NEOX ? "neox" : "normal",
+                 c->rope.n_rot, c->head_dim, c->n_heads, c->n_kv_heads, c->normed ? ", normed" : "");
+        report(name, relative(out[0], out[1], q), limit);
+        if (c->stored)
+                report(c->type == DTYPE_F16 ? "  stored in F16" : "  stored in F32", cache_error(c->type, stored, cache), limit);
+        else
+                report("  keys in place", relative((float *)(void *)stored[0], (float *)(void *)stored[1], k), limit);
         case_end();
-        free(x), free(factors), free(out[0]), free(out[1]);
+        free(x), free(factors), free(norms), free(out[0]), free(out[1]), free(stored[0]), free(stored[1]);
 }
 
 static void check_rope(void) {
-        rope_case((Rope){ROPE_NORMAL, 64, 10000, 1, NULL}, 4, 64, false);
-        rope_case((Rope){ROPE_NEOX, 128, 1000000, 1, NULL}, 3, 128, true);
-        rope_case((Rope){ROPE_NEOX, 16, 10000, 0.25f, NULL}, 2, 20, false);
-        rope_case((Rope){ROPE_NORMAL, 6, 500000, 1, NULL}, 1, 10, true);
+        static const RopeCase all[] = {
+                {{ROPE_NORMAL, 64, 10000, 1, NULL}, 4, 2, 64, false, false, true, DTYPE_F16},
+                {{ROPE_NEOX, 128, 1000000, 1, NULL}, 3, 1, 128, true, true, false, DTYPE_F32},
+                {{ROPE_NEOX, 128, 1000000, 1, NULL}, 16, 8, 128, false, true, true, DTYPE_F16},
+                {{ROPE_NEOX, 16, 10000, 0.25f, NULL}, 2, 2, 20, false, true, true, DTYPE_F32},
+                {{ROPE_NORMAL, 6, 500000, 1, NULL}, 1, 1, 10, true, false, false, DTYPE_F32},
+                {{ROPE_NEOX, 0, 0, 0, NULL}, 2, 1, 33, false, true, true, DTYPE_F16},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+                rope_case(&all[i]);
 }
 
 /* ---- matrix products ---- */
 
-static void matmul_case(Dtype type, uint32_t rows, uint32_t cols, uint32_t n, bool with_bias, bool accumulate) {
-        size_t size = (size_t)n * rows * sizeof(float), w_size = rows * dtype_row_size(type, cols);
-        void *w = random_rows(type, rows, cols);
-        float *x = random_floats((size_t)n * cols), *bias = random_floats(rows);
-        float *before = random_floats((size_t)n * rows), *out[2];
-        char name[100];
-        for (int i = 0; i < 2; i++) {
-                Side *s = &sides[i];
-                float *dev = accumulate ? put(s, before, size) : put_poison(s, size);
-                Matrix m = {put(s, w, w_size), type, rows, cols};
-                out[i] = malloc(size);
-                s->ops->matmul(s->stream, dev, &m, put(s, x, (size_t)n * cols * sizeof(float)), n,
-                               with_bias ? put(s, bias, rows * sizeof(float)) : NULL, accumulate);
-                get(s, out[i], dev, size);
+typedef struct MatmulCase {
+        uint32_t n_products;
+        Dtype type[PRODUCTS_MAX];
+        uint32_t rows[PRODUCTS_MAX], cols, n;
+        bool bias, normed;
+        Epilogue epilogue;
+} MatmulCase;
+
+/* Residuals are of any size: the norm sees to it. */
+static void random_activations(const MatmulCase *c, float *x) {
+        for (uint32_t i = 0; c->normed && i < c->n; i++)
+                for (uint32_t k = 0; k < c->cols; k++)
+                        x[(size_t)i * c->cols + k] *= (float)(1 + i * i) * (k == 3 ? 50 : 1);
+}
+
+static void matmul_case(const MatmulCase *c) {
+        static const char *const epilogues[] = {"", ", added", ", swiglu"};
+        uint32_t n_out = c->epilogue == EPILOGUE_SWIGLU ? 1 : c->n_products, total = 0;
+        for (uint32_t i = 0; i < c->n_products; i++)
+                total += c->rows[i];
+        float *x = random_floats((size_t)c->n * c->cols), *bias = random_floats(total), *norm = random_floats(c->cols);
+        float *before = random_floats((size_t)c->n * total), *out[2];
+        void *w[PRODUCTS_MAX];
+        char name[120], shape[40] = "";
+        double worst = 0;
+        random_activations(c, x);
+        for (uint32_t i = 0; i < c->n_products; i++) {
+                w[i] = random_rows(c->type[i], c->rows[i], c->cols);
+                snprintf(shape + strlen(shape), sizeof(shape) - strlen(shape), "%s%s %u", i ? " + " : "",
+                         dtype_name(c->type[i]), c->rows[i]);
         }
-        snprintf(name, sizeof(name), "matmul %s %u x %u, %u rows%s%s", dtype_name(type), rows, cols, n,
-                 with_bias ? ", bias" : "", accumulate ? ", added" : "");
-        report(name, relative(out[0], out[1], (size_t)n * rows), 3e-5);
+        for (int k = 0; k < 2; k++) {
+                Side *s = &sides[k];
+                float *dev_bias = put(s, bias, total * sizeof(float)), *dev_norm = put(s, norm, c->cols * sizeof(float));
+                size_t size = (size_t)c->n * total * sizeof(float), x_size = (size_t)c->n * c->cols * sizeof(float);
+                float *dev = c->epilogue == EPILOGUE_ADD ? put(s, before, size) : put_poison(s, size), *at = dev;
+                Activations h = {put(s, x, x_size), c->n, c->normed ? dev_norm : NULL, 1e-5f, put_poison(s, x_size)};
+                Product p[PRODUCTS_MAX];
+                for (uint32_t i = 0; i < c->n_products; i++) {
+                        size_t w_size = c->rows[i] * dtype_row_size(c->type[i], c->cols);
+                        p[i] = (Product){{put(s, w[i], w_size), c->type[i], c->rows[i], c->cols}, c->bias ? dev_bias : NULL,
+                                         i < n_out ? at : NULL};
+                        dev_bias += c->rows[i];
+                        at += (size_t)c->n * c->rows[i];
+                }
+                out[k] = malloc(size);
+                s->ops->matmul(s->stream, p, c->n_products, &h, c->epilogue);
+                get(s, out[k], dev, size);
+        }
+        size_t at = 0;
+        for (uint32_t i = 0; i < n_out; i++) /* a large one would hide the others */
+                for (uint32_t r = 0; r < c->n; r++, at += c->rows[i])
+                        worst = fmax(worst, relative(out[0] + at, out[1] + at, c->rows[i]));
+        snprintf(name, sizeof(name), "matmul %s x %u, %u rows%s%s%s", shape, c->cols, c->n, c->normed ? ", normed" : "",
+                 c->bias ? ", bias" : "", epilogues[c->epilogue]);
+        report(name, worst, c->rows[0] == 1 ? 3e-4 : 3e-5);
         case_end();
-        free(w), free(x), free(bias), free(before), free(out[0]), free(out[1]);
+        for (uint32_t i = 0; i < c->n_products; i++)
+                free(w[i]);
+        free(x), free(bias), free(norm), free(before), free(out[0]), free(out[1]);
 }
 
 static void check_matmul(void) {
@@ -312,67 +408,62 @@ static void check_matmul(void) {
         static const uint32_t cols[] = {5, 64, 100, 32, 1056, 520};
         for (size_t t = 0; t < N_TYPES; t++)
                 for (size_t k = 0; k < ARRAY_SIZE(n); k++)
-                        matmul_case(types[t], rows[(k + t) % 4], whole_blocks(types[t], cols[(k + 2 * t) % 6]), n[k],
-                                    k % 2, k % 3 == 1);
+                        matmul_case(&(MatmulCase){1, {types[t]}, {rows[(k + t) % 4]}, whole_blocks(types[t], cols[(k + 2 * t) % 6]),
+                                                  n[k], k % 2, k % 2, k % 3 == 1 ? EPILOGUE_ADD : EPILOGUE_STORE});
 }
 
-/* Products of the same rows, which the device makes together where it may: the third adds to what the first made. */
-static void matmul_together(Dtype type, uint32_t n) {
-        enum { ROWS_A = 37, ROWS_B = 5, COLS = 96 };
-        void *w[2] = {random_rows(type, ROWS_A, COLS), random_rows(type, ROWS_B, COLS)};
-        float *x = random_floats((size_t)n * COLS), *bias = random_floats(ROWS_B), *out[2];
-        size_t a = (size_t)n * ROWS_A, b = (size_t)n * ROWS_B, size = (a + 2 * b) * sizeof(float);
-        char name[80];
-        for (int i = 0; i < 2; i++) {
-                Side *s = &sides[i];
-                float *dev = put_poison(s, size), *dev_x = put(s, x, (size_t)n * COLS * sizeof(float));
-                Matrix m = {put(s, w[0], ROWS_A * dtype_row_size(type, COLS)), type, ROWS_A, COLS};
-                Matrix k = {put(s, w[1], ROWS_B * dtype_row_size(type, COLS)), type, ROWS_B, COLS};
-                float *dev_bias = put(s, bias, ROWS_B * sizeof(float));
-                out[i] = malloc(size);
-                s->ops->matmul(s->stream, dev + a, &k, dev_x, n, dev_bias, false);
-                s->ops->matmul(s->stream, dev, &m, dev_x, n, NULL, false);
-                s->ops->matmul(s->stream, dev + a + b, &k, dev_x, n, NULL, false);
-                s->ops->matmul(s->stream, dev, &m, dev_x, n, NULL, true);
-                s->ops->matmul(s->stream, dev + a, &k, dev_x, n, NULL, true);
-                s->ops->matmul(s->stream, dev + a, &k, dev_x, n, dev_bias, true);
-                get(s, out[i], dev, size);
-        }
-        snprintf(name, sizeof(name), "matmul %s, six products of the same %u rows", dtype_name(type), n);
-        report(name, relative(out[0], out[1], a + 2 * b), 3e-5);
-        case_end();
-        free(w[0]), free(w[1]), free(x), free(bias), free(out[0]), free(out[1]);
-}
-
+/* Queries, keys and values; gate and up: of one format and of several. */
 static void check_matmul_together(void) {
-        matmul_together(DTYPE_BF16, 3);
-        matmul_together(DTYPE_Q8_0, 40);
+        static const uint32_t n[] = {1, 9, 20, 40};
+        for (size_t t = 0; t < N_TYPES; t++)
+                for (size_t k = t % 2; k < ARRAY_SIZE(n); k += 2) {
+                        Dtype a = types[t], b = types[(t + 1) % N_TYPES], c = types[(t + 2) % N_TYPES];
+                        matmul_case(&(MatmulCase){3, {a, a, a}, {37, 5, 20}, 96, n[k], true, true, EPILOGUE_STORE});
+                        matmul_case(&(MatmulCase){2, {a, a}, {37, 37}, 1056, n[k], false, true, EPILOGUE_SWIGLU});
+                        matmul_case(&(MatmulCase){3, {a, b, c}, {20, 37, 5}, 64, n[k], false, true, EPILOGUE_ADD});
+                        matmul_case(&(MatmulCase){2, {a, b}, {21, 21}, 96, n[k], true, k % 2, EPILOGUE_SWIGLU});
+                }
+        matmul_case(&(MatmulCase){2, {DTYPE_BF16, DTYPE_BF16}, {130, 130}, 100, 5, true, true, EPILOGUE_SWIGLU});
+}
+
+/* Stored, and SwiGLU of normed activations. */
+static void matmul_twice(Side *s, const Matrix *m, const float *x, const float *norm, uint32_t n, float *stored, float *gated) {
+        size_t skip = dtype_row_size(m->type, m->cols);
+        Matrix half = {m->data, m->type, m->rows - 1, m->cols}, other = {(const char *)m->data + skip, m->type, m->rows - 1, m->cols};
+        Product both[] = {{half, NULL, gated}, {other, NULL, NULL}};
+        s->ops->matmul(s->stream, &(Product){*m, NULL, stored}, 1, &(Activations){.x = x, .n_rows = n}, EPILOGUE_STORE);
+        s->ops->matmul(s->stream, both, 2, &(Activations){x, n, norm, 1e-5f, NULL}, EPILOGUE_SWIGLU);
 }
 
 /* Each number of rows, against all of them. */
 static void check_matmul_invariance(void) {
-        enum { ROWS = 19, COLS = 608, N = 67 };
+        enum { ROWS = 19, HALF = ROWS - 1, COLS = 608, N = 67 };
         static const uint32_t some[] = {1, 2, 7, 8, 9, 16, 18, 32, 33, 64, 66};
         Side *s = &sides[1];
         char name[80];
         for (size_t t = 0; t < N_TYPES; t++) {
                 void *w = random_rows(types[t], ROWS, COLS);
-                float *x = random_floats(N * COLS), all[N * ROWS], part[N * ROWS];
+                float *x = random_floats(N * COLS), *norm = random_floats(COLS), all[N * ROWS], part[N * ROWS];
+                float all_gated[N * HALF], gated[N * HALF];
                 Matrix m = {put(s, w, ROWS * dtype_row_size(types[t], COLS)), types[t], ROWS, COLS};
                 float *dev_x = put(s, x, N * COLS * sizeof(float)), *dev = put_poison(s, sizeof(all));
-                s->ops->matmul(s->stream, dev, &m, dev_x, N, NULL, false);
+                float *dev_gated = put_poison(s, sizeof(gated)), *dev_norm = put(s, norm, COLS * sizeof(float));
+                matmul_twice(s, &m, dev_x, dev_norm, N, dev, dev_gated);
                 get(s, all, dev, sizeof(all));
+                get(s, all_gated, dev_gated, sizeof(gated));
                 double worst = 0;
                 for (size_t k = 0; k < ARRAY_SIZE(some); k++) {
                         uint32_t n = some[k], first = N - n;
-                        s->ops->matmul(s->stream, dev, &m, dev_x + (size_t)first * COLS, n, NULL, false);
+                        matmul_twice(s, &m, dev_x + (size_t)first * COLS, dev_norm, n, dev, dev_gated);
                         get(s, part, dev, n * ROWS * sizeof(float));
+                        get(s, gated, dev_gated, n * HALF * sizeof(float));
                         worst = fmax(worst, unequal(part, all + first * ROWS, n * ROWS * sizeof(float)));
+                        worst = fmax(worst, unequal(gated, all_gated + first * HALF, n * HALF * sizeof(float)));
                 }
                 snprintf(name, sizeof(name), "matmul %s: rows alone and among others", dtype_name(types[t]));
                 report(name, worst, 0);
                 case_end();
-                free(w), free(x);
+                free(w), free(x), free(norm);
         }
 }
 
@@ -412,8 +503,9 @@ static Cache cache_fill(Side *s, const AttentionCase *c, const float *k, const f
         Cache cache = {{put_poison(s, size), put_poison(s, size), c->type, c->page_size, c->n_kv_heads, c->head_dim,
                         put(s, tables, 2 * max_pages * sizeof(*tables)), max_pages}, size};
         Rows rows = {n, put(s, slot, n * 4), put(s, position, n * 4), NULL, 0};
-        float *dev_k = put(s, k, (size_t)n * width * 4), *dev_v = put(s, v, (size_t)n * width * 4);
-        s->ops->kv_store(s->stream, &cache.kv, &rows, dev_k, dev_v);
+        Qkv heads = {.k = put(s, k, (size_t)n * width * 4), .v = put(s, v, (size_t)n * width * 4),
+                       .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim};
+        s->ops->rope(s->stream, &heads, &rows, &(Rope){0}, &cache.kv);
         free(tables), free(slot), free(position);
         return cache;
 }

@@ -93,7 +93,6 @@ static const DeviceOps cuda_ops = {
         .rmsnorm = cuda_rmsnorm,
         .matmul = cuda_matmul,
         .rope = cuda_rope,
-        .kv_store = cuda_kv_store,
         .attention = cuda_attention,
         .swiglu = cuda_swiglu,
         .gather = cuda_gather,

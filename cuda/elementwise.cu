@@ -1,5 +1,5 @@
-/* Operations that treat each value, or each row, by itself: embeddings, storing keys and values, SwiGLU, gathering.
- * All are bound by memory. */
+/* Operations that treat each value, or each row, by itself: embeddings, SwiGLU, gathering. All are bound by
+ * memory. */
 #include "cuda/kernel.h"
 
 enum { ELEMENT_THREADS = 256 };
@@ -63,35 +63,6 @@ HOST void cuda_embed_sum(Stream *s, float *out, const Matrix *tables, const int3
         stream_launch(s, &l, &args, sizeof(args));
 }
 
-typedef struct KvStoreArgs {
-        KvLayer kv;
-        Rows rows;
-        const float *k, *v;
-} KvStoreArgs;
-
-DEVICE void store_value(const KvLayer *kv, void *cache, size_t at, float x) {
-        if (kv->type == DTYPE_F16)
-                ((uint16_t *)cache)[at] = to_half(x);
-        else
-                ((float *)cache)[at] = x;
-}
-
-KERNEL(kv_store, KvStoreArgs, ELEMENT_THREADS) {
-        uint32_t row = blockIdx.x, position = (uint32_t)a.rows.position[row], width = a.kv.n_kv_heads * a.kv.head_dim;
-        int32_t page = a.kv.block_tables[(size_t)a.rows.slot[row] * a.kv.max_pages + position / a.kv.page_size];
-        size_t to = ((size_t)page * a.kv.page_size + position % a.kv.page_size) * width, from = (size_t)row * width;
-        for (uint32_t i = threadIdx.x; i < width; i += blockDim.x) {
-                store_value(&a.kv, a.kv.k, to + i, a.k[from + i]);
-                store_value(&a.kv, a.kv.v, to + i, a.v[from + i]);
-        }
-}
-
-HOST void cuda_kv_store(Stream *s, const KvLayer *kv, const Rows *rows, const float *k, const float *v) {
-        KvStoreArgs args = {*kv, *rows, k, v};
-        StreamLaunch l = launch_rows((const void *)kv_store, rows->n);
-        stream_launch(s, &l, &args, sizeof(args));
-}
-
 typedef struct SwigluArgs {
         float *out;
         const float *gate, *up;
@@ -101,7 +72,7 @@ typedef struct SwigluArgs {
 KERNEL(swiglu, SwigluArgs, ELEMENT_THREADS) {
         size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
         if (i < a.n)
-                a.out[i] = a.gate[i] / (1 + expf(-a.gate[i])) * a.up[i];
+                a.out[i] = silu(a.gate[i]) * a.up[i];
 }
 
 HOST void cuda_swiglu(Stream *s, float *out, const float *gate, const float *up, size_t n) {

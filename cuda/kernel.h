@@ -256,6 +256,11 @@ DEVICE float warp_sum(float v) {
         return v;
 }
 
+DEVICE float lane_sum(float v) { /* of four lanes, 4g to 4g + 3 */
+        v += __shfl_xor_sync(0xffffffff, v, 1);
+        return v + __shfl_xor_sync(0xffffffff, v, 2);
+}
+
 DEVICE float warp_max(float v) {
         UNROLL for (int by = WARP / 2; by > 0; by /= 2)
                 v = fmaxf(v, __shfl_xor_sync(0xffffffff, v, by));
@@ -277,4 +282,14 @@ DEVICE float block_sum(float v, float *partial) {
 
 DEVICE int32_t *row_token(const Rows *rows, uint32_t i) {
         return rows->tokens + (size_t)rows->slot[i] * rows->context + (size_t)rows->position[i];
+}
+
+DEVICE float silu(float x) {
+        return x / (1 + expf(-x));
+}
+
+/* Where a position's keys and values begin in a cache, counted in values. */
+DEVICE size_t cache_offset(const KvLayer *kv, int32_t slot, uint32_t position, uint32_t kv_head) {
+        int32_t page = kv->block_tables[(size_t)slot * kv->max_pages + position / kv->page_size];
+        return (((size_t)page * kv->page_size + position % kv->page_size) * kv->n_kv_heads + kv_head) * kv->head_dim;
 }

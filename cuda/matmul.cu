@@ -28,42 +28,39 @@ enum {
         MANY_THREADS = MANY_WARPS_ROWS * MANY_WARPS_N * WARP,
 };
 
-/* Products of the same rows, asked for one after another (queries, keys and values; gate and up), are one launch: what
- * each of them makes is the same, and the small ones find the GPU at work. */
-enum { PRODUCTS = 3 };
+/* An epilogue of our own: EPILOGUE_SWIGLU's second half, where the gate is in `out` already. */
+#define EPILOGUE_GATED ((Epilogue)(EPILOGUE_SWIGLU + 1))
 
-typedef struct Product {
-        float *out;
+typedef struct Joined {
         const void *w;
         const float *bias;
+        float *out;
         uint32_t rows, end; /* the first block that is not its own */
-} Product;
+} Joined;
 
+/* Products of matrices of one format; with EPILOGUE_SWIGLU one, of lines that are features of the gate and of `up`. */
 typedef struct ProductsArgs {
-        Product products[PRODUCTS];
-        const float *x;
-        uint32_t n_products, cols, n;
-        bool accumulate;
+        Joined joined[PRODUCTS_MAX];
+        const void *up;
+        const float *up_bias, *x, *norm;
+        uint32_t n_joined, cols, n;
+        float eps;
+        Epilogue epilogue;
 } ProductsArgs;
 
-/* One of them, as its blocks see it. */
-typedef struct MatmulArgs {
-        float *out;
-        const void *w;
-        uint32_t rows, cols;
-        const float *x, *bias;
-        uint32_t n;
-        bool accumulate;
-        uint32_t block; /* of features */
-} MatmulArgs;
+/* What a block makes. Both pointers are to the kernel's arguments, so that what is not used yet takes no register. */
+typedef struct Share {
+        const ProductsArgs *a;
+        const Joined *p;
+        uint32_t block; /* of the product's */
+} Share;
 
-DEVICE MatmulArgs block_product(const ProductsArgs *a) {
+DEVICE Share block_share(const ProductsArgs *a) {
         uint32_t i = 0, first = 0;
-        while (blockIdx.x >= a->products[i].end)
-                first = a->products[i++].end;
-        const Product *p = &a->products[i];
-        MatmulArgs m = {p->out, p->w, p->rows, a->cols, a->x, p->bias, a->n, a->accumulate, blockIdx.x - first};
-        return m;
+        while (blockIdx.x >= a->joined[i].end)
+                first = a->joined[i++].end;
+        Share s = {a, &a->joined[i], blockIdx.x - first};
+        return s;
 }
 
 DEVICE uint32_t part_length(uint32_t cols) {
@@ -111,11 +108,13 @@ typedef struct TileRows {
         const char *a, *b; /* NULL beyond the last feature */
 } TileRows;
 
-DEVICE TileRows tile_rows(Dtype type, const MatmulArgs *m, uint32_t first) {
-        uint32_t g = first + threadIdx.x % WARP / 4;
-        size_t stride = row_bytes(type, m->cols);
-        TileRows r = {g < m->rows ? (const char *)m->w + g * stride : NULL,
-                      g + 8 < m->rows ? (const char *)m->w + (g + 8) * stride : NULL};
+/* Line `first` is feature `first`, or, where there are a gate and `up`, half of it: of a tile's lines eight are the gate's
+ * and eight those of the same features of `up`. */
+DEVICE TileRows tile_rows(Dtype type, const Share *m, uint32_t first) {
+        uint32_t g = (m->a->up ? first / 2 : first) + threadIdx.x % WARP / 4, h = m->a->up ? g : g + 8;
+        size_t stride = row_bytes(type, m->a->cols);
+        TileRows r = {g < m->p->rows ? (const char *)m->p->w + g * stride : NULL,
+                      h < m->p->rows ? (const char *)(m->a->up ? m->a->up : m->p->w) + h * stride : NULL};
         return r;
 }
 
@@ -154,55 +153,105 @@ DEVICE void add_group(Dtype type, float acc[4], const TileWeights *w, const Eigh
                 acc[i] = fmaf(i < 2 ? w->scale_a : w->scale_b, sum[i], acc[i]);
 }
 
-DEVICE void finish(const MatmulArgs *m, uint32_t row, uint32_t i, float sum) {
-        float *out = m->out + (size_t)i * m->rows + row;
-        if (m->bias)
-                sum += m->bias[row];
-        *out = m->accumulate ? *out + sum : sum;
+/* ---- before and after ---- */
+
+/* The norm is applied to activations but for the root mean square, which is known at the end only: `squares` grows by these
+ * eight values', and the sums are divided by it. */
+typedef struct Norm {
+        float w[EIGHT]; /* 1 where there is none */
+} Norm;
+
+DEVICE Norm norm_eight(const Share *m, uint32_t k, bool aligned) {
+        Norm n;
+        UNROLL for (int j = 0; j < EIGHT; j++)
+                n.w[j] = 1;
+        if (m->a->norm)
+                plain_values(DTYPE_F32, m->a->norm, k, m->a->cols, aligned, n.w);
+        return n;
+}
+
+DEVICE void weigh_eight(const Norm *n, float v[EIGHT], float *squares) {
+        UNROLL for (int j = 0; j < EIGHT; j++) {
+                *squares = fmaf(v[j], v[j], *squares);
+                v[j] *= n->w[j];
+        }
+}
+
+/* By what a row's sums are multiplied. */
+DEVICE float row_scale(const Share *m, float squares) {
+        return m->a->norm ? 1 / sqrtf(squares / (float)m->a->cols + m->a->eps) : 1;
+}
+
+/* `up`: of the same feature of the second matrix, where there is one. */
+DEVICE void finish(const Share *m, uint32_t row, uint32_t i, float sum, float up) {
+        float *out = m->p->out + (size_t)i * m->p->rows + row;
+        if (m->p->bias)
+                sum += m->p->bias[row];
+        if (m->a->up_bias)
+                up += m->a->up_bias[row];
+        *out = m->a->epilogue == EPILOGUE_ADD      ? *out + sum
+               : m->a->epilogue == EPILOGUE_SWIGLU ? silu(sum) * up
+               : m->a->epilogue == EPILOGUE_GATED  ? silu(*out) * sum
+                                                : sum;
 }
 
 /* ---- few rows ---- */
 
 /* Eight activations of row g of a tile. */
-DEVICE Eight activations(const MatmulArgs *m, uint32_t first, uint32_t k, bool aligned) {
+DEVICE Eight activations(const Share *m, uint32_t first, uint32_t k, bool aligned, const Norm *norm, float *squares) {
         uint32_t i = first + threadIdx.x % WARP / 4;
         float v[EIGHT];
-        if (i >= m->n)
+        if (i >= m->a->n)
                 return eight_zero();
-        plain_values(DTYPE_F32, m->x + (size_t)i * m->cols, k + threadIdx.x % 4 * EIGHT, m->cols, aligned, v);
+        plain_values(DTYPE_F32, m->a->x + (size_t)i * m->a->cols, k, m->a->cols, aligned, v);
+        weigh_eight(norm, v, squares);
         return eight_of(v);
 }
 
-DEVICE void few_rows(Dtype type, int tiles, const MatmulArgs *m) {
-        uint32_t part = threadIdx.x / WARP, lane = threadIdx.x % WARP, length = part_length(m->cols);
+DEVICE float parts_sum(const float *partial, uint32_t each, uint32_t at) {
+        float sum = 0;
+        for (uint32_t p = 0; p < PARTS; p++)
+                sum += partial[p * each + at];
+        return sum;
+}
+
+DEVICE void few_rows(Dtype type, int tiles, const Share *m) {
+        uint32_t part = threadIdx.x / WARP, lane = threadIdx.x % WARP, length = part_length(m->a->cols);
         uint32_t row0 = m->block * TILE_ROWS, n0 = blockIdx.y * (uint32_t)tiles * TILE_N;
-        uint32_t end = MIN(m->cols, (part + 1) * length);
-        bool w_aligned = is_aligned(m->w) && row_bytes(type, m->cols) % 16 == 0;
-        bool x_aligned = is_aligned(m->x) && m->cols % 4 == 0;
+        uint32_t end = MIN(m->a->cols, (part + 1) * length);
+        bool w_aligned = is_aligned(m->p->w) && row_bytes(type, m->a->cols) % 16 == 0;
+        bool x_aligned = is_aligned(m->a->x) && is_aligned(m->a->norm) && m->a->cols % 4 == 0;
         TileRows rows = tile_rows(type, m, row0);
-        float acc[FEW_MAX / TILE_N][4];
+        uint32_t n_rows = (uint32_t)tiles * TILE_N, each = n_rows * TILE_ROWS;
+        float acc[FEW_MAX / TILE_N][4], squares[FEW_MAX / TILE_N];
         float *partial = (float *)shared_memory; /* [PARTS, tiles, TILE_N, TILE_ROWS] */
+        float *partial_squares = partial + PARTS * each; /* [PARTS, tiles, TILE_N] */
         UNROLL for (int j = 0; j < tiles; j++)
-                acc[j][0] = acc[j][1] = acc[j][2] = acc[j][3] = 0;
+                acc[j][0] = acc[j][1] = acc[j][2] = acc[j][3] = squares[j] = 0;
         UNROLL4 for (uint32_t k = part * length; k < end; k += GROUP) {
-                TileWeights w = tile_weights(type, &rows, k, m->cols, w_aligned);
+                TileWeights w = tile_weights(type, &rows, k, m->a->cols, w_aligned);
+                Norm norm = norm_eight(m, k + lane % 4 * EIGHT, x_aligned);
                 UNROLL for (int j = 0; j < tiles; j++) {
-                        Eight x = activations(m, n0 + (uint32_t)j * TILE_N, k, x_aligned);
+                        Eight x = activations(m, n0 + (uint32_t)j * TILE_N, k + lane % 4 * EIGHT, x_aligned, &norm, &squares[j]);
                         add_group(type, acc[j], &w, &x);
                 }
         }
-        UNROLL for (int j = 0; j < tiles; j++)
+        UNROLL for (int j = 0; j < tiles; j++) {
                 UNROLL for (int i = 0; i < 4; i++)
                         partial[((part * (uint32_t)tiles + (uint32_t)j) * TILE_N + lane % 4 * 2 + i % 2) * TILE_ROWS +
                                 lane / 4 + (i < 2 ? 0 : 8)] = acc[j][i];
+                float sum = lane_sum(squares[j]);
+                if (lane % 4 == 0)
+                        partial_squares[part * n_rows + (uint32_t)j * TILE_N + lane / 4] = sum;
+        }
         __syncthreads();
-        for (uint32_t e = threadIdx.x; e < (uint32_t)tiles * TILE_N * TILE_ROWS; e += FEW_THREADS) {
-                uint32_t row = row0 + e % TILE_ROWS, i = n0 + e / TILE_ROWS;
-                float sum = 0;
-                for (uint32_t p = 0; p < PARTS; p++)
-                        sum += partial[p * (uint32_t)tiles * TILE_N * TILE_ROWS + e];
-                if (row < m->rows && i < m->n)
-                        finish(m, row, i, sum);
+        for (uint32_t e = threadIdx.x; e < each; e += FEW_THREADS) {
+                uint32_t line = e % TILE_ROWS, i = n0 + e / TILE_ROWS, row = (m->a->up ? row0 / 2 : row0) + line;
+                if (row >= m->p->rows || i >= m->a->n || (m->a->up && line >= TILE_ROWS / 2))
+                        continue;
+                float scale = row_scale(m, parts_sum(partial_squares, n_rows, e / TILE_ROWS));
+                finish(m, row, i, parts_sum(partial, each, e) * scale,
+                       m->a->up ? parts_sum(partial, each, e + TILE_ROWS / 2) * scale : 0);
         }
 }
 
@@ -210,15 +259,16 @@ DEVICE void few_rows(Dtype type, int tiles, const MatmulArgs *m) {
 
 typedef struct ManyShared {
         uint32_t hi[2][MANY_N][4][4], lo[2][MANY_N][4][4]; /* of two groups, [row, lane part, pair] */
+        float scale[MANY_N];
 } ManyShared;
 
 /* What a thread carries of the next group. */
-DEVICE void fetch(const MatmulArgs *m, uint32_t n0, uint32_t k, bool aligned, float v[EIGHT]) {
+DEVICE void fetch(const Share *m, uint32_t n0, uint32_t k, bool aligned, float v[EIGHT]) {
         uint32_t i = n0 + threadIdx.x / 4;
         UNROLL for (int j = 0; j < EIGHT; j++)
                 v[j] = 0;
-        if (i < m->n && k < m->cols)
-                plain_values(DTYPE_F32, m->x + (size_t)i * m->cols, k + threadIdx.x % 4 * EIGHT, m->cols, aligned, v);
+        if (i < m->a->n && k < m->a->cols)
+                plain_values(DTYPE_F32, m->a->x + (size_t)i * m->a->cols, k + threadIdx.x % 4 * EIGHT, m->a->cols, aligned, v);
 }
 
 DEVICE void stage(ManyShared *s, uint32_t buffer, const float v[EIGHT]) {
@@ -238,42 +288,51 @@ DEVICE Eight staged(const ManyShared *s, uint32_t buffer, uint32_t row) {
         return e;
 }
 
-DEVICE void many_rows(Dtype type, const MatmulArgs *m) {
+DEVICE void many_rows(Dtype type, const Share *m) {
         ManyShared *s = (ManyShared *)shared_memory;
-        uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, length = part_length(m->cols);
+        uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, length = part_length(m->a->cols);
         uint32_t row0 = m->block * MANY_ROWS + warp % MANY_WARPS_ROWS * TILE_ROWS, n0 = blockIdx.y * MANY_N;
         uint32_t first = warp / MANY_WARPS_ROWS * MANY_TILES * TILE_N; /* of the block's rows */
-        bool w_aligned = is_aligned(m->w) && row_bytes(type, m->cols) % 16 == 0;
-        bool x_aligned = is_aligned(m->x) && m->cols % 4 == 0;
+        bool w_aligned = is_aligned(m->p->w) && row_bytes(type, m->a->cols) % 16 == 0;
+        bool x_aligned = is_aligned(m->a->x) && is_aligned(m->a->norm) && m->a->cols % 4 == 0;
         TileRows rows = tile_rows(type, m, row0);
-        float acc[MANY_TILES][4], total[MANY_TILES][4], next[EIGHT];
+        float acc[MANY_TILES][4], total[MANY_TILES][4], next[EIGHT], squares = 0, total_squares = 0;
         UNROLL for (int j = 0; j < MANY_TILES; j++)
                 UNROLL for (int i = 0; i < 4; i++)
                         acc[j][i] = total[j][i] = 0;
         fetch(m, n0, 0, x_aligned, next);
-        for (uint32_t k = 0, buffer = 0; k < m->cols; k += GROUP, buffer ^= 1) {
+        for (uint32_t k = 0, buffer = 0; k < m->a->cols; k += GROUP, buffer ^= 1) {
+                Norm norm = norm_eight(m, k + threadIdx.x % 4 * EIGHT, x_aligned);
+                weigh_eight(&norm, next, &squares);
                 stage(s, buffer, next);
                 fetch(m, n0, k + GROUP, x_aligned, next);
-                TileWeights w = tile_weights(type, &rows, k, m->cols, w_aligned);
+                TileWeights w = tile_weights(type, &rows, k, m->a->cols, w_aligned);
                 __syncthreads(); /* one is enough: who stages two groups on has passed the one between */
                 UNROLL for (int j = 0; j < MANY_TILES; j++) {
                         Eight x = staged(s, buffer, first + (uint32_t)j * TILE_N + lane / 4);
                         add_group(type, acc[j], &w, &x);
                 }
-                if ((k + GROUP) % length != 0 && k + GROUP < m->cols)
+                if ((k + GROUP) % length != 0 && k + GROUP < m->a->cols)
                         continue;
-                UNROLL for (int j = 0; j < MANY_TILES; j++) /* the end of a part */
+                total_squares += lane_sum(squares); /* the end of a part */
+                squares = 0;
+                UNROLL for (int j = 0; j < MANY_TILES; j++)
                         UNROLL for (int i = 0; i < 4; i++) {
                                 total[j][i] += acc[j][i];
                                 acc[j][i] = 0;
                         }
         }
+        if (threadIdx.x % 4 == 0)
+                s->scale[threadIdx.x / 4] = row_scale(m, total_squares);
+        __syncthreads();
         UNROLL for (int j = 0; j < MANY_TILES; j++)
                 UNROLL for (int i = 0; i < 4; i++) {
-                        uint32_t row = row0 + lane / 4 + (i < 2 ? 0 : 8);
-                        uint32_t at = n0 + first + (uint32_t)j * TILE_N + lane % 4 * 2 + (uint32_t)i % 2;
-                        if (row < m->rows && at < m->n)
-                                finish(m, row, at, total[j][i]);
+                        uint32_t row = (m->a->up ? row0 / 2 : row0) + lane / 4 + (i < 2 || m->a->up ? 0 : 8);
+                        uint32_t at = first + (uint32_t)j * TILE_N + lane % 4 * 2 + (uint32_t)i % 2;
+                        if (row >= m->p->rows || n0 + at >= m->a->n || (m->a->up && i >= 2))
+                                continue;
+                        float scale = s->scale[at];
+                        finish(m, row, n0 + at, total[j][i] * scale, total[j][i % 2 + 2] * scale);
                 }
 }
 
@@ -281,19 +340,19 @@ DEVICE void many_rows(Dtype type, const MatmulArgs *m) {
 
 #define MATMUL(name, type)                                                  \
         KERNEL(name##_8, ProductsArgs, FEW_THREADS) {                       \
-                MatmulArgs m = block_product(&a);                           \
+                Share m = block_share(&a);                            \
                 few_rows(type, 1, &m);                                      \
         }                                                                   \
         KERNEL(name##_16, ProductsArgs, FEW_THREADS) {                      \
-                MatmulArgs m = block_product(&a);                           \
+                Share m = block_share(&a);                            \
                 few_rows(type, 2, &m);                                      \
         }                                                                   \
         KERNEL(name##_32, ProductsArgs, FEW_THREADS) {                      \
-                MatmulArgs m = block_product(&a);                           \
+                Share m = block_share(&a);                            \
                 few_rows(type, 4, &m);                                      \
         }                                                                   \
         KERNEL(name##_many, ProductsArgs, MANY_THREADS) {                   \
-                MatmulArgs m = block_product(&a);                           \
+                Share m = block_share(&a);                            \
                 many_rows(type, &m);                                        \
         }
 MATMUL(matmul_f32, DTYPE_F32)
@@ -326,39 +385,43 @@ static const void *find_kernel(Dtype type, int shape) {
         }
 }
 
-/* Whether a product of these rows may be made at the same time: it reads and writes nothing that the others write. */
-static bool can_join(const ProductsArgs *a, const Matrix *w, const float *out, const float *x, uint32_t n_rows,
-                     bool accumulate) {
-        if (a->n_products == PRODUCTS || a->x != x || a->n != n_rows || a->cols != w->cols || a->accumulate != accumulate)
-                return false;
-        for (uint32_t i = 0; i < a->n_products; i++) {
-                const Product *p = &a->products[i];
-                const float *end = p->out + (size_t)n_rows * p->rows;
-                if ((out < end && p->out < out + (size_t)n_rows * w->rows) ||
-                    (x < end && p->out < x + (size_t)n_rows * w->cols))
-                        return false;
+/* Products of one format: at the same time, so that the small ones find the GPU at work. */
+static void launch_products(Stream *s, const Product *p, uint32_t n, const Activations *x, Epilogue epilogue) {
+        int shape = x->n_rows <= 8 ? 0 : x->n_rows <= 16 ? 1 : x->n_rows <= FEW_MAX ? 2 : 3;
+        bool few = shape < 3, swiglu = epilogue == EPILOGUE_SWIGLU;
+        uint32_t tile = few ? 8u << shape : (uint32_t)MANY_N, lines = few ? (uint32_t)TILE_ROWS : (uint32_t)MANY_ROWS;
+        ProductsArgs args = {.up = swiglu ? p[1].w.data : NULL,
+                             .up_bias = swiglu ? p[1].bias : NULL,
+                             .x = x->x,
+                             .norm = x->norm,
+                             .n_joined = swiglu ? 1 : n,
+                             .cols = p->w.cols,
+                             .n = x->n_rows,
+                             .eps = x->eps,
+                             .epilogue = epilogue};
+        uint32_t blocks = 0;
+        for (uint32_t i = 0; i < args.n_joined; i++) {
+                blocks += ceil_div(p[i].w.rows, swiglu ? lines / 2 : lines);
+                Joined one = {p[i].w.data, p[i].bias, p[i].out, p[i].w.rows, blocks};
+                args.joined[i] = one;
         }
-        return true;
+        StreamLaunch l = {find_kernel(p->w.type, shape), {blocks, ceil_div(x->n_rows, tile), 1},
+                          few ? (uint32_t)FEW_THREADS : (uint32_t)MANY_THREADS,
+                          few ? PARTS * tile * (TILE_ROWS + 1) * sizeof(float) : sizeof(ManyShared)};
+        stream_launch(s, &l, &args, sizeof(args));
 }
 
-HOST void cuda_matmul(Stream *s, float *out, const Matrix *w, const float *x, uint32_t n_rows, const float *bias,
-                      bool accumulate) {
-        int shape = n_rows <= 8 ? 0 : n_rows <= 16 ? 1 : n_rows <= FEW_MAX ? 2 : 3;
-        bool few = shape < 3;
-        uint32_t tile = few ? 8u << shape : (uint32_t)MANY_N;
-        uint32_t blocks = ceil_div(w->rows, few ? (uint32_t)TILE_ROWS : (uint32_t)MANY_ROWS);
-        const void *kernel = find_kernel(w->type, shape);
-        void *last;
-        StreamLaunch *before = stream_newest(s, kernel, &last);
-        ProductsArgs *joined = (ProductsArgs *)last;
-        if (before && can_join(joined, w, out, x, n_rows, accumulate)) {
-                before->grid[0] += blocks;
-                Product another = {out, w->data, bias, w->rows, before->grid[0]};
-                joined->products[joined->n_products++] = another;
+HOST void cuda_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Epilogue epilogue) {
+        if (epilogue == EPILOGUE_SWIGLU && products[0].w.type != products[1].w.type) {
+                Product up = products[1];
+                up.out = products[0].out;
+                launch_products(s, products, 1, x, EPILOGUE_STORE);
+                launch_products(s, &up, 1, x, EPILOGUE_GATED);
                 return;
         }
-        ProductsArgs args = {{{out, w->data, bias, w->rows, blocks}}, x, 1, w->cols, n_rows, accumulate};
-        StreamLaunch l = {kernel, {blocks, ceil_div(n_rows, tile), 1}, few ? (uint32_t)FEW_THREADS : (uint32_t)MANY_THREADS,
-                          few ? PARTS * tile * TILE_ROWS * sizeof(float) : sizeof(ManyShared)};
-        stream_launch(s, &l, &args, sizeof(args));
+        for (uint32_t first = 0, last; first < n; first = last) {
+                for (last = first + 1; last < n && products[last].w.type == products[first].w.type; last++)
+                        ;
+                launch_products(s, products + first, last - first, x, epilogue);
+        }
 }

@@ -45,22 +45,9 @@ bool run_append(Run *r, const StreamLaunch *l, const void *args, size_t size) {
         k.launch.shared = l->shared;
         k.size = size;
         memcpy(k.args, args, size);
-        r->last = r->kernels.len;
         buf_put(&r->kernels, &k, kernel_size(size));
         r->n++;
         return !r->kernels.failed;
-}
-
-StreamLaunch *run_newest(Run *r, const void *kernel, void **ret_args) {
-        *ret_args = NULL;
-        if (r->n == 0 || r->kernels.failed)
-                return NULL;
-        char *at = r->kernels.data + r->last;
-        StreamLaunch *l = (StreamLaunch *)(void *)at;
-        if (l->kernel != kernel)
-                return NULL;
-        *ret_args = at + offsetof(Kernel, args);
-        return l;
 }
 
 static int launch_all(const Run *r, void *stream) {

@@ -26,7 +26,6 @@ typedef struct Run {
         void *stream, *capture; /* where it is launched, and where graphs are captured; the latter NULL: no graphs */
         Buf kernels;            /* headers and arguments, one after another */
         uint32_t n;
-        size_t last;            /* where in `kernels` the last one begins */
         RunGraph graphs[RUN_GRAPHS];
 } Run;
 
@@ -34,8 +33,5 @@ int run_init(Run *r, const CudaRuntime *runtime, void *stream); /* the runtime's
 void run_deinit(Run *r);                                          /* nothing of it is executed any more */
 /* False without memory. */
 bool run_append(Run *r, const StreamLaunch *l, const void *args, size_t size);
-/* The kernel that was appended last, if it is `kernel` and not launched yet, with its arguments: to be changed before the
- * next is appended. NULL: it is another. */
-StreamLaunch *run_newest(Run *r, const void *kernel, void **ret_args);
 /* Launches what was appended; the next mark has number `ticket`, all before `done` are reached. The runtime's error. */
 int run_flush(Run *r, uint64_t ticket, uint64_t done);

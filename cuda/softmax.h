@@ -18,11 +18,6 @@ DEVICE float lane_max(float v) { /* of the four lanes of a line */
         return fmaxf(v, __shfl_xor_sync(0xffffffff, v, 2));
 }
 
-DEVICE float lane_sum(float v) {
-        v += __shfl_xor_sync(0xffffffff, v, 1);
-        return v + __shfl_xor_sync(0xffffffff, v, 2);
-}
-
 /* score[tile][i]: of line g (i < 2) or g + 8 with position begin + 8 tile + 2t + i % 2. Scores become weights; what the
  * strand has so far is brought to the new maximum. */
 DEVICE void weigh(int width, int tiles, float scale, Strand *s, uint32_t begin, float (*score)[4]) {

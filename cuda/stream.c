@@ -144,10 +144,6 @@ void stream_launch(Stream *s, const StreamLaunch *l, const void *args, size_t si
                 stream_fail(s, -ENOMEM);
 }
 
-StreamLaunch *stream_newest(Stream *s, const void *kernel, void **ret_args) {
-        return run_newest(&s->run, kernel, ret_args);
-}
-
 const StreamScratch *stream_scratch(const Stream *s) {
         return &s->scratch;
 }

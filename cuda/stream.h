@@ -42,8 +42,6 @@ typedef struct StreamLaunch {
 
 /* Appends a kernel; `args` are copied. A grid without blocks is no kernel. */
 void stream_launch(Stream *s, const StreamLaunch *l, const void *args, size_t size);
-/* See run_newest(). */
-StreamLaunch *stream_newest(Stream *s, const void *kernel, void **ret_args);
 const StreamScratch *stream_scratch(const Stream *s);
 StreamTurns *stream_turns(Stream *s);
 /* Multiprocessors of the device. */
@@ -58,10 +56,8 @@ void cuda_download(Stream *s, void *host, const void *dev, size_t n);
 void cuda_embed(Stream *s, float *out, const Matrix *table, const Rows *rows);
 void cuda_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
                   float eps);
-void cuda_matmul(Stream *s, float *out, const Matrix *w, const float *x, uint32_t n_rows, const float *bias,
-                 bool accumulate);
-void cuda_rope(Stream *s, float *x, const Rows *rows, uint32_t n_heads, uint32_t head_dim, const Rope *rope);
-void cuda_kv_store(Stream *s, const KvLayer *kv, const Rows *rows, const float *k, const float *v);
+void cuda_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Epilogue epilogue);
+void cuda_rope(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, const KvLayer *kv);
 void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
                     uint32_t window, float scale);
 void cuda_swiglu(Stream *s, float *out, const float *gate, const float *up, size_t n);

@@ -41,6 +41,12 @@ static void cache_deinit(Cache *cache) {
         free(cache->kv.k), free(cache->kv.v), free((void *)cache->kv.block_tables);
 }
 
+/* Keys and values as they are. */
+static void store(Rig *r, const KvLayer *kv, const Rows *rows, float *k, const float *v) {
+        Qkv h = {.k = k, .v = v, .n_kv_heads = kv->n_kv_heads, .head_dim = kv->head_dim};
+        r->ops->rope(r->stream, &h, rows, &(Rope){0}, kv);
+}
+
 static void cache_fill(Rig *r, Cache *cache) {
         const Case *c = cache->c;
         for (int s = 0; s < 2; s++) {
@@ -53,7 +59,7 @@ static void cache_fill(Rig *r, Cache *cache) {
                         position[i] = (int32_t)i;
                 }
                 Rows rows = {c->length[s], slot, position, NULL, 0};
-                r->ops->kv_store(r->stream, &cache->kv, &rows, cache->k[s], cache->v[s]);
+                store(r, &cache->kv, &rows, cache->k[s], cache->v[s]);
                 rig_run(r);
                 free(slot), free(position);
         }
@@ -145,7 +151,7 @@ static void far_apart(Rig *r) {
                         k[i] = rising ? (float)i * 100 : (float)-i * 100;
                         v[i] = (float)i;
                 }
-                r->ops->kv_store(r->stream, &kv, &(Rows){LENGTH, slot, position, NULL, 0}, k, v);
+                store(r, &kv, &(Rows){LENGTH, slot, position, NULL, 0}, k, v);
                 r->ops->attention(r->stream, &out, &q, &kv, &(Rows){1, slot, &last, NULL, 0}, 1, 0, 1);
                 rig_run(r);
                 assert_close(out, rising ? LENGTH - 1 : 0, 1e-6);

@@ -24,7 +24,8 @@ static void check(Rig *r, Dtype type, uint32_t rows, uint32_t cols, uint32_t n, 
         Matrix m = {w, type, rows, cols};
         if (accumulate)
                 memcpy(out, before, (size_t)n * rows * sizeof(float));
-        r->ops->matmul(r->stream, out, &m, x, n, with_bias ? bias : NULL, accumulate);
+        r->ops->matmul(r->stream, &(Product){m, with_bias ? bias : NULL, out}, 1, &(Activations){.x = x, .n_rows = n},
+                       accumulate ? EPILOGUE_ADD : EPILOGUE_STORE);
         rig_run(r);
         for (uint32_t i = 0; i < n; i++)
                 for (uint32_t j = 0; j < rows; j++) {
@@ -57,7 +58,7 @@ static void test_shapes(void **state) {
 
 static void no_rows(Rig *r) {
         float w[4] = {1, 2, 3, 4};
-        r->ops->matmul(r->stream, NULL, &(Matrix){w, DTYPE_F32, 2, 2}, NULL, 0, NULL, false);
+        r->ops->matmul(r->stream, &(Product){{w, DTYPE_F32, 2, 2}, NULL, NULL}, 1, &(Activations){0}, EPILOGUE_STORE);
         rig_run(r);
 }
 
@@ -65,30 +66,111 @@ static void test_no_rows(void **state) {
         on_every_rig(no_rows);
 }
 
+/* Rows normalised in double precision. */
+static float *normed(const float *x, const float *norm, uint32_t n, uint32_t cols) {
+        float *h = malloc((size_t)n * cols * sizeof(float));
+        for (uint32_t i = 0; i < n; i++) {
+                double sum = 0;
+                for (uint32_t c = 0; c < cols; c++)
+                        sum += (double)x[i * cols + c] * x[i * cols + c];
+                for (uint32_t c = 0; c < cols; c++)
+                        h[i * cols + c] = (float)(x[i * cols + c] / sqrt(sum / cols + 1e-5f) * norm[c]);
+        }
+        return h;
+}
+
+/* Three products of matrices of different formats, and the gate with what it gates, of normed rows: together, and each
+ * value by itself. */
+static void check_together(Rig *r, const Dtype type[3], uint32_t cols, uint32_t n, Epilogue epilogue) {
+        static const uint32_t all_rows[3] = {37, 5, 70}, gated_rows[2] = {45, 45};
+        const uint32_t *rows = epilogue == EPILOGUE_SWIGLU ? gated_rows : all_rows, n_products = epilogue == EPILOGUE_SWIGLU ? 2 : 3;
+        float *x = random_floats((size_t)n * cols), *norm = random_floats(cols), *room = poisoned_floats((size_t)n * cols);
+        float *before[3], *h = normed(x, norm, n, cols);
+        Product p[3];
+        for (uint32_t i = 0; i < n_products; i++) {
+                size_t size = (size_t)n * rows[i];
+                p[i] = (Product){{random_rows(type[i], rows[i], cols), type[i], rows[i], cols}, i == 1 ? NULL : random_floats(rows[i]),
+                                 poisoned_floats(size)};
+                before[i] = random_floats(size);
+                if (epilogue == EPILOGUE_ADD)
+                        memcpy(p[i].out, before[i], size * sizeof(float));
+        }
+        if (epilogue == EPILOGUE_SWIGLU) {
+                free(p[1].out);
+                p[1].out = NULL;
+        }
+        r->ops->matmul(r->stream, p, n_products, &(Activations){x, n, norm, 1e-5f, room}, epilogue);
+        rig_run(r);
+        for (uint32_t k = 0; k < n_products; k++)
+                for (uint32_t i = 0; i < n && p[k].out; i++)
+                        for (uint32_t j = 0; j < rows[k]; j++) {
+                                size_t stride = dtype_row_size(type[k], cols);
+                                double size, want = dot(type[k], (char *)p[k].w.data + j * stride, h + (size_t)i * cols, cols, &size);
+                                want += p[k].bias ? p[k].bias[j] : 0;
+                                if (epilogue == EPILOGUE_ADD)
+                                        want += before[k][i * rows[k] + j];
+                                if (epilogue == EPILOGUE_SWIGLU) {
+                                        double more, up = dot(type[1], (char *)p[1].w.data + j * dtype_row_size(type[1], cols),
+                                                              h + (size_t)i * cols, cols, &more);
+                                        size = (size + 2) * (fabs(up) + more + 2) * 2;
+                                        want = want / (1 + exp(-want)) * up;
+                                }
+                                assert_close(p[k].out[i * rows[k] + j], want, 1e-6 * (size + 2));
+                        }
+        for (uint32_t i = 0; i < n_products; i++)
+                free((void *)p[i].w.data), free((void *)p[i].bias), free(p[i].out), free(before[i]);
+        free(x), free(norm), free(room), free(h);
+}
+
+static void together(Rig *r) {
+        static const uint32_t n[] = {1, 2, 7, 40};
+        static const Dtype mixed[][3] = {{DTYPE_BF16, DTYPE_BF16, DTYPE_BF16}, {DTYPE_Q4_0, DTYPE_Q8_0, DTYPE_F32},
+                                         {DTYPE_F16, DTYPE_Q8_0, DTYPE_Q8_0}};
+        for (size_t t = 0; t < 3; t++)
+                for (size_t i = 0; i < 4; i++)
+                        for (Epilogue e = EPILOGUE_STORE; e <= EPILOGUE_SWIGLU; e++)
+                                check_together(r, mixed[t], i == 2 ? 1056 : 64, n[i], e);
+}
+
+static void test_together(void **state) {
+        on_every_rig(together);
+}
+
 enum { ROWS = 75, COLS = 2080, N = 17 };
 
-static void multiply(Rig *r, const Matrix *m, const float *x, uint32_t n, float *out) {
-        r->ops->matmul(r->stream, out, m, x, n, NULL, false);
+/* Stored, then the gate's of the first rows and the last, of normed activations: `out` is [n, ROWS + HALF]. */
+enum { HALF = ROWS / 2 };
+
+static void multiply(Rig *r, const Matrix *m, const float *x, const float *norm, uint32_t n, float *out) {
+        size_t half = HALF * dtype_row_size(m->type, COLS);
+        float *room = poisoned_floats((size_t)n * COLS);
+        Matrix gate = {m->data, m->type, HALF, COLS}, up = {(const char *)m->data + half, m->type, HALF, COLS};
+        Product both[] = {{gate, NULL, out + (size_t)n * ROWS}, {up, NULL, NULL}};
+        r->ops->matmul(r->stream, &(Product){*m, NULL, out}, 1, &(Activations){.x = x, .n_rows = n}, EPILOGUE_STORE);
+        r->ops->matmul(r->stream, both, 2, &(Activations){x, n, norm, 1e-6f, room}, EPILOGUE_SWIGLU);
         rig_run(r);
+        free(room);
 }
 
 /* All rows at once, by one thread, is what every other way has to equal; n rows are done in n parts, up to the most. */
 static void invariant(Rig *r) {
-        float *x = random_floats(N * COLS), *all = poisoned_floats(N * ROWS), *some = poisoned_floats(N * ROWS);
+        float *x = random_floats(N * COLS), *norm = random_floats(COLS), *all = poisoned_floats(N * (ROWS + HALF));
+        float *some = poisoned_floats(N * (ROWS + HALF));
         Rig one;
         assert_true(rig_init(&one, r->isa, 1));
         for (size_t t = 0; t < N_TYPES; t++) {
                 Matrix m = {random_rows(types[t], ROWS, COLS), types[t], ROWS, COLS};
-                multiply(&one, &m, x, N, all);
+                multiply(&one, &m, x, norm, N, all);
                 cpu_stream_set_part_work(r->stream, ROWS * COLS);
                 for (uint32_t n = 1; n <= N; n++) {
-                        multiply(r, &m, x + (N - n) * COLS, n, some);
+                        multiply(r, &m, x + (N - n) * COLS, norm, n, some);
                         assert_memory_equal(some, all + (N - n) * ROWS, n * ROWS * sizeof(float));
+                        assert_memory_equal(some + n * ROWS, all + N * ROWS + (N - n) * HALF, n * HALF * sizeof(float));
                 }
                 free((void *)m.data);
         }
         rig_deinit(&one);
-        free(x), free(all), free(some);
+        free(x), free(norm), free(all), free(some);
 }
 
 static void test_invariance(void **state) {
@@ -97,6 +179,6 @@ static void test_invariance(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_no_rows),
-                                           cmocka_unit_test(test_invariance)};
+                                           cmocka_unit_test(test_together), cmocka_unit_test(test_invariance)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

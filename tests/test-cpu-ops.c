@@ -73,44 +73,116 @@ static void test_rmsnorm(void **state) {
         on_every_rig(rmsnorm);
 }
 
-static void check_rope(Rig *r, Rope rope, uint32_t n_heads, uint32_t head_dim) {
-        enum { N = 3 };
-        int32_t slot[N] = {0}, position[N] = {0, 17, 120003};
-        Rows rows = {N, slot, position, NULL, 0};
-        size_t n = (size_t)N * n_heads * head_dim;
-        float *x = random_floats(n), *out = malloc(n * sizeof(float));
-        memcpy(out, x, n * sizeof(float));
-        r->ops->rope(r->stream, out, &rows, n_heads, head_dim, &rope);
-        rig_run(r);
-        for (uint32_t head = 0; head < N * n_heads; head++) {
-                float *from = x + head * head_dim, *to = out + head * head_dim;
-                for (uint32_t i = 0; i < rope.n_rot / 2; i++) {
-                        double angle = (double)position[head / n_heads] * rope.scale *
-                                       pow(rope.base, -2.0 * i / rope.n_rot) / (rope.factors ? rope.factors[i] : 1);
-                        uint32_t a = rope.style == ROPE_NORMAL ? 2 * i : i;
-                        uint32_t b = rope.style == ROPE_NORMAL ? 2 * i + 1 : i + rope.n_rot / 2;
-                        assert_close(to[a], from[a] * cos(angle) - from[b] * sin(angle), 1e-6);
-                        assert_close(to[b], from[a] * sin(angle) + from[b] * cos(angle), 1e-6);
-                }
-                assert_memory_equal(to + rope.n_rot, from + rope.n_rot, (head_dim - rope.n_rot) * sizeof(float));
+/* A head as it should be: normalised, and turned by its position. */
+static void turned(const Rope *rope, const float *x, const float *norm, uint32_t dim, int32_t position, double *ret) {
+        double sum = 0;
+        for (uint32_t i = 0; i < dim; i++)
+                sum += (double)x[i] * x[i];
+        for (uint32_t i = 0; i < dim; i++)
+                ret[i] = norm ? x[i] / sqrt(sum / dim + 1e-5f) * norm[i] : x[i];
+        for (uint32_t i = 0; i < rope->n_rot / 2; i++) {
+                double angle = (double)position * rope->scale * pow(rope->base, -2.0 * i / rope->n_rot) /
+                               (rope->factors ? rope->factors[i] : 1);
+                uint32_t a = rope->style == ROPE_NORMAL ? 2 * i : i, b = rope->style == ROPE_NORMAL ? a + 1 : i + rope->n_rot / 2;
+                double u = ret[a], v = ret[b];
+                ret[a] = u * cos(angle) - v * sin(angle);
+                ret[b] = u * sin(angle) + v * cos(angle);
         }
-        free(x), free(out);
+}
+
+typedef struct RopeCase {
+        Rope rope;
+        uint32_t n_heads, n_kv_heads, dim;
+        bool normed, stored;
+        Dtype type; /* of the cache */
+} RopeCase;
+
+enum { ROPE_ROWS = 3, ROPE_PAGE = 2, ROPE_PAGES = 4 };
+
+/* NaN: nothing was written there. */
+static double cached(const KvLayer *kv, const void *cache, size_t at) {
+        if (kv->type == DTYPE_F32)
+                return ((const float *)cache)[at];
+        uint16_t half = ((const uint16_t *)cache)[at];
+        return half == 0xffff ? NAN : half_value(half);
+}
+
+/* Keys and values of the rows, in two sequences whose pages lie in any order; nothing else was written. */
+static void check_stored(const RopeCase *c, const KvLayer *kv, const int32_t *slot, const int32_t *position,
+                         const float *k, const float *v, const float *norm) {
+        size_t width = (size_t)c->n_kv_heads * c->dim, written = 0;
+        double tolerance = c->type == DTYPE_F16 ? 2e-3 : 2e-6, want[256];
+        for (int i = 0; i < ROPE_ROWS; i++)
+                for (uint32_t h = 0; h < c->n_kv_heads; h++) {
+                        size_t from = i * width + h * c->dim;
+                        int32_t page = kv->block_tables[slot[i] * 2 + position[i] / ROPE_PAGE];
+                        size_t at = (size_t)(page * ROPE_PAGE + position[i] % ROPE_PAGE) * width + h * c->dim;
+                        turned(&c->rope, k + from, norm, c->dim, position[i], want);
+                        for (uint32_t d = 0; d < c->dim; d++) {
+                                assert_close((float)cached(kv, kv->k, at + d), want[d], tolerance);
+                                assert_close((float)cached(kv, kv->v, at + d), v[from + d], tolerance);
+                        }
+                }
+        for (size_t at = 0; at < ROPE_PAGES * ROPE_PAGE * width; at++)
+                written += !isnan(cached(kv, kv->k, at)) + !isnan(cached(kv, kv->v, at));
+        assert_int_equal(written, 2 * ROPE_ROWS * width);
+}
+
+static void check_rope(Rig *r, const RopeCase *c) {
+        int32_t slot[ROPE_ROWS] = {0, 1, 0}, position[ROPE_ROWS] = {0, 2, 3}, far[ROPE_ROWS] = {0, 17, 120003};
+        int32_t tables[4] = {3, 1, 0, 2}, *at = c->stored ? position : far;
+        Rows rows = {ROPE_ROWS, slot, at, NULL, 0};
+        size_t nq = (size_t)ROPE_ROWS * c->n_heads * c->dim, nk = (size_t)ROPE_ROWS * c->n_kv_heads * c->dim;
+        size_t cache = (size_t)ROPE_PAGES * ROPE_PAGE * c->n_kv_heads * c->dim * (c->type == DTYPE_F16 ? 2 : 4);
+        float *q = random_floats(nq), *k = random_floats(nk), *v = random_floats(nk), *q_norm = random_floats(c->dim);
+        float *k_norm = random_floats(c->dim), *out_q = malloc(nq * 4), *out_k = malloc(nk * 4);
+        KvLayer kv = {malloc(cache), malloc(cache), c->type, ROPE_PAGE, c->n_kv_heads, c->dim, tables, 2};
+        Qkv h = {out_q, out_k, c->stored ? v : NULL, c->n_heads, c->n_kv_heads, c->dim, c->normed ? q_norm : NULL,
+                   c->normed ? k_norm : NULL, 1e-5f};
+        double want[256];
+        memcpy(out_q, q, nq * 4), memcpy(out_k, k, nk * 4);
+        memset(kv.k, 0xff, cache), memset(kv.v, 0xff, cache);
+        r->ops->rope(r->stream, &h, &rows, &c->rope, c->stored ? &kv : NULL);
+        rig_run(r);
+        for (uint32_t head = 0; head < ROPE_ROWS * c->n_heads; head++) {
+                turned(&c->rope, q + head * c->dim, h.q_norm, c->dim, at[head / c->n_heads], want);
+                for (uint32_t d = 0; d < c->dim; d++)
+                        assert_close(out_q[head * c->dim + d], want[d], 2e-6);
+        }
+        for (uint32_t head = 0; head < ROPE_ROWS * c->n_kv_heads && !c->stored; head++) {
+                turned(&c->rope, k + head * c->dim, h.k_norm, c->dim, at[head / c->n_kv_heads], want);
+                for (uint32_t d = 0; d < c->dim; d++)
+                        assert_close(out_k[head * c->dim + d], want[d], 2e-6);
+        }
+        if (c->stored)
+                check_stored(c, &kv, slot, position, k, v, h.k_norm);
+        free(q), free(k), free(v), free(q_norm), free(k_norm), free(out_q), free(out_k), free(kv.k), free(kv.v);
 }
 
 static void rope(Rig *r) {
         float factors[64];
         for (int i = 0; i < 64; i++)
                 factors[i] = 1 + (float)i / 8;
-        check_rope(r, (Rope){ROPE_NORMAL, 64, 10000, 1, NULL}, 4, 64);
-        check_rope(r, (Rope){ROPE_NEOX, 128, 1000000, 1, NULL}, 3, 128);
-        check_rope(r, (Rope){ROPE_NEOX, 16, 10000, 0.25f, NULL}, 2, 20);
-        check_rope(r, (Rope){ROPE_NORMAL, 6, 10000, 1, NULL}, 1, 10);
-        check_rope(r, (Rope){ROPE_NORMAL, 128, 500000, 1, factors}, 2, 128);
-        check_rope(r, (Rope){ROPE_NEOX, 256, 10000, 1, NULL}, 1, 256);
+        const RopeCase cases[] = {
+                {{ROPE_NORMAL, 64, 10000, 1, NULL}, 4, 2, 64, false, false, DTYPE_F32},
+                {{ROPE_NEOX, 128, 1000000, 1, NULL}, 3, 1, 128, true, false, DTYPE_F32},
+                {{ROPE_NEOX, 16, 10000, 0.25f, NULL}, 2, 2, 20, true, true, DTYPE_F16},
+                {{ROPE_NORMAL, 6, 10000, 1, NULL}, 1, 1, 10, false, true, DTYPE_F32},
+                {{ROPE_NORMAL, 128, 500000, 1, factors}, 2, 1, 128, false, true, DTYPE_F16},
+                {{ROPE_NEOX, 256, 10000, 1, NULL}, 1, 1, 256, true, true, DTYPE_F32},
+                {{ROPE_NEOX, 0, 0, 0, NULL}, 2, 1, 7, true, true, DTYPE_F32},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+                check_rope(r, &cases[i]);
 }
 
 static void test_rope(void **state) {
         on_every_rig(rope);
+}
+
+/* One head for each row. */
+static void rotate(Rig *r, float *x, const Rows *rows, const Rope *rope) {
+        r->ops->rope(r->stream, &(Qkv){.q = x, .n_heads = 1, .head_dim = rope->n_rot}, rows, rope, NULL);
 }
 
 /* Operations in one batch on the same rows, whose positions are replaced between them. */
@@ -126,15 +198,14 @@ static void rope_again(Rig *r) {
                 for (int k = 0; k < 2; k++) {
                         for (int j = 0; j < N * DIM; j++)
                                 out[i][k][j] = in[i][k][j] = random_float();
-                        r->ops->rope(r->stream, out[i][k], &rows, 1, DIM, &kinds[i % 3 == 0 ? k : 0]);
+                        rotate(r, out[i][k], &rows, &kinds[i % 3 == 0 ? k : 0]);
                 }
         }
         rig_run(r);
         for (int i = 0; i < STEPS; i++) {
                 int32_t alone[N] = {5 * i, 100 - i};
                 for (int k = 0; k < 2; k++) {
-                        r->ops->rope(r->stream, in[i][k], &(Rows){N, slot, alone, NULL, 0}, 1, DIM,
-                                     &kinds[i % 3 == 0 ? k : 0]);
+                        rotate(r, in[i][k], &(Rows){N, slot, alone, NULL, 0}, &kinds[i % 3 == 0 ? k : 0]);
                         rig_run(r);
                         assert_memory_equal(in[i][k], out[i][k], sizeof(in[i][k]));
                 }

@@ -395,6 +395,27 @@ static void test_limits(void **state) {
         d->limits = limits;
 }
 
+#ifdef CUDA_EMULATED
+/* A decoding step is few kernels, and a graph when it comes again. */
+static void test_launches(void **state) {
+        Runner r;
+        const int32_t zero = 0, position = 3;
+        _cleanup_(model_freep) Model *m = load_model(case_path("qwen3", "gguf"), *state);
+        _cleanup_free_ float *logits = calloc(model_info(m)->n_vocab, sizeof(float));
+        int32_t tokens[4] = {1, 2, 3, 4};
+        runner_init(&r, *state, m, model_kv_type(m));
+        upload_tokens(&r, 0, tokens, 4);
+        for (int i = 0; i < 4; i++) {
+                int kernels = fake_cuda.kernels, graphs = fake_cuda.graphs;
+                step(&r, &zero, &position, 1, &zero, 1, logits);
+                /* embedding, turns; six a layer; two gathered rows, logits */
+                assert_int_equal(fake_cuda.kernels - kernels, i > 0 ? 0 : 2 + 6 * (int)model_info(m)->n_layers + 3);
+                assert_int_equal(fake_cuda.graphs - graphs, i > 0);
+        }
+        runner_deinit(&r);
+}
+#endif
+
 static int group_setup(void **state) {
         Error e = ERROR_NULL;
 #ifdef CUDA_EMULATED
@@ -421,6 +442,9 @@ int main(void) {
                 cmocka_unit_test(test_upload),
 #endif
                 cmocka_unit_test(test_batch),
+#ifdef CUDA_EMULATED
+                cmocka_unit_test(test_launches),
+#endif
                 cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_real),
         };

@@ -191,15 +191,34 @@ static double time_of(Bench *b, Enqueue *enqueue, void *arg) {
         return best;
 }
 
-typedef struct Product {
+typedef struct Multiply {
         Matrix w[8]; /* in turn, so that they come from memory and not from the cache */
-        float *x, *out;
+        float *x, *out, *norm;
         uint32_t n, turn;
-} Product;
+} Multiply;
 
 static void enqueue_product(Bench *b, void *arg) {
-        Product *p = arg;
-        b->ops->matmul(b->stream, p->out, &p->w[p->turn++ % 8], p->x, p->n, NULL, false);
+        Multiply *m = arg;
+        b->ops->matmul(b->stream, &(Product){m->w[m->turn++ % 8], NULL, m->out}, 1,
+                       &(Activations){.x = m->x, .n_rows = m->n}, EPILOGUE_STORE);
+}
+
+/* Of normed rows: a gate of half of the matrix, and the other half. */
+static void enqueue_swiglu(Bench *b, void *arg) {
+        Multiply *m = arg;
+        Matrix gate = m->w[m->turn++ % 8], up = gate;
+        gate.rows = up.rows = gate.rows / 2;
+        up.data = (const char *)gate.data + gate.rows * dtype_row_size(gate.type, gate.cols);
+        b->ops->matmul(b->stream, (Product[]){{gate, NULL, m->out}, {up, NULL, NULL}}, 2,
+                       &(Activations){m->x, m->n, m->norm, 1e-5f, NULL}, EPILOGUE_SWIGLU);
+}
+
+static void bench_product(Bench *b, Multiply *m, const char *name, Enqueue *enqueue) {
+        double time = time_of(b, enqueue, m), rows = m->w->rows, cols = m->w->cols, flops = 2 * rows * cols * m->n / time;
+        double bytes = rows * (double)dtype_row_size(m->w->type, m->w->cols) / time;
+        printf("%s %-5s %5.0f x %-5.0f %3u rows %8.1f us %7.0f GB/s (%3.0f %%) %7.1f TFLOP/s (%3.0f %%)\n", name,
+               dtype_name(m->w->type), rows, cols, m->n, time * 1e6, bytes * 1e-9, 100 * bytes / b->ceiling, flops * 1e-12,
+               100 * flops / b->multiplies);
 }
 
 static void bench_products(Bench *b) {
@@ -207,21 +226,18 @@ static void bench_products(Bench *b) {
         static const Dtype types[] = {DTYPE_BF16, DTYPE_F16, DTYPE_Q8_0, DTYPE_Q4_0};
         static const uint32_t n[] = {1, 8, 32, 64, 512};
         char *memory = buffer(b, (size_t)8 * 14336 * 4096 * 2);
-        Product p = {.x = buffer(b, (size_t)512 * 14336 * 4), .out = buffer(b, (size_t)512 * 14336 * 4)};
+        Multiply m = {.x = buffer(b, (size_t)512 * 14336 * 4), .out = buffer(b, (size_t)512 * 14336 * 4),
+                      .norm = buffer(b, 14336 * 4)};
         for (size_t s = 0; s < ARRAY_SIZE(shapes); s++)
                 for (size_t t = 0; t < ARRAY_SIZE(types); t++)
                         for (size_t k = 0; k < ARRAY_SIZE(n); k++) {
                                 size_t size = dtype_row_size(types[t], shapes[s][1]) * shapes[s][0];
                                 for (int i = 0; i < 8; i++)
-                                        p.w[i] = (Matrix){memory + (size_t)i * size, types[t], shapes[s][0],
+                                        m.w[i] = (Matrix){memory + (size_t)i * size, types[t], shapes[s][0],
                                                           shapes[s][1]};
-                                p.n = n[k];
-                                double time = time_of(b, enqueue_product, &p);
-                                double flops = 2.0 * shapes[s][0] * shapes[s][1] * n[k] / time;
-                                printf("matmul %-5s %5u x %-5u %3u rows %8.1f us %7.0f GB/s (%3.0f %%) %7.1f TFLOP/s "
-                                       "(%3.0f %%)\n", dtype_name(types[t]), shapes[s][0], shapes[s][1], n[k],
-                                       time * 1e6, (double)size / time * 1e-9, 100 * (double)size / time / b->ceiling,
-                                       flops * 1e-12, 100 * flops / b->multiplies);
+                                m.n = n[k];
+                                bench_product(b, &m, "matmul", enqueue_product);
+                                bench_product(b, &m, "swiglu", enqueue_swiglu);
                         }
 }
 
@@ -288,14 +304,11 @@ static void small_swiglu(Bench *b, void *arg) {
         b->ops->swiglu(b->stream, s->z, s->x, s->y, (size_t)s->n * s->cols);
 }
 
+/* Queries are rotated, keys are, too, and stored with values. */
 static void small_rope(Bench *b, void *arg) {
         Small *s = arg;
-        b->ops->rope(b->stream, s->x, &s->rows, s->cols / 128, 128, &(Rope){ROPE_NEOX, 128, 10000, 1, NULL});
-}
-
-static void small_kv_store(Bench *b, void *arg) {
-        Small *s = arg;
-        b->ops->kv_store(b->stream, &s->kv, &s->rows, s->x, s->y);
+        Qkv qkv = {.q = s->x, .k = s->y, .v = s->z, .n_heads = s->cols / 128, .n_kv_heads = s->cols / 128, .head_dim = 128};
+        b->ops->rope(b->stream, &qkv, &s->rows, &(Rope){ROPE_NEOX, 128, 10000, 1, NULL}, &s->kv);
 }
 
 static void small_gather(Bench *b, void *arg) {
@@ -358,8 +371,7 @@ static void bench_small(Bench *b) {
         print_small(b, "rmsnorm, 4096 rows of 4096", small_rmsnorm, &s, 2 * all);
         print_small(b, "layernorm, 4096 rows of 4096", small_layernorm, &s, 2 * all);
         print_small(b, "swiglu, 4096 rows of 4096", small_swiglu, &s, 3 * all);
-        print_small(b, "rope, 4096 rows of 4096", small_rope, &s, 2 * all);
-        print_small(b, "kv_store in F16, 4096 rows of 4096", small_kv_store, &s, 3 * all);
+        print_small(b, "rope, and storing in F16, 4096 rows of 4096", small_rope, &s, 5 * all);
         print_small(b, "gather, 4096 rows of 4096", small_gather, &s, 2 * all);
         print_small(b, "embed from F32, 4096 rows of 4096", small_embed, &s, 2 * all);
         print_small(b, "embed_sum of 2 tables, 4096 rows of 4096", small_embed_sum, &s, 3 * all);

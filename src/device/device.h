@@ -45,6 +45,31 @@ typedef struct Matrix {
         uint32_t rows, cols;
 } Matrix;
 
+/* What products are made of: rows of activations, where there is `norm` each of them normalised first, as by rmsnorm(). */
+typedef struct Activations {
+        const float *x; /* dev [n_rows, columns of the matrices] */
+        uint32_t n_rows;
+        const float *norm; /* dev f32 [columns]; NULL: x as it is */
+        float eps;
+        float *room; /* dev, as large as x: where a device may put the normalised rows */
+} Activations;
+
+/* A matrix to multiply with, and where the results go. */
+typedef struct Product {
+        Matrix w;
+        const float *bias; /* dev f32 [w.rows] or NULL */
+        float *out;        /* dev [n_rows, w.rows] */
+} Product;
+
+/* What becomes of the results. */
+typedef enum Epilogue {
+        EPILOGUE_STORE,
+        EPILOGUE_ADD,    /* to what is in `out` */
+        EPILOGUE_SWIGLU, /* of two products, gate and up: silu(gate) * up is stored in the gate's `out`; up has none */
+} Epilogue;
+
+enum { PRODUCTS_MAX = 3 };
+
 /* In what numbers a packed matrix is multiplied, from fine to coarse. Sums are exact or float32, and results float32, in
  * any case. Quality, by all-MiniLM-L6-v2's vectors of 800 texts: greatest difference 4e-7, then least cosine 0.9999, 0.9999
  * and 0.9992 (mean 0.9995 and more). */
@@ -147,10 +172,19 @@ typedef enum RopeStyle {
  * p * scale * base^(-2i/n_rot) / factors[i] (factors NULL: 1). YaRN is not here. */
 typedef struct Rope {
         RopeStyle style;
-        uint32_t n_rot; /* dimensions of a head that rotate */
+        uint32_t n_rot; /* dimensions of a head that rotate; 0: none */
         float base, scale;
         const float *factors; /* dev [n_rot/2] or NULL */
 } Rope;
+
+/* Queries, keys and values of the same rows; see DeviceOps.rope. */
+typedef struct Qkv {
+        float *q, *k;   /* dev [rows.n, n_heads, head_dim] and [rows.n, n_kv_heads, head_dim] */
+        const float *v; /* dev, as large as k; NULL where nothing is stored */
+        uint32_t n_heads, n_kv_heads, head_dim;
+        const float *q_norm, *k_norm; /* dev f32 [head_dim] or NULL */
+        float eps;
+} Qkv;
 
 enum { SAMPLE_TOP_MAX = 20 };
 
@@ -227,14 +261,12 @@ struct DeviceOps {
         /* out[i,:] = x[i,:] / sqrt(mean(x[i,:]^2) + eps) * weight. out may be x. weight dev f32 [n_cols]. */
         void (*rmsnorm)(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
                         float eps);
-        /* out[i, r] = dot(w[r,:], x[i,:]) + bias[r], or added to out[i, r] when `accumulate`.
-         * x dev [n_rows, w.cols], out dev [n_rows, w.rows]; bias dev f32 [w.rows] or NULL. */
-        void (*matmul)(Stream *s, float *out, const Matrix *w, const float *x, uint32_t n_rows, const float *bias,
-                       bool accumulate);
-        /* Rotates x [rows.n, n_heads, head_dim] in place by each row's position. */
-        void (*rope)(Stream *s, float *x, const Rows *rows, uint32_t n_heads, uint32_t head_dim, const Rope *rope);
-        /* Stores k and v [rows.n, n_kv_heads, head_dim] at each row's position. */
-        void (*kv_store)(Stream *s, const KvLayer *kv, const Rows *rows, const float *k, const float *v);
+        /* Of each of n products, at most PRODUCTS_MAX, of matrices with the same number of columns: out[i, r] =
+         * dot(w[r,:], x[i,:]) + bias[r], and then the epilogue. Nothing that is written may be part of x. */
+        void (*matmul)(Stream *s, const Product *products, uint32_t n, const Activations *x, Epilogue epilogue);
+        /* Normalises each head of q and of k, where they have norms, as rmsnorm() does, and rotates it by its row's
+         * position: in place, but with `kv` keys and values are stored at each row's position, and k is left undefined. */
+        void (*rope)(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, const KvLayer *kv);
         /* out[i,h,:] = softmax(scale * q[i,h] . k[0..p]) v[0..p], p the row's position; with window > 0 only the last
          * `window` positions are seen. q and out dev [rows.n, n_heads, head_dim]; query head h reads kv head
          * h / (n_heads / n_kv_heads). */

@@ -200,8 +200,12 @@ static void attend(const Step *t) {
 static void rotate(const Step *t) {
         const ModelInfo *i = &t->m->info;
         Rows rows = {.n = t->texts.n_rows, .position = t->positions};
-        t->ops->rope(t->stream, t->part[PART_Q], &rows, i->n_heads, i->head_dim, &t->m->params.rope);
-        t->ops->rope(t->stream, t->part[PART_K], &rows, i->n_heads, i->head_dim, &t->m->params.rope);
+        Qkv h = {.q = t->part[PART_Q],
+                 .k = t->part[PART_K],
+                 .n_heads = i->n_heads,
+                 .n_kv_heads = i->n_heads,
+                 .head_dim = i->head_dim};
+        t->ops->rope(t->stream, &h, &rows, &t->m->params.rope, NULL);
 }
 
 /* The network between attention and the next layer, up to its last product. */

@@ -120,17 +120,23 @@ static void apply(const Step *t, float *out, const Linear *w, const float *x, Ac
         t->ops->linear(t->stream, out, &w->w, x, t->texts.n_rows, w->bias, act, update);
 }
 
-/* Of all rows, or of `n` heads in each. */
-static void normalise(const Step *t, float *out, const float *x, const float *weight, uint32_t n, uint32_t cols) {
-        t->ops->rmsnorm(t->stream, out, x, weight, t->texts.n_rows * n, cols, t->m->params.norm_eps);
+static void normalise(const Step *t, float *out, const float *x, const float *weight) {
+        t->ops->rmsnorm(t->stream, out, x, weight, t->texts.n_rows, t->m->info.n_embd, t->m->params.norm_eps);
 }
 
-static void rotate(const Step *t, float *x, const float *norm, uint32_t n_heads) {
+static void rotate(const Step *t, const Layer *y) {
         const Encoder *g = t->m->graph;
+        const ModelInfo *i = &t->m->info;
         Rows rows = {.n = t->texts.n_rows, .position = t->positions};
-        if (norm)
-                normalise(t, x, x, norm, n_heads, t->m->info.head_dim);
-        t->ops->rope(t->stream, x, &rows, n_heads, t->m->info.head_dim, &g->rope);
+        Qkv heads = {.q = t->part[PART_Q],
+                     .k = t->part[PART_K],
+                     .n_heads = i->n_heads,
+                     .n_kv_heads = i->n_kv_heads,
+                     .head_dim = i->head_dim,
+                     .q_norm = y->q_norm,
+                     .k_norm = y->k_norm,
+                     .eps = t->m->params.norm_eps};
+        t->ops->rope(t->stream, &heads, &rows, &g->rope, NULL);
 }
 
 static void attend(const Step *t) {
@@ -154,14 +160,12 @@ static void attend(const Step *t) {
 
 /* The first part of a layer, up to what attention returns. */
 static void mix(const Step *t, const Layer *y) {
-        const ModelInfo *i = &t->m->info;
         float *h = t->part[PART_H];
-        normalise(t, h, t->x, y->attn_norm, 1, i->n_embd);
+        normalise(t, h, t->x, y->attn_norm);
         apply(t, t->part[PART_Q], &y->q, h, ACTIVATION_NONE, UPDATE_SET);
         apply(t, t->part[PART_K], &y->k, h, ACTIVATION_NONE, UPDATE_SET);
         apply(t, t->part[PART_V], &y->v, h, ACTIVATION_NONE, UPDATE_SET);
-        rotate(t, t->part[PART_Q], y->q_norm, i->n_heads);
-        rotate(t, t->part[PART_K], y->k_norm, i->n_kv_heads);
+        rotate(t, y);
         attend(t);
 }
 
@@ -182,7 +186,7 @@ static void choose(Step *t) {
 static void feed_forward(const Step *t, const Layer *y) {
         float *x = t->x, *h = x == t->part[PART_H] ? t->part[PART_X] : t->part[PART_H], *ff = t->part[PART_FF];
         apply(t, x, &y->output, t->mixed, ACTIVATION_NONE, UPDATE_ADD);
-        normalise(t, h, x, y->ffn_norm, 1, t->m->info.n_embd);
+        normalise(t, h, x, y->ffn_norm);
         apply(t, ff, &y->up, h, ACTIVATION_NONE, UPDATE_SET);
         apply(t, ff, &y->gate, h, ACTIVATION_SILU, UPDATE_MULTIPLY);
         apply(t, x, &y->down, ff, ACTIVATION_NONE, UPDATE_ADD);
@@ -202,7 +206,7 @@ static void encoder_encode(const Model *m, Workspace *w, Stream *s, const Texts 
                         choose(&t);
                 feed_forward(&t, &g->layers[l]);
         }
-        normalise(&t, t.x, t.x, g->output_norm, 1, cols);
+        normalise(&t, t.x, t.x, g->output_norm);
         *ret_out = w->part[PART_OUT];
         t.ops->pool(s, *ret_out, t.x, &t.texts, cols, m->encoder.pooling, m->encoder.normalised);
 }

@@ -38,13 +38,12 @@ typedef struct Llama {
 
 enum {
         PART_X, /* the residual */
-        PART_H, /* normed */
+        PART_H, /* for the device, where it makes normed rows */
         PART_Q,
         PART_K,
         PART_V,
         PART_MIXED, /* what attention returns */
-        PART_GATE,
-        PART_UP,
+        PART_FF, /* of the feed-forward network, before the last product */
         PART_TAIL, /* the residual of the rows that become logits */
         PART_LOGITS,
 };
@@ -132,7 +131,7 @@ static void llama_parts(const Model *m, size_t rows, size_t logits, WorkspacePar
         parts[PART_X] = parts[PART_H] = (WorkspacePart){rows, i->n_embd};
         parts[PART_Q] = parts[PART_MIXED] = (WorkspacePart){rows, q};
         parts[PART_K] = parts[PART_V] = (WorkspacePart){rows, kv};
-        parts[PART_GATE] = parts[PART_UP] = (WorkspacePart){rows, i->n_ff};
+        parts[PART_FF] = (WorkspacePart){rows, i->n_ff};
         parts[PART_TAIL] = (WorkspacePart){logits, i->n_embd};
         parts[PART_LOGITS] = (WorkspacePart){logits, i->n_vocab};
 }
@@ -146,37 +145,36 @@ typedef struct Step {
         float *const *part;
 } Step;
 
-/* Queries, keys and values of all rows. */
-static void project(const Step *t, const Layer *y) {
+static Activations normed(const Step *t, const float *x, uint32_t n, const float *norm) {
+        return (Activations){.x = x, .n_rows = n, .norm = norm, .eps = t->g->eps, .room = t->part[PART_H]};
+}
+
+/* Queries of all rows, keys and values: into the cache, if there is one. */
+static void project(const Step *t, const Layer *y, const KvLayer *kv) {
         const ModelInfo *i = t->info;
-        const DeviceOps *ops = t->ops;
-        Stream *s = t->stream;
-        uint32_t n = t->rows->n;
-        float *h = t->part[PART_H], *q = t->part[PART_Q], *k = t->part[PART_K], *v = t->part[PART_V];
-        ops->rmsnorm(s, h, t->part[PART_X], y->attn_norm, n, i->n_embd, t->g->eps);
-        ops->matmul(s, q, &y->q, h, n, y->q_bias, false);
-        ops->matmul(s, k, &y->k, h, n, y->k_bias, false);
-        ops->matmul(s, v, &y->v, h, n, y->v_bias, false);
-        if (y->q_norm) {
-                ops->rmsnorm(s, q, q, y->q_norm, n * i->n_heads, i->head_dim, t->g->eps);
-                ops->rmsnorm(s, k, k, y->k_norm, n * i->n_kv_heads, i->head_dim, t->g->eps);
-        }
-        ops->rope(s, q, t->rows, i->n_heads, i->head_dim, &t->g->rope);
-        ops->rope(s, k, t->rows, i->n_kv_heads, i->head_dim, &t->g->rope);
+        Qkv h = {.q = t->part[PART_Q],
+                   .k = t->part[PART_K],
+                   .v = t->part[PART_V],
+                   .n_heads = i->n_heads,
+                   .n_kv_heads = i->n_kv_heads,
+                   .head_dim = i->head_dim,
+                   .q_norm = y->q_norm,
+                   .k_norm = y->k_norm,
+                   .eps = t->g->eps};
+        Product qkv[] = {{y->q, y->q_bias, h.q}, {y->k, y->k_bias, h.k}, {y->v, y->v_bias, t->part[PART_V]}};
+        Activations x = normed(t, t->part[PART_X], t->rows->n, y->attn_norm);
+        t->ops->matmul(t->stream, qkv, 3, &x, EPILOGUE_STORE);
+        t->ops->rope(t->stream, &h, t->rows, &t->g->rope, kv);
 }
 
 /* The rest of a layer, for `n` rows: attention's result and the feed-forward network are added to the residual `x`. */
 static void feed_forward(const Step *t, const Layer *y, float *x, const float *mixed, uint32_t n) {
-        const ModelInfo *i = t->info;
-        const DeviceOps *ops = t->ops;
-        Stream *s = t->stream;
-        float *h = t->part[PART_H], *gate = t->part[PART_GATE], *up = t->part[PART_UP];
-        ops->matmul(s, x, &y->output, mixed, n, y->output_bias, true);
-        ops->rmsnorm(s, h, x, y->ffn_norm, n, i->n_embd, t->g->eps);
-        ops->matmul(s, gate, &y->gate, h, n, NULL, false);
-        ops->matmul(s, up, &y->up, h, n, NULL, false);
-        ops->swiglu(s, gate, gate, up, (size_t)n * i->n_ff);
-        ops->matmul(s, x, &y->down, gate, n, NULL, true);
+        float *ff = t->part[PART_FF];
+        Product output = {y->output, y->output_bias, x}, gated[] = {{y->gate, NULL, ff}, {y->up}}, down = {y->down, NULL, x};
+        Activations h = normed(t, x, n, y->ffn_norm);
+        t->ops->matmul(t->stream, &output, 1, &(Activations){.x = mixed, .n_rows = n}, EPILOGUE_ADD);
+        t->ops->matmul(t->stream, gated, 2, &h, EPILOGUE_SWIGLU);
+        t->ops->matmul(t->stream, &down, 1, &(Activations){.x = ff, .n_rows = n}, EPILOGUE_ADD);
 }
 
 static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv,
@@ -194,8 +192,7 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
                 KvLayer layer = model_kv_layer(m, kv, l);
                 bool last = l + 1 == i->n_layers;
                 model_mark_nearly(m, s, l, false, ret_nearly);
-                project(&t, y);
-                ops->kv_store(s, &layer, rows, w->part[PART_K], w->part[PART_V]);
+                project(&t, y, &layer);
                 if (last && n_logits == 0)
                         return;
                 ops->attention(s, mixed, w->part[PART_Q], &layer, rows, i->n_heads, i->window,
@@ -209,8 +206,9 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
                 }
                 feed_forward(&t, y, x, mixed, n);
         }
-        ops->rmsnorm(s, x, x, g->output_norm, n_logits, i->n_embd, g->eps);
-        ops->matmul(s, *ret_logits, g->output.data ? &g->output : &g->embedding, x, n_logits, NULL, false);
+        Product logits = {g->output.data ? g->output : g->embedding, NULL, *ret_logits};
+        Activations h = normed(&t, x, n, g->output_norm);
+        ops->matmul(s, &logits, 1, &h, EPILOGUE_STORE);
 }
 
 const ModelArch arch_llama = {

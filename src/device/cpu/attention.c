@@ -15,49 +15,6 @@
 
 enum { CHUNK = 128, GROUP = 8 };
 
-typedef struct KvStore {
-        KvLayer kv;
-        Rows rows;
-        const float *k, *v;
-} KvStore;
-
-/* Values of one position. */
-static size_t kv_width(const KvLayer *kv) {
-        return (size_t)kv->n_kv_heads * kv->head_dim;
-}
-
-/* Where a position's first KV head is, counted in values. */
-static size_t kv_offset(const KvLayer *kv, int32_t slot, uint32_t position) {
-        int32_t page = kv->block_tables[(size_t)slot * kv->max_pages + position / kv->page_size];
-        return ((size_t)page * kv->page_size + position % kv->page_size) * kv_width(kv);
-}
-
-static void store_row(const KvLayer *kv, void *cache, size_t at, const float *x, const CpuPart *part) {
-        if (kv->type == DTYPE_F16)
-                part->kernels->to_f16(x, (uint16_t *)cache + at, kv_width(kv));
-        else
-                memcpy((float *)cache + at, x, kv_width(kv) * sizeof(float));
-}
-
-static void kv_store_run(const void *args, const CpuPart *part) {
-        const KvStore *a = args;
-        CpuShare mine = cpu_share(part, a->rows.n, 1);
-        for (size_t i = mine.begin; i < mine.end; i++) {
-                size_t at = kv_offset(&a->kv, a->rows.slot[i], (uint32_t)a->rows.position[i]);
-                store_row(&a->kv, a->kv.k, at, a->k + i * kv_width(&a->kv), part);
-                store_row(&a->kv, a->kv.v, at, a->v + i * kv_width(&a->kv), part);
-        }
-}
-
-static uint64_t kv_store_work(const void *args) {
-        const KvStore *a = args;
-        return a->rows.n * kv_width(&a->kv) * 4;
-}
-
-void cpu_kv_store(Stream *s, const KvLayer *kv, const Rows *rows, const float *k, const float *v) {
-        stream_record(s, kv_store_run, kv_store_work, &(KvStore){*kv, *rows, k, v}, sizeof(KvStore));
-}
-
 typedef struct Attention {
         float *out;
         const float *q;
@@ -86,7 +43,7 @@ static uint32_t page_run(const KvLayer *kv, uint32_t begin, uint32_t end) {
 
 static const void *kv_at(const Group *g, const void *cache, uint32_t position) {
         const KvLayer *kv = &g->a->kv;
-        size_t at = kv_offset(kv, g->slot, position) + (size_t)g->kv_head * kv->head_dim;
+        size_t at = cpu_kv_offset(kv, g->slot, position) + (size_t)g->kv_head * kv->head_dim;
         return (const char *)cache + at * (kv->type == DTYPE_F16 ? 2 : 4);
 }
 
@@ -98,7 +55,7 @@ static void chunk_scores(Group *g, uint32_t begin, uint32_t end) {
                 g->kernels->dots(&(CpuDots){
                         .type = kv->type,
                         .w = kv_at(g, kv->k, p),
-                        .w_stride = dtype_row_size(kv->type, kv_width(kv)),
+                        .w_stride = dtype_row_size(kv->type, cpu_kv_width(kv)),
                         .n_w = n,
                         .x = g->q,
                         .x_stride = kv->head_dim,
@@ -134,7 +91,7 @@ static void chunk_values(Group *g, uint32_t begin, uint32_t end) {
                 g->kernels->mix(&(CpuMix){
                         .type = kv->type,
                         .w = kv_at(g, kv->v, p),
-                        .w_stride = dtype_row_size(kv->type, kv_width(kv)),
+                        .w_stride = dtype_row_size(kv->type, cpu_kv_width(kv)),
                         .n_w = n,
                         .p = &g->scores[0][p - begin],
                         .p_stride = CHUNK,

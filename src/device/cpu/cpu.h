@@ -56,10 +56,8 @@ void cpu_download(Stream *s, void *host, const void *dev, size_t n);
 void cpu_embed(Stream *s, float *out, const Matrix *table, const Rows *rows);
 void cpu_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
                  float eps);
-void cpu_matmul(Stream *s, float *out, const Matrix *w, const float *x, uint32_t n_rows, const float *bias,
-                bool accumulate);
-void cpu_rope(Stream *s, float *x, const Rows *rows, uint32_t n_heads, uint32_t head_dim, const Rope *rope);
-void cpu_kv_store(Stream *s, const KvLayer *kv, const Rows *rows, const float *k, const float *v);
+void cpu_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Epilogue epilogue);
+void cpu_rope(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, const KvLayer *kv);
 void cpu_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
                    uint32_t window, float scale);
 void cpu_swiglu(Stream *s, float *out, const float *gate, const float *up, size_t n);
@@ -95,4 +93,14 @@ static inline CpuShare cpu_share(const CpuPart *part, size_t n, size_t align) {
 /* The token of row i: see Rows. */
 static inline int32_t *cpu_token(const Rows *rows, uint32_t i) {
         return rows->tokens + (size_t)rows->slot[i] * rows->context + (size_t)rows->position[i];
+}
+
+/* Values of one position of a cache, and where the first KV head's begin. */
+static inline size_t cpu_kv_width(const KvLayer *kv) {
+        return (size_t)kv->n_kv_heads * kv->head_dim;
+}
+
+static inline size_t cpu_kv_offset(const KvLayer *kv, int32_t slot, uint32_t position) {
+        int32_t page = kv->block_tables[(size_t)slot * kv->max_pages + position / kv->page_size];
+        return ((size_t)page * kv->page_size + position % kv->page_size) * cpu_kv_width(kv);
 }

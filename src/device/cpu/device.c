@@ -104,7 +104,6 @@ static const DeviceOps cpu_ops = {
         .rmsnorm = cpu_rmsnorm,
         .matmul = cpu_matmul,
         .rope = cpu_rope,
-        .kv_store = cpu_kv_store,
         .attention = cpu_attention,
         .swiglu = cpu_swiglu,
         .gather = cpu_gather,

@@ -12,7 +12,7 @@
 #include "util/checked.h"
 
 enum { PANELS_MIN = 6 }; /* of a part: with fewer, preparing rows takes longer than using them */
-enum { PRODUCTS_MAX = 3 }; /* of one operation */
+enum { JOINED_MAX = 3 }; /* of one operation */
 
 static size_t panels_of(const CpuGemm *gemm, uint32_t rows) {
         return ((size_t)rows + gemm->panel - 1) / gemm->panel;
@@ -58,19 +58,19 @@ void cpu_pack(Stream *s, const Packed *to, uint32_t first, const Matrix *w) {
                 *a = (Pack){*to, first, *w};
 }
 
-typedef struct Product {
+typedef struct Joined {
         float *out;
         Packed w;
         const float *bias;
         Activation activation;
         Update update;
-} Product;
+} Joined;
 
 typedef struct Linear {
         const float *x;
         uint32_t n_rows, cols, n;
         Precision precision;
-        Product products[PRODUCTS_MAX];
+        Joined products[JOINED_MAX];
 } Linear;
 
 /* What one part makes; the panels of all products are counted through. */
@@ -91,7 +91,7 @@ static Area area_of(const Linear *a, const CpuGemm *gemm, const CpuPart *part) {
         return (Area){cpu_share(&rows, a->n_rows, gemm->tile), cpu_share(&cols, panels, 1)};
 }
 
-static void multiply_panel(const Linear *a, const Product *p, const CpuPart *part, size_t panel, CpuShare rows) {
+static void multiply_panel(const Linear *a, const Joined *p, const CpuPart *part, size_t panel, CpuShare rows) {
         const CpuGemm *gemm = part->kernels->gemm;
         size_t feature = panel * gemm->panel;
         gemm->multiply(&(CpuProduct){
@@ -110,7 +110,7 @@ static void multiply_panel(const Linear *a, const Product *p, const CpuPart *par
 }
 
 /* Of the prepared rows, and those panels of the area that are this product's; its first is panel `first` of all. */
-static void multiply(const Linear *a, const Product *p, const CpuPart *part, const Area *area, size_t first, CpuShare rows) {
+static void multiply(const Linear *a, const Joined *p, const CpuPart *part, const Area *area, size_t first, CpuShare rows) {
         size_t end = first + panels_of(part->kernels->gemm, p->w.rows);
         for (size_t i = MAX(area->panels.begin, first); i < MIN(area->panels.end, end); i++)
                 multiply_panel(a, p, part, i - first, rows);
@@ -142,12 +142,12 @@ static uint64_t linear_work(const void *args) {
 
 /* Whether `more` may be one operation with `a`: nothing of what is read or written there is written. */
 static bool joins(const Linear *a, const Linear *more) {
-        const Product *p = more->products;
+        const Joined *p = more->products;
         if (a->x != more->x || a->n_rows != more->n_rows || a->cols != more->cols || a->precision != more->precision ||
-            a->n == PRODUCTS_MAX)
+            a->n == JOINED_MAX)
                 return false;
         for (uint32_t i = 0; i < a->n; i++) {
-                const Product *q = &a->products[i];
+                const Joined *q = &a->products[i];
                 if (p->out < q->out + (size_t)a->n_rows * q->w.rows && q->out < p->out + (size_t)a->n_rows * p->w.rows)
                         return false;
         }

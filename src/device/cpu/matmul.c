@@ -1,92 +1,139 @@
 /* Matrix products of weights in any format with float32 activations. Each part makes its own output features: it
- * reads its own rows of the weights, once.
+ * reads its own rows of the weights, once. The features of all products of an operation are dealt out as one row of them.
  *
  * One row (decoding): weights go from memory through registers, de-quantised on the way.
  * More rows (prompts, batches): a panel of PANEL_ROWS x PANEL_COLS weights is de-quantised into the cache and used
  * for all rows, panel after panel along the rows of the weights. A panel is as wide as the blocks in which dot
- * products are summed, so both ways give the same bits. */
+ * products are summed, so both ways give the same bits.
+ *
+ * SwiGLU: some features of the gate, the same of the other matrix, which only the part sees, and then their product. */
 #include <string.h>
 
 #include "device/cpu/cpu.h"
 
 typedef struct Matmul {
-        float *out;
-        Matrix w;
+        Product products[PRODUCTS_MAX];
+        uint32_t n, n_rows;
         const float *x;
-        const float *bias;
-        uint32_t n_rows;
-        bool accumulate;
+        Epilogue epilogue;
 } Matmul;
 
-static void start_values(const Matmul *a, CpuShare mine) {
-        size_t n = mine.end - mine.begin;
+/* Features [begin, begin + n) of a product, and where they go. */
+typedef struct Features {
+        const Product *p;
+        size_t begin, n;
+        float *out;
+        size_t out_stride;
+} Features;
+
+static void start_values(const Matmul *a, const Features *f) {
         for (uint32_t i = 0; i < a->n_rows; i++) {
-                float *out = a->out + (size_t)i * a->w.rows + mine.begin;
-                if (!a->accumulate)
-                        memset(out, 0, n * sizeof(*out));
-                for (size_t r = 0; a->bias && r < n; r++)
-                        out[r] += a->bias[mine.begin + r];
+                float *out = f->out + i * f->out_stride;
+                if (a->epilogue != EPILOGUE_ADD)
+                        memset(out, 0, f->n * sizeof(*out));
+                for (size_t r = 0; f->p->bias && r < f->n; r++)
+                        out[r] += f->p->bias[f->begin + r];
         }
 }
 
-static void by_registers(const Matmul *a, CpuShare mine, const CpuPart *part) {
-        size_t stride = dtype_row_size(a->w.type, a->w.cols);
+static void by_registers(const Matmul *a, const Features *f, const CpuPart *part) {
+        const Matrix *w = &f->p->w;
+        size_t stride = dtype_row_size(w->type, w->cols);
         part->kernels->dots(&(CpuDots){
-                .type = a->w.type,
-                .w = (const char *)a->w.data + mine.begin * stride,
+                .type = w->type,
+                .w = (const char *)w->data + f->begin * stride,
                 .w_stride = stride,
-                .n_w = (uint32_t)(mine.end - mine.begin),
+                .n_w = (uint32_t)f->n,
                 .x = a->x,
-                .x_stride = a->w.cols,
+                .x_stride = w->cols,
                 .n_x = a->n_rows,
-                .out = a->out + mine.begin,
-                .out_stride = a->w.rows,
-                .k = a->w.cols,
+                .out = f->out,
+                .out_stride = f->out_stride,
+                .k = w->cols,
         });
 }
 
-/* The panel of n weight rows from `row` on, columns from `col` on. */
-static void by_panel(const Matmul *a, size_t row, size_t n, size_t col, const CpuPart *part) {
-        size_t stride = dtype_row_size(a->w.type, a->w.cols);
-        size_t cols = MIN(a->w.cols - col, (size_t)PANEL_COLS);
-        const char *w = (const char *)a->w.data + row * stride + dtype_row_size(a->w.type, col);
+/* The panel of n of the features from `first` on, columns from `col` on. */
+static void by_panel(const Matmul *a, const Features *f, size_t first, size_t n, size_t col, const CpuPart *part) {
+        const Matrix *w = &f->p->w;
+        size_t stride = dtype_row_size(w->type, w->cols);
+        size_t cols = MIN(w->cols - col, (size_t)PANEL_COLS);
+        const char *from = (const char *)w->data + (f->begin + first) * stride + dtype_row_size(w->type, col);
         for (size_t r = 0; r < n; r++)
-                part->kernels->dequantise(a->w.type, w + r * stride, part->panel + r * PANEL_COLS, cols);
+                part->kernels->dequantise(w->type, from + r * stride, part->panel + r * PANEL_COLS, cols);
         part->kernels->dots(&(CpuDots){
                 .type = DTYPE_F32,
                 .w = part->panel,
                 .w_stride = PANEL_COLS * sizeof(float),
                 .n_w = (uint32_t)n,
                 .x = a->x + col,
-                .x_stride = a->w.cols,
+                .x_stride = w->cols,
                 .n_x = a->n_rows,
-                .out = a->out + row,
-                .out_stride = a->w.rows,
+                .out = f->out + first,
+                .out_stride = f->out_stride,
                 .k = (uint32_t)cols,
         });
 }
 
-static void matmul_run(const void *args, const CpuPart *part) {
-        const Matmul *a = args;
-        CpuShare mine = cpu_share(part, a->w.rows, 4);
-        start_values(a, mine);
+static void make_features(const Matmul *a, const Features *f, const CpuPart *part) {
+        start_values(a, f);
         if (a->n_rows == 1) {
-                by_registers(a, mine, part);
+                by_registers(a, f, part);
                 return;
         }
-        for (size_t row = mine.begin; row < mine.end; row += PANEL_ROWS)
-                for (size_t col = 0; col < a->w.cols; col += PANEL_COLS)
-                        by_panel(a, row, MIN(mine.end - row, (size_t)PANEL_ROWS), col, part);
+        for (size_t first = 0; first < f->n; first += PANEL_ROWS)
+                for (size_t col = 0; col < f->p->w.cols; col += PANEL_COLS)
+                        by_panel(a, f, first, MIN(f->n - first, (size_t)PANEL_ROWS), col, part);
+}
+
+static size_t all_features(const Matmul *a) {
+        size_t n = 0;
+        for (uint32_t i = 0; i < a->n; i++)
+                n += a->products[i].w.rows;
+        return n;
+}
+
+static void matmul_run(const void *args, const CpuPart *part) {
+        const Matmul *a = args;
+        CpuShare mine = cpu_share(part, all_features(a), 4);
+        size_t first = 0;
+        for (uint32_t i = 0; i < a->n; first += a->products[i++].w.rows) {
+                const Product *p = &a->products[i];
+                size_t begin = MAX(mine.begin, first) - first, end = MIN(MAX(mine.end, first) - first, (size_t)p->w.rows);
+                if (begin < end)
+                        make_features(a, &(Features){p, begin, end - begin, p->out + begin, p->w.rows}, part);
+        }
+}
+
+static void swiglu_run(const void *args, const CpuPart *part) {
+        const Matmul *a = args;
+        const Product *gate = &a->products[0], *up = &a->products[1];
+        CpuShare mine = cpu_share(part, gate->w.rows, PANEL_ROWS);
+        float *ups = (float *)part->scratch; /* [n_rows, PANEL_ROWS] */
+        for (size_t begin = mine.begin; begin < mine.end; begin += PANEL_ROWS) {
+                size_t n = MIN(mine.end - begin, (size_t)PANEL_ROWS), rows = gate->w.rows;
+                make_features(a, &(Features){gate, begin, n, gate->out + begin, rows}, part);
+                make_features(a, &(Features){up, begin, n, ups, PANEL_ROWS}, part);
+                for (uint32_t i = 0; i < a->n_rows; i++) {
+                        float *out = gate->out + i * rows + begin;
+                        part->kernels->swiglu(out, out, ups + (size_t)i * PANEL_ROWS, n);
+                }
+        }
 }
 
 static uint64_t matmul_work(const void *args) {
         const Matmul *a = args;
-        return (uint64_t)a->w.rows * a->w.cols * a->n_rows;
+        return (uint64_t)all_features(a) * a->products[0].w.cols * a->n_rows;
 }
 
-void cpu_matmul(Stream *s, float *out, const Matrix *w, const float *x, uint32_t n_rows, const float *bias,
-                bool accumulate) {
-        stream_record(s, matmul_run, matmul_work,
-                      &(Matmul){.out = out, .w = *w, .x = x, .bias = bias, .n_rows = n_rows, .accumulate = accumulate},
-                      sizeof(Matmul));
+void cpu_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Epilogue epilogue) {
+        bool swiglu = epilogue == EPILOGUE_SWIGLU;
+        if (x->norm)
+                cpu_rmsnorm(s, x->room, x->x, x->norm, x->n_rows, products[0].w.cols, x->eps);
+        Matmul *a = stream_op(s, swiglu ? swiglu_run : matmul_run, matmul_work, sizeof(*a),
+                              swiglu ? (size_t)x->n_rows * PANEL_ROWS * sizeof(float) : 0);
+        if (!a)
+                return;
+        *a = (Matmul){.n = n, .n_rows = x->n_rows, .x = x->norm ? x->room : x->x, .epilogue = epilogue};
+        memcpy(a->products, products, n * sizeof(*products));
 }

@@ -1,9 +1,11 @@
-/* Rotary position embedding (Su et al. 2021): the pair i of every head is turned by position * frequency of i.
+/* Rotary position embedding (Su et al. 2021): the pair i of every head is turned by position * frequency of i. Besides what
+ * stands before and behind it: heads are normalised, and keys and values go into the cache.
  *
  * Angles are made in double precision: at position 100000 the first pair's angle, as a float, would be off by some
  * thousandths already. Their cosines and sines cost more than the turning, and are the same for queries and keys and
  * in every layer; so they are an operation of their own, recorded once and found again by all of the same rows. */
 #include <math.h>
+#include <string.h>
 
 #include "device/cpu/cpu.h"
 
@@ -64,9 +66,10 @@ static const Turns *turns_for(Stream *s, const Rows *rows, const Rope *rope) {
 }
 
 typedef struct RopeOp {
-        float *x;
+        Qkv heads;
         const Turns *turns;
-        uint32_t n_heads, head_dim;
+        const int32_t *slot;
+        KvLayer kv; /* kv.k NULL: nothing is stored */
 } RopeOp;
 
 static void turn(float *head, const Rope *rope, const float *turns) {
@@ -80,22 +83,50 @@ static void turn(float *head, const Rope *rope, const float *turns) {
         }
 }
 
+static void store_head(const KvLayer *kv, void *cache, size_t at, const float *x, const CpuPart *part) {
+        if (kv->type == DTYPE_F16)
+                part->kernels->to_f16(x, (uint16_t *)cache + at, kv->head_dim);
+        else
+                memcpy((float *)cache + at, x, kv->head_dim * sizeof(float));
+}
+
+static void head_run(const RopeOp *a, size_t row, uint32_t head, const CpuPart *part) {
+        const Qkv *h = &a->heads;
+        const Rope *rope = &a->turns->rope;
+        bool is_key = head >= h->n_heads;
+        uint32_t kv_head = head - h->n_heads;
+        size_t from = (is_key ? row * h->n_kv_heads + kv_head : row * h->n_heads + head) * h->head_dim;
+        float *x = (is_key ? h->k : h->q) + from;
+        const float *norm = is_key ? h->k_norm : h->q_norm;
+        if (norm)
+                part->kernels->rmsnorm(x, x, norm, h->head_dim, h->eps);
+        turn(x, rope, a->turns->table + row * turns_row(rope));
+        if (is_key && a->kv.k) {
+                size_t at = cpu_kv_offset(&a->kv, a->slot[row], (uint32_t)a->turns->position[row]) + kv_head * h->head_dim;
+                store_head(&a->kv, a->kv.k, at, x, part);
+                store_head(&a->kv, a->kv.v, at, h->v + from, part);
+        }
+}
+
 /* Each part takes some of the heads of all rows. */
 static void rope_run(const void *args, const CpuPart *part) {
         const RopeOp *a = args;
-        const Rope *rope = &a->turns->rope;
-        CpuShare mine = cpu_share(part, (size_t)a->turns->n * a->n_heads, 1);
-        for (size_t head = mine.begin; head < mine.end; head++)
-                turn(a->x + head * a->head_dim, rope, a->turns->table + head / a->n_heads * turns_row(rope));
+        uint32_t n_heads = a->heads.n_heads + a->heads.n_kv_heads;
+        CpuShare mine = cpu_share(part, (size_t)a->turns->n * n_heads, 1);
+        for (size_t i = mine.begin; i < mine.end; i++)
+                head_run(a, i / n_heads, (uint32_t)(i % n_heads), part);
 }
 
 static uint64_t rope_work(const void *args) {
         const RopeOp *a = args;
-        return a->turns->n * (uint64_t)a->n_heads * a->turns->rope.n_rot * 8;
+        const Qkv *h = &a->heads;
+        uint64_t each = a->turns->rope.n_rot * 8 + (h->q_norm ? h->head_dim * 4 : 0);
+        return a->turns->n * ((h->n_heads + h->n_kv_heads) * each + (a->kv.k ? cpu_kv_width(&a->kv) * 4 : 0));
 }
 
-void cpu_rope(Stream *s, float *x, const Rows *rows, uint32_t n_heads, uint32_t head_dim, const Rope *rope) {
+void cpu_rope(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, const KvLayer *kv) {
         const Turns *turns = turns_for(s, rows, rope);
         if (turns)
-                stream_record(s, rope_run, rope_work, &(RopeOp){x, turns, n_heads, head_dim}, sizeof(RopeOp));
+                stream_record(s, rope_run, rope_work,
+                              &(RopeOp){*heads, turns, rows->slot, kv ? *kv : (KvLayer){0}}, sizeof(RopeOp));
 }
