@@ -121,7 +121,7 @@ static void *buffer(Device *d, size_t size) {
 static int bench_init(Bench *b, uint32_t threads) {
         Error e = ERROR_NULL;
         if (device_cpu_new(threads, &b->device, &e) < 0 ||
-            b->device->ops->stream_new(b->device, &b->stream, &e) < 0) {
+            b->device->ops->stream_new(b->device, STREAM_STEPS, &b->stream, &e) < 0) {
                 fprintf(stderr, "%s\n", e.text);
                 return -1;
         }

@@ -109,7 +109,7 @@ static void bench(const char *path, uint32_t threads, uint32_t batch) {
         Bench b = {.batch = batch};
         if (device_cpu_new(threads, &b.device, &e) < 0 || model_open(path, &b.model, &e) < 0 ||
             model_load(b.model, b.device, NULL, NULL, &e) < 0 ||
-            b.device->ops->stream_new(b.device, &b.stream, &e) < 0 ||
+            b.device->ops->stream_new(b.device, STREAM_STEPS, &b.stream, &e) < 0 ||
             workspace_new(b.model, b.device, BATCH_MAX + PROMPT, BATCH_MAX, &b.workspace, &e) < 0)
                 give_up(e.text);
         make_sequences(&b);

@@ -220,7 +220,7 @@ static void start(Bench *b, const char *path, uint32_t threads, Precision p) {
         b->tokens = calloc(b->batch, sizeof(*b->tokens));
         model_set_precision(b->model, p);
         if (!b->tokens || model_load(b->model, b->device, NULL, NULL, &e) < 0 ||
-            b->device->ops->stream_new(b->device, &b->stream, &e) < 0 ||
+            b->device->ops->stream_new(b->device, STREAM_STEPS, &b->stream, &e) < 0 ||
             workspace_new(b->model, b->device, b->batch, TEXTS_MAX, &b->workspace, &e) < 0)
                 give_up(e.code ? e.text : "out of memory");
         for (uint32_t i = 0; i < b->batch; i++)

@@ -45,7 +45,7 @@ static void side_open(Side *s, Device *d) {
         Error e = ERROR_NULL;
         s->device = d;
         s->ops = d->ops;
-        if (s->ops->stream_new(d, &s->stream, &e) < 0) {
+        if (s->ops->stream_new(d, STREAM_STEPS, &s->stream, &e) < 0) {
                 fprintf(stderr, "%s\n", e.text);
                 exit(1);
         }

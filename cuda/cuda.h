@@ -23,7 +23,7 @@ void cuda_use(const Cuda *c);
 /* The errno of a runtime error, after the device was marked lost if it is sticky. */
 int cuda_result(Cuda *c, int error);
 
-int cuda_stream_new(Cuda *c, Stream **ret, Error *e);
+int cuda_stream_new(Cuda *c, StreamUse use, Stream **ret, Error *e);
 void cuda_stream_free(Stream *s);
 int cuda_eventfd(Stream *s);
 int cuda_mark(Stream *s, uint64_t *ret_ticket);

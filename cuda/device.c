@@ -72,8 +72,8 @@ static void cuda_free(Device *d) {
         free(c);
 }
 
-static int stream_new(Device *d, Stream **ret, Error *e) {
-        return cuda_stream_new(cuda_of(d), ret, e);
+static int stream_new(Device *d, StreamUse use, Stream **ret, Error *e) {
+        return cuda_stream_new(cuda_of(d), use, ret, e);
 }
 
 static const DeviceOps cuda_ops = {
@@ -139,7 +139,7 @@ static int compute(Device *d, float out[static 4], Error *e) {
         int r = buffer_new(d, sizeof(in), &b);
         if (r < 0)
                 return error_set(e, r, "%s cannot be used: it has no memory left", d->name);
-        r = stream_new(d, &s, e);
+        r = stream_new(d, STREAM_STEPS, &s, e);
         if (r >= 0) {
                 cuda_upload(s, b.data, in, sizeof(in));
                 cuda_swiglu(s, b.data, b.data, (float *)b.data + 4, 4);

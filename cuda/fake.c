@@ -40,6 +40,7 @@ typedef struct Item {
         const void *from;
         size_t n;
         StreamLaunch launch;
+        bool urgent; /* of a kernel: the stream that it was launched, or captured, on */
         _Alignas(16) char args[STREAM_ARGS_MAX];
         void (*call)(void *);
         Event *event;
@@ -47,6 +48,7 @@ typedef struct Item {
 } Item;
 
 typedef struct FakeStream {
+        bool urgent;
         pthread_t thread;
         List items, *captured; /* captured NULL: it is executing */
         bool busy, ends;
@@ -64,7 +66,7 @@ void fake_cuda_reset(void) {
         fake_cuda.memory = (size_t)1 << 30;
         fake_cuda.fail_in = fake_cuda.fail_with = fake_cuda.kernels_to_bad = fake_cuda.sticky = 0;
         fake_cuda.hangs = fake_cuda.no_graphs = false;
-        fake_cuda.kernels = fake_cuda.graphs = fake_cuda.waits = 0;
+        fake_cuda.kernels = fake_cuda.graphs = fake_cuda.urgent = fake_cuda.waits = 0;
 }
 
 void fake_cuda_changed(void) {
@@ -197,6 +199,7 @@ static void execute(const Item *i) {
                 memset(i->to, 0, i->n);
                 break;
         case KERNEL_ITEM:
+                fake_cuda.urgent += i->urgent;
                 if (count_down(&fake_cuda.kernels_to_bad)) {
                         become_sticky(CUDA_E_ADDRESS);
                         break;
@@ -260,6 +263,7 @@ static int stream_new(void **ret, bool urgent) {
         if (error)
                 return error;
         FakeStream *s = calloc(1, sizeof(*s));
+        s->urgent = urgent;
         list_init(&s->items);
         pthread_create(&s->thread, NULL, stream_main, s);
         fake_cuda.objects++;
@@ -370,7 +374,7 @@ static int clear(void *stream, void *p, size_t n) {
 }
 
 static int launch(void *stream, const StreamLaunch *l, const void *args) {
-        Item i = {.type = KERNEL_ITEM, .launch = *l};
+        Item i = {.type = KERNEL_ITEM, .launch = *l, .urgent = ((FakeStream *)stream)->urgent};
         memcpy(i.args, args, STREAM_ARGS_MAX);
         fake_cuda.kernels++;
         return enqueue(stream, &i);

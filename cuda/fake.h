@@ -21,6 +21,7 @@ typedef struct FakeCuda {
         atomic_size_t used; /* bytes of the GPU */
         atomic_int objects; /* streams, events, graphs, allocations that were not given back */
         atomic_int kernels, graphs; /* launched one by one, as graphs */
+        atomic_int urgent;  /* kernels executed with the higher priority */
         atomic_int waits;   /* calls that block */
 } FakeCuda;
 

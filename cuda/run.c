@@ -16,9 +16,9 @@ static size_t kernel_size(size_t args) {
         return offsetof(Kernel, args) + (args + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-int run_init(Run *r, const CudaRuntime *runtime, void *stream) {
+int run_init(Run *r, const CudaRuntime *runtime, void *stream, bool urgent) {
         *r = (Run){.runtime = runtime, .stream = stream, .kernels = BUF_NULL};
-        return runtime->stream_new(&r->capture, false);
+        return runtime->stream_new(&r->capture, urgent);
 }
 
 static void graph_forget(const Run *r, RunGraph *g) {

@@ -29,7 +29,8 @@ typedef struct Run {
         RunGraph graphs[RUN_GRAPHS];
 } Run;
 
-int run_init(Run *r, const CudaRuntime *runtime, void *stream); /* the runtime's error */
+/* Its graphs are as urgent as the stream: a kernel takes its priority from where it was captured. The runtime's error. */
+int run_init(Run *r, const CudaRuntime *runtime, void *stream, bool urgent);
 void run_deinit(Run *r);                                          /* nothing of it is executed any more */
 /* False without memory. */
 bool run_append(Run *r, const StreamLaunch *l, const void *args, size_t size);

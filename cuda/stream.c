@@ -291,12 +291,12 @@ static void stop_watcher(Stream *s) {
 }
 
 /* The runtime's error. */
-static int open_streams(Stream *s) {
+static int open_streams(Stream *s, bool urgent) {
         const CudaRuntime *rt = s->cuda->runtime;
         size_t params = STREAM_SAMPLES * sizeof(SampleParams);
         int error;
-        if ((error = rt->stream_new(&s->queue, false)) || (error = rt->stream_new(&s->side, true)) ||
-            (error = rt->event_new(&s->event)) || (error = run_init(&s->run, rt, s->queue)) ||
+        if ((error = rt->stream_new(&s->queue, urgent)) || (error = rt->stream_new(&s->side, true)) ||
+            (error = rt->event_new(&s->event)) || (error = run_init(&s->run, rt, s->queue, urgent)) ||
             (error = rt->alloc_host((void **)&s->staging.data, STAGING_SIZE)) ||
             (error = rt->alloc_host((void **)&s->landing.data, LANDING_SIZE)) ||
             (error = rt->alloc(&s->scratch_memory, STREAM_SCRATCH + STREAM_TURNS + params)))
@@ -352,7 +352,7 @@ static void init_locks(Stream *s) {
         pthread_condattr_destroy(&monotonic);
 }
 
-int cuda_stream_new(Cuda *c, Stream **ret, Error *e) {
+int cuda_stream_new(Cuda *c, StreamUse use, Stream **ret, Error *e) {
         _cleanup_(cuda_stream_freep) Stream *s = calloc(1, sizeof(*s));
         if (!s)
                 return error_set(e, -ENOMEM, "out of memory for a stream");
@@ -364,7 +364,7 @@ int cuda_stream_new(Cuda *c, Stream **ret, Error *e) {
                 return error_set(e, -errno, "cannot make an eventfd for a stream: %m");
         enter(s);
         s->run.runtime = c->runtime; /* so that it can be freed however far this gets */
-        int error = open_streams(s);
+        int error = open_streams(s, use == STREAM_STEPS);
         if (error)
                 return error_set(e, cuda_result(c, error), "cannot make a stream on %s: %s", c->device.name,
                                  c->runtime->error_text(error));

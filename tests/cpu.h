@@ -18,7 +18,7 @@ typedef struct Rig {
 
 /* Whatever there is to do is done in parts, however little it is. */
 static inline void rig_stream(Rig *r) {
-        assert_int_equal(r->ops->stream_new(r->device, &r->stream, NULL), 0);
+        assert_int_equal(r->ops->stream_new(r->device, STREAM_STEPS, &r->stream, NULL), 0);
         cpu_stream_set_part_work(r->stream, 1);
 }
 

@@ -88,7 +88,7 @@ static float *encode(Device *d, Model *m, const Batch *b, bool types) {
         uint64_t ticket;
         size_t size = b->n * model_encoder(m)->n_out * sizeof(float);
         float *out, *host = malloc(size);
-        assert_int_equal(d->ops->stream_new(d, &s, NULL), 0);
+        assert_int_equal(d->ops->stream_new(d, STREAM_STEPS, &s, NULL), 0);
         assert_int_equal(workspace_new(m, d, b->starts[b->n], b->n, &w, NULL), 0);
         model_encode(m, w, s, &(EncoderBatch){b->starts[b->n], b->n, b->tokens, types ? b->types : NULL, b->starts},
                      &out, NULL);

@@ -21,7 +21,7 @@ static Rig rig_new(void) {
         fake_cuda_reset();
         assert_int_equal(device_cuda_new(&fake_cuda_runtime, 0, &r.device, NULL), 0);
         r.ops = r.device->ops;
-        assert_int_equal(r.ops->stream_new(r.device, &r.stream, NULL), 0);
+        assert_int_equal(r.ops->stream_new(r.device, STREAM_STEPS, &r.stream, NULL), 0);
         return r;
 }
 
@@ -234,7 +234,7 @@ static void test_free_waits(void **state) {
         Stream *s = r.stream;
         r.ops->stream_free(s);
         assert_string_equal(out, "1234567");
-        assert_int_equal(r.ops->stream_new(r.device, &r.stream, NULL), 0);
+        assert_int_equal(r.ops->stream_new(r.device, STREAM_STEPS, &r.stream, NULL), 0);
         r.ops->buffer_free(r.device, &b);
         rig_free(&r);
 }
@@ -365,6 +365,28 @@ static void test_graphs(void **state) {
         run_step(&r, &b, 7, 6); /* another number of rows */
         check_step(&r, &b, 7, 6);
         assert_int_equal(fake_cuda.graphs, graphs);
+        r.ops->buffer_free(r.device, &b);
+        rig_free(&r);
+}
+
+/* What is loaded has less priority than steps, and so have the graphs of either. */
+static void test_priorities(void **state) {
+        static const StreamUse uses[] = {STREAM_STEPS, STREAM_LOADING};
+        Rig r = rig_new();
+        Buffer b = buffer(&r, 16 * (KERNELS + 2) * sizeof(float));
+        Stream *first = r.stream;
+        for (int k = 0; k < 2; k++) {
+                assert_int_equal(r.ops->stream_new(r.device, uses[k], &r.stream, NULL), 0);
+                for (int i = 0; i < 3; i++) {
+                        int urgent = fake_cuda.urgent, graphs = fake_cuda.graphs;
+                        run_step(&r, &b, 1, 3);
+                        check_step(&r, &b, 1, 3);
+                        assert_int_equal(fake_cuda.urgent - urgent, uses[k] == STREAM_STEPS ? KERNELS : 0);
+                        assert_int_equal(fake_cuda.graphs - graphs, i > 0);
+                }
+                r.ops->stream_free(r.stream);
+        }
+        r.stream = first;
         r.ops->buffer_free(r.device, &b);
         rig_free(&r);
 }
@@ -549,6 +571,7 @@ int main(void) {
                 cmocka_unit_test(test_ring),           cmocka_unit_test(test_large_uploads),
                 cmocka_unit_test(test_downloads),
                 cmocka_unit_test(test_graphs),         cmocka_unit_test(test_many_graphs),
+                cmocka_unit_test(test_priorities),
                 cmocka_unit_test(test_graphs_in_use),  cmocka_unit_test(test_no_graphs),
                 cmocka_unit_test(test_graph_without_memory),
                 cmocka_unit_test(test_bad_kernel),     cmocka_unit_test(test_waiter_is_woken),

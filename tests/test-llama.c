@@ -55,7 +55,7 @@ static void scatter_pages(Runner *r) {
 static void runner_init(Runner *r, Device *d, Model *m, Dtype type) {
         Error e = ERROR_NULL;
         *r = (Runner){.device = d, .model = m};
-        assert_int_equal(d->ops->stream_new(d, &r->stream, &e), 0);
+        assert_int_equal(d->ops->stream_new(d, STREAM_STEPS, &r->stream, &e), 0);
         assert_int_equal(workspace_new(m, d, ROWS_MAX, ROWS_MAX, &r->workspace, &e), 0);
         r->arena = buffer(d, SLOTS * PAGES * model_kv_page_size(m, type, PAGE));
         r->tables = buffer(d, SLOTS * PAGES * sizeof(int32_t));

@@ -388,7 +388,7 @@ static void compute(Model *m, Device *d) {
         uint64_t ticket;
         float *logits;
         assert_int_equal(model_load(m, d, NULL, NULL, &e), 0);
-        assert_int_equal(d->ops->stream_new(d, &s, &e), 0);
+        assert_int_equal(d->ops->stream_new(d, STREAM_STEPS, &s, &e), 0);
         assert_int_equal(workspace_new(m, d, N, N, &w, &e), 0);
         assert_int_equal(d->ops->buffer_new(d, model_kv_page_size(m, DTYPE_F16, PAGE_ROWS), &arena), 0);
         assert_int_equal(d->ops->buffer_new(d, 64 * sizeof(int32_t), &ints), 0);

@@ -229,7 +229,7 @@ static int fake_eventfd(Stream *s) {
         return -1;
 }
 
-static int fake_stream_new(Device *d, Stream **ret, Error *e) {
+static int fake_stream_new(Device *d, StreamUse use, Stream **ret, Error *e) {
         *ret = stream = calloc(1, sizeof(Stream));
         return 0;
 }

@@ -605,7 +605,7 @@ int main(int argc, char **argv) {
         if (device_cuda_new(&cuda_runtime, 0, &b.device, &e) < 0)
                 give_up(e.text);
         b.ops = b.device->ops;
-        if (b.ops->stream_new(b.device, &b.stream, &e) < 0)
+        if (b.ops->stream_new(b.device, STREAM_STEPS, &b.stream, &e) < 0)
                 give_up(e.text);
         if (strcmp(what, "latency") == 0)
                 latency(&b);

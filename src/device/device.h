@@ -219,6 +219,12 @@ typedef struct SampleOut {
 
 typedef struct DeviceOps DeviceOps;
 
+/* What a stream is for. */
+typedef enum StreamUse {
+        STREAM_STEPS,   /* what somebody waits for */
+        STREAM_LOADING, /* makes way for the others, where the device can see to that */
+} StreamUse;
+
 /* The most that a device's operations take; 0: anything. model_load() refuses a model that needs more. */
 typedef struct DeviceLimits {
         uint32_t head_dim; /* of attention() */
@@ -241,7 +247,7 @@ struct DeviceOps {
         /* (optional) Uses host memory that outlives the buffer, without a copy; NULL where not supported. */
         int (*buffer_wrap)(Device *d, const void *host, size_t size, Buffer *ret);
         size_t (*memory_free)(Device *d);
-        int (*stream_new)(Device *d, Stream **ret, Error *e);
+        int (*stream_new)(Device *d, StreamUse use, Stream **ret, Error *e);
         void (*stream_free)(Stream *s); /* waits for what runs */
         /* Readable when a mark was reached; cleared by poll. Owned by the stream. */
         int (*eventfd)(Stream *s);

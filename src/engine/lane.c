@@ -103,7 +103,7 @@ void lane_wait(const LaneMember *m) {
 int lane_init(Lane *l, Device *d, EventLoop *loop, Error *e) {
         *l = (Lane){.device = d, .reached = EVENT_SOURCE_NULL, .turns = EVENT_SOURCE_NULL};
         list_init(&l->members);
-        int r = d->ops->stream_new(d, &l->stream, e);
+        int r = d->ops->stream_new(d, STREAM_STEPS, &l->stream, e);
         if (r < 0)
                 return r;
         r = event_add_defer(loop, &l->turns, "schedule", on_turns);

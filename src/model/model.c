@@ -574,7 +574,7 @@ int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e)
         if (m->encodes && !d->ops->linear)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s does not compute embeddings and scores", d->name);
         int k = check_limits(m, d, e);
-        if (k < 0 || (k = d->ops->stream_new(d, &l.stream, e)) < 0)
+        if (k < 0 || (k = d->ops->stream_new(d, STREAM_LOADING, &l.stream, e)) < 0)
                 return k;
         m->device = d;
         for (size_t i = 0; i < m->n_weights; i++)

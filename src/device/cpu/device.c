@@ -77,7 +77,7 @@ static size_t memory_total(void) {
         return sysinfo(&info) == 0 ? (size_t)info.totalram * info.mem_unit : 0;
 }
 
-static int stream_new(Device *d, Stream **ret, Error *e) {
+static int stream_new(Device *d, StreamUse use, Stream **ret, Error *e) {
         Cpu *cpu = container_of(d, Cpu, device);
         return cpu_stream_new(cpu->threads, cpu->kernels, ret, e);
 }
