@@ -10,6 +10,7 @@ typedef struct Cuda {
         const CudaRuntime *runtime;
         int index;
         CudaInfo info;
+        bool overlaps;       /* a kernel may be launched while the one before it runs: it awaits its end itself */
         void *stream;        /* for clearing buffers */
         atomic_int failed;   /* the sticky error the device was lost by */
 } Cuda;

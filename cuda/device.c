@@ -8,7 +8,10 @@
 
 #include "cuda/cuda.h"
 
-enum { CAPABILITY_MIN = 8 /* bfloat16 tensor cores */ };
+enum {
+        CAPABILITY_MIN = 8,     /* bfloat16 tensor cores */
+        OVERLAP_DRIVER = 12030, /* kernels that overlap can be captured in graphs */
+};
 
 static Cuda *cuda_of(Device *d) {
         return container_of(d, Cuda, device);
@@ -130,8 +133,8 @@ static int describe(Cuda *c, Error *e) {
         return 0;
 }
 
-/* silu(2) * 3, of some values, there and back. */
-static int compute(Device *d, float out[static 4], Error *e) {
+/* silu(2) * 3, of some values, there and back; and what cuda_awaits() says. */
+static int compute(Device *d, float out[static 5], Error *e) {
         static const float in[8] = {2, 2, 2, 2, 3, 3, 3, 3};
         Stream *s;
         Buffer b;
@@ -143,7 +146,8 @@ static int compute(Device *d, float out[static 4], Error *e) {
         if (r >= 0) {
                 cuda_upload(s, b.data, in, sizeof(in));
                 cuda_swiglu(s, b.data, b.data, (float *)b.data + 4, 4);
-                cuda_download(s, out, b.data, 4 * sizeof(float));
+                cuda_awaits(s, (float *)b.data + 4);
+                cuda_download(s, out, b.data, 5 * sizeof(float));
                 r = cuda_mark(s, &ticket);
                 if (r >= 0)
                         r = cuda_wait(s, ticket);
@@ -156,7 +160,8 @@ static int compute(Device *d, float out[static 4], Error *e) {
 }
 
 static int probe(Device *d, Error *e) {
-        float out[4] = {0};
+        Cuda *c = cuda_of(d);
+        float out[5] = {0};
         int r = compute(d, out, e);
         if (r < 0)
                 return r;
@@ -164,6 +169,7 @@ static int probe(Device *d, Error *e) {
                 if (!(fabsf(out[i] - 5.2847825f) < 1e-4f))
                         return error_set(e, -EIO, "%s cannot be used: it computes %g where %g is right", d->name,
                                          (double)out[i], 5.2847825);
+        c->overlaps = out[4] == 1 && c->info.driver >= OVERLAP_DRIVER;
         return 0;
 }
 

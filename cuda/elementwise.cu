@@ -81,6 +81,20 @@ HOST void cuda_swiglu(Stream *s, float *out, const float *gate, const float *up,
         stream_launch(s, &l, &args, sizeof(args));
 }
 
+typedef struct AwaitsArgs {
+        float *out;
+} AwaitsArgs;
+
+KERNEL(awaits, AwaitsArgs, 1) {
+        *a.out = KERNELS_AWAIT;
+}
+
+HOST void cuda_awaits(Stream *s, float *out) {
+        AwaitsArgs args = {out};
+        StreamLaunch l = {(const void *)awaits, {1, 1, 1}, 1, 0};
+        stream_launch(s, &l, &args, sizeof(args));
+}
+
 typedef struct GatherArgs {
         float *out;
         const float *x;

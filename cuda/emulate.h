@@ -50,9 +50,10 @@ void copy_wait(int n);
 
 #define DEVICE static inline
 #define DEVICE_CALLED static inline
-#define KERNEL(name, Args, threads)                       \
+#define KERNEL_AFTER(name, Args, threads, before)         \
         static void name##_body(const Args a);            \
         static void name(const void *args) {              \
+                before((const Args *)args);               \
                 name##_body(*(const Args *)args);         \
         }                                                 \
         static void name##_body(const Args a)
@@ -60,6 +61,11 @@ void copy_wait(int n);
 #define UNROLL
 #define NO_UNROLL
 #define UNROLL4
+
+enum { KERNELS_AWAIT = 1 }; /* the fake runtime keeps their order */
+
+static inline void prefetch(const void *p) {
+}
 
 #define __syncthreads() emulate_barrier()
 #define __syncwarp() emulate_warp_barrier()

@@ -40,7 +40,7 @@ typedef struct Item {
         const void *from;
         size_t n;
         StreamLaunch launch;
-        bool urgent; /* of a kernel: the stream that it was launched, or captured, on */
+        bool urgent, overlaps; /* of a kernel: the stream that it was launched, or captured, on; with the one before */
         _Alignas(16) char args[STREAM_ARGS_MAX];
         void (*call)(void *);
         Event *event;
@@ -63,10 +63,11 @@ static int n_pending, n_busy; /* items on all streams, and those that are being 
 void fake_cuda_reset(void) {
         fake_cuda.devices = 1;
         fake_cuda.major = 9;
+        fake_cuda.driver = 12030;
         fake_cuda.memory = (size_t)1 << 30;
         fake_cuda.fail_in = fake_cuda.fail_with = fake_cuda.kernels_to_bad = fake_cuda.sticky = 0;
         fake_cuda.hangs = fake_cuda.no_graphs = false;
-        fake_cuda.kernels = fake_cuda.graphs = fake_cuda.urgent = fake_cuda.waits = 0;
+        fake_cuda.kernels = fake_cuda.graphs = fake_cuda.urgent = fake_cuda.overlapping = fake_cuda.waits = 0;
 }
 
 void fake_cuda_changed(void) {
@@ -120,7 +121,8 @@ static int use(int index) {
 
 static int describe(int index, CudaInfo *ret) {
         int error = begin();
-        *ret = (CudaInfo){.name = "Fake", .memory = fake_cuda.memory, .processors = 4, .major = fake_cuda.major};
+        *ret = (CudaInfo){.name = "Fake", .memory = fake_cuda.memory, .processors = 4, .major = fake_cuda.major,
+                          .driver = fake_cuda.driver};
         return error;
 }
 
@@ -200,6 +202,7 @@ static void execute(const Item *i) {
                 break;
         case KERNEL_ITEM:
                 fake_cuda.urgent += i->urgent;
+                fake_cuda.overlapping += i->overlaps;
                 if (count_down(&fake_cuda.kernels_to_bad)) {
                         become_sticky(CUDA_E_ADDRESS);
                         break;
@@ -373,8 +376,9 @@ static int clear(void *stream, void *p, size_t n) {
         return enqueue(stream, &(Item){.type = CLEAR, .to = p, .n = n});
 }
 
-static int launch(void *stream, const StreamLaunch *l, const void *args) {
-        Item i = {.type = KERNEL_ITEM, .launch = *l, .urgent = ((FakeStream *)stream)->urgent};
+static int launch(void *stream, const StreamLaunch *l, const void *args, bool overlaps) {
+        Item i = {.type = KERNEL_ITEM, .launch = *l, .urgent = ((FakeStream *)stream)->urgent,
+                  .overlaps = overlaps};
         memcpy(i.args, args, STREAM_ARGS_MAX);
         fake_cuda.kernels++;
         return enqueue(stream, &i);

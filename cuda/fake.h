@@ -10,6 +10,7 @@ typedef struct FakeCuda {
         /* What tests set. */
         atomic_int devices;        /* how many GPUs there are */
         atomic_int major;          /* compute capability */
+        atomic_int driver;         /* the version of CUDA it is for */
         atomic_size_t memory;      /* bytes of the GPU; more is out of memory */
         atomic_int fail_in;        /* that many calls from now, one fails; 0: none does */
         atomic_int fail_with;      /* the error; a sticky one stays */
@@ -21,7 +22,7 @@ typedef struct FakeCuda {
         atomic_size_t used; /* bytes of the GPU */
         atomic_int objects; /* streams, events, graphs, allocations that were not given back */
         atomic_int kernels, graphs; /* launched one by one, as graphs */
-        atomic_int urgent;  /* kernels executed with the higher priority */
+        atomic_int urgent, overlapping; /* kernels executed with the higher priority; that could overlap with the one before */
         atomic_int waits;   /* calls that block */
 } FakeCuda;
 

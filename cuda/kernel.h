@@ -2,7 +2,9 @@
  *
  * The .cu files are C++ to nvcc and C to the tests (emulate.h), so they are written in what both have: no templates,
  * but inline functions whose constant arguments fold away; no overloads; explicit casts. A kernel has one argument, a
- * structure, and only dynamic shared memory. Below each kernel is the operation of DeviceOps that launches it.
+ * structure, and only dynamic shared memory. Every kernel awaits those before it, as KERNEL() has it, so that it may be launched
+ * while they run (programmatic dependent launch); what KERNEL_AFTER() names runs ahead of that, and touches nothing but
+ * weights and its arguments. Below each kernel is the operation of DeviceOps that launches it.
  *
  * nvcc runs with --fmad=false: a product and a sum are fused where fmaf() says so and nowhere else. So the same formula
  * in two kernels gives the same bits, which batch invariance rests on.
@@ -22,12 +24,37 @@
 
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_CALLED static __device__ __noinline__
-#define KERNEL(name, Args, threads) \
-        static __global__ void __launch_bounds__(threads) name(const __grid_constant__ Args a)
+#define KERNEL_AFTER(name, Args, threads, before)                                                 \
+        DEVICE void name##_body(const Args &a);                                                    \
+        static __global__ void __launch_bounds__(threads) name(const __grid_constant__ Args a) { \
+                before(&a);                                                                        \
+                await_earlier();                                                                   \
+                name##_body(a);                                                                    \
+        }                                                                                          \
+        DEVICE void name##_body(const Args &a)
 #define HOST extern "C"
 #define UNROLL _Pragma("unroll")
 #define NO_UNROLL _Pragma("unroll 1")
 #define UNROLL4 _Pragma("unroll 4")
+
+/* Until all that was enqueued before has been done and can be seen; then the next kernel's blocks may take the places that
+ * are free, and come to this point. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+enum { KERNELS_AWAIT = 1 };
+DEVICE void await_earlier(void) {
+        asm volatile("griddepcontrol.wait;" ::: "memory");
+        asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+#else
+enum { KERNELS_AWAIT = 0 };
+DEVICE void await_earlier(void) {
+}
+#endif
+
+/* Has the line at p brought into the second-level cache. */
+DEVICE void prefetch(const void *p) {
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
 
 extern __shared__ __align__(16) unsigned char shared_memory[];
 
@@ -104,6 +131,8 @@ extern "C" {
 #ifdef __cplusplus
 }
 #endif
+
+#define KERNEL(name, Args, threads) KERNEL_AFTER(name, Args, threads, (void))
 
 enum { WARP = 32, EIGHT = 8, GROUP = 32 /* values of a row that two mma take, and a quantised block has */ };
 

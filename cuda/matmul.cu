@@ -338,21 +338,41 @@ DEVICE void many_rows(Dtype type, const Share *m) {
 
 /* ---- kernels ---- */
 
+enum { LINE = 128 /* bytes */ };
+
+DEVICE void prefetch_features(Dtype type, const Share *m, const void *w, uint32_t first, uint32_t n) {
+        size_t stride = row_bytes(type, m->a->cols), size = MIN(n, m->p->rows - first) * stride;
+        for (size_t i = threadIdx.x * LINE; i < size; i += FEW_THREADS * LINE)
+                prefetch((const char *)w + first * stride + i);
+}
+
+/* The weights that few_rows() reads: they are on their way while the kernel before has not ended. */
+DEVICE void prefetch_tile(Dtype type, const ProductsArgs *a) {
+        Share m = block_share(a);
+        uint32_t n = a->up ? TILE_ROWS / 2 : TILE_ROWS;
+        prefetch_features(type, &m, m.p->w, m.block * n, n);
+        if (a->up)
+                prefetch_features(type, &m, a->up, m.block * n, n);
+}
+
 #define MATMUL(name, type)                                                  \
-        KERNEL(name##_8, ProductsArgs, FEW_THREADS) {                       \
-                Share m = block_share(&a);                            \
+        DEVICE void name##_prefetch(const ProductsArgs *a) {                \
+                prefetch_tile(type, a);                                     \
+        }                                                                   \
+        KERNEL_AFTER(name##_8, ProductsArgs, FEW_THREADS, name##_prefetch) { \
+                Share m = block_share(&a);                                  \
                 few_rows(type, 1, &m);                                      \
         }                                                                   \
-        KERNEL(name##_16, ProductsArgs, FEW_THREADS) {                      \
-                Share m = block_share(&a);                            \
+        KERNEL_AFTER(name##_16, ProductsArgs, FEW_THREADS, name##_prefetch) { \
+                Share m = block_share(&a);                                  \
                 few_rows(type, 2, &m);                                      \
         }                                                                   \
-        KERNEL(name##_32, ProductsArgs, FEW_THREADS) {                      \
-                Share m = block_share(&a);                            \
+        KERNEL_AFTER(name##_32, ProductsArgs, FEW_THREADS, name##_prefetch) { \
+                Share m = block_share(&a);                                  \
                 few_rows(type, 4, &m);                                      \
         }                                                                   \
         KERNEL(name##_many, ProductsArgs, MANY_THREADS) {                   \
-                Share m = block_share(&a);                            \
+                Share m = block_share(&a);                                  \
                 many_rows(type, &m);                                        \
         }
 MATMUL(matmul_f32, DTYPE_F32)

@@ -16,8 +16,8 @@ static size_t kernel_size(size_t args) {
         return offsetof(Kernel, args) + (args + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-int run_init(Run *r, const CudaRuntime *runtime, void *stream, bool urgent) {
-        *r = (Run){.runtime = runtime, .stream = stream, .kernels = BUF_NULL};
+int run_init(Run *r, const CudaRuntime *runtime, void *stream, bool urgent, bool overlaps) {
+        *r = (Run){.runtime = runtime, .overlaps = overlaps, .stream = stream, .kernels = BUF_NULL};
         return runtime->stream_new(&r->capture, urgent);
 }
 
@@ -56,7 +56,7 @@ static int launch_all(const Run *r, void *stream) {
         for (size_t at = 0; at < r->kernels.len && error == 0; at += kernel_size(k.size)) {
                 memcpy(&k, r->kernels.data + at, offsetof(Kernel, args));
                 memcpy(k.args, r->kernels.data + at + offsetof(Kernel, args), k.size);
-                error = r->runtime->launch(stream, &k.launch, k.args);
+                error = r->runtime->launch(stream, &k.launch, k.args, r->overlaps && at > 0);
         }
         return error;
 }

@@ -25,11 +25,11 @@ static int use(int index) {
 
 static int describe(int index, CudaInfo *ret) {
         struct cudaDeviceProp p;
-        int error = result(cudaGetDeviceProperties(&p, index));
-        if (error)
+        int driver, error = result(cudaGetDeviceProperties(&p, index));
+        if (error || (error = result(cudaDriverGetVersion(&driver))))
                 return error;
         *ret = (CudaInfo){.memory = p.totalGlobalMem, .processors = (uint32_t)p.multiProcessorCount, .major = p.major,
-                          .minor = p.minor};
+                          .minor = p.minor, .driver = driver};
         snprintf(ret->name, sizeof(ret->name), "%.63s", p.name);
         return 0;
 }
@@ -100,9 +100,16 @@ static int clear(void *stream, void *p, size_t n) {
         return result(cudaMemsetAsync(p, 0, n, stream));
 }
 
-static int launch(void *stream, const StreamLaunch *l, const void *args) {
-        dim3 grid = {l->grid[0], l->grid[1], l->grid[2]}, block = {l->block, 1, 1};
-        return result(cudaLaunchKernel(l->kernel, grid, block, (void *[]){(void *)args}, l->shared, stream));
+static int launch(void *stream, const StreamLaunch *l, const void *args, bool overlaps) {
+        cudaLaunchAttribute early = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
+                                     .val.programmaticStreamSerializationAllowed = 1};
+        cudaLaunchConfig_t config = {.gridDim = {l->grid[0], l->grid[1], l->grid[2]},
+                                     .blockDim = {l->block, 1, 1},
+                                     .dynamicSmemBytes = l->shared,
+                                     .stream = stream,
+                                     .attrs = &early,
+                                     .numAttrs = overlaps};
+        return result(cudaLaunchKernelExC(&config, l->kernel, (void *[]){(void *)args}));
 }
 
 static int call(void *stream, void (*f)(void *), void *arg) {

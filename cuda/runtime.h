@@ -11,6 +11,7 @@ typedef struct CudaInfo {
         size_t memory;
         uint32_t processors;
         int major, minor; /* of the compute capability */
+        int driver;       /* the CUDA version it is for: 1000 * major + 10 * minor */
 } CudaInfo;
 
 /* Of driver_types.h. */
@@ -47,7 +48,8 @@ typedef struct CudaRuntime {
 
         int (*copy)(void *stream, void *to, const void *from, size_t n);
         int (*clear)(void *stream, void *p, size_t n);
-        int (*launch)(void *stream, const StreamLaunch *l, const void *args);
+        /* `overlaps`: it may begin while the kernel before it on the stream runs. */
+        int (*launch)(void *stream, const StreamLaunch *l, const void *args, bool overlaps);
         /* Calls back in stream order, on a thread of the runtime's, unless the device has failed by then. */
         int (*call)(void *stream, void (*f)(void *), void *arg);
 

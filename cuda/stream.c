@@ -296,7 +296,7 @@ static int open_streams(Stream *s, bool urgent) {
         size_t params = STREAM_SAMPLES * sizeof(SampleParams);
         int error;
         if ((error = rt->stream_new(&s->queue, urgent)) || (error = rt->stream_new(&s->side, true)) ||
-            (error = rt->event_new(&s->event)) || (error = run_init(&s->run, rt, s->queue, urgent)) ||
+            (error = rt->event_new(&s->event)) || (error = run_init(&s->run, rt, s->queue, urgent, s->cuda->overlaps)) ||
             (error = rt->alloc_host((void **)&s->staging.data, STAGING_SIZE)) ||
             (error = rt->alloc_host((void **)&s->landing.data, LANDING_SIZE)) ||
             (error = rt->alloc(&s->scratch_memory, STREAM_SCRATCH + STREAM_TURNS + params)))

@@ -52,6 +52,9 @@ void stream_fail(Stream *s, int error);
 void cuda_upload(Stream *s, void *dev, const void *host, size_t n);
 void cuda_download(Stream *s, void *host, const void *dev, size_t n);
 
+/* *out becomes 1 if kernels, as they were compiled for this GPU, await those before them, and else 0. */
+void cuda_awaits(Stream *s, float *out);
+
 /* The operations; see DeviceOps. */
 void cuda_embed(Stream *s, float *out, const Matrix *table, const Rows *rows);
 void cuda_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,

@@ -369,6 +369,28 @@ static void test_graphs(void **state) {
         rig_free(&r);
 }
 
+/* All kernels of a run but the first may begin before their predecessor's end, launched one by one and in a graph. Older
+ * drivers capture no such graphs. */
+static void test_overlap(void **state) {
+        for (int old = 0; old < 2; old++) {
+                Rig r = {0};
+                fake_cuda_reset();
+                fake_cuda.driver = old ? 12020 : 12030;
+                assert_int_equal(device_cuda_new(&fake_cuda_runtime, 0, &r.device, NULL), 0);
+                r.ops = r.device->ops;
+                assert_int_equal(r.ops->stream_new(r.device, STREAM_STEPS, &r.stream, NULL), 0);
+                Buffer b = buffer(&r, 16 * (KERNELS + 2) * sizeof(float));
+                for (int i = 0; i < 3; i++) {
+                        int overlapping = fake_cuda.overlapping;
+                        run_step(&r, &b, 1, 3);
+                        check_step(&r, &b, 1, 3);
+                        assert_int_equal(fake_cuda.overlapping - overlapping, old ? 0 : KERNELS - 1);
+                }
+                r.ops->buffer_free(r.device, &b);
+                rig_free(&r);
+        }
+}
+
 /* What is loaded has less priority than steps, and so have the graphs of either. */
 static void test_priorities(void **state) {
         static const StreamUse uses[] = {STREAM_STEPS, STREAM_LOADING};
@@ -571,7 +593,7 @@ int main(void) {
                 cmocka_unit_test(test_ring),           cmocka_unit_test(test_large_uploads),
                 cmocka_unit_test(test_downloads),
                 cmocka_unit_test(test_graphs),         cmocka_unit_test(test_many_graphs),
-                cmocka_unit_test(test_priorities),
+                cmocka_unit_test(test_priorities),     cmocka_unit_test(test_overlap),
                 cmocka_unit_test(test_graphs_in_use),  cmocka_unit_test(test_no_graphs),
                 cmocka_unit_test(test_graph_without_memory),
                 cmocka_unit_test(test_bad_kernel),     cmocka_unit_test(test_waiter_is_woken),

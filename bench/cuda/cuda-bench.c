@@ -2,7 +2,8 @@
  *
  *      cuda-bench latency                          from the end of work on the GPU to a thread that waits for it
  *      cuda-bench ops                              each operation, as a fraction of its ceiling
- *      cuda-bench step FILE BATCH CONTEXT          decoding steps, as a fraction of reading weights and cache once
+ *      cuda-bench step FILE BATCH CONTEXT          decoding steps, as a fraction of reading weights and cache once; with kernels
+ *                                                  one by one, then overlapping where they can
  *      cuda-bench encode DIRECTORY LENGTH [int16]  batches of an encoder's texts of so many tokens
  *      cuda-bench load FILE                        a model into the GPU, from the page cache
  *
@@ -523,16 +524,14 @@ static uint64_t step(Bench *b, Steps *s) {
 }
 
 /* Two steps are in flight, as in the engine. */
-static void bench_steps(Bench *b, Model *m, uint32_t batch, uint32_t context) {
+static double time_of_step(Bench *b, Steps *s) {
         enum { STEPS = 50 };
-        Steps s;
         double best = 1e9;
-        steps_init(b, &s, m, batch, context);
         for (int i = 0; i < RUNS; i++) {
-                uint64_t before = step(b, &s);
+                uint64_t before = step(b, s);
                 double start = seconds();
                 for (int k = 0; k < STEPS; k++) {
-                        uint64_t ticket = step(b, &s);
+                        uint64_t ticket = step(b, s);
                         wait(b, before);
                         before = ticket;
                 }
@@ -540,10 +539,32 @@ static void bench_steps(Bench *b, Model *m, uint32_t batch, uint32_t context) {
                 double t = (seconds() - start) / STEPS;
                 best = MIN(best, t);
         }
-        size_t kv = (size_t)batch * (context / PAGE) * model_kv_page_size(m, s.kv.type, PAGE);
-        double bound = (double)(model_info(m)->weights_size + kv) / b->ceiling;
-        printf("step of %s, batch %u, context %u: %.3f ms, bound %.3f ms (%.0f %%), %.0f tokens/s\n",
-               model_info(m)->name, batch, context, best * 1e3, bound * 1e3, 100 * bound / best, batch / best);
+        return best;
+}
+
+/* On a stream of its own. */
+static void bench_step(Bench *b, Steps *s, bool overlaps) {
+        Error e = ERROR_NULL;
+        b->ops->stream_free(b->stream);
+        container_of(b->device, Cuda, device)->overlaps = overlaps;
+        if (b->ops->stream_new(b->device, STREAM_STEPS, &b->stream, &e) < 0)
+                give_up(e.text);
+        const ModelInfo *info = model_info(s->model);
+        size_t kv = (size_t)s->batch * (s->context / PAGE) * model_kv_page_size(s->model, s->kv.type, PAGE);
+        double best = time_of_step(b, s), bound = (double)(info->weights_size + kv) / b->ceiling;
+        printf("step of %s, batch %u, context %u, kernels %s: %.3f ms, bound %.3f ms (%.0f %%), %.0f tokens/s\n", info->name,
+               s->batch, s->context, overlaps ? "overlapping" : "one by one", best * 1e3, bound * 1e3, 100 * bound / best,
+               s->batch / best);
+}
+
+static void bench_steps(Bench *b, Model *m, uint32_t batch, uint32_t context) {
+        bool overlaps = container_of(b->device, Cuda, device)->overlaps;
+        Steps s;
+        steps_init(b, &s, m, batch, context);
+        wait(b, mark(b));
+        bench_step(b, &s, false);
+        if (overlaps)
+                bench_step(b, &s, true);
         workspace_free(s.workspace);
         free(s.greedy);
 }
