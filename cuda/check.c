@@ -235,28 +235,6 @@ static void check_rmsnorm(void) {
         }
 }
 
-static void check_swiglu(void) {
-        static const size_t sizes[] = {1, 255, 3001};
-        char name[80];
-        for (size_t k = 0; k < ARRAY_SIZE(sizes); k++) {
-                size_t n = sizes[k], size = n * sizeof(float);
-                float *gate = random_floats(n), *up = random_floats(n), *out[2];
-                for (size_t i = 0; i < n; i++)
-                        gate[i] *= 20;
-                for (int i = 0; i < 2; i++) {
-                        Side *s = &sides[i];
-                        float *dev = put_poison(s, size);
-                        out[i] = malloc(size);
-                        s->ops->swiglu(s->stream, dev, put(s, gate, size), put(s, up, size), n);
-                        get(s, out[i], dev, size);
-                }
-                snprintf(name, sizeof(name), "swiglu %zu", n);
-                report(name, relative(out[0], out[1], n), 1e-6);
-                case_end();
-                free(gate), free(up), free(out[0]), free(out[1]);
-        }
-}
-
 static void check_gather(void) {
         int32_t index[4] = {6, 0, 3, 3};
         float *x = random_floats(7 * 301), out[2][4 * 301];
@@ -346,7 +324,8 @@ typedef struct MatmulCase {
         Dtype type[PRODUCTS_MAX];
         uint32_t rows[PRODUCTS_MAX], cols, n;
         bool bias, normed;
-        Epilogue epilogue;
+        Update update;
+        bool swiglu; /* of two */
 } MatmulCase;
 
 /* Residuals are of any size: the norm sees to it. */
@@ -357,8 +336,7 @@ static void random_activations(const MatmulCase *c, float *x) {
 }
 
 static void matmul_case(const MatmulCase *c) {
-        static const char *const epilogues[] = {"", ", added", ", swiglu"};
-        uint32_t n_out = c->epilogue == EPILOGUE_SWIGLU ? 1 : c->n_products, total = 0;
+        uint32_t n_out = c->swiglu ? 1 : c->n_products, total = 0;
         for (uint32_t i = 0; i < c->n_products; i++)
                 total += c->rows[i];
         float *x = random_floats((size_t)c->n * c->cols), *bias = random_floats(total), *norm = random_floats(c->cols);
@@ -376,7 +354,7 @@ static void matmul_case(const MatmulCase *c) {
                 Side *s = &sides[k];
                 float *dev_bias = put(s, bias, total * sizeof(float)), *dev_norm = put(s, norm, c->cols * sizeof(float));
                 size_t size = (size_t)c->n * total * sizeof(float), x_size = (size_t)c->n * c->cols * sizeof(float);
-                float *dev = c->epilogue == EPILOGUE_ADD ? put(s, before, size) : put_poison(s, size), *at = dev;
+                float *dev = c->update == UPDATE_ADD ? put(s, before, size) : put_poison(s, size), *at = dev;
                 Activations h = {put(s, x, x_size), c->n, c->normed ? dev_norm : NULL, 1e-5f, put_poison(s, x_size)};
                 Product p[PRODUCTS_MAX];
                 for (uint32_t i = 0; i < c->n_products; i++) {
@@ -387,16 +365,18 @@ static void matmul_case(const MatmulCase *c) {
                         at += (size_t)c->n * c->rows[i];
                 }
                 out[k] = malloc(size);
-                s->ops->matmul(s->stream, p, c->n_products, &h, c->epilogue);
+                if (c->swiglu)
+                        s->ops->swiglu(s->stream, dev, &p[0].w, &p[1].w, &h);
+                else
+                        s->ops->matmul(s->stream, p, c->n_products, &h, c->update);
                 get(s, out[k], dev, size);
         }
         size_t at = 0;
-        for (uint32_t i = 0; i < n_out; i++) /* a large one would hide the others */
-                for (uint32_t r = 0; r < c->n; r++, at += c->rows[i])
-                        worst = fmax(worst, relative(out[0] + at, out[1] + at, c->rows[i]));
-        snprintf(name, sizeof(name), "matmul %s x %u, %u rows%s%s%s", shape, c->cols, c->n, c->normed ? ", normed" : "",
-                 c->bias ? ", bias" : "", epilogues[c->epilogue]);
-        report(name, worst, c->rows[0] == 1 ? 3e-4 : 3e-5);
+        for (uint32_t i = 0; i < n_out; at += (size_t)c->n * c->rows[i++]) /* a large one would hide the others */
+                worst = fmax(worst, relative(out[0] + at, out[1] + at, (size_t)c->n * c->rows[i]));
+        snprintf(name, sizeof(name), "%s %s x %u, %u rows%s%s%s", c->swiglu ? "swiglu" : "matmul", shape, c->cols, c->n,
+                 c->normed ? ", normed" : "", c->bias ? ", bias" : "", c->update == UPDATE_ADD ? ", added" : "");
+        report(name, worst, 3e-5);
         case_end();
         for (uint32_t i = 0; i < c->n_products; i++)
                 free(w[i]);
@@ -409,30 +389,37 @@ static void check_matmul(void) {
         for (size_t t = 0; t < N_TYPES; t++)
                 for (size_t k = 0; k < ARRAY_SIZE(n); k++)
                         matmul_case(&(MatmulCase){1, {types[t]}, {rows[(k + t) % 4]}, whole_blocks(types[t], cols[(k + 2 * t) % 6]),
-                                                  n[k], k % 2, k % 2, k % 3 == 1 ? EPILOGUE_ADD : EPILOGUE_STORE});
+                                                  n[k], k % 2, k % 2, k % 3 == 1 ? UPDATE_ADD : UPDATE_SET, false});
 }
 
-/* Queries, keys and values; gate and up: of one format and of several. */
+/* Queries, keys and values: of one format and of several. */
 static void check_matmul_together(void) {
         static const uint32_t n[] = {1, 9, 20, 40};
         for (size_t t = 0; t < N_TYPES; t++)
                 for (size_t k = t % 2; k < ARRAY_SIZE(n); k += 2) {
                         Dtype a = types[t], b = types[(t + 1) % N_TYPES], c = types[(t + 2) % N_TYPES];
-                        matmul_case(&(MatmulCase){3, {a, a, a}, {37, 5, 20}, 96, n[k], true, true, EPILOGUE_STORE});
-                        matmul_case(&(MatmulCase){2, {a, a}, {37, 37}, 1056, n[k], false, true, EPILOGUE_SWIGLU});
-                        matmul_case(&(MatmulCase){3, {a, b, c}, {20, 37, 5}, 64, n[k], false, true, EPILOGUE_ADD});
-                        matmul_case(&(MatmulCase){2, {a, b}, {21, 21}, 96, n[k], true, k % 2, EPILOGUE_SWIGLU});
+                        matmul_case(&(MatmulCase){3, {a, a, a}, {37, 5, 20}, 96, n[k], true, true, UPDATE_SET, false});
+                        matmul_case(&(MatmulCase){3, {a, b, c}, {20, 37, 5}, 64, n[k], false, true, UPDATE_ADD, false});
                 }
-        matmul_case(&(MatmulCase){2, {DTYPE_BF16, DTYPE_BF16}, {130, 130}, 100, 5, true, true, EPILOGUE_SWIGLU});
+}
+
+static void check_swiglu(void) {
+        static const uint32_t n[] = {1, 9, 20, 40};
+        for (size_t t = 0; t < N_TYPES; t++)
+                for (size_t k = t % 2; k < ARRAY_SIZE(n); k += 2) {
+                        Dtype a = types[t], b = types[(t + 1) % N_TYPES];
+                        matmul_case(&(MatmulCase){2, {a, a}, {37, 37}, 1056, n[k], false, true, UPDATE_SET, true});
+                        matmul_case(&(MatmulCase){2, {a, b}, {21, 21}, 96, n[k], false, k % 2, UPDATE_SET, true});
+                }
+        matmul_case(&(MatmulCase){2, {DTYPE_BF16, DTYPE_BF16}, {130, 130}, 100, 5, false, true, UPDATE_SET, true});
 }
 
 /* Stored, and SwiGLU of normed activations. */
 static void matmul_twice(Side *s, const Matrix *m, const float *x, const float *norm, uint32_t n, float *stored, float *gated) {
         size_t skip = dtype_row_size(m->type, m->cols);
         Matrix half = {m->data, m->type, m->rows - 1, m->cols}, other = {(const char *)m->data + skip, m->type, m->rows - 1, m->cols};
-        Product both[] = {{half, NULL, gated}, {other, NULL, NULL}};
-        s->ops->matmul(s->stream, &(Product){*m, NULL, stored}, 1, &(Activations){.x = x, .n_rows = n}, EPILOGUE_STORE);
-        s->ops->matmul(s->stream, both, 2, &(Activations){x, n, norm, 1e-5f, NULL}, EPILOGUE_SWIGLU);
+        s->ops->matmul(s->stream, &(Product){*m, NULL, stored}, 1, &(Activations){.x = x, .n_rows = n}, UPDATE_SET);
+        s->ops->swiglu(s->stream, gated, &half, &other, &(Activations){x, n, norm, 1e-5f, NULL});
 }
 
 /* Each number of rows, against all of them. */

@@ -133,21 +133,23 @@ static int describe(Cuda *c, Error *e) {
         return 0;
 }
 
-/* silu(2) * 3, of some values, there and back; and what cuda_awaits() says. */
+/* silu(2) * 3, by tensor cores; and what cuda_awaits() says. */
 static int compute(Device *d, float out[static 5], Error *e) {
-        static const float in[8] = {2, 2, 2, 2, 3, 3, 3, 3};
+        static const float in[9] = {2, 2, 2, 2, 3, 3, 3, 3, 1};
         Stream *s;
         Buffer b;
         uint64_t ticket;
-        int r = buffer_new(d, sizeof(in), &b);
+        int r = buffer_new(d, sizeof(in) + 5 * sizeof(float), &b);
         if (r < 0)
                 return error_set(e, r, "%s cannot be used: it has no memory left", d->name);
         r = stream_new(d, STREAM_STEPS, &s, e);
         if (r >= 0) {
                 cuda_upload(s, b.data, in, sizeof(in));
-                cuda_swiglu(s, b.data, b.data, (float *)b.data + 4, 4);
-                cuda_awaits(s, (float *)b.data + 4);
-                cuda_download(s, out, b.data, 5 * sizeof(float));
+                float *dev = b.data, *dev_out = dev + ARRAY_SIZE(in);
+                Matrix gate = {dev, DTYPE_F32, 4, 1}, up = {dev + 4, DTYPE_F32, 4, 1};
+                cuda_swiglu(s, dev_out, &gate, &up, &(Activations){.x = dev + 8, .n_rows = 1});
+                cuda_awaits(s, dev_out + 4);
+                cuda_download(s, out, dev_out, 5 * sizeof(float));
                 r = cuda_mark(s, &ticket);
                 if (r >= 0)
                         r = cuda_wait(s, ticket);

@@ -1,5 +1,4 @@
-/* Operations that treat each value, or each row, by itself: embeddings, SwiGLU, gathering. All are bound by
- * memory. */
+/* Operations that treat each value, or each row, by itself: embeddings, gathering. All are bound by memory. */
 #include "cuda/kernel.h"
 
 enum { ELEMENT_THREADS = 256 };
@@ -60,24 +59,6 @@ HOST void cuda_embed_sum(Stream *s, float *out, const Matrix *tables, const int3
                 args.tables[t] = tables[t];
                 args.index[t] = index[t];
         }
-        stream_launch(s, &l, &args, sizeof(args));
-}
-
-typedef struct SwigluArgs {
-        float *out;
-        const float *gate, *up;
-        size_t n;
-} SwigluArgs;
-
-KERNEL(swiglu, SwigluArgs, ELEMENT_THREADS) {
-        size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-        if (i < a.n)
-                a.out[i] = silu(a.gate[i]) * a.up[i];
-}
-
-HOST void cuda_swiglu(Stream *s, float *out, const float *gate, const float *up, size_t n) {
-        SwigluArgs args = {out, gate, up, n};
-        StreamLaunch l = launch_rows((const void *)swiglu, (uint32_t)((n + ELEMENT_THREADS - 1) / ELEMENT_THREADS));
         stream_launch(s, &l, &args, sizeof(args));
 }
 

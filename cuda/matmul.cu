@@ -28,9 +28,6 @@ enum {
         MANY_THREADS = MANY_WARPS_ROWS * MANY_WARPS_N * WARP,
 };
 
-/* An epilogue of our own: EPILOGUE_SWIGLU's second half, where the gate is in `out` already. */
-#define EPILOGUE_GATED ((Epilogue)(EPILOGUE_SWIGLU + 1))
-
 typedef struct Joined {
         const void *w;
         const float *bias;
@@ -38,14 +35,15 @@ typedef struct Joined {
         uint32_t rows, end; /* the first block that is not its own */
 } Joined;
 
-/* Products of matrices of one format; with EPILOGUE_SWIGLU one, of lines that are features of the gate and of `up`. */
+/* Products of matrices of one format; with `up` one, of lines that are features of
+ * the gate and of `up`, which become SwiGLU. UPDATE_MULTIPLY is SwiGLU, too: of the gate, with `up` in `out`. */
 typedef struct ProductsArgs {
         Joined joined[PRODUCTS_MAX];
         const void *up;
-        const float *up_bias, *x, *norm;
-        uint32_t n_joined, cols, n;
+        const float *x, *norm;
+        uint32_t cols, n;
         float eps;
-        Epilogue epilogue;
+        Update update;
 } ProductsArgs;
 
 /* What a block makes. Both pointers are to the kernel's arguments, so that what is not used yet takes no register. */
@@ -187,12 +185,12 @@ DEVICE void finish(const Share *m, uint32_t row, uint32_t i, float sum, float up
         float *out = m->p->out + (size_t)i * m->p->rows + row;
         if (m->p->bias)
                 sum += m->p->bias[row];
-        if (m->a->up_bias)
-                up += m->a->up_bias[row];
-        *out = m->a->epilogue == EPILOGUE_ADD      ? *out + sum
-               : m->a->epilogue == EPILOGUE_SWIGLU ? silu(sum) * up
-               : m->a->epilogue == EPILOGUE_GATED  ? silu(*out) * sum
-                                                : sum;
+        if (m->a->up)
+                *out = silu(sum) * up;
+        else if (m->a->update == UPDATE_MULTIPLY)
+                *out = silu(sum) * *out;
+        else
+                *out = m->a->update == UPDATE_ADD ? *out + sum : sum;
 }
 
 /* ---- few rows ---- */
@@ -406,22 +404,20 @@ static const void *find_kernel(Dtype type, int shape) {
 }
 
 /* Products of one format: at the same time, so that the small ones find the GPU at work. */
-static void launch_products(Stream *s, const Product *p, uint32_t n, const Activations *x, Epilogue epilogue) {
+static void launch_products(Stream *s, const Product *p, uint32_t n, const void *up, const Activations *x, Update update) {
         int shape = x->n_rows <= 8 ? 0 : x->n_rows <= 16 ? 1 : x->n_rows <= FEW_MAX ? 2 : 3;
-        bool few = shape < 3, swiglu = epilogue == EPILOGUE_SWIGLU;
+        bool few = shape < 3;
         uint32_t tile = few ? 8u << shape : (uint32_t)MANY_N, lines = few ? (uint32_t)TILE_ROWS : (uint32_t)MANY_ROWS;
-        ProductsArgs args = {.up = swiglu ? p[1].w.data : NULL,
-                             .up_bias = swiglu ? p[1].bias : NULL,
+        ProductsArgs args = {.up = up,
                              .x = x->x,
                              .norm = x->norm,
-                             .n_joined = swiglu ? 1 : n,
                              .cols = p->w.cols,
                              .n = x->n_rows,
                              .eps = x->eps,
-                             .epilogue = epilogue};
+                             .update = update};
         uint32_t blocks = 0;
-        for (uint32_t i = 0; i < args.n_joined; i++) {
-                blocks += ceil_div(p[i].w.rows, swiglu ? lines / 2 : lines);
+        for (uint32_t i = 0; i < n; i++) {
+                blocks += ceil_div(p[i].w.rows, up ? lines / 2 : lines);
                 Joined one = {p[i].w.data, p[i].bias, p[i].out, p[i].w.rows, blocks};
                 args.joined[i] = one;
         }
@@ -431,17 +427,20 @@ static void launch_products(Stream *s, const Product *p, uint32_t n, const Activ
         stream_launch(s, &l, &args, sizeof(args));
 }
 
-HOST void cuda_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Epilogue epilogue) {
-        if (epilogue == EPILOGUE_SWIGLU && products[0].w.type != products[1].w.type) {
-                Product up = products[1];
-                up.out = products[0].out;
-                launch_products(s, products, 1, x, EPILOGUE_STORE);
-                launch_products(s, &up, 1, x, EPILOGUE_GATED);
-                return;
-        }
+HOST void cuda_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Update update) {
         for (uint32_t first = 0, last; first < n; first = last) {
                 for (last = first + 1; last < n && products[last].w.type == products[first].w.type; last++)
                         ;
-                launch_products(s, products + first, last - first, x, epilogue);
+                launch_products(s, products + first, last - first, NULL, x, update);
         }
+}
+
+HOST void cuda_swiglu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x) {
+        Product of_gate = {*gate, NULL, out}, of_up = {*up, NULL, out};
+        if (gate->type == up->type) {
+                launch_products(s, &of_gate, 1, up->data, x, UPDATE_SET);
+                return;
+        }
+        launch_products(s, &of_up, 1, NULL, x, UPDATE_SET);
+        launch_products(s, &of_gate, 1, NULL, x, UPDATE_MULTIPLY);
 }

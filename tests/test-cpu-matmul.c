@@ -25,7 +25,7 @@ static void check(Rig *r, Dtype type, uint32_t rows, uint32_t cols, uint32_t n, 
         if (accumulate)
                 memcpy(out, before, (size_t)n * rows * sizeof(float));
         r->ops->matmul(r->stream, &(Product){m, with_bias ? bias : NULL, out}, 1, &(Activations){.x = x, .n_rows = n},
-                       accumulate ? EPILOGUE_ADD : EPILOGUE_STORE);
+                       accumulate ? UPDATE_ADD : UPDATE_SET);
         rig_run(r);
         for (uint32_t i = 0; i < n; i++)
                 for (uint32_t j = 0; j < rows; j++) {
@@ -58,7 +58,7 @@ static void test_shapes(void **state) {
 
 static void no_rows(Rig *r) {
         float w[4] = {1, 2, 3, 4};
-        r->ops->matmul(r->stream, &(Product){{w, DTYPE_F32, 2, 2}, NULL, NULL}, 1, &(Activations){0}, EPILOGUE_STORE);
+        r->ops->matmul(r->stream, &(Product){{w, DTYPE_F32, 2, 2}, NULL, NULL}, 1, &(Activations){0}, UPDATE_SET);
         rig_run(r);
 }
 
@@ -79,45 +79,49 @@ static float *normed(const float *x, const float *norm, uint32_t n, uint32_t col
         return h;
 }
 
-/* Three products of matrices of different formats, and the gate with what it gates, of normed rows: together, and each
- * value by itself. */
-static void check_together(Rig *r, const Dtype type[3], uint32_t cols, uint32_t n, Epilogue epilogue) {
-        static const uint32_t all_rows[3] = {37, 5, 70}, gated_rows[2] = {45, 45};
-        const uint32_t *rows = epilogue == EPILOGUE_SWIGLU ? gated_rows : all_rows, n_products = epilogue == EPILOGUE_SWIGLU ? 2 : 3;
-        float *x = random_floats((size_t)n * cols), *norm = random_floats(cols), *room = poisoned_floats((size_t)n * cols);
-        float *before[3], *h = normed(x, norm, n, cols);
+typedef struct Together {
+        Dtype type[3];
+        uint32_t n_products, rows[3], cols, n;
+        bool gated; /* SwiGLU of two */
+        Update update;
+} Together;
+
+/* Products of matrices of different formats, of normed rows: at once, and each value by itself. */
+static void check_together(Rig *r, const Together *t) {
+        float *x = random_floats((size_t)t->n * t->cols), *norm = random_floats(t->cols);
+        float *room = poisoned_floats((size_t)t->n * t->cols), *before[3], *h = normed(x, norm, t->n, t->cols);
+        Activations rows = {x, t->n, norm, 1e-5f, room};
         Product p[3];
-        for (uint32_t i = 0; i < n_products; i++) {
-                size_t size = (size_t)n * rows[i];
-                p[i] = (Product){{random_rows(type[i], rows[i], cols), type[i], rows[i], cols}, i == 1 ? NULL : random_floats(rows[i]),
-                                 poisoned_floats(size)};
+        for (uint32_t i = 0; i < t->n_products; i++) {
+                size_t size = (size_t)t->n * t->rows[i];
+                p[i] = (Product){{random_rows(t->type[i], t->rows[i], t->cols), t->type[i], t->rows[i], t->cols},
+                                 i == 1 || t->gated ? NULL : random_floats(t->rows[i]), poisoned_floats(size)};
                 before[i] = random_floats(size);
-                if (epilogue == EPILOGUE_ADD)
+                if (t->update == UPDATE_ADD)
                         memcpy(p[i].out, before[i], size * sizeof(float));
         }
-        if (epilogue == EPILOGUE_SWIGLU) {
-                free(p[1].out);
-                p[1].out = NULL;
-        }
-        r->ops->matmul(r->stream, p, n_products, &(Activations){x, n, norm, 1e-5f, room}, epilogue);
+        if (t->gated)
+                r->ops->swiglu(r->stream, p[0].out, &p[0].w, &p[1].w, &rows);
+        else
+                r->ops->matmul(r->stream, p, t->n_products, &rows, t->update);
         rig_run(r);
-        for (uint32_t k = 0; k < n_products; k++)
-                for (uint32_t i = 0; i < n && p[k].out; i++)
-                        for (uint32_t j = 0; j < rows[k]; j++) {
-                                size_t stride = dtype_row_size(type[k], cols);
-                                double size, want = dot(type[k], (char *)p[k].w.data + j * stride, h + (size_t)i * cols, cols, &size);
-                                want += p[k].bias ? p[k].bias[j] : 0;
-                                if (epilogue == EPILOGUE_ADD)
-                                        want += before[k][i * rows[k] + j];
-                                if (epilogue == EPILOGUE_SWIGLU) {
-                                        double more, up = dot(type[1], (char *)p[1].w.data + j * dtype_row_size(type[1], cols),
-                                                              h + (size_t)i * cols, cols, &more);
-                                        size = (size + 2) * (fabs(up) + more + 2) * 2;
-                                        want = want / (1 + exp(-want)) * up;
+        for (uint32_t k = 0; k < (t->gated ? 1 : t->n_products); k++)
+                for (uint32_t i = 0; i < t->n; i++)
+                        for (uint32_t j = 0; j < t->rows[k]; j++) {
+                                double value[2] = {0}, size[2] = {0};
+                                for (uint32_t m = k; m <= k + t->gated; m++)
+                                        value[m - k] = dot(t->type[m], (char *)p[m].w.data + j * dtype_row_size(t->type[m], t->cols),
+                                                           h + (size_t)i * t->cols, t->cols, &size[m - k]);
+                                double want = value[0] + (p[k].bias ? p[k].bias[j] : 0), error = size[0] + 2;
+                                if (t->update == UPDATE_ADD)
+                                        want += before[k][i * t->rows[k] + j];
+                                if (t->gated) {
+                                        want = want / (1 + exp(-want)) * value[1];
+                                        error = 2 * (size[0] + 2) * (fabs(value[1]) + size[1] + 2);
                                 }
-                                assert_close(p[k].out[i * rows[k] + j], want, 1e-6 * (size + 2));
+                                assert_close(p[k].out[i * t->rows[k] + j], want, 1e-6 * error);
                         }
-        for (uint32_t i = 0; i < n_products; i++)
+        for (uint32_t i = 0; i < t->n_products; i++)
                 free((void *)p[i].w.data), free((void *)p[i].bias), free(p[i].out), free(before[i]);
         free(x), free(norm), free(room), free(h);
 }
@@ -127,9 +131,15 @@ static void together(Rig *r) {
         static const Dtype mixed[][3] = {{DTYPE_BF16, DTYPE_BF16, DTYPE_BF16}, {DTYPE_Q4_0, DTYPE_Q8_0, DTYPE_F32},
                                          {DTYPE_F16, DTYPE_Q8_0, DTYPE_Q8_0}};
         for (size_t t = 0; t < 3; t++)
-                for (size_t i = 0; i < 4; i++)
-                        for (Epilogue e = EPILOGUE_STORE; e <= EPILOGUE_SWIGLU; e++)
-                                check_together(r, mixed[t], i == 2 ? 1056 : 64, n[i], e);
+                for (size_t i = 0; i < 4; i++) {
+                        Together c = {.n_products = 3, .rows = {37, 5, 70}, .cols = i == 2 ? 1056 : 64, .n = n[i]};
+                        memcpy(c.type, mixed[t], sizeof(c.type));
+                        check_together(r, &c);
+                        c.update = UPDATE_ADD;
+                        check_together(r, &c);
+                        check_together(r, &(Together){.n_products = 2, .type = {mixed[t][0], mixed[t][1]}, .rows = {45, 45},
+                                                      .cols = c.cols, .n = n[i], .gated = true});
+                }
 }
 
 static void test_together(void **state) {
@@ -145,9 +155,8 @@ static void multiply(Rig *r, const Matrix *m, const float *x, const float *norm,
         size_t half = HALF * dtype_row_size(m->type, COLS);
         float *room = poisoned_floats((size_t)n * COLS);
         Matrix gate = {m->data, m->type, HALF, COLS}, up = {(const char *)m->data + half, m->type, HALF, COLS};
-        Product both[] = {{gate, NULL, out + (size_t)n * ROWS}, {up, NULL, NULL}};
-        r->ops->matmul(r->stream, &(Product){*m, NULL, out}, 1, &(Activations){.x = x, .n_rows = n}, EPILOGUE_STORE);
-        r->ops->matmul(r->stream, both, 2, &(Activations){x, n, norm, 1e-6f, room}, EPILOGUE_SWIGLU);
+        r->ops->matmul(r->stream, &(Product){*m, NULL, out}, 1, &(Activations){.x = x, .n_rows = n}, UPDATE_SET);
+        r->ops->swiglu(r->stream, out + (size_t)n * ROWS, &gate, &up, &(Activations){x, n, norm, 1e-6f, room});
         rig_run(r);
         free(room);
 }

@@ -216,32 +216,35 @@ static void test_rope_again(void **state) {
         on_every_rig(rope_again);
 }
 
-static void check_swiglu(Rig *r, size_t n, float reach) {
-        float *gate = random_floats(n), *up = random_floats(n), *out = poisoned_floats(n);
-        for (size_t i = 0; i < n; i++)
-                gate[i] *= reach;
-        r->ops->swiglu(r->stream, out, gate, up, n);
+/* Of matrices of one column, so that values are multiplied as they are. */
+static void gate(Rig *r, float *out, const float *gates, const float *ups, uint32_t n) {
+        static const float one = 1;
+        r->ops->swiglu(r->stream, out, &(Matrix){gates, DTYPE_F32, n, 1}, &(Matrix){ups, DTYPE_F32, n, 1},
+                       &(Activations){.x = &one, .n_rows = 1});
         rig_run(r);
+}
+
+static void check_swiglu(Rig *r, uint32_t n, float reach) {
+        float *gates = random_floats(n), *ups = random_floats(n), *out = poisoned_floats(n);
+        for (size_t i = 0; i < n; i++)
+                gates[i] *= reach;
+        gate(r, out, gates, ups, n);
         for (size_t i = 0; i < n; i++) {
-                double want = gate[i] / (1 + exp(-(double)gate[i])) * up[i];
+                double want = gates[i] / (1 + exp(-(double)gates[i])) * ups[i];
                 assert_close(out[i], want, 1e-6 * fabs(want) + 1e-36);
         }
-        r->ops->swiglu(r->stream, gate, gate, up, n);
-        rig_run(r);
-        assert_memory_equal(gate, out, n * sizeof(float));
-        free(gate), free(up), free(out);
+        free(gates), free(ups), free(out);
 }
 
 static void swiglu(Rig *r) {
         check_swiglu(r, 1, 3);
         check_swiglu(r, 3001, 3);
         check_swiglu(r, 4096, 200);
-        float gate[4] = {INFINITY, -INFINITY, NAN, -104}, up[4] = {2, 1, 1, 1};
-        r->ops->swiglu(r->stream, gate, gate, up, 4);
-        rig_run(r);
-        assert_true(gate[0] == INFINITY);
-        assert_true(isnan(gate[2]));
-        assert_close(gate[3], 0, 1e-35);
+        float gates[4] = {INFINITY, -INFINITY, NAN, -104}, ups[4] = {2, 1, 1, 1}, out[4];
+        gate(r, out, gates, ups, 4);
+        assert_true(out[0] == INFINITY);
+        assert_true(isnan(out[2]));
+        assert_close(out[3], 0, 1e-35);
 }
 
 static void test_swiglu(void **state) {

@@ -201,7 +201,7 @@ typedef struct Multiply {
 static void enqueue_product(Bench *b, void *arg) {
         Multiply *m = arg;
         b->ops->matmul(b->stream, &(Product){m->w[m->turn++ % 8], NULL, m->out}, 1,
-                       &(Activations){.x = m->x, .n_rows = m->n}, EPILOGUE_STORE);
+                       &(Activations){.x = m->x, .n_rows = m->n}, UPDATE_SET);
 }
 
 /* Of normed rows: a gate of half of the matrix, and the other half. */
@@ -210,8 +210,7 @@ static void enqueue_swiglu(Bench *b, void *arg) {
         Matrix gate = m->w[m->turn++ % 8], up = gate;
         gate.rows = up.rows = gate.rows / 2;
         up.data = (const char *)gate.data + gate.rows * dtype_row_size(gate.type, gate.cols);
-        b->ops->matmul(b->stream, (Product[]){{gate, NULL, m->out}, {up, NULL, NULL}}, 2,
-                       &(Activations){m->x, m->n, m->norm, 1e-5f, NULL}, EPILOGUE_SWIGLU);
+        b->ops->swiglu(b->stream, m->out, &gate, &up, &(Activations){m->x, m->n, m->norm, 1e-5f, NULL});
 }
 
 static void bench_product(Bench *b, Multiply *m, const char *name, Enqueue *enqueue) {
@@ -300,11 +299,6 @@ static void small_layernorm(Bench *b, void *arg) {
         b->ops->layernorm(b->stream, s->y, s->x, s->weight, s->weight, s->n, s->cols, 1e-5f);
 }
 
-static void small_swiglu(Bench *b, void *arg) {
-        Small *s = arg;
-        b->ops->swiglu(b->stream, s->z, s->x, s->y, (size_t)s->n * s->cols);
-}
-
 /* Queries are rotated, keys are, too, and stored with values. */
 static void small_rope(Bench *b, void *arg) {
         Small *s = arg;
@@ -371,7 +365,6 @@ static void bench_small(Bench *b) {
         double all = (double)SMALL_ROWS * SMALL_COLS * sizeof(float);
         print_small(b, "rmsnorm, 4096 rows of 4096", small_rmsnorm, &s, 2 * all);
         print_small(b, "layernorm, 4096 rows of 4096", small_layernorm, &s, 2 * all);
-        print_small(b, "swiglu, 4096 rows of 4096", small_swiglu, &s, 3 * all);
         print_small(b, "rope, and storing in F16, 4096 rows of 4096", small_rope, &s, 5 * all);
         print_small(b, "gather, 4096 rows of 4096", small_gather, &s, 2 * all);
         print_small(b, "embed from F32, 4096 rows of 4096", small_embed, &s, 2 * all);

@@ -61,13 +61,6 @@ typedef struct Product {
         float *out;        /* dev [n_rows, w.rows] */
 } Product;
 
-/* What becomes of the results. */
-typedef enum Epilogue {
-        EPILOGUE_STORE,
-        EPILOGUE_ADD,    /* to what is in `out` */
-        EPILOGUE_SWIGLU, /* of two products, gate and up: silu(gate) * up is stored in the gate's `out`; up has none */
-} Epilogue;
-
 enum { PRODUCTS_MAX = 3 };
 
 /* In what numbers a packed matrix is multiplied, from fine to coarse. Sums are exact or float32, and results float32, in
@@ -268,8 +261,10 @@ struct DeviceOps {
         void (*rmsnorm)(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
                         float eps);
         /* Of each of n products, at most PRODUCTS_MAX, of matrices with the same number of columns: out[i, r] =
-         * dot(w[r,:], x[i,:]) + bias[r], and then the epilogue. Nothing that is written may be part of x. */
-        void (*matmul)(Stream *s, const Product *products, uint32_t n, const Activations *x, Epilogue epilogue);
+         * dot(w[r,:], x[i,:]) + bias[r], set or added. Nothing that is written may be part of x. */
+        void (*matmul)(Stream *s, const Product *products, uint32_t n, const Activations *x, Update update);
+        /* out[i, r] = silu(dot(gate[r,:], x[i,:])) * dot(up[r,:], x[i,:]). out dev [x.n_rows, gate.rows]. */
+        void (*swiglu)(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x);
         /* Normalises each head of q and of k, where they have norms, as rmsnorm() does, and rotates it by its row's
          * position: in place, but with `kv` keys and values are stored at each row's position, and k is left undefined. */
         void (*rope)(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, const KvLayer *kv);
@@ -278,8 +273,6 @@ struct DeviceOps {
          * h / (n_heads / n_kv_heads). */
         void (*attention)(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
                           uint32_t window, float scale);
-        /* out[i] = silu(gate[i]) * up[i], n values; out may be gate. */
-        void (*swiglu)(Stream *s, float *out, const float *gate, const float *up, size_t n);
         /* out[i,:] = x[index[i],:]. index dev [n]. */
         void (*gather)(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);
         /* Samples row i of logits [n, n_vocab] for step row index[i] with params[i] (host array, copied): writes

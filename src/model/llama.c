@@ -163,18 +163,18 @@ static void project(const Step *t, const Layer *y, const KvLayer *kv) {
                    .eps = t->g->eps};
         Product qkv[] = {{y->q, y->q_bias, h.q}, {y->k, y->k_bias, h.k}, {y->v, y->v_bias, t->part[PART_V]}};
         Activations x = normed(t, t->part[PART_X], t->rows->n, y->attn_norm);
-        t->ops->matmul(t->stream, qkv, 3, &x, EPILOGUE_STORE);
+        t->ops->matmul(t->stream, qkv, 3, &x, UPDATE_SET);
         t->ops->rope(t->stream, &h, t->rows, &t->g->rope, kv);
 }
 
 /* The rest of a layer, for `n` rows: attention's result and the feed-forward network are added to the residual `x`. */
 static void feed_forward(const Step *t, const Layer *y, float *x, const float *mixed, uint32_t n) {
         float *ff = t->part[PART_FF];
-        Product output = {y->output, y->output_bias, x}, gated[] = {{y->gate, NULL, ff}, {y->up}}, down = {y->down, NULL, x};
+        Product output = {y->output, y->output_bias, x}, down = {y->down, NULL, x};
         Activations h = normed(t, x, n, y->ffn_norm);
-        t->ops->matmul(t->stream, &output, 1, &(Activations){.x = mixed, .n_rows = n}, EPILOGUE_ADD);
-        t->ops->matmul(t->stream, gated, 2, &h, EPILOGUE_SWIGLU);
-        t->ops->matmul(t->stream, &down, 1, &(Activations){.x = ff, .n_rows = n}, EPILOGUE_ADD);
+        t->ops->matmul(t->stream, &output, 1, &(Activations){.x = mixed, .n_rows = n}, UPDATE_ADD);
+        t->ops->swiglu(t->stream, ff, &y->gate, &y->up, &h);
+        t->ops->matmul(t->stream, &down, 1, &(Activations){.x = ff, .n_rows = n}, UPDATE_ADD);
 }
 
 static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv,
@@ -208,7 +208,7 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
         }
         Product logits = {g->output.data ? g->output : g->embedding, NULL, *ret_logits};
         Activations h = normed(&t, x, n, g->output_norm);
-        ops->matmul(s, &logits, 1, &h, EPILOGUE_STORE);
+        ops->matmul(s, &logits, 1, &h, UPDATE_SET);
 }
 
 const ModelArch arch_llama = {

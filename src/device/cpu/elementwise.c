@@ -3,29 +3,6 @@
 
 #include "device/cpu/cpu.h"
 
-enum { VALUES_EACH = 1024 }; /* whole cache lines, and many vectors */
-
-typedef struct Swiglu {
-        float *out;
-        const float *gate, *up;
-        size_t n;
-} Swiglu;
-
-static void swiglu_run(const void *args, const CpuPart *part) {
-        const Swiglu *a = args;
-        CpuShare mine = cpu_share(part, a->n, VALUES_EACH);
-        part->kernels->swiglu(a->out + mine.begin, a->gate + mine.begin, a->up + mine.begin, mine.end - mine.begin);
-}
-
-static uint64_t swiglu_work(const void *args) {
-        const Swiglu *a = args;
-        return a->n * 8;
-}
-
-void cpu_swiglu(Stream *s, float *out, const float *gate, const float *up, size_t n) {
-        stream_record(s, swiglu_run, swiglu_work, &(Swiglu){out, gate, up, n}, sizeof(Swiglu));
-}
-
 typedef struct Gather {
         float *out;
         const float *x;

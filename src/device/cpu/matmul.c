@@ -15,7 +15,7 @@ typedef struct Matmul {
         Product products[PRODUCTS_MAX];
         uint32_t n, n_rows;
         const float *x;
-        Epilogue epilogue;
+        Update update;
 } Matmul;
 
 /* Features [begin, begin + n) of a product, and where they go. */
@@ -29,7 +29,7 @@ typedef struct Features {
 static void start_values(const Matmul *a, const Features *f) {
         for (uint32_t i = 0; i < a->n_rows; i++) {
                 float *out = f->out + i * f->out_stride;
-                if (a->epilogue != EPILOGUE_ADD)
+                if (a->update != UPDATE_ADD)
                         memset(out, 0, f->n * sizeof(*out));
                 for (size_t r = 0; f->p->bias && r < f->n; r++)
                         out[r] += f->p->bias[f->begin + r];
@@ -126,14 +126,22 @@ static uint64_t matmul_work(const void *args) {
         return (uint64_t)all_features(a) * a->products[0].w.cols * a->n_rows;
 }
 
-void cpu_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Epilogue epilogue) {
-        bool swiglu = epilogue == EPILOGUE_SWIGLU;
-        if (x->norm)
-                cpu_rmsnorm(s, x->room, x->x, x->norm, x->n_rows, products[0].w.cols, x->eps);
-        Matmul *a = stream_op(s, swiglu ? swiglu_run : matmul_run, matmul_work, sizeof(*a),
-                              swiglu ? (size_t)x->n_rows * PANEL_ROWS * sizeof(float) : 0);
-        if (!a)
-                return;
-        *a = (Matmul){.n = n, .n_rows = x->n_rows, .x = x->norm ? x->room : x->x, .epilogue = epilogue};
-        memcpy(a->products, products, n * sizeof(*products));
+static const float *normed(Stream *s, const Activations *x, uint32_t cols) {
+        if (!x->norm)
+                return x->x;
+        cpu_rmsnorm(s, x->room, x->x, x->norm, x->n_rows, cols, x->eps);
+        return x->room;
+}
+
+void cpu_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Update update) {
+        Matmul a = {.n = n, .n_rows = x->n_rows, .x = normed(s, x, products->w.cols), .update = update};
+        memcpy(a.products, products, n * sizeof(*products));
+        stream_record(s, matmul_run, matmul_work, &a, sizeof(a));
+}
+
+void cpu_swiglu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x) {
+        const float *h = normed(s, x, gate->cols);
+        Matmul *a = stream_op(s, swiglu_run, matmul_work, sizeof(*a), (size_t)x->n_rows * PANEL_ROWS * sizeof(float));
+        if (a)
+                *a = (Matmul){.products = {{*gate, NULL, out}, {*up, NULL, NULL}}, .n = 2, .n_rows = x->n_rows, .x = h};
 }
