@@ -217,7 +217,7 @@ static void test_rope_again(void **state) {
 }
 
 /* Of matrices of one column, so that values are multiplied as they are. */
-static void gate(Rig *r, float *out, const float *gates, const float *ups, uint32_t n) {
+static void gate(Rig *r, float *out, float *gates, float *ups, uint32_t n) {
         static const float one = 1;
         r->ops->swiglu(r->stream, out, &(Matrix){gates, DTYPE_F32, n, 1}, &(Matrix){ups, DTYPE_F32, n, 1},
                        &(Activations){.x = &one, .n_rows = 1});

@@ -195,7 +195,6 @@ static void feed_forward(const Step *t, const Layer *y) {
 static void encoder_encode(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
                            float **ret_out, uint64_t *ret_nearly) {
         const Encoder *g = m->graph;
-        uint32_t cols = m->info.n_embd;
         Step t = {.m = m, .ops = w->device->ops, .stream = s, .texts = *texts, .positions = ids[1], .part = w->part,
                   .x = w->part[PART_X], .mixed = w->part[PART_MIXED]};
         t.ops->embed_sum(s, t.x, &g->embedding, ids, 1, texts->n_rows);
@@ -208,7 +207,7 @@ static void encoder_encode(const Model *m, Workspace *w, Stream *s, const Texts 
         }
         normalise(&t, t.x, t.x, g->output_norm);
         *ret_out = w->part[PART_OUT];
-        t.ops->pool(s, *ret_out, t.x, &t.texts, cols, m->encoder.pooling, m->encoder.normalised);
+        t.ops->pool(s, *ret_out, t.x, &t.texts, m->info.n_embd, m->encoder.pooling, m->encoder.normalised);
 }
 
 const ModelArch arch_llama_encoder = {
