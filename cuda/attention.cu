@@ -394,11 +394,11 @@ static void launch_attention(Stream *s, AttentionArgs *a, uint32_t columns) {
                           {ceil_div(a->rows.n, a->tile_rows), columns, a->partial ? a->n_splits : 1},
                           ATTENTION_THREADS,
                           sizeof(AttentionShared) + LINES * width * 2 * sizeof(float)};
-        stream_launch(s, &l, a, sizeof(*a));
+        stream_launch(s, &l, a);
         if (!a->partial)
                 return;
         StreamLaunch merge = {(const void *)attention_merge, {a->rows.n * a->n_heads, 1, 1}, MERGE_THREADS, 0};
-        stream_launch(s, &merge, a, sizeof(*a));
+        stream_launch(s, &merge, a);
 }
 
 HOST void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,

@@ -388,8 +388,8 @@ static void check_matmul(void) {
         static const uint32_t cols[] = {5, 64, 100, 32, 1056, 520};
         for (size_t t = 0; t < N_TYPES; t++)
                 for (size_t k = 0; k < ARRAY_SIZE(n); k++)
-                        matmul_case(&(MatmulCase){1, {types[t]}, {rows[(k + t) % 4]}, whole_blocks(types[t], cols[(k + 2 * t) % 6]),
-                                                  n[k], k % 2, k % 2, k % 3 == 1 ? UPDATE_ADD : UPDATE_SET, false});
+                        matmul_case(&(MatmulCase){1, {types[t]}, {rows[(k + t) % 4]},
+                                                  whole_blocks(types[t], cols[(k + 2 * t) % 6]), n[k], k % 2, k % 2, k % 3 == 1 ? UPDATE_ADD : UPDATE_SET, false});
 }
 
 /* Queries, keys and values: of one format and of several. */
@@ -415,9 +415,11 @@ static void check_swiglu(void) {
 }
 
 /* Stored, and SwiGLU of normed activations. */
-static void matmul_twice(Side *s, const Matrix *m, const float *x, const float *norm, uint32_t n, float *stored, float *gated) {
+static void matmul_twice(Side *s, const Matrix *m, const float *x, const float *norm, uint32_t n, float *stored,
+                         float *gated) {
         size_t skip = dtype_row_size(m->type, m->cols);
-        Matrix half = {m->data, m->type, m->rows - 1, m->cols}, other = {(const char *)m->data + skip, m->type, m->rows - 1, m->cols};
+        Matrix half = {m->data, m->type, m->rows - 1, m->cols}, other = half;
+        other.data = (const char *)m->data + skip;
         s->ops->matmul(s->stream, &(Product){*m, NULL, stored}, 1, &(Activations){.x = x, .n_rows = n}, UPDATE_SET);
         s->ops->swiglu(s->stream, gated, &half, &other, &(Activations){x, n, norm, 1e-5f, NULL});
 }

@@ -25,27 +25,26 @@ KERNEL(embed, EmbedArgs, ELEMENT_THREADS) {
 HOST void cuda_embed(Stream *s, float *out, const Matrix *table, const Rows *rows) {
         EmbedArgs args = {out, *table, *rows};
         StreamLaunch l = launch_rows((const void *)embed, rows->n);
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
 }
 
 typedef struct EmbedSumArgs {
         float *out;
-        Matrix tables[EMBED_TABLES];
+        const void *data[EMBED_TABLES];
         const int32_t *index[EMBED_TABLES];
-        uint32_t n_tables;
+        Dtype type[EMBED_TABLES];
+        uint32_t rows[EMBED_TABLES], n_tables, cols;
 } EmbedSumArgs;
 
 KERNEL(embed_sum, EmbedSumArgs, ELEMENT_THREADS) {
-        uint32_t cols = a.tables[0].cols;
-        float *out = a.out + (size_t)blockIdx.x * cols;
-        for (uint32_t c = threadIdx.x; c < cols; c += blockDim.x) {
+        float *out = a.out + (size_t)blockIdx.x * a.cols;
+        for (uint32_t c = threadIdx.x; c < a.cols; c += blockDim.x) {
                 float sum = 0;
                 for (uint32_t t = 0; t < a.n_tables; t++) {
-                        const Matrix *table = &a.tables[t];
                         uint32_t i = (uint32_t)a.index[t][blockIdx.x];
-                        if (i < table->rows)
-                                sum += row_value(table->type,
-                                                 (const char *)table->data + i * row_bytes(table->type, cols), c);
+                        const char *table = (const char *)a.data[t];
+                        if (i < a.rows[t])
+                                sum += row_value(a.type[t], table + i * row_bytes(a.type[t], a.cols), c);
                 }
                 out[c] = sum;
         }
@@ -53,13 +52,15 @@ KERNEL(embed_sum, EmbedSumArgs, ELEMENT_THREADS) {
 
 HOST void cuda_embed_sum(Stream *s, float *out, const Matrix *tables, const int32_t *const *index, uint32_t n_tables,
                          uint32_t n_rows) {
-        EmbedSumArgs args = {.out = out, .n_tables = n_tables};
+        EmbedSumArgs args = {.out = out, .n_tables = n_tables, .cols = tables[0].cols};
         StreamLaunch l = launch_rows((const void *)embed_sum, n_rows);
         for (uint32_t t = 0; t < n_tables; t++) {
-                args.tables[t] = tables[t];
+                args.data[t] = tables[t].data;
+                args.type[t] = tables[t].type;
+                args.rows[t] = tables[t].rows;
                 args.index[t] = index[t];
         }
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
 }
 
 typedef struct AwaitsArgs {
@@ -73,7 +74,7 @@ KERNEL(awaits, AwaitsArgs, 1) {
 HOST void cuda_awaits(Stream *s, float *out) {
         AwaitsArgs args = {out};
         StreamLaunch l = {(const void *)awaits, {1, 1, 1}, 1, 0};
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
 }
 
 typedef struct GatherArgs {
@@ -93,5 +94,5 @@ KERNEL(gather, GatherArgs, ELEMENT_THREADS) {
 HOST void cuda_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols) {
         GatherArgs args = {out, x, index, n_cols};
         StreamLaunch l = launch_rows((const void *)gather, n);
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
 }

@@ -126,10 +126,10 @@ KERNEL(prepare_terms, PrepareArgs, PREPARE_THREADS) {
         prepare_row(TERMS, &a);
 }
 
-static void prepare_matrix(Stream *s, Precision p, const PrepareArgs *args) {
+static void prepare_matrix(Stream *s, Precision p, PrepareArgs *args) {
         StreamLaunch l = {p == PRECISION_F32 ? (const void *)prepare_terms : (const void *)prepare_halves,
                           {ceil_div(args->n, PREPARE_ROWS), 1, 1}, PREPARE_THREADS, 0};
-        stream_launch(s, &l, args, sizeof(*args));
+        stream_launch(s, &l, args);
 }
 
 HOST size_t cuda_packed_size(const Device *d, Precision precision, uint32_t rows, uint32_t cols) {
@@ -319,14 +319,14 @@ static StreamLaunch launch_of(const void *kernel, const Shape *h, uint32_t n, ui
         return l;
 }
 
-static void multiply(Stream *s, Precision p, const LinearArgs *a) {
+static void multiply(Stream *s, Precision p, LinearArgs *a) {
         bool f32 = p == PRECISION_F32;
         StreamLaunch many = launch_of(f32 ? (const void *)linear_terms : (const void *)linear_halves,
                                       f32 ? &linear_terms_shape : &linear_halves_shape, a->n, a->rows);
         StreamLaunch few = launch_of(f32 ? (const void *)linear_terms_few : (const void *)linear_halves_few,
                                      f32 ? &linear_terms_few_shape : &linear_halves_few_shape, a->n, a->rows);
         bool enough = (uint64_t)many.grid[0] * many.grid[1] >= stream_processors(s);
-        stream_launch(s, enough ? &many : &few, a, sizeof(*a));
+        stream_launch(s, enough ? &many : &few, a);
 }
 
 HOST void cuda_linear(Stream *s, float *out, const Packed *w, const float *x, uint32_t n_rows, const float *bias,

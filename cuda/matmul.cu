@@ -4,7 +4,7 @@
  * part is summed from 0, group by group, each by two products of 16 columns; then the parts are added up in order,
  * then the bias and what was there before. Which columns of a group meet in which product, and in which order the
  * terms do, is fixed too (lane_terms()). So both kernels below give a row the same bits, whatever else is in the step.
- * This is why cuBLASLt is not used: its algorithms for few and for many rows sum in different orders.
+ * The square sum of a norm goes by the same parts. This is why cuBLASLt is not used: its algorithms for few and for many rows sum in different orders.
  *
  * Few rows (decoding): bound by reading the weights. A block makes 16 features for 8 to 32 rows; each of its PARTS
  * warps sums one part, so that many loads are under way, and the parts meet in shared memory.
@@ -230,7 +230,8 @@ DEVICE void few_rows(Dtype type, int tiles, const Share *m) {
                 TileWeights w = tile_weights(type, &rows, k, m->a->cols, w_aligned);
                 Norm norm = norm_eight(m, k + lane % 4 * EIGHT, x_aligned);
                 UNROLL for (int j = 0; j < tiles; j++) {
-                        Eight x = activations(m, n0 + (uint32_t)j * TILE_N, k + lane % 4 * EIGHT, x_aligned, &norm, &squares[j]);
+                        Eight x = activations(m, n0 + (uint32_t)j * TILE_N, k + lane % 4 * EIGHT, x_aligned, &norm,
+                                              &squares[j]);
                         add_group(type, acc[j], &w, &x);
                 }
         }
@@ -424,7 +425,7 @@ static void launch_products(Stream *s, const Product *p, uint32_t n, const void 
         StreamLaunch l = {find_kernel(p->w.type, shape), {blocks, ceil_div(x->n_rows, tile), 1},
                           few ? (uint32_t)FEW_THREADS : (uint32_t)MANY_THREADS,
                           few ? PARTS * tile * (TILE_ROWS + 1) * sizeof(float) : sizeof(ManyShared)};
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
 }
 
 HOST void cuda_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Update update) {

@@ -33,7 +33,7 @@ HOST void cuda_rmsnorm(Stream *s, float *out, const float *x, const float *weigh
                        float eps) {
         RmsnormArgs args = {out, x, weight, n_cols, eps};
         StreamLaunch l = launch_norm((const void *)rmsnorm, n_rows, n_cols);
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
 }
 
 typedef struct LayernormArgs {
@@ -61,5 +61,5 @@ HOST void cuda_layernorm(Stream *s, float *out, const float *x, const float *wei
                          uint32_t n_rows, uint32_t n_cols, float eps) {
         LayernormArgs args = {out, x, weight, bias, n_cols, eps};
         StreamLaunch l = launch_norm((const void *)layernorm, n_rows, n_cols);
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
 }

@@ -43,5 +43,5 @@ HOST void cuda_pool(Stream *s, float *out, const float *x, const Texts *texts, u
                     bool normalise) {
         PoolArgs args = {out, x, *texts, n_cols, pooling, normalise};
         StreamLaunch l = {(const void *)pool, {texts->n, 1, 1}, POOL_THREADS, POOL_WARPS * sizeof(float)};
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
 }

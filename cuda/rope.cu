@@ -1,6 +1,7 @@
-/* Rotary position embedding, and what stands before and behind it: heads are normalised, keys and values go into the cache.
- * A warp makes one head of one row, a KV head with its values. As on the CPU, angles are made in double precision, and the cosines and sines of a step's
- * rows are made once, by a kernel of their own, and found again by queries and keys of every layer. They are
+/* Rotary position embedding, and what stands before and behind it: heads are normalised, keys and values go into the
+ * cache. A warp makes one head of one row, a KV head with its values.
+ *
+ * As on the CPU, angles are made in double precision, and the cosines and sines of a step's rows are made once, by a kernel of their own, and found again by queries and keys of every layer. They are
  * [n, 2, n_rot/2] in the stream's scratch; more rows than fit there are rotated slice by slice. */
 #include "cuda/kernel.h"
 
@@ -88,7 +89,7 @@ static void make_turns(Stream *s, const int32_t *position, uint32_t n, const Rop
                 return;
         TurnsArgs args = {stream_scratch(s)->turns, position, *rope};
         StreamLaunch l = {(const void *)turns, {n, 1, 1}, ROPE_THREADS, 0};
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
         *kept = wanted;
 }
 
@@ -107,7 +108,7 @@ static void launch_heads(Stream *s, const Qkv *heads, const Rows *rows, uint32_t
                 args.slot = rows->slot + first;
                 args.position = rows->position + first;
         }
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
 }
 
 HOST void cuda_rope(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, const KvLayer *kv) {

@@ -392,6 +392,6 @@ HOST void cuda_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint
                                 (uint32_t *)scratch->any + (size_t)blocks * n_vocab};
                 StreamLaunch l = {(const void *)sample, {MIN(blocks, some), 1, 1}, SAMPLE_THREADS,
                                   sizeof(SampleShared)};
-                stream_launch(s, &l, &a, sizeof(a));
+                stream_launch(s, &l, &a);
         }
 }

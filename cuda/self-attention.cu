@@ -279,5 +279,5 @@ HOST void cuda_self_attention(Stream *s, float *out, const SelfAttention *a) {
         StreamLaunch l = {narrow ? (const void *)self_attention_64 : (const void *)self_attention_128,
                           {a->texts.n_rows / QUERIES + a->texts.n, a->n_heads, ceil_div(a->head_dim, narrow ? 64 : 128)},
                           SELF_THREADS, sizeof(SelfShared)};
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
 }

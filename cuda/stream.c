@@ -137,7 +137,7 @@ static bool flush(Stream *s) {
         return s->error == 0 && check(s, run_flush(&s->run, s->last_ticket + 1, s->done));
 }
 
-void stream_launch(Stream *s, const StreamLaunch *l, const void *args, size_t size) {
+void stream_append(Stream *s, const StreamLaunch *l, const void *args, size_t size) {
         if (l->grid[0] == 0 || l->grid[1] == 0 || l->grid[2] == 0 || s->error < 0)
                 return;
         if (size > STREAM_ARGS_MAX || !run_append(&s->run, l, args, size))

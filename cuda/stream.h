@@ -41,7 +41,10 @@ typedef struct StreamLaunch {
 } StreamLaunch;
 
 /* Appends a kernel; `args` are copied. A grid without blocks is no kernel. */
-void stream_launch(Stream *s, const StreamLaunch *l, const void *args, size_t size);
+void stream_append(Stream *s, const StreamLaunch *l, const void *args, size_t size);
+/* Their padding is cleared: it would come from wherever a Rows or a KvLayer was, and runs are compared byte by byte. No
+ * arrays of structures with padding: gcc 12 clears more than that. */
+#define stream_launch(s, l, args) (__builtin_clear_padding(args), stream_append(s, l, args, sizeof(*(args))))
 const StreamScratch *stream_scratch(const Stream *s);
 StreamTurns *stream_turns(Stream *s);
 /* Multiprocessors of the device. */

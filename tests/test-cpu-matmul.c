@@ -110,7 +110,8 @@ static void check_together(Rig *r, const Together *t) {
                         for (uint32_t j = 0; j < t->rows[k]; j++) {
                                 double value[2] = {0}, size[2] = {0};
                                 for (uint32_t m = k; m <= k + t->gated; m++)
-                                        value[m - k] = dot(t->type[m], (char *)p[m].w.data + j * dtype_row_size(t->type[m], t->cols),
+                                        value[m - k] = dot(t->type[m],
+                                                           (char *)p[m].w.data + j * dtype_row_size(t->type[m], t->cols),
                                                            h + (size_t)i * t->cols, t->cols, &size[m - k]);
                                 double want = value[0] + (p[k].bias ? p[k].bias[j] : 0), error = size[0] + 2;
                                 if (t->update == UPDATE_ADD)

@@ -83,7 +83,8 @@ static void turned(const Rope *rope, const float *x, const float *norm, uint32_t
         for (uint32_t i = 0; i < rope->n_rot / 2; i++) {
                 double angle = (double)position * rope->scale * pow(rope->base, -2.0 * i / rope->n_rot) /
                                (rope->factors ? rope->factors[i] : 1);
-                uint32_t a = rope->style == ROPE_NORMAL ? 2 * i : i, b = rope->style == ROPE_NORMAL ? a + 1 : i + rope->n_rot / 2;
+                uint32_t a = rope->style == ROPE_NORMAL ? 2 * i : i;
+                uint32_t b = rope->style == ROPE_NORMAL ? a + 1 : i + rope->n_rot / 2;
                 double u = ret[a], v = ret[b];
                 ret[a] = u * cos(angle) - v * sin(angle);
                 ret[b] = u * sin(angle) + v * cos(angle);

@@ -369,6 +369,29 @@ static void test_graphs(void **state) {
         rig_free(&r);
 }
 
+/* What lies between the members of a structure is not part of a run. */
+static void test_padding(void **state) {
+        Rig r = rig_new();
+        Buffer out = buffer(&r, sizeof(float)), zero = buffer(&r, 64);
+        for (int i = 0; i < 3; i++) {
+                int graphs = fake_cuda.graphs;
+                for (int k = 0; k < KERNELS; k++) {
+                        Matrix table;
+                        Rows rows;
+                        memset(&table, i * 7 + k, sizeof(table));
+                        memset(&rows, i * 5 + k, sizeof(rows));
+                        table.data = zero.data, table.type = DTYPE_F32, table.rows = 1, table.cols = 1;
+                        rows.n = rows.context = 1, rows.slot = rows.position = rows.tokens = zero.data;
+                        r.ops->embed(r.stream, out.data, &table, &rows);
+                }
+                finish(&r);
+                assert_int_equal(fake_cuda.graphs - graphs, i > 0);
+        }
+        r.ops->buffer_free(r.device, &out);
+        r.ops->buffer_free(r.device, &zero);
+        rig_free(&r);
+}
+
 /* All kernels of a run but the first may begin before their predecessor's end, launched one by one and in a graph. Older
  * drivers capture no such graphs. */
 static void test_overlap(void **state) {
@@ -594,6 +617,7 @@ int main(void) {
                 cmocka_unit_test(test_downloads),
                 cmocka_unit_test(test_graphs),         cmocka_unit_test(test_many_graphs),
                 cmocka_unit_test(test_priorities),     cmocka_unit_test(test_overlap),
+                cmocka_unit_test(test_padding),
                 cmocka_unit_test(test_graphs_in_use),  cmocka_unit_test(test_no_graphs),
                 cmocka_unit_test(test_graph_without_memory),
                 cmocka_unit_test(test_bad_kernel),     cmocka_unit_test(test_waiter_is_woken),

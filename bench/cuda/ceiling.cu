@@ -29,6 +29,6 @@ HOST double ceiling_launch(Stream *s, float *out, uint32_t times) {
         CeilingArgs args = {out, times};
         uint32_t blocks = stream_processors(s) * 4, warps = blocks * CEILING_WARPS, sums = SUMS;
         StreamLaunch l = {(const void *)ceiling, {blocks, 1, 1}, CEILING_THREADS, 0};
-        stream_launch(s, &l, &args, sizeof(args));
+        stream_launch(s, &l, &args);
         return 2.0 * 16 * 8 * 16 * sums * times * warps;
 }

@@ -153,14 +153,14 @@ static Activations normed(const Step *t, const float *x, uint32_t n, const float
 static void project(const Step *t, const Layer *y, const KvLayer *kv) {
         const ModelInfo *i = t->info;
         Qkv h = {.q = t->part[PART_Q],
-                   .k = t->part[PART_K],
-                   .v = t->part[PART_V],
-                   .n_heads = i->n_heads,
-                   .n_kv_heads = i->n_kv_heads,
-                   .head_dim = i->head_dim,
-                   .q_norm = y->q_norm,
-                   .k_norm = y->k_norm,
-                   .eps = t->g->eps};
+                 .k = t->part[PART_K],
+                 .v = t->part[PART_V],
+                 .n_heads = i->n_heads,
+                 .n_kv_heads = i->n_kv_heads,
+                 .head_dim = i->head_dim,
+                 .q_norm = y->q_norm,
+                 .k_norm = y->k_norm,
+                 .eps = t->g->eps};
         Product qkv[] = {{y->q, y->q_bias, h.q}, {y->k, y->k_bias, h.k}, {y->v, y->v_bias, t->part[PART_V]}};
         Activations x = normed(t, t->part[PART_X], t->rows->n, y->attn_norm);
         t->ops->matmul(t->stream, qkv, 3, &x, UPDATE_SET);

@@ -1,5 +1,5 @@
-/* Rotary position embedding (Su et al. 2021): the pair i of every head is turned by position * frequency of i. Besides what
- * stands before and behind it: heads are normalised, and keys and values go into the cache.
+/* Rotary position embedding (Su et al. 2021): the pair i of every head is turned by position * frequency of i. Besides
+ * what stands before and behind it: heads are normalised, and keys and values go into the cache.
  *
  * Angles are made in double precision: at position 100000 the first pair's angle, as a float, would be off by some
  * thousandths already. Their cosines and sines cost more than the turning, and are the same for queries and keys and
