@@ -22,7 +22,8 @@
 #include "util/macro.h"
 
 enum { STEP = 32, TILE = 1024, TILE_ROWS = 16, LINE = TILE / TILE_ROWS, BLOCK = 2 * TILE_ROWS };
-enum { ROWS_BYTES = 768 * 1024, ROWS_MAX = 256 }; /* what stays in the second-level cache beside panels */
+enum { ROWS_BYTES = 768 * 1024 }; /* what stays in the second-level cache beside panels */
+enum { ROWS_EACH = 64 };          /* for each term: the more there are, the more a panel's way costs, and rows' the less */
 
 INLINE size_t terms_of(Precision p) {
         return p == PRECISION_F32 ? 3 : p == PRECISION_INT16 ? 2 : 1;
@@ -38,7 +39,7 @@ static size_t panel_size(Precision p, size_t k) {
 
 static uint32_t rows_at_once(Precision p, size_t k) {
         size_t each = steps_of(k) * terms_of(p) * LINE;
-        return (uint32_t)CLAMP(ROWS_BYTES / each / BLOCK * BLOCK, (size_t)BLOCK, (size_t)ROWS_MAX);
+        return (uint32_t)CLAMP(ROWS_BYTES / each / BLOCK * BLOCK, (size_t)BLOCK, ROWS_EACH * terms_of(p));
 }
 
 static size_t rows_size(Precision p, size_t k) {

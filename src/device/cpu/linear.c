@@ -78,12 +78,20 @@ typedef struct Area {
         CpuShare rows, panels;
 } Area;
 
+static unsigned panel_parts(size_t panels, unsigned most) {
+        return (unsigned)CLAMP(panels / PANELS_MIN, 1u, most);
+}
+
 static Area area_of(const Linear *a, const CpuGemm *gemm, const CpuPart *part) {
         size_t tiles = (a->n_rows + gemm->tile - 1) / gemm->tile, panels = 0;
         for (uint32_t i = 0; i < a->n; i++)
                 panels += panels_of(gemm, a->products[i].w.rows);
-        unsigned by_rows = (unsigned)CLAMP(tiles / 2, 1u, part->n);
-        unsigned by_panels = (unsigned)CLAMP(panels / PANELS_MIN, 1u, part->n / by_rows);
+        unsigned by_rows = (unsigned)CLAMP(tiles / 2, 1u, part->n), by_panels = panel_parts(panels, part->n / by_rows);
+        while (by_rows > 1 && a->n_rows / (by_rows / 2) <= gemm->rows_at_once(a->precision, a->cols) &&
+               by_rows / 2 * panel_parts(panels, part->n / (by_rows / 2)) >= by_rows * by_panels) {
+                by_rows /= 2; /* a panel comes from far away, and once for each part by rows: as few as leave no part less */
+                by_panels = panel_parts(panels, part->n / by_rows);
+        }
         CpuPart rows = {.index = part->index / by_panels, .n = by_rows};
         CpuPart cols = {.index = part->index % by_panels, .n = by_panels};
         if (rows.index >= by_rows) /* more parts than there is a use for */
