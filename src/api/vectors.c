@@ -178,7 +178,7 @@ static const JobRefusal *take(Vectors *v, const IpcVectors *p) {
         const JobRefusal *why = p->values.n > 0 ? make_room(v, p->width) : NULL;
         if (why)
                 return why;
-        if (p->values.n > (size_t)v->n_inputs * v->width - v->n_values)
+        if (p->values.n > (size_t)v->n_inputs * v->width - v->n_values || (p->values.n > 0 && p->values.n % v->width))
                 return &malformed;
         if (p->values.n > 0)
                 memcpy(v->values + v->n_values, p->values.data, p->values.n * sizeof(float));
