@@ -1,5 +1,6 @@
 /* The worker pool: everything submitted is run and done exactly once, on the right threads; withdrawn work never. */
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "unit.h"
 #include "event/work.h"
@@ -59,7 +60,47 @@ static void test_all(void **state) {
         event_loop_free(loop);
 }
 
+static sem_t gate, entered;
+static Item *order[4];
+static int n_order;
+
+static void run_in_order(Work *w) {
+        order[n_order++] = container_of(w, Item, work); /* of the one worker */
+        if (n_order == 1) {
+                sem_post(&entered);
+                sem_wait(&gate);
+        }
+        run(w);
+}
+
+/* It goes before those that wait, not before what runs. */
+static void test_urgent(void **state) {
+        (void)state;
+        static Item items[4];
+        WorkPool *p;
+        loop_thread = pthread_self();
+        sem_init(&gate, 0, 0);
+        sem_init(&entered, 0, 0);
+        assert_int_equal(event_loop_new(&loop), 0);
+        assert_int_equal(work_pool_new(loop, 1, &p), 0);
+        n_done = 0;
+        n_expected = 4;
+        for (int i = 0; i < 4; i++) {
+                items[i].work = (Work){.urgent = i == 3, .run = run_in_order, .done = done};
+                work_submit(p, &items[i].work);
+                if (i == 0)
+                        sem_wait(&entered);
+        }
+        sem_post(&gate);
+        event_loop_run(loop);
+        static const int expected[] = {0, 3, 1, 2};
+        for (int i = 0; i < 4; i++)
+                assert_ptr_equal(order[i], &items[expected[i]]);
+        work_pool_free(p);
+        event_loop_free(loop);
+}
+
 int main(void) {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(test_all)};
+        const struct CMUnitTest tests[] = {cmocka_unit_test(test_all), cmocka_unit_test(test_urgent)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

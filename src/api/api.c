@@ -256,7 +256,7 @@ static void errand_done(Errand *e) {
                         return;
                 }
         }
-        e->work = (Work){.run = run_clear, .done = clear_done};
+        e->work = (Work){.urgent = true, .run = run_clear, .done = clear_done};
         work_submit(e->api.d->workers, &e->work);
 }
 

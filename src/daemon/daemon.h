@@ -15,7 +15,7 @@
 
 struct Daemon {
         EventLoop *loop;
-        WorkPool *workers; /* for what waits or takes long: reading configurations, parsing large bodies */
+        WorkPool *workers; /* for what waits or takes long: reading configurations and directories, parsing large bodies */
         const char *config_path; /* NULL: the default place */
         Config *config;
         Registry registry;

@@ -350,7 +350,7 @@ static void start_survey(Registry *r) {
                 s->thorough |= w->thorough;
         memcpy(s->known, r->scanned, sizeof(s->known));
         move_waiters(&r->waiters, &s->waiters);
-        s->work = (Work){.run = run_survey, .done = survey_done};
+        s->work = (Work){.urgent = true, .run = run_survey, .done = survey_done};
         r->survey = s;
         work_submit(r->workers, &s->work);
 }

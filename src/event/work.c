@@ -114,7 +114,7 @@ void work_pool_free(WorkPool *p) {
 void work_submit(WorkPool *p, Work *w) {
         pthread_mutex_lock(&p->lock);
         w->waiting = true;
-        list_append(&p->waiting, &w->node);
+        (w->urgent ? list_prepend : list_append)(&p->waiting, &w->node);
         pthread_cond_signal(&p->wake);
         pthread_mutex_unlock(&p->lock);
 }

@@ -16,6 +16,7 @@ typedef struct Work Work;
 struct Work {
         ListNode node;
         bool waiting; /* the pool's: no worker has it yet */
+        bool urgent;  /* goes before all that wait: short, or gives memory back */
         void (*run)(Work *w);  /* on a worker */
         void (*done)(Work *w); /* on the loop; the work is the owner's again */
 };
