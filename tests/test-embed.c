@@ -1,6 +1,5 @@
 /* The batches of an encoder in a simulated world: no loop, no model, a device and a clock that go as the dice say. Jobs of
- * one to hundreds of inputs arrive, a slice of them at a time, are cancelled and paused, while this is looked at after
- * each step: every input's result is that of its own tokens and comes once, in order; no batch is above its budget;
+ * one to hundreds of inputs arrive, a slice of them at a time, and some are cancelled, while this is looked at after each step: every input's result is that of its own tokens and comes once, in order; no batch is above its budget;
  * nothing waits beside an idle device, nor for longer than batch_wait beside one that has room; small jobs are not
  * behind a large one. And, with a tokenizer, what inputs become when they are prepared.
  *
@@ -177,7 +176,7 @@ static Lane lane = {.device = &device};
 /* ---- jobs ---- */
 
 typedef struct SimJob {
-        bool live, added, paused;
+        bool live, added;
         IpcJob ask;
         Seq seq;
         Inputs inputs;
@@ -189,7 +188,7 @@ typedef struct SimJob {
 static SimJob jobs[JOBS];
 static Runner *runner;
 static RunCounts counts;
-static uint64_t ended, cancelled, paused, results, waiting_since;
+static uint64_t ended, cancelled, results, waiting_since;
 
 static Embedder *embedder(void) {
         return embedder_of(runner);
@@ -257,7 +256,6 @@ static void put_slice(SimJob *j, uint32_t n) {
                 return;
         }
         assert_int_equal(runner->ops->add(runner, &j->seq), 0);
-        runner->ops->pause(runner, &j->seq, false);
         j->added = true;
 }
 
@@ -284,7 +282,7 @@ static void check(void) {
         for (SimJob *j = jobs; j < jobs + JOBS; j++) {
                 if (!j->live || !j->added)
                         continue;
-                bool waiting = inputs_next(&j->inputs) > 0 && !j->paused;
+                bool waiting = inputs_next(&j->inputs) > 0;
                 assert_int_equal(waits(&j->seq), waiting);
                 pending += waiting ? j->inputs.tokens_ready : 0;
                 n_waiting += waiting;
@@ -378,11 +376,6 @@ static void throw(void) {
         else if (die < 32 && j->live) {
                 forget(j);
                 cancelled++;
-        } else if (die < 38 && j->live) {
-                j->paused = !j->paused;
-                runner->ops->pause(runner, &j->seq, j->paused);
-                runner->ops->pause(runner, &j->seq, j->paused); /* which does nothing */
-                paused++;
         }
 }
 
@@ -397,12 +390,9 @@ static void episode(uint64_t steps) {
                 take_turns();
                 check();
         }
-        for (SimJob *j = jobs; j < jobs + JOBS; j++) { /* whoever is left comes to their end */
-                if (j->live && j->paused)
-                        runner->ops->pause(runner, &j->seq, j->paused = false);
+        for (SimJob *j = jobs; j < jobs + JOBS; j++) /* whoever is left comes to their end */
                 if (j->live && j->n_put < j->n)
                         put_slice(j, j->n - j->n_put);
-        }
         run_dry();
         for (SimJob *j = jobs; j < jobs + JOBS; j++)
                 assert_false(j->live);
@@ -415,10 +405,10 @@ static void test_random(void **state) {
         print_message("ZEROLLAMA_TEST_SEED=%llu\n", (unsigned long long)dice);
         for (uint64_t done = 0; done < STEPS; done += 4000)
                 episode(4000);
-        print_message("%llu jobs ended, %llu cancelled, %llu pauses, %llu results, %llu batches, %llu full\n",
-                      (unsigned long long)ended, (unsigned long long)cancelled, (unsigned long long)paused,
-                      (unsigned long long)results, (unsigned long long)n_batches, (unsigned long long)n_full);
-        assert_true(ended > 1000 && cancelled > 100 && paused > 100 && n_full > 1000);
+        print_message("%llu jobs ended, %llu cancelled, %llu results, %llu batches, %llu full\n",
+                      (unsigned long long)ended, (unsigned long long)cancelled, (unsigned long long)results,
+                      (unsigned long long)n_batches, (unsigned long long)n_full);
+        assert_true(ended > 1000 && cancelled > 100 && n_full > 1000);
 }
 
 /* ---- one by one ---- */

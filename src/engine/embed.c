@@ -264,8 +264,6 @@ static int embed_add(Runner *r, Seq *q) {
 
 static void embed_more(Runner *r, Seq *q, uint32_t tokens) {
         Embedder *s = embedder_of(r);
-        if (q->paused)
-                return;
         add_pending(s, tokens);
         if (!waits(q))
                 fair_put_back(&s->fair, &q->fair);
@@ -284,25 +282,6 @@ static void embed_remove(Runner *r, Seq *q) {
                         if (s->batches[i].parts[k].seq == q)
                                 s->batches[i].parts[k].seq = NULL;
         fair_remove(&s->fair, &q->fair);
-}
-
-static void embed_pause(Runner *r, Seq *q, bool paused) {
-        Embedder *s = embedder_of(r);
-        if (q->paused == paused)
-                return;
-        q->paused = paused;
-        if (paused) {
-                if (waits(q))
-                        sub_pending(s, q->inputs->tokens_ready);
-                fair_pause(&s->fair, &q->fair);
-                return;
-        }
-        fair_resume(&s->fair, &q->fair);
-        if (inputs_next(q->inputs) > 0) {
-                fair_put_back(&s->fair, &q->fair);
-                add_pending(s, q->inputs->tokens_ready);
-                lane_want(&s->member);
-        }
 }
 
 static RunLoad embed_load(const Runner *r) {
@@ -367,7 +346,7 @@ static bool make_room(Embedder *s) {
 int embed_new(Lane *lane, Model *m, const EmbedSpec *spec, Runner **ret, Error *e) {
         static const RunnerOps ops = {
                 .start = embed_start, .stop = embed_stop, .add = embed_add, .more = embed_more, .remove = embed_remove,
-                .pause = embed_pause, .load = embed_load, .free = embed_free,
+                .load = embed_load, .free = embed_free,
         };
         Embedder *s = calloc(1, sizeof(*s));
         if (!s)

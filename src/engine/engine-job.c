@@ -190,6 +190,12 @@ static void prepare_more(Job *j) {
                 submit(j);
 }
 
+static void apply_pause(Job *j) {
+        Runner *r = runner_of(j);
+        if (r->ops->pause)
+                r->ops->pause(r, &j->seq, j->paused);
+}
+
 static void schedule(Job *j) {
         Runner *r = runner_of(j);
         if (r->ops->add(r, &j->seq) < 0) {
@@ -197,7 +203,7 @@ static void schedule(Job *j) {
                 return;
         }
         j->state = JOB_SCHEDULED;
-        r->ops->pause(r, &j->seq, j->paused);
+        apply_pause(j);
 }
 
 /* None was given, or all results were sent by an engine before: the job was checked, and that was all. */
@@ -356,5 +362,5 @@ void engine_job_pause(Engine *e, uint64_t id, bool paused) {
                 return;
         j->paused = paused;
         if (j->state == JOB_SCHEDULED)
-                runner_of(j)->ops->pause(runner_of(j), &j->seq, paused);
+                apply_pause(j);
 }

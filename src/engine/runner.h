@@ -39,7 +39,7 @@ typedef struct RunnerOps {
         /* Takes it out, waiting, running or paused: its slot and pages are free at once. Does nothing when it is not
          * in. */
         void (*remove)(Runner *r, Seq *q);
-        /* While paused it gets no tokens, except those that are on their way. It keeps its slot and pages until
+        /* (optional) While paused it gets no tokens, except those that are on their way. It keeps its slot and pages until
          * somebody else waits for them, and waits in turn when it goes on. Repeating it does nothing. */
         void (*pause)(Runner *r, Seq *q, bool paused);
         RunLoad (*load)(const Runner *r);

@@ -25,7 +25,7 @@
  * JOB -> (START VECTORS* VECTORS(last) | START VECTORS* FAIL | FAIL). After CANCEL the engine sends nothing more of the
  * job.
  * A paused job gets no rows, and keeps its slot and pages until another job needs them; pieces of steps in flight may
- * still come.
+ * still come. One that has inputs goes on: the daemon keeps its results, charged to its user.
  * A daemon whose engine died posts each job again to the next one with `produced` holding the tokens it got so far
  * and `text_sent` the bytes of text; the engine replays them without sending them again. Results of inputs come in the
  * order of the inputs, so `results_sent`, their number, says which are left to compute. */
