@@ -126,7 +126,10 @@ static void put(DelayJob *j, const Tokenizer *t) {
         j->came = j->seq.queued_usec = now;
         assert_int_equal(seq_set_prompt(&j->seq, ids, (size_t)n, LOADTEST_CONTEXT, &dropped, &e), 0);
         assert_int_equal(runner->ops->check(runner, &j->seq, &e), 0);
+        RunLoad load = runner->ops->load(runner);
         assert_int_equal(runner->ops->add(runner, &j->seq), 0);
+        if (load.waiting == 0 && load.running < SLOTS)
+                assert_int_equal(j->due, now + j->delay); /* at once */
         j->live = true;
         n_live++;
         n_put++;
@@ -150,8 +153,9 @@ static void check(void) {
 
 static void turn(EventSource *s) {
         n_in_turn = 0;
-        last_due = passed_on = 0;
+        last_due = 0;
         s->handler(s, 0);
+        passed_on = 0;
         assert_true(n_in_turn <= AT_ONCE); /* others are to be served too */
         if (!pump_is_set)
                 check();

@@ -285,9 +285,12 @@ static void loadtest_stop(Runner *r) {
 static int loadtest_add(Runner *r, Seq *q) {
         LoadTestRunner *t = runner_of(r);
         int error = fair_put(&t->fair, &q->fair, q->job->uid, (double)q->job->weight, seq_class(q));
-        if (error >= 0)
-                event_defer_set(&t->pump);
-        return error;
+        if (error < 0)
+                return error;
+        if (can_admit(t)) /* now, not when all that has come with it is read */
+                enter_slot(t, now_usec());
+        event_defer_set(&t->pump);
+        return 0;
 }
 
 static void loadtest_remove(Runner *r, Seq *q) {
