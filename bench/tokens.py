@@ -134,4 +134,5 @@ def main():
                 print("   ", ascii(x))
 
 
-main()
+if __name__ == "__main__":
+    main()
