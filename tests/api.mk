@@ -6,9 +6,9 @@ tests_test_api_SOURCES = tests/test-api.c
 tests_test_api_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_api_LDADD = libzl-api.la libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS) $(JANSSON_LIBS)
 # Answers' sources are in the tests, beside requests and jobs of their own.
-tests_test_answer_SOURCES = tests/test-answer.c
+tests_test_answer_SOURCES = tests/api-told.h tests/test-answer.c
 tests_test_answer_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_answer_LDADD = libzl-daemon.la libzl-config.la libzl-util.la $(UNIT_LIBS) $(JANSSON_LIBS)
-tests_test_vectors_SOURCES = tests/test-vectors.c
+tests_test_vectors_SOURCES = tests/api-told.h tests/test-vectors.c
 tests_test_vectors_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_vectors_LDADD = libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS) $(JANSSON_LIBS)

@@ -1,24 +1,6 @@
 /* What becomes of an answer when memory runs out on the way: one that was not begun has a status of its own, a stream ends
- * with an error; its jobs end, and the client is told once. Requests and jobs are stand-ins that write down what they are
- * told. */
-#include "unit.h"
-#include "api/api-private.h"
-
-typedef struct Told {
-        unsigned refused;
-        Buf written, replied;
-        int begun, ended, cancelled;
-} Told;
-
-static Told told;
-
-const JobRefusal api_no_memory = {503, "out_of_memory", "no memory", 1000000};
-
-void api_refuse(Request *r, const JobRefusal *why) {
-        (void)r;
-        assert_int_equal(told.refused, 0);
-        told.refused = why->status;
-}
+ * with an error; its jobs end, and the client is told once. Requests and jobs are stand-ins. */
+#include "api-told.h"
 
 void api_reply_text(Request *r, const char *type, const Buf *text) {
         (void)r, (void)type;
@@ -26,63 +8,8 @@ void api_reply_text(Request *r, const char *type, const Buf *text) {
         buf_put(&told.replied, text->data, text->len);
 }
 
-void request_stream_begin(Request *r, unsigned status, const char *type) {
-        (void)r, (void)type;
-        assert_int_equal(status, 200);
-        told.begun++;
-}
-
-void request_write(Request *r, const void *data, size_t len) {
-        (void)r;
-        assert_int_equal(told.begun, 1);
-        buf_put(&told.written, data, len);
-}
-
-void request_end(Request *r) {
-        (void)r;
-        told.ended++;
-}
-
-bool request_is_full(const Request *r) {
-        (void)r;
-        return false;
-}
-
-void job_cancel(Job *j) {
-        (void)j;
-        told.cancelled++;
-}
-
 void job_pause(Job *j, bool pause) {
         (void)j, (void)pause;
-}
-
-void job_spec_unref(JobSpec *s) {
-        (void)s;
-}
-
-static JobSpec the_spec;
-
-JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, uint64_t deadline, JobRefusal *why) {
-        (void)d, (void)u, (void)m, (void)job, (void)keep_alive, (void)deadline, (void)why;
-        return &the_spec;
-}
-
-const JobRefusal *job_memory_refusal(uint64_t n, uint64_t most) {
-        static const JobRefusal too_large = {413, "x", "x", 0}, too_much = {429, "x", "x", 0};
-        return n > most ? &too_large : &too_much;
-}
-
-static Job jobs[2];
-static const JobEvents *told_events;
-static int n_jobs;
-
-int job_submit(Daemon *d, JobSpec *s, uint64_t seed, const JobEvents *events, void *owner, Job **ret, JobRefusal *why) {
-        (void)d, (void)s, (void)seed, (void)why;
-        told_events = events;
-        jobs[n_jobs].owner = owner;
-        *ret = &jobs[n_jobs++];
-        return 0;
 }
 
 #include "api/answer.c"
@@ -126,23 +53,11 @@ static const Dialect dialect = {"text/plain", piece, stream_end, result, stream_
 
 /* ---- */
 
-static ModelEntry model;
-static User user;
-static Request request = {.user = &user};
-static Config config;
-static Daemon the_daemon = {.config = &config};
-
 static void start(bool stream, uint32_t n) {
         Api api = {.r = &request, .d = &the_daemon};
         Spec s = {.job = {0}};
-        buf_deinit(&told.written);
-        buf_deinit(&told.replied);
-        told = (Told){0};
-        n_jobs = 0;
-        user.held = 0;
-        config.limits.memory_per_user = 1000;
+        begin_anew(1000);
         end_fails = false;
-        model.name = (char *)"m";
         Answer *a = answer_new(&api, &model, &dialect, n);
         a->stream = stream;
         assert_true(answer_post(a, &s, 0, n));

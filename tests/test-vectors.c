@@ -1,27 +1,9 @@
 /* An answer made of numbers, from what an engine says to what is written: whole, in pieces as the client takes them, void and
  * begun anew, and given up when memory runs out, where the client is told once and nothing stays charged. Requests, jobs and
  * the worker are stand-ins. */
-#include "unit.h"
-#include "api/api-private.h"
+#include "api-told.h"
 
 enum { WIDTH = 4, PIECE = 3 }; /* PIECE: items after which a piece of this dialect is long enough */
-
-typedef struct Told {
-        unsigned refused;
-        Buf written, replied;
-        int begun, ended, aborted, cancelled;
-} Told;
-
-static Told told;
-static bool full;
-
-const JobRefusal api_no_memory = {503, "out_of_memory", "no memory", 1000000};
-
-void api_refuse(Request *r, const JobRefusal *why) {
-        (void)r;
-        assert_true(told.refused == 0 && told.begun == 0);
-        told.refused = why->status;
-}
 
 void api_reply_text(Request *r, const char *type, const Buf *text) {
         (void)type;
@@ -31,31 +13,9 @@ void api_reply_text(Request *r, const char *type, const Buf *text) {
                 buf_put(&told.replied, text->data, text->len);
 }
 
-void request_stream_begin(Request *r, unsigned status, const char *type) {
-        (void)r, (void)type;
-        assert_int_equal(status, 200);
-        told.begun++;
-}
-
-void request_write(Request *r, const void *data, size_t len) {
-        (void)r;
-        assert_int_equal(told.begun, 1);
-        buf_put(&told.written, data, len);
-}
-
-void request_end(Request *r) {
-        (void)r;
-        told.ended++;
-}
-
 void request_abort(Request *r) {
         (void)r;
         told.aborted++;
-}
-
-bool request_is_full(const Request *r) {
-        (void)r;
-        return full;
 }
 
 static Work *submitted;
@@ -66,41 +26,10 @@ void work_submit(WorkPool *p, Work *w) {
         submitted = w;
 }
 
-const JobRefusal *job_memory_refusal(uint64_t n, uint64_t most) {
-        static const JobRefusal too_large = {413, "x", "x", 0}, too_much = {429, "x", "x", 0};
-        return n > most ? &too_large : &too_much;
-}
-
-static JobSpec the_spec;
-static Job the_job;
-static const JobEvents *told_events;
-
-JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *j, uint64_t keep_alive, uint64_t deadline, JobRefusal *why) {
-        (void)d, (void)u, (void)m, (void)j, (void)keep_alive, (void)deadline, (void)why;
-        return &the_spec;
-}
-
 int job_spec_read(const JobSpec *s, IpcJob *ret) {
         (void)s;
         *ret = (IpcJob){0};
         return 0;
-}
-
-void job_spec_unref(JobSpec *s) {
-        (void)s;
-}
-
-int job_submit(Daemon *d, JobSpec *s, uint64_t seed, const JobEvents *events, void *owner, Job **ret, JobRefusal *why) {
-        (void)d, (void)s, (void)seed, (void)why;
-        told_events = events;
-        the_job.owner = owner;
-        *ret = &the_job;
-        return 0;
-}
-
-void job_cancel(Job *j) {
-        (void)j;
-        told.cancelled++;
 }
 
 #include "api/vectors.c"
@@ -128,27 +57,14 @@ static void end(const Vectors *v, Buf *out) {
 
 static const VectorDialect dialect = {begin, item, end};
 
-static ModelEntry model;
-static User user;
-static Request request;
-static Config config;
-static Daemon the_daemon = {.config = &config};
-
 static void start(uint32_t n) {
         Api api = {.r = &request, .d = &the_daemon};
         Spec s = {.job = {.kind = IPC_PROMPT_EMBED}};
         InputList *l = calloc(1, sizeof(*l) + n * sizeof(l->counts[0]));
         l->n = n;
-        buf_deinit(&told.written);
-        buf_deinit(&told.replied);
-        told = (Told){0};
-        full = false;
+        begin_anew(1 << 30);
         fails_at = UINT32_MAX;
         submitted = NULL;
-        user.held = 0;
-        config.limits.memory_per_user = 1 << 30;
-        model.name = (char *)"m";
-        request = (Request){.user = &user};
         vectors_post(&api, &s, &model, l, &dialect, (VectorOptions){0});
         free(l);
 }
@@ -159,7 +75,7 @@ static void say(uint32_t first, uint32_t n, uint32_t width, bool last) {
         for (uint32_t i = 0; i < n; i++)
                 values[(size_t)i * width] = (float)(first + i);
         IpcVectors v = {.width = width, .values = {values, n * width}, .tokens = n, .last = last};
-        told_events->vectors(&the_job, &v);
+        told_events->vectors(&jobs[0], &v);
         free(values);
 }
 
@@ -213,7 +129,7 @@ static void test_small(void **state) {
         say(1, 1, WIDTH + 1, true);
         check_over(500, 0, 0);
         start(2);
-        told_events->vectors(&the_job, &(IpcVectors){.width = WIDTH, .values = {(float[6]){0}, 6}});
+        told_events->vectors(&jobs[0], &(IpcVectors){.width = WIDTH, .values = {(float[6]){0}, 6}});
         check_over(500, 0, 0);
 }
 
@@ -239,7 +155,7 @@ static void test_restarted(void **state) {
         (void)state;
         start(3);
         say(7, 2, WIDTH, false);
-        told_events->restarted(&the_job);
+        told_events->restarted(&jobs[0]);
         say(0, 2, WIDTH, false);
         say(2, 1, WIDTH, true);
         assert_string_equal(squeezed(&told.replied), "[0,1,2]");

@@ -280,9 +280,9 @@ static void look_again(Errand *e) {
 
 static void run_get(const Route *route, Api *a) {
         Errand *e;
-        if (!route->fresh)
-                run(route, a, NULL);
-        else if ((e = errand_new(route, a)))
+        if (!route->fresh && run(route, a, NULL))
+                return;
+        if ((e = errand_new(route, a)))
                 look_again(e);
 }
 

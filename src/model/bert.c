@@ -17,10 +17,9 @@
  * RoBERTa's positions begin behind its padding token's; the caller has seen to that. Names of tensors are ggml's. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 
-#include "model/arch.h"
+#include "model/encode.h"
 
 typedef struct Norm {
         const float *weight, *bias;
@@ -160,102 +159,42 @@ static void bert_parts(const Model *m, size_t rows, size_t texts, WorkspacePart 
         parts[PART_OUT] = (WorkspacePart){texts, m->encoder.n_out};
 }
 
-typedef struct Step {
-        const Model *m;
-        const DeviceOps *ops;
-        Stream *stream;
-        Texts texts;
-        const int32_t *positions;
-        float *const *part;
-        float *x, *mixed; /* the rows at hand */
-} Step;
-
-static void apply(const Step *t, float *out, const Linear *w, const float *x, Activation act, Update update) {
-        t->ops->linear(t->stream, out, &w->w, x, t->texts.n_rows, w->bias, act, update);
-}
-
-static void normalise(const Step *t, float *x, const Norm *norm) {
+static void normalise(const EncodeStep *t, float *x, const Norm *norm) {
         t->ops->layernorm(t->stream, x, x, norm->weight, norm->bias, t->texts.n_rows, t->m->info.n_embd,
                           t->m->params.norm_eps);
 }
 
-static void attend(const Step *t) {
-        const ModelInfo *i = &t->m->info;
-        SelfAttention a = {.texts = t->texts,
-                           .q = t->part[PART_Q],
-                           .k = t->part[PART_K],
-                           .v = t->part[PART_V],
-                           .q_stride = i->n_embd,
-                           .k_stride = i->n_embd,
-                           .v_stride = i->n_embd,
-                           .out_stride = i->n_embd,
-                           .n_heads = i->n_heads,
-                           .n_kv_heads = i->n_heads,
-                           .head_dim = i->head_dim,
-                           .alibi = t->m->params.alibi,
-                           .scale = 1 / sqrtf((float)i->head_dim)};
-        t->ops->self_attention(t->stream, t->mixed, &a);
-}
-
-static void rotate(const Step *t) {
-        const ModelInfo *i = &t->m->info;
-        Rows rows = {.n = t->texts.n_rows, .position = t->positions};
-        Qkv h = {.q = t->part[PART_Q],
-                 .k = t->part[PART_K],
-                 .n_heads = i->n_heads,
-                 .n_kv_heads = i->n_heads,
-                 .head_dim = i->head_dim};
-        t->ops->rope(t->stream, &h, &rows, &t->m->params.rope, NULL);
-}
-
 /* The network between attention and the next layer, up to its last product. */
-static float *widen(const Step *t, const Layer *y) {
+static float *widen(const EncodeStep *t, const Layer *y) {
         const ModelParams *p = &t->m->params;
         float *up = t->part[PART_UP];
-        apply(t, up, &y->up, t->x, p->gated ? ACTIVATION_NONE : p->activation, UPDATE_SET);
+        encode_linear(t, up, &y->up, t->x, p->gated ? ACTIVATION_NONE : p->activation, UPDATE_SET);
         if (p->gated)
-                apply(t, up, &y->gate, t->x, p->activation, UPDATE_MULTIPLY);
+                encode_linear(t, up, &y->gate, t->x, p->activation, UPDATE_MULTIPLY);
         return up;
 }
 
 /* The first part of a layer, up to what attention returns. */
-static void mix(const Step *t, const Layer *y) {
-        const float *x = t->x;
-        apply(t, t->part[PART_Q], &y->q, x, ACTIVATION_NONE, UPDATE_SET);
-        apply(t, t->part[PART_K], &y->k, x, ACTIVATION_NONE, UPDATE_SET);
-        apply(t, t->part[PART_V], &y->v, x, ACTIVATION_NONE, UPDATE_SET);
+static void mix(const EncodeStep *t, const Layer *y) {
+        encode_project(t, t->x, &y->q, &y->k, &y->v);
         if (y->q_norm.weight)
-                normalise(t, t->part[PART_Q], &y->q_norm);
+                normalise(t, t->q, &y->q_norm);
         if (y->k_norm.weight)
-                normalise(t, t->part[PART_K], &y->k_norm);
+                normalise(t, t->k, &y->k_norm);
         if (t->m->params.rotary)
-                rotate(t);
-        attend(t);
+                encode_rotate(t, &t->m->params.rope, NULL, NULL);
+        encode_attend(t, false);
 }
 
-/* In the last layer only the rows that are pooled go on, if those are single ones: each as a text of its own. Queries and
- * keys are done with, and make room. */
-static void choose(Step *t) {
-        uint32_t n = t->texts.n, cols = t->m->info.n_embd;
-        Pooling pooling = t->m->encoder.pooling;
-        if (pooling == POOLING_MEAN)
-                return;
-        t->ops->pool(t->stream, t->part[PART_Q], t->mixed, &t->texts, cols, pooling, false);
-        t->ops->pool(t->stream, t->part[PART_K], t->x, &t->texts, cols, pooling, false);
-        t->mixed = t->part[PART_Q];
-        t->x = t->part[PART_K];
-        t->texts = (Texts){.n_rows = n, .n = n, .longest = 1};
-}
-
-static void feed_forward(const Step *t, const Layer *y) {
+static void feed_forward(const EncodeStep *t, const Layer *y) {
         float *x = t->x;
-        apply(t, x, &y->output, t->mixed, ACTIVATION_NONE, UPDATE_ADD);
+        encode_linear(t, x, &y->output, t->mixed, ACTIVATION_NONE, UPDATE_ADD);
         normalise(t, x, &y->attention_norm);
-        apply(t, x, &y->down, widen(t, y), ACTIVATION_NONE, UPDATE_ADD);
+        encode_linear(t, x, &y->down, widen(t, y), ACTIVATION_NONE, UPDATE_ADD);
         normalise(t, x, &y->output_norm);
 }
 
-static void finish(const Step *t, const Bert *g) {
+static void finish(const EncodeStep *t, const Bert *g) {
         const EncoderInfo *c = &t->m->encoder;
         float *pooled = t->part[c->scores ? PART_POOLED : PART_OUT], *head = t->part[PART_HEAD];
         t->ops->pool(t->stream, pooled, t->x, &t->texts, t->m->info.n_embd, c->pooling, c->normalised);
@@ -270,8 +209,9 @@ static void bert_encode(const Model *m, Workspace *w, Stream *s, const Texts *te
                         float **ret_out, uint64_t *ret_nearly) {
         const Bert *g = m->graph;
         const int32_t *index[EMBED_TABLES];
-        Step t = {.m = m, .ops = w->device->ops, .stream = s, .texts = *texts, .positions = ids[1], .part = w->part,
-                  .x = w->part[PART_X], .mixed = w->part[PART_MIXED]};
+        EncodeStep t = {.m = m, .ops = w->device->ops, .stream = s, .texts = *texts, .positions = ids[1], .part = w->part,
+                        .q = w->part[PART_Q], .k = w->part[PART_K], .v = w->part[PART_V], .x = w->part[PART_X],
+                        .mixed = w->part[PART_MIXED]};
         for (uint32_t i = 0; i < g->n_tables; i++)
                 index[i] = ids[g->ids[i]];
         t.ops->embed_sum(s, t.x, g->tables, index, g->n_tables, texts->n_rows);
@@ -280,7 +220,7 @@ static void bert_encode(const Model *m, Workspace *w, Stream *s, const Texts *te
                 model_mark_nearly(m, s, l, true, ret_nearly);
                 mix(&t, &g->layers[l]);
                 if (l + 1 == m->info.n_layers)
-                        choose(&t);
+                        encode_choose(&t, t.k);
                 feed_forward(&t, &g->layers[l]);
         }
         finish(&t, g);

@@ -10,11 +10,10 @@
  * ones. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "model/arch.h"
+#include "model/encode.h"
 
 typedef struct Layer {
         Linear q, k, v, output, gate, up, down;
@@ -106,103 +105,41 @@ static void encoder_parts(const Model *m, size_t rows, size_t texts, WorkspacePa
         parts[PART_OUT] = (WorkspacePart){texts, i->n_embd};
 }
 
-typedef struct Step {
-        const Model *m;
-        const DeviceOps *ops;
-        Stream *stream;
-        Texts texts;
-        const int32_t *positions;
-        float *const *part;
-        float *x, *mixed; /* the rows at hand */
-} Step;
-
-static void apply(const Step *t, float *out, const Linear *w, const float *x, Activation act, Update update) {
-        t->ops->linear(t->stream, out, &w->w, x, t->texts.n_rows, w->bias, act, update);
-}
-
-static void normalise(const Step *t, float *out, const float *x, const float *weight) {
+static void normalise(const EncodeStep *t, float *out, const float *x, const float *weight) {
         t->ops->rmsnorm(t->stream, out, x, weight, t->texts.n_rows, t->m->info.n_embd, t->m->params.norm_eps);
 }
 
-static void rotate(const Step *t, const Layer *y) {
-        const Encoder *g = t->m->graph;
-        const ModelInfo *i = &t->m->info;
-        Rows rows = {.n = t->texts.n_rows, .position = t->positions};
-        Qkv heads = {.q = t->part[PART_Q],
-                     .k = t->part[PART_K],
-                     .n_heads = i->n_heads,
-                     .n_kv_heads = i->n_kv_heads,
-                     .head_dim = i->head_dim,
-                     .q_norm = y->q_norm,
-                     .k_norm = y->k_norm,
-                     .eps = t->m->params.norm_eps};
-        t->ops->rope(t->stream, &heads, &rows, &g->rope, NULL);
-}
-
-static void attend(const Step *t) {
-        const ModelInfo *i = &t->m->info;
-        size_t q = (size_t)i->n_heads * i->head_dim, kv = (size_t)i->n_kv_heads * i->head_dim;
-        t->ops->self_attention(t->stream, t->mixed,
-                               &(SelfAttention){.texts = t->texts,
-                                                .q = t->part[PART_Q],
-                                                .k = t->part[PART_K],
-                                                .v = t->part[PART_V],
-                                                .q_stride = q,
-                                                .k_stride = kv,
-                                                .v_stride = kv,
-                                                .out_stride = q,
-                                                .n_heads = i->n_heads,
-                                                .n_kv_heads = i->n_kv_heads,
-                                                .head_dim = i->head_dim,
-                                                .causal = true,
-                                                .scale = 1 / sqrtf((float)i->head_dim)});
-}
-
 /* The first part of a layer, up to what attention returns. */
-static void mix(const Step *t, const Layer *y) {
+static void mix(const EncodeStep *t, const Layer *y) {
+        const Encoder *g = t->m->graph;
         float *h = t->part[PART_H];
         normalise(t, h, t->x, y->attn_norm);
-        apply(t, t->part[PART_Q], &y->q, h, ACTIVATION_NONE, UPDATE_SET);
-        apply(t, t->part[PART_K], &y->k, h, ACTIVATION_NONE, UPDATE_SET);
-        apply(t, t->part[PART_V], &y->v, h, ACTIVATION_NONE, UPDATE_SET);
-        rotate(t, y);
-        attend(t);
+        encode_project(t, h, &y->q, &y->k, &y->v);
+        encode_rotate(t, &g->rope, y->q_norm, y->k_norm);
+        encode_attend(t, true);
 }
 
-/* In the last layer: each row that is pooled as a text of its own. Queries and normed rows are done with, and make room. */
-static void choose(Step *t) {
-        const ModelInfo *i = &t->m->info;
-        uint32_t n = t->texts.n;
-        Pooling pooling = t->m->encoder.pooling;
-        if (pooling == POOLING_MEAN)
-                return;
-        t->ops->pool(t->stream, t->part[PART_Q], t->mixed, &t->texts, i->n_heads * i->head_dim, pooling, false);
-        t->ops->pool(t->stream, t->part[PART_H], t->x, &t->texts, i->n_embd, pooling, false);
-        t->mixed = t->part[PART_Q];
-        t->x = t->part[PART_H];
-        t->texts = (Texts){.n_rows = n, .n = n, .longest = 1};
-}
-
-static void feed_forward(const Step *t, const Layer *y) {
+static void feed_forward(const EncodeStep *t, const Layer *y) {
         float *x = t->x, *h = x == t->part[PART_H] ? t->part[PART_X] : t->part[PART_H], *ff = t->part[PART_FF];
-        apply(t, x, &y->output, t->mixed, ACTIVATION_NONE, UPDATE_ADD);
+        encode_linear(t, x, &y->output, t->mixed, ACTIVATION_NONE, UPDATE_ADD);
         normalise(t, h, x, y->ffn_norm);
-        apply(t, ff, &y->up, h, ACTIVATION_NONE, UPDATE_SET);
-        apply(t, ff, &y->gate, h, ACTIVATION_SILU, UPDATE_MULTIPLY);
-        apply(t, x, &y->down, ff, ACTIVATION_NONE, UPDATE_ADD);
+        encode_linear(t, ff, &y->up, h, ACTIVATION_NONE, UPDATE_SET);
+        encode_linear(t, ff, &y->gate, h, ACTIVATION_SILU, UPDATE_MULTIPLY);
+        encode_linear(t, x, &y->down, ff, ACTIVATION_NONE, UPDATE_ADD);
 }
 
 static void encoder_encode(const Model *m, Workspace *w, Stream *s, const Texts *texts, const int32_t *const *ids,
                            float **ret_out, uint64_t *ret_nearly) {
         const Encoder *g = m->graph;
-        Step t = {.m = m, .ops = w->device->ops, .stream = s, .texts = *texts, .positions = ids[1], .part = w->part,
-                  .x = w->part[PART_X], .mixed = w->part[PART_MIXED]};
+        EncodeStep t = {.m = m, .ops = w->device->ops, .stream = s, .texts = *texts, .positions = ids[1], .part = w->part,
+                        .q = w->part[PART_Q], .k = w->part[PART_K], .v = w->part[PART_V], .x = w->part[PART_X],
+                        .mixed = w->part[PART_MIXED]};
         t.ops->embed_sum(s, t.x, &g->embedding, ids, 1, texts->n_rows);
         for (uint32_t l = 0; l < m->info.n_layers; l++) {
                 model_mark_nearly(m, s, l, true, ret_nearly);
                 mix(&t, &g->layers[l]);
                 if (l + 1 == m->info.n_layers)
-                        choose(&t);
+                        encode_choose(&t, w->part[PART_H]);
                 feed_forward(&t, &g->layers[l]);
         }
         normalise(&t, t.x, t.x, g->output_norm);

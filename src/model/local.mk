@@ -9,6 +9,6 @@ libzl_model_la_SOURCES = \
 	src/model/model-gguf.c src/model/model-hf.c src/model/model-hf-bert.c src/model/model-hf-nomic.c src/model/model-hf-jina.c \
 	src/model/model-gguf-bert.c src/model/gguf-keys.h \
 	src/model/hf-config.h src/model/hf-config.c \
-	src/model/llama.c src/model/llama-encoder.c src/model/bert.c
+	src/model/llama.c src/model/encode.h src/model/llama-encoder.c src/model/bert.c
 libzl_model_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 libzl_model_la_LIBADD = $(JANSSON_LIBS)

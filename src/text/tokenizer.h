@@ -143,8 +143,6 @@ void encoding_deinit(Encoding *e);
 /* `texts` are one or two. Errors as tokenizer_encode()'s; -EOPNOTSUPP for a pair where the tokenizer has no template
  * for it. Without TOKENIZE_ADD_SPECIAL a pair's ids follow one another, with types 0 and 1. */
 int tokenizer_encode_texts(const Tokenizer *t, const TokenText *texts, size_t n_texts, unsigned flags, Encoding *ret);
-/* The same for pairs that have their first text in common: it is given as tokenizer_encode() made it, without flags. */
-int tokenizer_encode_pair(const Tokenizer *t, const int32_t *first, size_t n_first, TokenText second, Encoding *ret);
 /* The same, with special tokens added, for pairs that have their first text in common: its ids are given, as
  * tokenizer_encode() makes them without flags. */
 int tokenizer_encode_pair(const Tokenizer *t, const int32_t *first, size_t n_first, TokenText second, Encoding *ret);
