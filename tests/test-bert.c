@@ -23,7 +23,7 @@ enum { MAX_TEXTS = 8, MAX_TOKENS = 256 };
  * and their rows alone of fewer. */
 static bool is_tested(const char *name, bool alone) {
 #ifdef CUDA_EMULATED
-        static const char *const some[] = {"bert", "roberta-rerank", "qwen3", "nomic", "xlm-roberta"};
+        static const char *const some[] = {"bert", "roberta-rerank", "qwen3", "nomic", "xlm-roberta", "jina"};
         size_t n = alone ? 3 : ARRAY_SIZE(some);
 #ifdef __SANITIZE_ADDRESS__
         n = 1;
