@@ -44,6 +44,11 @@ void request_end(Request *r) {
         told.ended++;
 }
 
+void request_abort(Request *r) {
+        (void)r;
+        told.aborted++;
+}
+
 bool request_is_full(const Request *r) {
         (void)r;
         return full;

@@ -50,6 +50,7 @@ static void logprobs(Choice *c, const IpcPiece *p) {
 }
 
 static const Dialect dialect = {"text/plain", piece, stream_end, result, stream_error, logprobs};
+static const Dialect wordless = {.stream_type = "text/plain", .piece = piece, .stream_end = stream_end};
 
 /* ---- */
 
@@ -111,6 +112,22 @@ static void test_streams(void **state) {
         check(0, "a{503 no memory}", "", 1, 1);
 }
 
+/* One that has no word for it is broken off. */
+static void test_broken_off(void **state) {
+        (void)state;
+        start(true, 2);
+        ((Answer *)request.state)->dialect = &wordless;
+        say(0, "!", false);
+        check(503, "", "", 0, 2);
+        start(true, 2);
+        ((Answer *)request.state)->dialect = &wordless;
+        say(0, "a", true);
+        say(1, "b!", false);
+        check(0, "a", "", 0, 1);
+        assert_int_equal(told.aborted, 1);
+        assert_int_equal(user.held, 0);
+}
+
 static void test_whole_answers(void **state) {
         (void)state;
         start(false, 2); /* it is not waited for the end of what cannot be answered */
@@ -155,7 +172,7 @@ static void test_charged(void **state) {
 }
 
 int main(void) {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_is_well), cmocka_unit_test(test_streams),
+        const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_is_well), cmocka_unit_test(test_streams), cmocka_unit_test(test_broken_off),
                                            cmocka_unit_test(test_whole_answers), cmocka_unit_test(test_charged)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,6 +110,79 @@ static void test_null_pause(void **state) {
         results_deinit(r, 2);
 }
 
+/* A vocabulary of bytes tells what the tokens are. Each character is three of them, so that it lies across the borders of pieces. */
+enum { CHARACTERS = 10000 };
+
+static void expect_bytes(const Result *r, const char *text, size_t n) {
+        assert_int_equal(r->finish, IPC_FINISH_STOP);
+        assert_int_equal(r->code, 0);
+        assert_int_equal(n_ids(r), n);
+        for (size_t i = 0; i < n; i++)
+                assert_int_equal(ids_of(r)[i], (unsigned char)text[i]);
+}
+
+/* The first waits with its first piece until the second, posted then, has ended. */
+static void next_piece(Client *c, size_t i) {
+        if (c->n_posted > 1)
+                tell_job(c, IPC_RESUME, i);
+        else
+                post(c, 1);
+}
+
+static void resume_waiting(Client *c, size_t i) {
+        if (i == 1)
+                tell_job(c, IPC_RESUME, 0);
+}
+
+static void test_tokens(void **state) {
+        static char text[3 * CHARACTERS + 1];
+        static int32_t ids[3 * CHARACTERS];
+        for (size_t i = 0; i < CHARACTERS; i++)
+                memcpy(text + 3 * i, i % 2 ? "\u65e5" : "\u672c", 4);
+        for (size_t i = 0; i < 3 * CHARACTERS; i++)
+                ids[i] = (unsigned char)text[i];
+        IpcJob jobs[] = {ask(text, 5), ask("", 0), plain, ask(text, -1), plain, plain};
+        Result r[ARRAY_SIZE(jobs)] = {0};
+        for (size_t i = 0; i < ARRAY_SIZE(jobs); i++)
+                jobs[i].tokens_only = true;
+        jobs[0].n_top = 0;
+        jobs[2].kind = jobs[5].kind = IPC_PROMPT_IDS;
+        jobs[2].prompt_ids = jobs[5].prompt_ids = (IpcInts){ids, ARRAY_SIZE(ids)};
+        jobs[3].results_sent = jobs[5].results_sent = 8192; /* of two pieces; the second ends amid a character */
+        jobs[4].kind = IPC_PROMPT_CHAT;
+        jobs[4].prompt = ipc_str("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+        Plan p = {.model = IPC_PATH_NULL, .n = ARRAY_SIZE(jobs), .jobs = jobs, .cancel = -1, .slots = 1, .one_by_one = true,
+                  .piece = next_piece, .end = resume_waiting};
+        run(&p, r);
+        assert_int_equal(r[1].order, 0);
+        expect_bytes(&r[0], text, sizeof(text) - 1);
+        assert_int_equal(r[0].prompt_tokens, sizeof(text) - 1);
+        assert_string_equal(r[0].top_text.data, text);
+        assert_int_equal(r[0].text.len, 0);
+        expect_bytes(&r[1], "", 0);
+        expect_bytes(&r[2], text, sizeof(text) - 1);
+        assert_string_equal(r[2].text.data, text);
+        expect_bytes(&r[3], text + 8192, sizeof(text) - 1 - 8192);
+        expect_bytes(&r[4], "hi", 2);
+        expect_bytes(&r[5], text + 8192, sizeof(text) - 1 - 8192);
+        assert_string_equal(r[5].text.data, text + 8190);
+        results_deinit(r, ARRAY_SIZE(jobs));
+}
+
+static void test_tokens_refused(void **state) {
+        static const int32_t ids[] = {5, 1000};
+        IpcJob job = plain;
+        Result r = {0};
+        job.kind = IPC_PROMPT_IDS;
+        job.prompt_ids = (IpcInts){ids, 2};
+        job.tokens_only = true;
+        Plan p = {.model = IPC_PATH_NULL, .n = 1, .jobs = &job, .cancel = -1};
+        run(&p, &r);
+        assert_int_equal(r.code, IPC_E_INVALID);
+        assert_non_null(strstr(r.error, "token 1 is 1000"));
+        result_deinit(&r);
+}
+
 static void expect_ok(const Result *r, uint64_t usec) {
         assert_int_equal(r->finish, IPC_FINISH_STOP);
         assert_int_equal(r->completion_tokens, 1);
@@ -236,6 +309,7 @@ int main(void) {
                 cmocka_unit_test(test_null_pause),  cmocka_unit_test(test_delay),
                 cmocka_unit_test(test_delay_many), cmocka_unit_test(test_delay_cancel),
                 cmocka_unit_test(test_delay_late),   cmocka_unit_test(test_delay_refused),
+                cmocka_unit_test(test_tokens),       cmocka_unit_test(test_tokens_refused),
                 cmocka_unit_test(test_show),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

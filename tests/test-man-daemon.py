@@ -41,7 +41,7 @@ def engine_options():
 
 def routes():
     row = re.compile(r'\{"(GET|POST|DELETE|PUT)", "(/[^"]*)"')
-    code = {" ".join(m) for name in ("openai.c", "ollama.c", "rerank.c", "status.c") for m in row.findall(read("src", "api", name))}
+    code = {" ".join(m) for name in os.listdir(os.path.join(SRC, "src", "api")) for m in row.findall(read("src", "api", name))}
     items = [line for line in read("man", "zerollama-api.7").splitlines() if line.startswith(".It Cm ")]
     return code, {route.strip() for line in items for route in line[len(".It Cm "):].split(" , ")}
 

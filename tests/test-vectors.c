@@ -13,11 +13,6 @@ void api_reply_text(Request *r, const char *type, const Buf *text) {
                 buf_put(&told.replied, text->data, text->len);
 }
 
-void request_abort(Request *r) {
-        (void)r;
-        told.aborted++;
-}
-
 static Work *submitted;
 
 void work_submit(WorkPool *p, Work *w) {

@@ -134,7 +134,9 @@ static const JobRefusal *check_memory(Choice *c) {
 
 /* With a status of its own, or else as the last word of the stream. */
 static void answer_fail(Answer *a, const JobRefusal *why) {
-        if (a->begun) {
+        if (a->begun && !a->dialect->stream_error)
+                request_abort(a->r);
+        else if (a->begun) {
                 buf_clear(&a->out);
                 a->dialect->stream_error(a, why->status, why->code, why->text, &a->out);
                 write_out(a);
@@ -157,12 +159,14 @@ static void on_started(Job *j, const IpcStart *s) {
         Choice *c = j->owner;
         c->prompt_tokens = s->prompt_tokens;
         c->cached_tokens = s->cached_tokens;
-        if (!c->last_piece)
+        if (!c->last_piece && !c->answer->unmeasured)
                 histogram_add(&j->model->queue_time, now_usec() - j->submitted);
 }
 
 static void measure(Choice *c, const IpcPiece *p, ModelEntry *m) {
         uint64_t now = now_usec();
+        if (p->finish != IPC_FINISH_NONE)
+                histogram_add(&m->request_time, now - c->answer->began);
         if (p->ids.n == 0)
                 return;
         if (c->last_piece)
@@ -187,11 +191,10 @@ static void take_last(Choice *c, const IpcPiece *p) {
 static void on_piece(Job *j, const IpcPiece *p) {
         Choice *c = j->owner;
         Answer *a = c->answer;
-        measure(c, p, a->model);
-        if (p->finish != IPC_FINISH_NONE) {
-                histogram_add(&a->model->request_time, now_usec() - a->began);
+        if (!a->unmeasured)
+                measure(c, p, a->model);
+        if (p->finish != IPC_FINISH_NONE)
                 take_last(c, p);
-        }
         if (a->stream)
                 a->dialect->piece(c, p, &a->out);
         else {

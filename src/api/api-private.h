@@ -67,7 +67,7 @@ typedef struct Route {
 } Route;
 
 /* One table per dialect, ended by a row without a path. */
-extern const Route openai_routes[], ollama_routes[], rerank_routes[], status_routes[];
+extern const Route openai_routes[], ollama_routes[], rerank_routes[], tokens_routes[], status_routes[];
 
 /* What a model can do, as a list of Ollama's words, where that is known: after it was loaded or shown. Else NULL. */
 json_t *model_capabilities(const ModelEntry *m);
@@ -88,6 +88,7 @@ void api_reply_text(Request *r, const char *content_type, const Buf *text);
 
 /* Appends `data` as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */
 void json_put_string(Buf *out, const char *data, size_t len);
+void json_put_text(Buf *out, const char *data, size_t len); /* what is between the quotes */
 /* Appends a number that reads back to the same float, or a list of them; what is not finite becomes null. */
 void json_put_float(Buf *out, float x);
 void json_put_floats(Buf *out, const float *values, size_t n);
@@ -155,6 +156,8 @@ json_t *arg_messages(Args *a, const char *key);
 /* A chat template's variables as JSON text: an object, and the messages to be put into it, whose references are taken and
  * which may be NULL. NULL and an error. */
 char *arg_context(Args *a, json_t *variables, json_t *messages);
+/* An ApiContext: the variables of /v1/chat/completions. */
+void *openai_chat_context(Args *a);
 /* What the route's `make` makes of the body: now, or on the worker that had it. */
 void *api_context(Api *api, Args *a, ApiContext make);
 
@@ -169,6 +172,7 @@ typedef struct Dialect {
         void (*piece)(Choice *c, const IpcPiece *p, Buf *out);
         void (*stream_end)(Answer *a, Buf *out);  /* after the last piece of the last choice */
         void (*result)(Answer *a, Buf *out);      /* the whole answer of a request that does not stream */
+        /* (optional) Else a stream that cannot go on is broken off. */
         void (*stream_error)(Answer *a, unsigned status, const char *code, const char *text, Buf *out);
         /* The logprobs of a piece, appended to `c->logprobs` for result(). What the lists hold is the dialect's. */
         void (*logprobs)(Choice *c, const IpcPiece *p);
@@ -202,6 +206,7 @@ struct Answer {
         int64_t created;  /* seconds since the epoch */
         uint64_t began;   /* now_usec() */
         bool stream, begun, paused, chat, include_usage, want_logprobs;
+        bool unmeasured; /* its times are not those of the model's work */
         uint32_t n_choices, n_done;
         Buf out; /* scratch */
         void *kept; /* answer_keep() */
@@ -216,6 +221,8 @@ Answer *answer_new(Api *a, ModelEntry *m, const Dialect *dialect, uint32_t n);
 bool answer_post(Answer *a, Spec *s, uint32_t first, uint32_t n);
 /* Takes over a block of memory for the answer's life, and charges it to the user. False: as answer_post(). */
 bool answer_keep(Answer *a, void *block, size_t size);
+/* Posts a job for the tokens of a prompt; `dialect` writes a stream. Whatever happens, the request is answered. */
+void tokens_post(Api *api, Spec *s, ModelEntry *m, const Dialect *dialect);
 const char *finish_name(IpcFinish f); /* "stop", "length" */
 
 /* ---- prompts and inputs ---- */

@@ -13,7 +13,7 @@
 
 enum { PARSE_INLINE_MAX = 64 * 1024 };
 
-static const Route *const tables[] = {openai_routes, ollama_routes, rerank_routes, status_routes, NULL};
+static const Route *const tables[] = {openai_routes, ollama_routes, rerank_routes, tokens_routes, status_routes, NULL};
 
 /* ---- errors ---- */
 
@@ -104,8 +104,7 @@ static size_t utf8_or_replacement(const char *data, size_t len, Buf *out) {
         return 1;
 }
 
-void json_put_string(Buf *out, const char *data, size_t len) {
-        buf_putc(out, '"');
+void json_put_text(Buf *out, const char *data, size_t len) {
         for (size_t i = 0; i < len;) {
                 size_t start = i;
                 while (i < len && (unsigned char)data[i] >= 0x20 && (unsigned char)data[i] < 0x7f && data[i] != '"' && data[i] != '\\')
@@ -126,6 +125,11 @@ void json_put_string(Buf *out, const char *data, size_t len) {
                         i++;
                 }
         }
+}
+
+void json_put_string(Buf *out, const char *data, size_t len) {
+        buf_putc(out, '"');
+        json_put_text(out, data, len);
         buf_putc(out, '"');
 }
 

@@ -315,7 +315,7 @@ static void read_tools(Args *a) {
 }
 
 /* The template's variables, as JSON text. */
-static void *chat_context(Args *a) {
+void *openai_chat_context(Args *a) {
         json_t *messages = arg_messages(a, "messages"), *kwargs = arg_get(a, "chat_template_kwargs");
         if (kwargs && !json_is_object(kwargs))
                 arg_fail(a, "chat_template_kwargs", "must be an object");
@@ -334,7 +334,7 @@ static void chat_completions(Api *api) {
         read_response_format(&a);
         read_tools(&a);
         uint32_t n = (uint32_t)arg_int(&a, "n", 1, CHOICES_MAX, 1);
-        _cleanup_free_ char *context = arg_failed(&a) ? NULL : api_context(api, &a, chat_context);
+        _cleanup_free_ char *context = arg_failed(&a) ? NULL : api_context(api, &a, openai_chat_context);
         Answer *answer = context ? start_answer(api, &a, &s, m, true, n) : NULL;
         if (!answer)
                 return;
@@ -486,7 +486,7 @@ static void model(Api *a) {
 }
 
 const Route openai_routes[] = {
-        {"POST", "/v1/chat/completions", chat_completions, NULL, chat_context},
+        {"POST", "/v1/chat/completions", chat_completions, NULL, openai_chat_context},
         {"POST", "/v1/completions", completions, NULL, completion_prompts},
         {"POST", "/v1/embeddings", embeddings, NULL, embeddings_inputs},
         {"GET", "/v1/models", models, .fresh = true},

@@ -108,6 +108,7 @@ JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint
         s->user = u;
         s->model = m;
         s->keep_alive = keep_alive;
+        s->tokens_only = job->tokens_only;
         s->deadline = MIN(deadline, usec_after(now_usec(), m->config.deadline));
         u->held += s->frame.len - size;
         return s;
@@ -152,23 +153,28 @@ int job_submit(Daemon *d, JobSpec *spec, uint64_t seed, const JobEvents *events,
         return 0;
 }
 
+static void count_work(const Job *j, size_t produced, uint64_t now) {
+        user_spend_tokens(j->user, j->prompt_tokens + produced);
+        j->model->prompt_tokens += j->prompt_tokens;
+        j->model->cached_tokens += j->cached_tokens;
+        j->model->generation_tokens += produced;
+        j->model->inputs += j->results;
+        if (j->got_slot) {
+                j->model->job_usec = average(j->model->job_usec, now - j->got_slot);
+                j->user->job_usec = average(j->user->job_usec, now - j->submitted);
+        }
+}
+
 /* The one place: every way a job can end leads here, and all it held is given back. */
 static void job_end(Job *j, const char *how) {
         uint64_t now = now_usec();
         size_t produced = j->produced.len / sizeof(int32_t);
         charge(j, -1);
         deadlines_remove(&j->daemon->deadlines, &j->expiry);
-        user_spend_tokens(j->user, j->prompt_tokens + produced);
-        j->model->prompt_tokens += j->prompt_tokens;
-        j->model->cached_tokens += j->cached_tokens;
-        j->model->generation_tokens += produced;
-        j->model->inputs += j->results;
+        if (!j->spec->tokens_only)
+                count_work(j, produced, now);
         j->model->last_used = now;
         j->model->keep_alive = j->spec->keep_alive;
-        if (j->got_slot) {
-                j->model->job_usec = average(j->model->job_usec, now - j->got_slot);
-                j->user->job_usec = average(j->user->job_usec, now - j->submitted);
-        }
         if (log_get_level() >= LOG_LEVEL_DEBUG)
                 log_write(LOG_LEVEL_DEBUG, &(LogFields){.request_id = j->id, .model = j->model->name, .uid = &j->user->uid},
                           "job %" PRIu64 " %s: %s, %u + %zu tokens, %.3f s", j->id, j->model->name, how, j->prompt_tokens, produced,
@@ -239,9 +245,14 @@ void job_piece(Job *j, const IpcPiece *p) {
         if (!j->events->piece)
                 return;
         leave_queue(j);
-        buf_put(&j->produced, p->ids.data, p->ids.n * sizeof(int32_t));
-        j->text_sent += p->text.len;
         bool last = p->finish != IPC_FINISH_NONE;
+        if (j->spec->tokens_only) {
+                j->results += p->ids.n;
+                if (!last && !j->paused)
+                        pool_send(j->pool, IPC_RESUME, &(IpcId){j->id});
+        } else
+                buf_put(&j->produced, p->ids.data, p->ids.n * sizeof(int32_t));
+        j->text_sent += p->text.len;
         if (last)
                 j->daemon->jobs.completed++;
         j->events->piece(j, p); /* may cancel the job only when this was not the last piece */

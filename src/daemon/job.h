@@ -32,6 +32,7 @@ typedef struct JobSpec {
         ModelEntry *model;
         uint64_t keep_alive; /* of the model, when a job of it has ended */
         uint64_t deadline;   /* now_usec() by which its jobs must have ended; UINT64_MAX: none */
+        bool tokens_only;    /* of the prompt are wanted, and nothing of the model: it counts as none of the model's work */
         Buf frame;           /* IPC_JOB */
 } JobSpec;
 
@@ -48,7 +49,8 @@ struct Job {
         uint64_t seed;
         Buf produced; /* int32_t ids */
         uint64_t text_sent;
-        uint32_t results, precision; /* IpcPrecision of them */
+        uint32_t results;    /* of its inputs, or tokens where nothing else is wanted */
+        uint32_t precision;  /* IpcPrecision of them */
         uint64_t submitted;
         uint64_t waiting;  /* now_usec(): since when it waits for a slot, or waited last */
         uint64_t got_slot; /* now_usec(); 0: still waiting */

@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 #include "engine/inputs.h"
 #include "engine/loaded.h"
+#include "engine/tokens.h"
 #include "event/work.h"
 #include "ipc/ipc.h"
 
@@ -81,6 +82,7 @@ struct Job {
         size_t dropped;
         Inputs inputs;  /* of a job that has some: `seq` refers to them */
         Slice *slice;   /* of the work */
+        Tokens tokens;  /* of a job that wants no more */
 };
 
 /* engine.c */

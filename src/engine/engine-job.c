@@ -1,7 +1,8 @@
 /* Jobs: posted by the daemon, waiting for their model, prepared (most on a worker), run by the model's runner, ended.
  *
  *   PENDING --model ready--> PREPARING --prepared--> SCHEDULED
- * A job that has inputs is SCHEDULED when the first slice of them is prepared; workers prepare the others meanwhile. From
+ * A job that has inputs is SCHEDULED when the first slice of them is prepared; workers prepare the others meanwhile. One that
+ * wants but the tokens of its prompt stays PREPARING: a worker makes piece after piece of them, and no runner hears of it. From
  * each state a job may end: with a FAIL, with the last PIECE or VECTORS, or, cancelled, without a word. All ends meet in
  * job_end(); a job that a worker has at that moment is forgotten only when the worker gives it back. */
 #include <errno.h>
@@ -20,6 +21,7 @@ void engine_job_free(Job *j) {
                 inputs_deinit(&j->inputs);
         if (j->slice)
                 slice_free(j->slice);
+        tokens_deinit(&j->tokens);
         free(j->frame);
         free(j->why);
         free(j);
@@ -170,11 +172,13 @@ static void run_prep(Work *w) {
         Job *j = container_of(w, Job, work);
         const Runner *r = runner_of(j);
         Error e = ERROR_NULL;
-        if (j->seq.inputs)
+        if (j->ask.tokens_only)
+                j->code = tokens_prepare(&j->model->loaded->prep, &j->ask, &j->tokens, &e);
+        else if (j->seq.inputs)
                 j->code = inputs_prepare(&j->model->loaded->prep, &j->ask, &j->inputs.cursor, &j->slice, &e);
         else
                 j->code = prep(&j->model->loaded->prep, &j->ask, &j->seq, &j->dropped, &e);
-        if (!j->code && r->ops->check)
+        if (!j->code && !j->ask.tokens_only && r->ops->check)
                 j->code = r->ops->check(r, &j->seq, &e);
         if (j->code)
                 j->why = strdup(e.text);
@@ -228,6 +232,18 @@ static void slice_done(Job *j) {
                 schedule(j);
 }
 
+static void tokens_done(Job *j) {
+        IpcPiece piece;
+        tokens_piece(&j->tokens, &j->ask, &piece);
+        if (j->tokens.from == j->ask.results_sent) {
+                IpcStart start = {.id = j->ask.id, .prompt_tokens = (uint32_t)j->tokens.n};
+                ipc_send(&j->model->engine->ipc, IPC_START, &start);
+        }
+        ipc_send(&j->model->engine->ipc, IPC_PIECE, &piece);
+        if (piece.finish != IPC_FINISH_NONE)
+                job_end(j);
+}
+
 static void prep_done(Work *w) {
         Job *j = container_of(w, Job, work);
         j->at_worker = false;
@@ -237,6 +253,10 @@ static void prep_done(Work *w) {
         }
         if (j->code) {
                 engine_job_fail(j, j->code, j->why ? j->why : "not enough memory to prepare the prompt");
+                return;
+        }
+        if (j->ask.tokens_only) {
+                tokens_done(j);
                 return;
         }
         if (j->dropped > 0)
@@ -363,4 +383,6 @@ void engine_job_pause(Engine *e, uint64_t id, bool paused) {
         j->paused = paused;
         if (j->state == JOB_SCHEDULED)
                 apply_pause(j);
+        else if (j->state == JOB_PREPARING && j->ask.tokens_only && !paused && !j->at_worker)
+                submit(j); /* the next piece */
 }

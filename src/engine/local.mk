@@ -11,6 +11,7 @@ libzl_engine_la_SOURCES = \
 	src/engine/batch.h src/engine/batch.c \
 	src/engine/runner.h \
 	src/engine/inputs.h src/engine/inputs.c \
+	src/engine/tokens.h src/engine/tokens.c \
 	src/engine/embed.h src/engine/embed.c \
 	src/engine/lane.h src/engine/lane.c \
 	src/engine/sched.h src/engine/sched.c \

@@ -172,6 +172,18 @@ static IpcFailCode make_prompt(const PrepModel *m, const IpcJob *j, Ids *ret, Er
         return IPC_E_INVALID;
 }
 
+IpcFailCode prep_prompt(const PrepModel *m, const IpcJob *j, int32_t **ret, size_t *ret_n, Error *e) {
+        Ids ids = {0};
+        IpcFailCode code = make_prompt(m, j, &ids, e);
+        if (code)
+                free(ids.data);
+        else {
+                *ret = ids.data;
+                *ret_n = ids.n;
+        }
+        return code;
+}
+
 static IpcFailCode check_options(const PrepModel *m, const IpcJob *j, SampleParams *ret, Error *e) {
         IpcJob job = *j;
         sampler_defaults_apply(&m->sampling, &job);

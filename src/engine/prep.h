@@ -33,6 +33,8 @@ IpcFailCode prep_encode_failed(const PrepModel *m, int error, Error *e);
 /* Whether prep() takes microseconds only, so that the loop may do it. A template may take any time. */
 bool prep_is_short(const PrepModel *m, const IpcJob *job);
 
+/* The tokens of the job's prompt, malloc'd, whatever they are wanted for. 0 or the IpcFailCode whose text is in `e`. */
+IpcFailCode prep_prompt(const PrepModel *m, const IpcJob *job, int32_t **ret, size_t *ret_n, Error *e);
 /* Sets up `s`, which seq_init() made from `job`. Returns 0 or the IpcFailCode whose text is in `e`. *ret_dropped:
  * tokens of the prompt that were cut. */
 IpcFailCode prep(const PrepModel *m, const IpcJob *job, Seq *s, size_t *ret_dropped, Error *e);

@@ -24,11 +24,15 @@
  * A job's life: JOB -> (START PIECE* PIECE(finish) | FAIL), or, of one that has inputs,
  * JOB -> (START VECTORS* VECTORS(last) | START VECTORS* FAIL | FAIL). After CANCEL the engine sends nothing more of the
  * job.
+ * One with `tokens_only` wants no answer, but the tokens of its prompt: the PIECEs hold their ids; of a prompt that came as ids
+ * the text, special tokens as they are written; and with n_top 0 in top_text what each token stands for. The last one has
+ * prompt_tokens, how many there are. Each other one is followed by the next when the daemon says RESUME.
  * A paused job gets no rows, and keeps its slot and pages until another job needs them; pieces of steps in flight may
  * still come. One that has inputs goes on: the daemon keeps its results, charged to its user.
  * A daemon whose engine died posts each job again to the next one with `produced` holding the tokens it got so far
  * and `text_sent` the bytes of text; the engine replays them without sending them again. Results of inputs come in the
- * order of the inputs, so `results_sent`, their number, says which are left to compute. */
+ * order of the inputs, so `results_sent`, their number, says which are left to compute; with tokens_only it is the number
+ * of tokens. */
 #pragma once
 
 #include <stdbool.h>
@@ -38,7 +42,7 @@
 #include "event/event.h"
 #include "util/buf.h"
 
-enum { IPC_VERSION = 4, IPC_FRAME_MAX = 256 * 1024 * 1024 };
+enum { IPC_VERSION = 5, IPC_FRAME_MAX = 256 * 1024 * 1024 };
 
 typedef enum IpcType {
         IPC_SETUP = 1, IPC_MODEL, IPC_LOAD, IPC_UNLOAD, IPC_JOB, IPC_CANCEL, IPC_SHOW, IPC_QUIT, IPC_PAUSE, IPC_RESUME,
@@ -122,6 +126,7 @@ typedef struct IpcJob {
         IpcStr prompt;
         IpcInts prompt_ids;
         bool add_special, parse_special;
+        bool tokens_only;   /* no answer is wanted; for the kinds above EMBED, of any model */
         int32_t max_tokens; /* -1: until the context is full */
         bool ignore_eos;
         bool truncate; /* a prompt that does not fit loses its oldest tokens; else it is IPC_E_CONTEXT */
