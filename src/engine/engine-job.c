@@ -62,7 +62,7 @@ void engine_job_fail(Job *j, IpcFailCode code, const char *text) {
 
 static void on_started(Seq *q) {
         Job *j = container_of(q, Job, seq);
-        IpcStart start = {.id = j->ask.id, .prompt_tokens = q->n_prompt, .cached_tokens = q->n_cached};
+        IpcStart start = {.id = j->ask.id, .prompt_tokens = q->n_prompt, .cached_tokens = q->n_cached, .forms = q->forms};
         ipc_send(&j->model->engine->ipc, IPC_START, &start);
 }
 

@@ -7,6 +7,7 @@
 #include "engine/show.h"
 #include "engine/vocab-hf.h"
 #include "engine/vocab.h"
+#include "text/split.h"
 #include "util/checked.h"
 #include "util/str.h"
 
@@ -26,8 +27,8 @@ static int open_text(Loaded *l, Error *e) {
         /* A template that is absent or broken is no reason to refuse the model: chats are told why. */
         r = hf ? hf_chat_template(hf, &template, &l->chat_error)
                : gguf_get_string(gguf, "tokenizer.chat_template", &template, &l->chat_error);
-        if (r == 0)
-                chat_template_new(template.data, template.len, &l->chat_error, &l->chat);
+        if (r == 0 && chat_template_new(template.data, template.len, &l->chat_error, &l->chat) == 0)
+                l->forms = split_forms(template.data, template.len);
         return 0;
 }
 
@@ -180,7 +181,7 @@ int loaded_load(Loaded *l, Lane *lane, Error *e) {
         if (r < 0)
                 return r;
         l->prep = (PrepModel){
-                .name = l->name, .tokenizer = l->tokenizer, .chat = l->chat,
+                .name = l->name, .tokenizer = l->tokenizer, .chat = l->chat, .forms = l->forms,
                 .takes_last = l->test,
                 .chat_error = l->chat_error.code == -ENOENT || l->chat_error.code == 0 ? NULL : l->chat_error.text,
                 .n_vocab = l->test ? (uint32_t)tokenizer_n_tokens(l->tokenizer) : model_info(l->model)->n_vocab,

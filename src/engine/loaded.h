@@ -33,6 +33,7 @@ typedef struct Loaded {
         Tokenizer *tokenizer;
         ChatTemplate *chat;
         Error chat_error;
+        unsigned forms; /* SPLIT_… of the template */
         SamplerDefaults sampling;
         char *details; /* JSON object */
         PrepModel prep;

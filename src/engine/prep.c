@@ -7,12 +7,14 @@
 #include "engine/prep.h"
 #include "engine/sampler.h"
 #include "engine/stop.h"
+#include "text/split.h"
 
 enum { SHORT_BYTES = 512 };
 
 typedef struct Ids {
         int32_t *data;
         size_t n;
+        unsigned forms; /* SPLIT_…, of what a chat's answer may have in it */
 } Ids;
 
 static IpcFailCode no_memory(Error *e) {
@@ -39,7 +41,8 @@ static IpcFailCode prepend(Ids *ids, int32_t id, Error *e) {
                 return no_memory(e);
         memmove(p + 1, p, ids->n * sizeof(*p));
         p[0] = id;
-        *ids = (Ids){p, ids->n + 1};
+        ids->data = p;
+        ids->n++;
         return 0;
 }
 
@@ -74,6 +77,23 @@ static IpcFailCode prompt_from_ids(const PrepModel *m, const IpcJob *j, Ids *ret
 }
 
 /* ---- chat ---- */
+
+/* What the text may have in it besides text, or why that is not possible. Without tools nothing is a call. */
+static IpcFailCode choose_forms(const PrepModel *m, const IpcJob *j, const json_t *context, unsigned *ret, Error *e) {
+        bool tools = json_array_size(json_object_get(context, "tools")) > 0;
+        if (tools && !(m->forms & SPLIT_CALLS)) {
+                error_set(e, -EINVAL, "model %s does not support tools: %s", m->name,
+                          m->forms & SPLIT_CALL_UNKNOWN ? "it writes calls in a way that is not understood here"
+                                                        : "its chat template does not take any");
+                return IPC_E_INVALID;
+        }
+        if (j->must_think && !(m->forms & SPLIT_THINKS)) {
+                error_set(e, -EINVAL, "model %s does not support thinking: its chat template does not speak of it", m->name);
+                return IPC_E_INVALID;
+        }
+        *ret = m->forms & (SPLIT_THINKS | (tools ? SPLIT_CALLS : 0));
+        return 0;
+}
 
 static void set_token_text(const PrepModel *m, json_t *context, const char *name, int32_t id) {
         TokenText text = tokenizer_piece(m->tokenizer, id, true);
@@ -129,12 +149,16 @@ static IpcFailCode prompt_from_chat(const PrepModel *m, const IpcJob *j, Ids *re
         json_t *context = NULL;
         _cleanup_buf_ Buf text = BUF_NULL;
         IpcFailCode code = chat_context(m, j, &context, e);
+        if (!code)
+                code = choose_forms(m, j, context, &ret->forms, e);
+        int r = code ? 0 : chat_template_render(m->chat, context, &text, e);
+        json_decref(context);
         if (code)
                 return code;
-        int r = chat_template_render(m->chat, context, &text, e);
-        json_decref(context);
         if (r < 0 || text.failed)
                 return r == -ENOMEM || text.failed ? no_memory(e) : IPC_E_INVALID;
+        if (split_is_thinking(ret->forms, text.data, text.len))
+                ret->forms |= SPLIT_THINKING;
         code = encode(m, text.data, text.len, TOKENIZE_PARSE_SPECIAL, ret, e);
         return code ? code : add_bos(m, ret, e);
 }
@@ -144,6 +168,8 @@ static IpcFailCode prompt_from_contents(const PrepModel *m, const IpcJob *j, Ids
         json_t *chat = NULL;
         _cleanup_buf_ Buf text = BUF_NULL;
         IpcFailCode code = parse_chat(j, &chat, e);
+        if (!code)
+                code = choose_forms(m, j, chat, &ret->forms, e);
         const json_t *messages = json_object_get(chat, "messages");
         size_t n = json_array_size(messages), first = m->takes_last && n > 0 ? n - 1 : 0;
         for (size_t i = first; i < n; i++) {
@@ -228,6 +254,7 @@ IpcFailCode prep(const PrepModel *m, const IpcJob *job, Seq *s, size_t *ret_drop
                 free(ids.data);
                 return code;
         }
+        s->forms = ids.forms;
         int r = seq_set_prompt(s, ids.data, ids.n, m->context, ret_dropped, e);
         return r == 0 ? 0 : r == -E2BIG ? IPC_E_CONTEXT : IPC_E_INTERNAL;
 }

@@ -19,6 +19,7 @@ typedef struct PrepModel {
         const Tokenizer *tokenizer;
         const ChatTemplate *chat;  /* NULL: none that could be used */
         const char *chat_error;    /* then: why, or NULL when the model brings none */
+        unsigned forms;            /* SPLIT_… that the template speaks of */
         bool takes_last;           /* a chat's prompt is the content of its last message, without a template */
         uint32_t n_vocab, context;
         SamplerDefaults sampling;

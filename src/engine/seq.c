@@ -5,6 +5,7 @@
 
 #include "engine/seq.h"
 #include "engine/stop.h"
+#include "text/split.h"
 #include "util/error.h"
 
 void seq_init(Seq *s, const IpcJob *job, const Tokenizer *t) {
@@ -48,9 +49,16 @@ static void put_text(Seq *s, const char *data, size_t len, bool last) {
         skip_sent(s);
 }
 
+/* A control token is no text, unless it marks something that the daemon is to find. */
+static bool is_hidden_mark(const Seq *s, int32_t id) {
+        TokenText mark = tokenizer_piece(s->tokenizer, id, true);
+        return s->forms && tokenizer_piece(s->tokenizer, id, false).len == 0 && split_is_mark(s->forms, mark.data, mark.len);
+}
+
 static void put_token_text(Seq *s, int32_t id) {
-        if (!s->strip_space) {
-                TokenText piece = tokenizer_piece(s->tokenizer, id, false);
+        bool mark = is_hidden_mark(s, id);
+        if (mark || !s->strip_space) {
+                TokenText piece = tokenizer_piece(s->tokenizer, id, mark);
                 put_text(s, piece.data, piece.len, false);
                 return;
         }

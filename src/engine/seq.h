@@ -30,6 +30,7 @@ typedef struct Seq {
         uint32_t limit; /* n_ids at which it ends: by the context or by max_tokens */
         IpcFinish finish;
 
+        unsigned forms; /* SPLIT_…: marks of these are text, even where they are control tokens */
         Utf8Stream utf8;
         Buf text;     /* whole UTF-8, not yet sent */
         size_t ready; /* bytes of it that may be sent */

@@ -6,6 +6,7 @@
 #include "engine/loaded.h"
 #include "engine/sampler-defaults.h"
 #include "engine/show.h"
+#include "text/split.h"
 #include "util/buf.h"
 
 /* "260K", "1.2B": as model cards write it. */
@@ -46,10 +47,10 @@ static FileText template_of(const Model *m) {
 static json_t *capabilities(const Model *m) {
         const EncoderInfo *encoder = model_encoder(m);
         FileText template = template_of(m);
+        unsigned forms = split_forms(template.data, template.len);
         if (encoder)
                 return json_pack("[s]", encoder->scores ? "rerank" : "embedding");
-        bool tools = memmem(template.data, template.len, "tools", 5) != NULL;
-        return tools ? json_pack("[s, s]", "completion", "tools") : json_pack("[s]", "completion");
+        return json_pack("[s, s*, s*]", "completion", forms & SPLIT_CALLS ? "tools" : NULL, forms & SPLIT_THINKS ? "thinking" : NULL);
 }
 
 json_t *show_details(const Model *m) {

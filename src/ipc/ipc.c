@@ -43,7 +43,7 @@ static const Layout name_layout = {sizeof(T), {S(name)}};
 #define T IpcJob
 static const Layout job_layout = {sizeof(T), {
         U64(id), U(uid), F(weight), U(priority), S(model), U(kind), S(prompt), IS(prompt_ids), B(add_special),
-        B(parse_special), B(tokens_only), I(max_tokens), B(ignore_eos), B(truncate), SS(stop), F(temperature), F(top_p), F(min_p),
+        B(parse_special), B(tokens_only), I(max_tokens), B(ignore_eos), B(must_think), B(truncate), SS(stop), F(temperature), F(top_p), F(min_p),
         I(top_k), F(repeat_penalty), F(presence_penalty), F(frequency_penalty), I(penalty_last), U(said), U64(seed),
         IS(bias_ids), FS(bias), I(n_top), IS(produced), U64(text_sent), SS(inputs), IS(input_counts), U(dimensions),
         U(results_sent)}};
@@ -61,7 +61,7 @@ static const Layout hello_layout = {sizeof(T), {U(version), S(device), S(note), 
 static const Layout model_state_layout = {sizeof(T), {S(name), U(phase), F(progress), U64(weights), U64(kv), U(slots), U(context), S(details), S(error)}};
 #undef T
 #define T IpcStart
-static const Layout start_layout = {sizeof(T), {U64(id), U(prompt_tokens), U(cached_tokens)}};
+static const Layout start_layout = {sizeof(T), {U64(id), U(prompt_tokens), U(cached_tokens), U(forms)}};
 #undef T
 #define T IpcPiece
 static const Layout piece_layout = {sizeof(T), {

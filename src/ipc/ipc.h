@@ -129,6 +129,7 @@ typedef struct IpcJob {
         bool tokens_only;   /* no answer is wanted; for the kinds above EMBED, of any model */
         int32_t max_tokens; /* -1: until the context is full */
         bool ignore_eos;
+        bool must_think; /* CHAT and PLAIN_CHAT: the model must be one that can */
         bool truncate; /* a prompt that does not fit loses its oldest tokens; else it is IPC_E_CONTEXT */
         IpcStrs stop;
         float temperature, top_p, min_p;
@@ -187,6 +188,7 @@ typedef struct IpcModelState {
 typedef struct IpcStart {
         uint64_t id;
         uint32_t prompt_tokens, cached_tokens;
+        uint32_t forms; /* SPLIT_… of text/split.h: how thoughts, and calls where there are tools, are marked in the text */
 } IpcStart;
 
 typedef enum IpcFinish { IPC_FINISH_NONE, IPC_FINISH_STOP, IPC_FINISH_LENGTH } IpcFinish;
