@@ -176,7 +176,7 @@ class OpenaiTest(ApiCase):
             body = {**fixture(name), "model": CHAT, "max_tokens": 4}
             path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
             self.assertStatus(self.d.post(path, body), 200)
-        for name, param in (("chat_req_parts_tools.json", None), ("chat_req_toolchoice_string.json", "tools")):
+        for name, param in (("chat_req_parts_tools.json", None), ("chat_req_toolchoice_string.json", "tool_choice")):
             a = self.assertStatus(self.d.post("/v1/chat/completions", {**fixture(name), "model": CHAT}), 400)
             self.assertIn(param or "", a.param)
 

@@ -22,8 +22,8 @@ static void put(const IpcPiece *p, Buf *out) {
 }
 
 static void piece(Choice *c, const IpcPiece *p, Buf *out) {
-        (void)c;
-        put(p, out);
+        (void)p;
+        put(&(IpcPiece){.text = {c->split.content.data, (uint32_t)c->split.content.len}}, out);
 }
 
 static bool end_fails;
@@ -36,7 +36,7 @@ static void stream_end(Answer *a, Buf *out) {
 
 static void result(Answer *a, Buf *out) {
         for (uint32_t i = 0; i < a->n_choices; i++)
-                buf_put(out, a->choices[i].text.data, a->choices[i].text.len);
+                put(&(IpcPiece){.text = {a->choices[i].split.content.data, (uint32_t)a->choices[i].split.content.len}}, out);
         stream_end(a, out);
 }
 
@@ -66,7 +66,8 @@ static void start(bool stream, uint32_t n) {
 
 static void say(int job, const char *text, bool last) {
         static const float one = 0;
-        IpcPiece p = {.text = ipc_str(text), .finish = last ? IPC_FINISH_STOP : IPC_FINISH_NONE, .logprobs = {&one, 1}};
+        static const int32_t id = 7;
+        IpcPiece p = {.text = ipc_str(text), .ids = {&id, 1}, .finish = last ? IPC_FINISH_STOP : IPC_FINISH_NONE, .logprobs = {&one, 1}};
         told_events->piece(&jobs[job], &p);
 }
 
@@ -171,8 +172,34 @@ static void test_charged(void **state) {
         assert_int_equal(told.refused, 0);
 }
 
+static void begin_job(int job) {
+        jobs[job].model = &model;
+        told_events->started(&jobs[job], &(IpcStart){.forms = SPLIT_CALL_TAGS});
+}
+
+/* What may be a call is held back in streams, too, and is the user's meanwhile. */
+static void test_held_back(void **state) {
+        (void)state;
+        start(true, 1);
+        begin_job(0);
+        say(0, "a<tool_call>{", false);
+        assert_int_equal(user.held, 12);
+        begin_job(0); /* by the engine that goes on */
+        say(0, "}", false);
+        assert_int_equal(user.held, 0);
+        say(0, "<tool_call>{\"", false);
+        assert_int_equal(user.held, 13);
+        say(0, "", true);
+        check(0, "a<tool_call>{}<tool_call>{\"|", "", 1, 0);
+        start(true, 1);
+        begin_job(0);
+        for (int i = 0; i < 100 && !told.cancelled; i++)
+                say(0, i ? "0123456789" : "<tool_call>{", false);
+        check(413, "", "", 0, 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_is_well), cmocka_unit_test(test_streams), cmocka_unit_test(test_broken_off),
-                                           cmocka_unit_test(test_whole_answers), cmocka_unit_test(test_charged)};
+                                           cmocka_unit_test(test_whole_answers), cmocka_unit_test(test_charged), cmocka_unit_test(test_held_back)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,7 +43,8 @@ static void answer_free(Answer *a) {
                 Choice *c = &a->choices[i];
                 if (c->job)
                         job_cancel(TAKE(c->job));
-                buf_deinit(&c->text);
+                split_deinit(&c->split);
+                buf_deinit(&c->again);
                 for (size_t k = 0; k < LOGPROB_LISTS; k++)
                         buf_deinit(&c->logprobs[k]);
                 a->user->held -= c->charged;
@@ -116,14 +117,18 @@ static void write_out(Answer *a) {
 
 /* Why the answer cannot go on: memory ran out on the way, so that what was gathered is not whole, or its user may hold no more. */
 static const JobRefusal *check_memory(Choice *c) {
-        uint64_t most = c->answer->d->config->limits.memory_per_user, gathered = c->text.len;
-        bool failed = c->answer->out.failed || c->text.failed;
+        uint64_t most = c->answer->d->config->limits.memory_per_user, gathered = split_size(&c->split) + c->again.len;
+        bool failed = c->answer->out.failed || split_failed(&c->split) || c->again.failed;
         for (size_t k = 0; k < LOGPROB_LISTS; k++) {
                 failed |= c->logprobs[k].failed;
                 gathered += c->logprobs[k].len;
         }
         if (failed)
                 return &api_no_memory;
+        if (gathered < c->charged) { /* what was held back is said */
+                c->answer->user->held -= c->charged - gathered;
+                c->charged = gathered;
+        }
         if (gathered == c->charged)
                 return NULL;
         if (!user_charge(c->answer->user, gathered - c->charged, most))
@@ -159,8 +164,12 @@ static void on_started(Job *j, const IpcStart *s) {
         Choice *c = j->owner;
         c->prompt_tokens = s->prompt_tokens;
         c->cached_tokens = s->cached_tokens;
-        if (!c->last_piece && !c->answer->unmeasured)
+        if (c->last_piece) /* another engine goes on with it */
+                return;
+        if (!c->answer->unmeasured)
                 histogram_add(&j->model->queue_time, now_usec() - j->submitted);
+        split_init(&c->split, s->forms);
+        c->split.most = c->answer->most_calls;
 }
 
 static void measure(Choice *c, const IpcPiece *p, ModelEntry *m) {
@@ -195,13 +204,12 @@ static void on_piece(Job *j, const IpcPiece *p) {
                 measure(c, p, a->model);
         if (p->finish != IPC_FINISH_NONE)
                 take_last(c, p);
-        if (a->stream)
+        split_put(&c->split, p->text.data, p->text.len, p->finish != IPC_FINISH_NONE);
+        if (a->stream) {
                 a->dialect->piece(c, p, &a->out);
-        else {
-                if (p->logprobs.n > 0)
-                        a->dialect->logprobs(c, p);
-                buf_put(&c->text, p->text.data, p->text.len);
-        }
+                split_clear(&c->split);
+        } else if (p->logprobs.n > 0)
+                a->dialect->logprobs(c, p);
         c->text_len += p->text.len;
         bool done = a->n_done == a->n_choices;
         if (done)

@@ -8,6 +8,7 @@
 #include "daemon/http.h"
 #include "daemon/job.h"
 #include "daemon/pool.h"
+#include "text/split.h"
 
 typedef struct ApiError { /* the answer to a request that cannot be served as it is; status 0: none */
         unsigned status;
@@ -153,6 +154,15 @@ void spec_read_service(Spec *s, Args *a);
 /* Checks a chat's messages and normalises them in place: parts become text, arguments of tool calls objects. New
  * reference, or NULL and an error. */
 json_t *arg_messages(Args *a, const char *key);
+/* What an assistant's message says of calls becomes what templates expect, or is an error at `where`. */
+void tools_normalise(Args *a, const char *where, json_t *message);
+/* Gives calls without an id one, and their results what they lack of the calls' ids and names. */
+void tools_link(json_t *messages);
+/* Puts the functions that the model may call into a template's variables. */
+void tools_read(Args *a, const char *key, json_t *variables);
+/* Puts into a template's variables, under the names that families have for it, whether the model is to think; `level`, how
+ * much, may be NULL. What is there already stays. */
+void thinking_set(json_t *variables, bool think, const char *level);
 /* A chat template's variables as JSON text: an object, and the messages to be put into it, whose references are taken and
  * which may be NULL. NULL and an error. */
 char *arg_context(Args *a, json_t *variables, json_t *messages);
@@ -168,7 +178,7 @@ typedef struct Choice Choice;
 
 typedef struct Dialect {
         const char *stream_type; /* content type of its streams */
-        /* One piece of a stream; `p` may carry text, logprobs, the finish, or nothing worth a chunk. */
+        /* One piece of a stream: what is new is in `c->split`; `p` may carry logprobs, the finish, or nothing worth a chunk. */
         void (*piece)(Choice *c, const IpcPiece *p, Buf *out);
         void (*stream_end)(Answer *a, Buf *out);  /* after the last piece of the last choice */
         void (*result)(Answer *a, Buf *out);      /* the whole answer of a request that does not stream */
@@ -184,8 +194,10 @@ struct Choice {
         Answer *answer;
         Job *job; /* NULL: done */
         uint32_t index;
-        Buf text, logprobs[LOGPROB_LISTS]; /* gathered when the answer does not stream, */
-        uint64_t charged;                  /* and charged to the user */
+        Split split;                 /* its text; and when the answer does not stream, all that came of it, */
+        Buf logprobs[LOGPROB_LISTS]; /* and these; what a dialect has to say twice; */
+        Buf again;
+        uint64_t charged;            /* to the user */
         IpcFinish finish;
         bool first_sent;
         uint32_t prompt_tokens, completion_tokens, cached_tokens;
@@ -207,6 +219,7 @@ struct Answer {
         uint64_t began;   /* now_usec() */
         bool stream, begun, paused, chat, include_usage, want_logprobs;
         bool unmeasured; /* its times are not those of the model's work */
+        uint32_t most_calls; /* of tools, in each choice; 0: any number */
         uint32_t n_choices, n_done;
         Buf out; /* scratch */
         void *kept; /* answer_keep() */

@@ -274,18 +274,6 @@ static json_t *content_of(Args *a, const char *where, json_t *v) {
         return NULL;
 }
 
-/* Clients send a call's arguments as JSON text (OpenAI) or as an object (Ollama); templates expect the object. */
-static void parse_arguments(json_t *calls) {
-        json_t *call;
-        size_t i;
-        json_array_foreach(calls, i, call) {
-                json_t *function = json_object_get(call, "function"), *args = json_object_get(function, "arguments");
-                json_t *parsed = json_is_string(args) ? json_loadb(json_string_value(args), json_string_length(args), 0, NULL) : NULL;
-                if (parsed)
-                        json_object_set_new(function, "arguments", parsed);
-        }
-}
-
 /* False after an error was sent. */
 static bool normalise_message(Args *a, const char *key, size_t i, json_t *m) {
         static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", "function"};
@@ -310,8 +298,8 @@ static bool normalise_message(Args *a, const char *key, size_t i, json_t *m) {
         }
         if (strcmp(role, "developer") == 0) /* OpenAI's newer word; templates know "system" */
                 json_object_set_new(m, "role", json_string("system"));
-        parse_arguments(json_object_get(m, "tool_calls"));
-        return true;
+        tools_normalise(a, where, m);
+        return !arg_failed(a);
 }
 
 char *arg_context(Args *a, json_t *variables, json_t *messages) {
@@ -333,5 +321,6 @@ json_t *arg_messages(Args *a, const char *key) {
         json_array_foreach(messages, i, it)
                 if (!normalise_message(a, key, i, it))
                         return NULL;
+        tools_link(messages);
         return json_incref(messages);
 }

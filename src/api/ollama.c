@@ -34,11 +34,32 @@ static void put_head(const Answer *a, Buf *out) {
         buf_puts(out, "\",");
 }
 
-static void put_text(const Answer *a, const char *text, size_t len, Buf *out) {
-        buf_puts(out, a->chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"response\":");
-        json_put_string(out, text, len);
-        if (a->chat)
-                buf_putc(out, '}');
+static void put_calls(const Split *s, Buf *out) {
+        const SplitCall *calls;
+        size_t n = split_calls(s, &calls);
+        buf_puts(out, ",\"tool_calls\":[");
+        for (size_t i = 0; i < n; i++) {
+                buf_puts(out, i ? ",{\"function\":{\"index\":" : "{\"function\":{\"index\":");
+                buf_putu(out, s->n_calls - n + i);
+                buf_puts(out, ",\"name\":");
+                json_put_string(out, s->call_text.data + calls[i].name, calls[i].name_len);
+                buf_puts(out, ",\"arguments\":");
+                buf_put(out, s->call_text.data + calls[i].arguments, calls[i].arguments_len); /* is JSON, on one line */
+                buf_puts(out, "}}");
+        }
+        buf_putc(out, ']');
+}
+
+static void put_said(bool chat, const Split *s, Buf *out) {
+        buf_puts(out, chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"response\":");
+        json_put_string(out, s->content.data, s->content.len);
+        if (s->thinking.len > 0) {
+                buf_puts(out, ",\"thinking\":");
+                json_put_string(out, s->thinking.data, s->thinking.len);
+        }
+        if (s->calls.len > 0)
+                put_calls(s, out);
+        buf_puts(out, chat ? "}" : "");
 }
 
 static void put_count(Buf *out, const char *key, uint64_t n) {
@@ -76,9 +97,11 @@ static void put_logprobs(const IpcPiece *p, Buf *out) {
 }
 
 static void piece(Choice *c, const IpcPiece *p, Buf *out) {
-        if (p->text.len > 0 || p->logprobs.n > 0) {
+        static const Split nothing;
+        const Split *s = &c->split;
+        if (s->content.len > 0 || s->thinking.len > 0 || s->calls.len > 0 || p->logprobs.n > 0) {
                 put_head(c->answer, out);
-                put_text(c->answer, p->text.data, p->text.len, out);
+                put_said(c->answer->chat, s, out);
                 if (p->logprobs.n > 0) {
                         buf_puts(out, ",\"logprobs\":[");
                         put_logprobs(p, out);
@@ -89,7 +112,7 @@ static void piece(Choice *c, const IpcPiece *p, Buf *out) {
         if (p->finish == IPC_FINISH_NONE)
                 return;
         put_head(c->answer, out);
-        put_text(c->answer, "", 0, out);
+        put_said(c->answer->chat, &nothing, out);
         put_done(c, out);
 }
 
@@ -100,7 +123,7 @@ static void stream_end(Answer *a _unused_, Buf *out _unused_) {
 static void result(Answer *a, Buf *out) {
         const Choice *c = &a->choices[0];
         put_head(a, out);
-        put_text(a, c->text.data, c->text.len, out);
+        put_said(a->chat, &c->split, out);
         if (a->want_logprobs)
                 buf_printf(out, ",\"logprobs\":[%s]", c->logprobs[0].len ? c->logprobs[0].data : "");
         put_done(c, out);
@@ -174,7 +197,7 @@ static void loading_done(PoolWaiter *w, IpcStr json _unused_, const char *error)
 
 static void put_loaded(const Loading *l, bool chat, Buf *out) {
         put_head(&(Answer){.model_name = l->model_name}, out);
-        put_text(&(Answer){.chat = chat}, "", 0, out);
+        put_said(chat, &(Split){0}, out);
         buf_printf(out, ",\"done\":true,\"done_reason\":\"%s\"}\n", l->reason);
 }
 
@@ -241,18 +264,32 @@ static void read_unsupported(Args *a) {
         arg_unsupported(a, "images", "only text is supported");
         arg_unsupported(a, "suffix", "filling in the middle is not supported");
         arg_unsupported(a, "template", "the model's own template is used; it cannot be replaced per request");
-        arg_unsupported(a, "tools", "tool calls are not supported");
         arg_unsupported(a, "context", "send the conversation as messages to /api/chat instead");
-        arg_unsupported(a, "think", "the reasoning of a model cannot be separated from its answer; send think: false");
 }
 
-/* The template's variables besides the messages: whether to think, for templates that ask. */
-static json_t *variables(const Args *a) {
-        return arg_get(a, "think") ? json_pack("{s:b}", "enable_thinking", 0) : json_object();
+/* Yes, no, or how much. */
+static bool read_think(Args *a, const char **ret_level) {
+        const json_t *v = arg_get(a, "think");
+        *ret_level = json_string_value(v);
+        if (v && !json_is_boolean(v) && !*ret_level)
+                arg_fail(a, "think", "must be true, false, or a level such as \"high\"");
+        return json_is_true(v) || *ret_level;
+}
+
+/* The template's variables besides the messages. */
+static json_t *variables(Args *a) {
+        json_t *v = json_object();
+        const char *level;
+        bool think = read_think(a, &level);
+        if (arg_get(a, "think"))
+                thinking_set(v, think, level);
+        return v;
 }
 
 static void *chat_context(Args *a) {
-        return arg_context(a, variables(a), arg_messages(a, "messages"));
+        json_t *v = variables(a);
+        tools_read(a, "tools", v);
+        return arg_context(a, v, arg_messages(a, "messages"));
 }
 
 static void *generate_context(Args *a) {
@@ -271,6 +308,7 @@ static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
         s->job.truncate = arg_bool(a, "truncate", false);
         read_options(s, a);
         read_logprobs(s, a);
+        s->job.must_think = read_think(a, &(const char *){NULL});
         read_unsupported(a);
         read_keep_alive(a, s);
         spec_read_service(s, a);

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "api/api-private.h"
+#include "util/map.h"
 #include "util/str.h"
 
 enum { CHOICES_MAX = 32, PROMPTS_MAX = 256, PENALTY_MAX = 2 };
@@ -45,11 +46,40 @@ static void put_usage(const Answer *a, Buf *out) {
                    prompt, completion, prompt + completion, cached);
 }
 
-static void put_finish(IpcFinish f, Buf *out) {
+static void put_finish(const Choice *c, IpcFinish f, Buf *out) {
+        bool calls = f == IPC_FINISH_STOP && c->split.n_calls > 0;
         if (f == IPC_FINISH_NONE)
                 buf_puts(out, ",\"finish_reason\":null");
         else
-                buf_printf(out, ",\"finish_reason\":\"%s\"", finish_name(f));
+                buf_printf(out, ",\"finish_reason\":\"%s\"", calls ? "tool_calls" : finish_name(f));
+}
+
+/* Nine letters and digits, because Mistral's templates take no other. */
+static void put_call_id(const Choice *c, size_t i, Buf *out) {
+        uint64_t x = hash_bytes(c->answer->id, strlen(c->answer->id), (uint64_t)c->index << 32 | i);
+        for (int k = 0; k < 9; k++, x /= 36)
+                buf_putc(out, "0123456789abcdefghijklmnopqrstuvwxyz"[x % 36]);
+}
+
+/* Of a stream with the calls' numbers, by which a client puts together what comes in parts. */
+static void put_calls(const Choice *c, Buf *out) {
+        const SplitCall *calls;
+        size_t n = split_calls(&c->split, &calls), first = c->split.n_calls - n;
+        const char *text = c->split.call_text.data;
+        buf_puts(out, "\"tool_calls\":[");
+        for (size_t i = 0; i < n; i++) {
+                buf_puts(out, i ? ",{" : "{");
+                if (c->answer->stream)
+                        buf_printf(out, "\"index\":%zu,", first + i);
+                buf_puts(out, "\"id\":\"");
+                put_call_id(c, first + i, out);
+                buf_puts(out, "\",\"type\":\"function\",\"function\":{\"name\":");
+                json_put_string(out, text + calls[i].name, calls[i].name_len);
+                buf_puts(out, ",\"arguments\":");
+                json_put_string(out, text + calls[i].arguments, calls[i].arguments_len);
+                buf_puts(out, "}}");
+        }
+        buf_putc(out, ']');
 }
 
 /* One token of logprobs: its text (bytes that are no UTF-8 shown as U+FFFD), its bytes, its logprob. */
@@ -129,8 +159,35 @@ static void chunk_begin(const Choice *c, Buf *out) {
 }
 
 static void chunk_end(const Choice *c, IpcFinish f, Buf *out) {
-        put_finish(f, out);
+        put_finish(c, f, out);
         buf_puts(out, c->answer->include_usage ? "}],\"usage\":null}\n\n" : "}]}\n\n");
+}
+
+/* Whatever of the three there is. */
+static void put_delta(const Choice *c, Buf *out) {
+        const Split *s = &c->split;
+        if (s->thinking.len > 0) {
+                buf_puts(out, "\"reasoning_content\":");
+                json_put_string(out, s->thinking.data, s->thinking.len);
+        }
+        if (s->content.len > 0) {
+                buf_puts(out, s->thinking.len > 0 ? ",\"content\":" : "\"content\":");
+                json_put_string(out, s->content.data, s->content.len);
+        }
+        if (s->calls.len > 0) {
+                buf_puts(out, s->thinking.len > 0 || s->content.len > 0 ? "," : "");
+                put_calls(c, out);
+        }
+}
+
+static void put_logprobs(const IpcPiece *p, Buf *out) {
+        buf_puts(out, ",\"logprobs\":");
+        if (p->logprobs.n > 0) {
+                buf_puts(out, "{\"content\":[");
+                put_chat_logprobs(p, out);
+                buf_puts(out, "]}");
+        } else
+                buf_puts(out, "null");
 }
 
 static void chat_chunk(const Choice *c, const char *role, const IpcPiece *p, IpcFinish f, Buf *out) {
@@ -138,28 +195,23 @@ static void chat_chunk(const Choice *c, const char *role, const IpcPiece *p, Ipc
         buf_puts(out, ",\"delta\":{");
         if (role)
                 buf_printf(out, "\"role\":\"%s\",\"content\":\"\"", role);
-        else if (p->text.len > 0) {
-                buf_puts(out, "\"content\":");
-                json_put_string(out, p->text.data, p->text.len);
-        }
-        buf_puts(out, "},\"logprobs\":");
-        if (!role && p->logprobs.n > 0) {
-                buf_puts(out, "{\"content\":[");
-                put_chat_logprobs(p, out);
-                buf_puts(out, "]}");
-        } else
-                buf_puts(out, "null");
+        else if (f == IPC_FINISH_NONE)
+                put_delta(c, out);
+        buf_putc(out, '}');
+        put_logprobs(p, out);
         chunk_end(c, f, out);
 }
 
 static void chat_piece(Choice *c, const IpcPiece *p, Buf *out) {
+        static const IpcPiece none;
+        const Split *s = &c->split;
         if (!c->first_sent)
-                chat_chunk(c, "assistant", p, IPC_FINISH_NONE, out);
+                chat_chunk(c, "assistant", &none, IPC_FINISH_NONE, out);
         c->first_sent = true;
-        if (p->text.len > 0 || p->logprobs.n > 0)
+        if (s->content.len > 0 || s->thinking.len > 0 || s->calls.len > 0 || p->logprobs.n > 0)
                 chat_chunk(c, NULL, p, IPC_FINISH_NONE, out);
         if (p->finish != IPC_FINISH_NONE)
-                chat_chunk(c, NULL, &(IpcPiece){0}, (IpcFinish)p->finish, out);
+                chat_chunk(c, NULL, &none, (IpcFinish)p->finish, out);
 }
 
 static void completion_chunk(const Choice *c, const char *text, size_t len, const IpcPiece *p, Buf *out) {
@@ -184,8 +236,8 @@ static void completion_piece(Choice *c, const IpcPiece *p, Buf *out) {
         if (!c->first_sent && c->echo.len > 0)
                 completion_chunk(c, c->echo.data, c->echo.len, &(IpcPiece){0}, out);
         c->first_sent = true;
-        if (p->text.len > 0 || p->logprobs.n > 0 || p->finish != IPC_FINISH_NONE)
-                completion_chunk(c, p->text.data, p->text.len, p, out);
+        if (c->split.content.len > 0 || p->logprobs.n > 0 || p->finish != IPC_FINISH_NONE)
+                completion_chunk(c, c->split.content.data, c->split.content.len, p, out);
 }
 
 static void sse_end(Answer *a, Buf *out) {
@@ -206,8 +258,20 @@ static void sse_error(Answer *a, unsigned status, const char *code, const char *
 }
 
 static void chat_choice(const Choice *c, Buf *out) {
+        const Split *s = &c->split;
         buf_puts(out, ",\"message\":{\"role\":\"assistant\",\"content\":");
-        json_put_string(out, c->text.data, c->text.len);
+        if (s->content.len > 0 || s->n_calls == 0)
+                json_put_string(out, s->content.data, s->content.len);
+        else
+                buf_puts(out, "null");
+        if (s->thinking.len > 0) {
+                buf_puts(out, ",\"reasoning_content\":");
+                json_put_string(out, s->thinking.data, s->thinking.len);
+        }
+        if (s->n_calls > 0) {
+                buf_putc(out, ',');
+                put_calls(c, out);
+        }
         buf_puts(out, ",\"refusal\":null},\"logprobs\":");
         if (c->answer->want_logprobs)
                 buf_printf(out, "{\"content\":[%s]}", c->logprobs[0].len ? c->logprobs[0].data : "");
@@ -218,7 +282,7 @@ static void chat_choice(const Choice *c, Buf *out) {
 static void completion_choice(const Choice *c, Buf *out) {
         _cleanup_buf_ Buf text = BUF_NULL;
         buf_put(&text, c->echo.data, c->echo.len);
-        buf_put(&text, c->text.data, c->text.len);
+        buf_put(&text, c->split.content.data, c->split.content.len);
         buf_puts(out, ",\"text\":");
         json_put_string(out, text.data, text.len);
         out->failed |= text.failed;
@@ -236,7 +300,7 @@ static void result(Answer *a, Buf *out) {
                 const Choice *c = &a->choices[i];
                 buf_printf(out, "%s{\"index\":%u", i ? "," : "", i);
                 (a->chat ? chat_choice : completion_choice)(c, out);
-                put_finish(c->finish, out);
+                put_finish(c, c->finish, out);
                 buf_putc(out, '}');
         }
         buf_putc(out, ']');
@@ -305,13 +369,26 @@ static void read_chat_logprobs(Spec *s, Args *a) {
                 arg_fail(a, "top_logprobs", "needs logprobs to be true");
 }
 
-static void read_tools(Args *a) {
-        const char *choice = json_string_value(arg_get(a, "tool_choice"));
-        if (!choice || strcmp(choice, "none") != 0)
-                arg_unsupported(a, "tools", "tool calls are not supported");
-        arg_unsupported(a, "functions", "function calls are not supported");
+static void read_unsupported(Args *a) {
+        arg_unsupported(a, "functions", "is the form before tools; send the functions as tools");
         arg_unsupported(a, "modalities", "only text is supported; leave modalities out");
         arg_unsupported(a, "audio", "only text is supported");
+}
+
+/* With "none" the model does not hear of its tools. */
+static void read_tools(Args *a, json_t *variables) {
+        const json_t *choice = arg_get(a, "tool_choice");
+        const char *word = json_string_value(choice);
+        if (choice && (!word || (strcmp(word, "auto") != 0 && strcmp(word, "none") != 0)))
+                arg_fail(a, "tool_choice", "only auto and none are supported: a model cannot be made to call a tool");
+        if (!word || strcmp(word, "none") != 0)
+                tools_read(a, "tools", variables);
+}
+
+static void read_effort(Args *a, json_t *variables) {
+        const char *effort = arg_string(a, "reasoning_effort", NULL);
+        if (effort)
+                thinking_set(variables, strcmp(effort, "none") != 0, strcmp(effort, "none") != 0 ? effort : NULL);
 }
 
 /* The template's variables, as JSON text. */
@@ -319,7 +396,10 @@ void *openai_chat_context(Args *a) {
         json_t *messages = arg_messages(a, "messages"), *kwargs = arg_get(a, "chat_template_kwargs");
         if (kwargs && !json_is_object(kwargs))
                 arg_fail(a, "chat_template_kwargs", "must be an object");
-        return arg_context(a, kwargs ? json_copy(kwargs) : json_object(), messages);
+        json_t *variables = json_is_object(kwargs) ? json_copy(kwargs) : json_object();
+        read_tools(a, variables);
+        read_effort(a, variables);
+        return arg_context(a, variables, messages);
 }
 
 static void chat_completions(Api *api) {
@@ -332,12 +412,14 @@ static void chat_completions(Api *api) {
         read_common(&s, &a);
         read_chat_logprobs(&s, &a);
         read_response_format(&a);
-        read_tools(&a);
+        read_unsupported(&a);
+        bool parallel = arg_bool(&a, "parallel_tool_calls", true);
         uint32_t n = (uint32_t)arg_int(&a, "n", 1, CHOICES_MAX, 1);
         _cleanup_free_ char *context = arg_failed(&a) ? NULL : api_context(api, &a, openai_chat_context);
         Answer *answer = context ? start_answer(api, &a, &s, m, true, n) : NULL;
         if (!answer)
                 return;
+        answer->most_calls = parallel ? 0 : 1;
         s.job.kind = IPC_PROMPT_CHAT;
         s.job.prompt = ipc_str(context);
         answer_post(answer, &s, 0, n);

@@ -50,15 +50,15 @@ static const Dialect tokens_dialect = {.stream_type = "application/json", .piece
 
 /* Twice, by the names that it has for the one's clients and the other's. */
 static void put_text(Choice *c, const IpcPiece *p, Buf *out) {
-        size_t before = c->text.len;
-        json_put_text(&c->text, p->text.data, p->text.len);
+        size_t before = c->again.len;
+        json_put_text(&c->again, p->text.data, p->text.len);
         buf_puts(out, c->first_sent ? "" : "{\"content\":\"");
-        buf_put(out, c->text.data + before, c->text.len - before);
+        buf_put(out, c->again.data + before, c->again.len - before);
         c->first_sent = true;
 }
 
 static void end_text(Answer *a, Buf *out) {
-        const Buf *text = &a->choices[0].text;
+        const Buf *text = &a->choices[0].again;
         buf_puts(out, "\",\"prompt\":\"");
         buf_put(out, text->data, text->len);
         buf_puts(out, "\"}\n");
@@ -87,7 +87,6 @@ static void read_template(Args *a) {
                 arg_fail(a, "add_generation_prompt", "only true is supported: it is what the model is given");
         arg_unsupported(a, "continue_final_message", "is not supported");
         arg_unsupported(a, "chat_template", "the model's own template is used; it cannot be replaced per request");
-        arg_unsupported(a, "tools", "is not supported here");
 }
 
 static void tokenize(Api *api) {

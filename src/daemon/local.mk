@@ -27,5 +27,5 @@ endif
 sbin_PROGRAMS += zerollamad
 zerollamad_SOURCES = src/daemon/main.c
 zerollamad_CFLAGS = $(AM_CFLAGS)
-zerollamad_LDADD = libzl-api.la libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la
+zerollamad_LDADD = libzl-api.la libzl-split.la libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la
 include src/daemon/config.mk
