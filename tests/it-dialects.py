@@ -1,17 +1,49 @@
 #!/usr/bin/env python3
-"""Tokens: what llama-server's and vLLM's clients ask."""
+"""The smaller dialects: tokens, as llama-server's and vLLM's clients ask for them; Anthropic's messages."""
 
+import http.client
 import json
 import os
 import signal
+import socket
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True
-from harness import CHAT, PROMPT, SLOW, STORIES, Case, data, frozen, main, wait_until  # noqa: E402
+from harness import (  # noqa: E402
+    CHAT, PATIENCE, PROMPT, SLOW, STORIES, Answer, Case, data, frozen, main, wait_until,
+)
 
 MESSAGES = [{"role": "user", "content": PROMPT}]
+GREEDY = {"temperature": 0}
 LONG = "Lily and Tom ran to the park. " * 40000
+
+
+class Events:
+    """A stream of events with names, which their objects repeat. Iterating yields the objects."""
+
+    def __init__(self, d, path, body):
+        self.connection = d.connect()
+        self.connection.request("POST", path, json.dumps({"stream": True, **body}))
+        self.response = self.connection.getresponse()
+        self.type = self.response.getheader("Content-Type")
+        if self.response.status != 200:
+            raise AssertionError(f"{self.response.status}: {self.response.read().decode()}")
+
+    def __iter__(self):
+        while line := self.response.readline().decode():
+            assert line.startswith("event: "), f"no name: {line!r}"
+            data = self.response.readline().decode()
+            assert data.startswith("data: "), f"no object: {data!r}"
+            assert self.response.readline() == b"\n", "no end of the event"
+            event = json.loads(data[6:])
+            assert event["type"] == line[7:-1], (line, event)
+            yield event
+        self.close()
+
+    def close(self):
+        self.connection.close()
 
 
 class TokensTest(Case):
@@ -146,6 +178,180 @@ class TokensTest(Case):
             self.assertEqual(json.load(c.getresponse())["count"], 4)
         for c in waiting:
             c.close()
+
+
+class DialectCase(Case):
+    """What holds for an answer in any of them: `PATH`, `ask()` a request's fields, `text()` of an answer's events."""
+
+    CONFIG = {"models": [{"name": "narrow-chat", "path": CHAT + ".gguf", "slots": 1, "queue": 0}]}
+
+    def post(self, status=200, **fields):
+        return self.assertStatus(self.d.post(self.PATH, self.ask(**fields)), status)
+
+    def events(self, d=None, **fields):
+        return Events(d or self.d, self.PATH, self.ask(**fields))
+
+    def completion(self, prompt=PROMPT + " ", tokens=20, **fields):
+        """What the model says; the template of CHAT writes each message and a space."""
+        return self.d.complete(prompt, model=STORIES, max_tokens=tokens, **fields)
+
+    def check_crash(self):
+        """An engine that dies in mid-answer is not noticed."""
+        whole = list(self.events(tokens=400))
+        stream = self.events(tokens=400)
+        got = []
+        for e in stream:
+            got.append(e)
+            if len(got) == 20:
+                old = self.d.engine_pid()
+                os.kill(old, signal.SIGKILL)
+                wait_until(lambda: self.d.engine_pid() not in (0, old), "another engine")
+        self.assertEqual(self.text(got), self.text(whole))
+        self.assertEqual([e["type"] for e in got][-1], [e["type"] for e in whole][-1])
+
+    def check_gone(self):
+        before = self.d.outcomes()["cancelled"]
+        stream = self.events(model="null", tokens=1000000000)
+        next(iter(stream))
+        stream.close()
+        wait_until(lambda: self.d.outcomes()["cancelled"] == before + 1, "the job to be cancelled")
+        self.d.wait_idle()
+
+    def check_busy(self):
+        """503 where the queue is full, and when to come again; in the dialect's own words, which are returned."""
+        stream = self.events(model="narrow-chat", tokens=400)
+        with frozen(self.d.engine_pid()):
+            a = self.post(503, model="narrow-chat")
+            self.assertTrue(a.headers["Retry-After"])
+        stream.close()
+        self.d.wait_idle()
+        return a
+
+    def check_late(self):
+        """The error in mid-stream, which is the last event."""
+        *some, last = self.events(model="null", tokens=1000000000, timeout=0.3 * SLOW)
+        self.assertGreater(len(some), 3)
+        return last
+
+
+class MessagesTest(DialectCase):
+    PATH = "/v1/messages"
+
+    def ask(self, tokens=20, **fields):
+        return {"model": CHAT, "max_tokens": tokens, "messages": MESSAGES, **GREEDY, **fields}
+
+    def text(self, events):
+        return "".join(e["delta"]["text"] for e in events if e["type"] == "content_block_delta")
+
+    def test_whole(self):
+        got = self.post().json()
+        self.assertEqual(got["content"], [{"type": "text", "text": self.completion()}])
+        self.assertEqual((got["type"], got["role"], got["model"]), ("message", "assistant", CHAT))
+        self.assertEqual((got["stop_reason"], got["stop_sequence"]), ("max_tokens", None))
+        self.assertTrue(got["id"].startswith("msg_"))
+        usage = got["usage"]
+        self.assertEqual(usage["input_tokens"] + usage["cache_read_input_tokens"], 6)
+        self.assertEqual((usage["output_tokens"], usage["cache_creation_input_tokens"]), (20, 0))
+
+    def test_stream(self):
+        got = list(self.events())
+        kinds = [e["type"] for e in got]
+        self.assertEqual(kinds[:2], ["message_start", "content_block_start"])
+        self.assertEqual(kinds[-3:], ["content_block_stop", "message_delta", "message_stop"])
+        self.assertEqual(set(kinds[2:-3]), {"content_block_delta"})
+        self.assertEqual(self.text(got), self.completion())
+        message = got[0]["message"]
+        self.assertEqual((message["content"], message["stop_reason"], message["role"]), ([], None, "assistant"))
+        self.assertEqual(got[1]["content_block"], {"type": "text", "text": ""})
+        self.assertEqual({e["index"] for e in got if "index" in e}, {0})
+        self.assertEqual(got[-2]["delta"], {"stop_reason": "max_tokens", "stop_sequence": None})
+        self.assertEqual(got[-2]["usage"]["output_tokens"], 20)
+
+    def test_ends(self):
+        for stream in (False, True):
+            def end(**fields):
+                if stream:
+                    return next(e["delta"] for e in self.events(**fields) if e["type"] == "message_delta")
+                a = self.post(**fields).json()
+                return {k: a[k] for k in ("stop_reason", "stop_sequence")}
+
+            words = self.completion(tokens=60).split(" ")
+            self.assertEqual(
+                end(tokens=60, stop_sequences=["never in it", words[5]]),
+                {"stop_reason": "stop_sequence", "stop_sequence": words[5]},
+            )
+            self.assertEqual(
+                end(model="delay", messages=[{"role": "user", "content": "1ms"}], stop_sequences=["never in it"]),
+                {"stop_reason": "end_turn", "stop_sequence": None},
+            )
+            self.assertEqual(end(tokens=1)["stop_reason"], "max_tokens")
+
+    def test_system(self):
+        parts = [{"type": "text", "text": "Once "}, {"type": "text", "text": "upon", "cache_control": {"type": "ephemeral"}}]
+        said = self.completion("Once upon a time ")
+        for system in ("Once upon", parts):
+            fields = {"system": system, "messages": [{"role": "user", "content": "a time"}]}
+            self.assertEqual(self.post(**fields).json()["content"][0]["text"], said)
+            count = self.assertStatus(self.d.post(self.PATH + "/count_tokens", self.ask(**fields)), 200).json()
+            self.assertEqual(count, {"input_tokens": len(self.d.post(
+                "/tokenize", {"model": STORIES, "prompt": "Once upon a time "}).json()["tokens"])})
+        self.assertEqual(self.post(system="").json()["content"], self.post().json()["content"])
+        del parts[0]["text"]
+        self.post(400, system=parts)
+
+    def test_refused(self):
+        bad = {"role": "user", "content": [{"type": "image", "source": {}}]}
+        for fields, word in (
+            ({"max_tokens": None}, "max_tokens"),
+            ({"max_tokens": 0}, "max_tokens"),
+            ({"messages": []}, "messages"),
+            ({"messages": [bad]}, "messages[0]"),
+            ({"messages": MESSAGES + [{"role": "assistant", "content": "It"}]}, "messages"),
+            ({"system": 3}, "system"),
+            ({"temperature": "x"}, "temperature"),
+            ({"stop_sequences": [1]}, "stop_sequences"),
+            ({"tools": [{"name": "f"}]}, "tools"),
+            ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking"),
+            ({"output_config": {"effort": "low"}}, "output_config"),
+            ({"priority": "high"}, "priority"),
+        ):
+            error = self.post(400, **fields).json()
+            self.assertEqual((error["type"], error["error"]["type"]), ("error", "invalid_request_error"))
+            self.assertTrue(error["error"]["message"].startswith(word + ":"), error)
+        self.post(thinking={"type": "disabled"}, tools=[], metadata={"user_id": "x"}, priority="batch")
+        self.assertEqual(self.post(404, model="nothing").json()["error"]["type"], "not_found_error")
+        a = self.assertStatus(self.d.post(self.PATH, "{"), 400)
+        self.assertEqual(a.json()["error"]["type"], "invalid_request_error")
+        self.assertStatus(self.d.get(self.PATH), 405)
+
+    def test_life(self):
+        self.check_crash()
+        self.check_gone()
+        late = self.check_late()
+        self.assertEqual((late["type"], late["error"]["type"]), ("error", "timeout_error"))
+        self.assertEqual(self.check_busy().json()["error"]["type"], "overloaded_error")
+
+    def test_key(self):
+        with socket.socket() as s, tempfile.NamedTemporaryFile("w", suffix=".key") as f:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+            s.close()
+            f.write("secret-1\n")
+            f.flush()
+            self.start({"listen": [{"tcp": f"127.0.0.1:{port}", "key_file": f.name}]})
+            for headers, status in (
+                ({"X-Api-Key": "secret-1"}, 200),
+                ({"Authorization": "Bearer secret-1"}, 200),
+                ({"X-Api-Key": "secret-2"}, 401),
+                ({"X-Api-Key": "secret-1", "Authorization": "Bearer x"}, 401),
+                ({}, 401),
+            ):
+                c = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+                c.request("POST", self.PATH, json.dumps(self.ask(tokens=1)), headers)
+                a = self.assertStatus(Answer(c.getresponse()), status)
+                c.close()
+                if status == 401:
+                    self.assertEqual(a.json()["error"]["type"], "authentication_error")
 
 
 if __name__ == "__main__":

@@ -24,29 +24,31 @@ static void test_table(void **state) {
         static const struct {
                 const char *stops[3], *text;
                 size_t safe;
-                bool hit;
+                const char *hit;
         } cases[] = {
-                {{"\n\n"}, "one\ntwo", 7, false},
-                {{"\n\n"}, "one\n", 3, false},
-                {{"\n\n"}, "one\n\ntwo", 3, true},
-                {{"abcd", "bc"}, "xabc", 2, true},  /* the one that ends first */
-                {{"bc", "abc"}, "xabc", 1, true},   /* of those that end together the longest */
-                {{"aab"}, "aaab", 1, true},         /* overlapping beginnings */
-                {{"aab"}, "xaa", 1, false},
-                {{"aab"}, "xaaa", 2, false},
-                {{""}, "text", 4, false},
-                {{"long stop"}, "a long sto", 2, false},
-                {{"é"}, "caf", 3, false},
-                {{"é"}, "café!", 3, true},
+                {{"\n\n"}, "one\ntwo", 7},
+                {{"\n\n"}, "one\n", 3},
+                {{"\n\n"}, "one\n\ntwo", 3, "\n\n"},
+                {{"abcd", "bc"}, "xabc", 2, "bc"},  /* the one that ends first */
+                {{"bc", "abc"}, "xabc", 1, "abc"}, /* of those that end together the longest */
+                {{"aab"}, "aaab", 1, "aab"},        /* overlapping beginnings */
+                {{"aab"}, "xaa", 1},
+                {{"aab"}, "xaaa", 2},
+                {{""}, "text", 4},
+                {{"long stop"}, "a long sto", 2},
+                {{"é"}, "caf", 3},
+                {{"é"}, "café!", 3, "é"},
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 Stops s = {0};
-                bool hit;
+                IpcStr hit;
                 for (int k = 0; k < 3 && cases[i].stops[k]; k++)
                         add(&s, cases[i].stops[k], strlen(cases[i].stops[k]));
                 assert_int_equal(stop_check(&s.list, NULL), 0);
                 assert_int_equal(stop_scan(&s.list, cases[i].text, strlen(cases[i].text), &hit), cases[i].safe);
-                assert_int_equal(hit, cases[i].hit);
+                const char *expected = cases[i].hit ? cases[i].hit : "";
+                assert_int_equal(hit.len, strlen(expected));
+                assert_memory_equal(hit.data ? hit.data : "", expected, hit.len);
                 stops_deinit(&s);
         }
 }
@@ -74,7 +76,7 @@ static void test_pieces(void **state) {
                 Stops s = {0};
                 char text[24], stop[8];
                 size_t out = 0, in = 0;
-                bool hit = false;
+                IpcStr hit = {0};
                 for (size_t i = 0; i < sizeof(text); i++)
                         text[i] = "ab"[rand() % 2];
                 for (int k = rand() % 3; k >= 0; k--) {
@@ -83,15 +85,16 @@ static void test_pieces(void **state) {
                                 stop[i] = "ab"[rand() % 2];
                         add(&s, stop, n);
                 }
-                while (in < sizeof(text) && !hit) {
+                while (in < sizeof(text) && hit.len == 0) {
                         in += 1 + (size_t)rand() % 5;
                         in = in > sizeof(text) ? sizeof(text) : in;
                         out += stop_scan(&s.list, text + out, in - out, &hit);
                 }
                 size_t want = reference_cut(&s, text, sizeof(text));
-                if (hit)
+                if (hit.len > 0) {
                         assert_int_equal(out, want);
-                else
+                        assert_memory_equal(text + out, hit.data, hit.len);
+                } else
                         assert_int_equal(want, sizeof(text));
                 stops_deinit(&s);
         }

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/time.h>
 #include <time.h>
 
@@ -45,6 +46,7 @@ static void answer_free(Answer *a) {
                         job_cancel(TAKE(c->job));
                 split_deinit(&c->split);
                 buf_deinit(&c->again);
+                buf_deinit(&c->stopped_by);
                 for (size_t k = 0; k < LOGPROB_LISTS; k++)
                         buf_deinit(&c->logprobs[k]);
                 a->user->held -= c->charged;
@@ -100,6 +102,21 @@ Answer *answer_new(Api *api, ModelEntry *m, const Dialect *dialect, uint32_t n) 
         return a;
 }
 
+void answer_make_id(Answer *a, const char *prefix) {
+        uint64_t x = a->began ^ (uintptr_t)a;
+        if (getrandom(&x, sizeof(x), GRND_NONBLOCK) < 0)
+                x ^= (uint64_t)wall_usec() * 0x9e3779b97f4a7c15u;
+        snprintf(a->id, sizeof(a->id), "%s%016" PRIx64, prefix, x);
+}
+
+void sse_event(Buf *out, const char *type) {
+        buf_puts(out, "event: ");
+        buf_puts(out, type);
+        buf_puts(out, "\ndata: {\"type\":\"");
+        buf_puts(out, type);
+        buf_putc(out, '"');
+}
+
 static void stream_begin(Answer *a) {
         a->begun = true;
         request_stream_begin(a->r, 200, a->dialect->stream_type);
@@ -118,7 +135,7 @@ static void write_out(Answer *a) {
 /* Why the answer cannot go on: memory ran out on the way, so that what was gathered is not whole, or its user may hold no more. */
 static const JobRefusal *check_memory(Choice *c) {
         uint64_t most = c->answer->d->config->limits.memory_per_user, gathered = split_size(&c->split) + c->again.len;
-        bool failed = c->answer->out.failed || split_failed(&c->split) || c->again.failed;
+        bool failed = c->answer->out.failed || split_failed(&c->split) || c->again.failed || c->stopped_by.failed;
         for (size_t k = 0; k < LOGPROB_LISTS; k++) {
                 failed |= c->logprobs[k].failed;
                 gathered += c->logprobs[k].len;
@@ -188,6 +205,7 @@ static void measure(Choice *c, const IpcPiece *p, ModelEntry *m) {
 static void take_last(Choice *c, const IpcPiece *p) {
         c->job = NULL;
         c->finish = (IpcFinish)p->finish;
+        buf_put(&c->stopped_by, p->stop.data, p->stop.len);
         c->prompt_tokens = p->prompt_tokens;
         c->completion_tokens = p->completion_tokens;
         c->cached_tokens = p->cached_tokens;

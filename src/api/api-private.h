@@ -68,12 +68,12 @@ typedef struct Route {
 } Route;
 
 /* One table per dialect, ended by a row without a path. */
-extern const Route openai_routes[], ollama_routes[], rerank_routes[], tokens_routes[], status_routes[];
+extern const Route openai_routes[], ollama_routes[], messages_routes[], rerank_routes[], tokens_routes[], status_routes[];
 
 /* What a model can do, as a list of Ollama's words, where that is known: after it was loaded or shown. Else NULL. */
 json_t *model_capabilities(const ModelEntry *m);
 
-/* ---- errors: {"error":"text"} below /api/, else OpenAI's object. `code`, `param` may be NULL ---- */
+/* ---- errors: {"error":"text"} below /api/, Anthropic's object below /v1/messages, else OpenAI's. `code`, `param` may be NULL ---- */
 
 void api_error(Request *r, unsigned status, const char *code, const char *param, const char *fmt, ...) _printf_(5, 6);
 /* The JSON text of an error in the request's dialect, for errors in mid-stream. */
@@ -147,13 +147,15 @@ typedef struct SampleArg { /* a sampling field as a table row */
 } SampleArg;
 void spec_read(Spec *s, Args *a, const SampleArg *rows);
 void spec_read_seed(Spec *s, Args *a);
-void spec_read_stop(Spec *s, Args *a);
+void spec_read_stop(Spec *s, Args *a, const char *key);
 void spec_read_bias(Spec *s, Args *a);
 /* How urgent it is (priority) and how long it may take (timeout). */
 void spec_read_service(Spec *s, Args *a);
 /* Checks a chat's messages and normalises them in place: parts become text, arguments of tool calls objects. New
  * reference, or NULL and an error. */
 json_t *arg_messages(Args *a, const char *key);
+/* A text, or a list of parts that are texts, as one; `where` is its name. NULL and an error. */
+json_t *arg_text(Args *a, const char *where, json_t *v);
 /* What an assistant's message says of calls becomes what templates expect, or is an error at `where`. */
 void tools_normalise(Args *a, const char *where, json_t *message);
 /* Gives calls without an id one, and their results what they lack of the calls' ids and names. */
@@ -199,6 +201,7 @@ struct Choice {
         Buf again;
         uint64_t charged;            /* to the user */
         IpcFinish finish;
+        Buf stopped_by; /* the stop string, where one ended it */
         bool first_sent;
         uint32_t prompt_tokens, completion_tokens, cached_tokens;
         uint64_t queue_usec, prefill_usec, decode_usec;
@@ -229,6 +232,10 @@ struct Answer {
 
 /* For `n` choices; NULL after an error was sent. */
 Answer *answer_new(Api *a, ModelEntry *m, const Dialect *dialect, uint32_t n);
+/* Draws its id. */
+void answer_make_id(Answer *a, const char *prefix);
+/* Begins an event of a stream that names them, and its object: "type" is in it. */
+void sse_event(Buf *out, const char *type);
 /* Posts the jobs of choices first…first+n-1, which differ in their seeds, counted up from a given one so that they can be
  * had again. False: the request was refused and answered, the Answer is gone. */
 bool answer_post(Answer *a, Spec *s, uint32_t first, uint32_t n);

@@ -13,17 +13,32 @@
 
 enum { PARSE_INLINE_MAX = 64 * 1024 };
 
-static const Route *const tables[] = {openai_routes, ollama_routes, rerank_routes, tokens_routes, status_routes, NULL};
+static const Route *const tables[] = {openai_routes, ollama_routes, messages_routes, rerank_routes, tokens_routes, status_routes, NULL};
 
 /* ---- errors ---- */
 
-static bool is_ollama(const Request *r) {
-        return r->path && strncmp(r->path, "/api/", 5) == 0;
+typedef enum ErrorShape { ERROR_OPENAI, ERROR_OLLAMA, ERROR_ANTHROPIC } ErrorShape;
+
+static ErrorShape shape_of(const Request *r) {
+        const char *path = r->path ? r->path : "";
+        return strncmp(path, "/api/", 5) == 0 ? ERROR_OLLAMA : strncmp(path, "/v1/messages", 12) == 0 ? ERROR_ANTHROPIC : ERROR_OPENAI;
 }
 
-static const char *error_type(unsigned status) {
+static const char *openai_type(unsigned status) {
         return status == 401 ? "authentication_error" : status == 429 ? "rate_limit_error"
                : status >= 500 ? "server_error" : "invalid_request_error";
+}
+
+static const char *anthropic_type(unsigned status) {
+        static const struct {
+                unsigned status;
+                const char *type;
+        } types[] = {{401, "authentication_error"}, {403, "permission_error"}, {404, "not_found_error"}, {413, "request_too_large"},
+                     {429, "rate_limit_error"},     {503, "overloaded_error"}, {504, "timeout_error"}};
+        for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+                if (types[i].status == status)
+                        return types[i].type;
+        return status >= 500 ? "api_error" : "invalid_request_error";
 }
 
 static void put_nullable(Buf *out, const char *key, const char *value) {
@@ -35,15 +50,18 @@ static void put_nullable(Buf *out, const char *key, const char *value) {
 }
 
 void api_error_body(const Request *r, unsigned status, const char *code, const char *param, const char *text, Buf *out) {
-        buf_puts(out, is_ollama(r) ? "{\"error\":" : "{\"error\":{\"message\":");
+        ErrorShape shape = shape_of(r);
+        if (shape == ERROR_ANTHROPIC)
+                buf_printf(out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", anthropic_type(status));
+        else
+                buf_puts(out, shape == ERROR_OLLAMA ? "{\"error\":" : "{\"error\":{\"message\":");
         json_put_string(out, text, strlen(text));
-        if (!is_ollama(r)) {
-                put_nullable(out, "type", error_type(status));
+        if (shape == ERROR_OPENAI) {
+                put_nullable(out, "type", openai_type(status));
                 put_nullable(out, "param", param);
                 put_nullable(out, "code", code);
-                buf_putc(out, '}');
         }
-        buf_putc(out, '}');
+        buf_puts(out, shape == ERROR_OLLAMA ? "}" : "}}");
 }
 
 void api_error(Request *r, unsigned status, const char *code, const char *param, const char *fmt, ...) {
@@ -167,14 +185,21 @@ static const Route *find_route(Request *r, const char **ret_rest) {
         return NULL;
 }
 
+/* Anthropic's clients have a header of their own for it. */
+static const char *key_of(const Request *r) {
+        const char *given = request_header(r, "Authorization"), bearer[] = "Bearer ";
+        if (!given)
+                return request_header(r, "X-Api-Key");
+        return strncasecmp(given, bearer, sizeof(bearer) - 1) == 0 ? given + sizeof(bearer) - 1 : NULL;
+}
+
 /* Compares in a time that does not tell how much was right. */
 static bool key_is_right(const Request *r) {
-        const char *given = request_header(r, "Authorization"), bearer[] = "Bearer ";
+        const char *given = key_of(r);
         if (!r->key || strcmp(r->path, "/health") == 0)
                 return true;
-        if (!given || strncasecmp(given, bearer, sizeof(bearer) - 1) != 0)
+        if (!given)
                 return false;
-        given += sizeof(bearer) - 1;
         size_t n = strlen(r->key);
         unsigned char diff = strlen(given) != n;
         for (size_t i = 0; i < n && given[i]; i++)
@@ -366,7 +391,7 @@ void api_handle(Request *r, void *arg) {
         }
         if (!key_is_right(r)) {
                 request_add_header(r, "WWW-Authenticate", "Bearer");
-                api_error(r, 401, "invalid_api_key", NULL, "this address asks for a key: send Authorization: Bearer KEY");
+                api_error(r, 401, "invalid_api_key", NULL, "this address asks for a key: send Authorization: Bearer KEY, or X-Api-Key: KEY");
                 return;
         }
         const Route *route = find_route(r, &a.rest);

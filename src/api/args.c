@@ -172,23 +172,23 @@ void spec_read_seed(Spec *s, Args *a) {
         s->job.seed = seed ? (uint64_t)seed : 0x9e3779b97f4a7c15u; /* 0 means: draw one */
 }
 
-static void put_stop(Spec *s, Args *a, const json_t *v) {
+static void put_stop(Spec *s, Args *a, const char *key, const json_t *v) {
         if (!json_is_string(v))
-                arg_fail(a, "stop", "must be a string or a list of strings");
+                arg_fail(a, key, "must be a string or a list of strings");
         else if (json_string_length(v) > 0) /* an empty one would stop everything; clients send it for "none" */
                 ipc_strs_put(&s->stop_lens, &s->stop_bytes, json_string_value(v), json_string_length(v));
 }
 
-void spec_read_stop(Spec *s, Args *a) {
-        const json_t *v = arg_get(a, "stop"), *it;
+void spec_read_stop(Spec *s, Args *a, const char *key) {
+        const json_t *v = arg_get(a, key), *it;
         size_t i;
         if (json_is_array(v) && json_array_size(v) > STOPS_MAX)
-                arg_fail(a, "stop", "has %zu strings; at most %d are possible", json_array_size(v), STOPS_MAX);
+                arg_fail(a, key, "has %zu strings; at most %d are possible", json_array_size(v), STOPS_MAX);
         else if (json_is_array(v))
                 json_array_foreach(v, i, it)
-                        put_stop(s, a, it);
+                        put_stop(s, a, key, it);
         else if (v)
-                put_stop(s, a, v);
+                put_stop(s, a, key, v);
         s->job.stop = ipc_strs(&s->stop_lens, &s->stop_bytes);
 }
 
@@ -263,7 +263,7 @@ static json_t *join_parts(Args *a, const char *where, const json_t *parts) {
         return json_stringn(text.len ? text.data : "", text.len);
 }
 
-static json_t *content_of(Args *a, const char *where, json_t *v) {
+json_t *arg_text(Args *a, const char *where, json_t *v) {
         if (!v || json_is_null(v))
                 return json_string("");
         if (json_is_string(v))
@@ -291,7 +291,7 @@ static bool normalise_message(Args *a, const char *key, size_t i, json_t *m) {
                 arg_fail(a, where, "has the role '%.32s'; roles are system, developer, user, assistant and tool", role);
         if (json_array_size(json_object_get(m, "images")) > 0)
                 arg_fail(a, where, "has images; only text is supported");
-        json_t *content = arg_failed(a) ? NULL : content_of(a, where, json_object_get(m, "content"));
+        json_t *content = arg_failed(a) ? NULL : arg_text(a, where, json_object_get(m, "content"));
         if (!content || json_object_set_new(m, "content", content) < 0) {
                 arg_no_memory(a);
                 return false;

@@ -246,7 +246,7 @@ static void read_options(Spec *s, Args *a) {
         }
         spec_read(s, &o, options);
         spec_read_seed(s, &o);
-        spec_read_stop(s, &o);
+        spec_read_stop(s, &o, "stop");
         arg_unsupported(&o, "mirostat", "mirostat is not supported");
         if (arg_number(&o, "typical_p", 0, 1, 1) < 1)
                 arg_fail(&o, "typical_p", "typical sampling is not supported");

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "api/api-private.h"
 #include "util/map.h"
@@ -313,13 +312,6 @@ static const Dialect completion_dialect = {"text/event-stream", completion_piece
 
 /* ---- reading ---- */
 
-static void make_id(Answer *a, const char *prefix) {
-        uint64_t x = a->began ^ (uintptr_t)a;
-        if (getrandom(&x, sizeof(x), GRND_NONBLOCK) < 0)
-                x ^= (uint64_t)wall_usec() * 0x9e3779b97f4a7c15u;
-        snprintf(a->id, sizeof(a->id), "%s-%016" PRIx64, prefix, x);
-}
-
 /* OpenAI's word for work that can wait is the tier "flex"; it knows other tiers, none of which is less than ours. */
 static void read_service_tier(Spec *s, Args *a) {
         spec_read_service(s, a);
@@ -331,7 +323,7 @@ static void read_service_tier(Spec *s, Args *a) {
 static void read_common(Spec *s, Args *a) {
         spec_read(s, a, sampling);
         spec_read_seed(s, a);
-        spec_read_stop(s, a);
+        spec_read_stop(s, a, "stop");
         spec_read_bias(s, a);
         s->job.ignore_eos = arg_bool(a, "ignore_eos", false);
         arg_unsupported(a, "grammar", "grammars are not supported");
@@ -346,7 +338,7 @@ static Answer *start_answer(Api *api, Args *a, const Spec *s, ModelEntry *m, boo
         Answer *answer = arg_failed(a) ? NULL : answer_new(api, m, chat ? &chat_dialect : &completion_dialect, n);
         if (!answer)
                 return NULL;
-        make_id(answer, chat ? "chatcmpl" : "cmpl");
+        answer_make_id(answer, chat ? "chatcmpl-" : "cmpl-");
         answer->chat = chat;
         answer->stream = stream;
         answer->include_usage = json_is_true(json_object_get(options, "include_usage"));

@@ -26,8 +26,8 @@ void seq_deinit(Seq *s) {
 
 /* Moves the border of what may be sent; a stop string ends the text before it. */
 static void scan_stops(Seq *s, bool last) {
-        bool hit;
-        size_t safe = stop_scan(&s->job->stop, s->text.data + s->ready, s->text.len - s->ready, &hit);
+        size_t safe = stop_scan(&s->job->stop, s->text.data + s->ready, s->text.len - s->ready, &s->stop);
+        bool hit = s->stop.len > 0;
         if (hit) {
                 s->finish = IPC_FINISH_STOP;
                 s->text.len = s->ready + safe;
@@ -163,6 +163,7 @@ void seq_piece(const Seq *s, IpcPiece *ret) {
                 .ids = {s->ids + s->n_sent, s->n_ids - s->n_sent},
                 .text = {s->text.data, (uint32_t)s->ready},
                 .finish = s->finish,
+                .stop = s->stop,
                 .logprobs = {(const float *)(const void *)s->logprobs.data,
                              (uint32_t)(s->logprobs.len / sizeof(float))},
                 .top_ids = {(const int32_t *)(const void *)s->top_ids.data,

@@ -29,6 +29,7 @@ typedef struct Seq {
         uint32_t n_ids, n_prompt;
         uint32_t limit; /* n_ids at which it ends: by the context or by max_tokens */
         IpcFinish finish;
+        IpcStr stop; /* the stop string that ended it */
 
         unsigned forms; /* SPLIT_…: marks of these are text, even where they are control tokens */
         Utf8Stream utf8;

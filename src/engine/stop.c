@@ -27,14 +27,13 @@ int stop_check(const IpcStrs *stops, Error *e) {
         return 0;
 }
 
-/* The longest stop string that ends at text[end), or 0. */
-static size_t match_ending_at(const IpcStrs *stops, const char *text, size_t end) {
+/* The longest stop string that ends at text[end), or an empty one. */
+static IpcStr match_ending_at(const IpcStrs *stops, const char *text, size_t end) {
         uint32_t pos = 0, offset = 0;
-        size_t longest = 0;
-        IpcStr s;
+        IpcStr longest = {0}, s;
         while (ipc_strs_next(stops, &pos, &offset, &s))
-                if (s.len > longest && s.len <= end && memcmp(text + end - s.len, s.data, s.len) == 0)
-                        longest = s.len;
+                if (s.len > longest.len && s.len <= end && memcmp(text + end - s.len, s.data, s.len) == 0)
+                        longest = s;
         return longest;
 }
 
@@ -47,16 +46,14 @@ static bool begins_stop(const IpcStrs *stops, const char *text, size_t n) {
         return false;
 }
 
-size_t stop_scan(const IpcStrs *stops, const char *text, size_t n, bool *ret_hit) {
-        *ret_hit = false;
+size_t stop_scan(const IpcStrs *stops, const char *text, size_t n, IpcStr *ret_hit) {
+        *ret_hit = (IpcStr){0};
         if (stops->lens.n == 0)
                 return n;
         for (size_t end = 1; end <= n; end++) {
-                size_t length = match_ending_at(stops, text, end);
-                if (length > 0) {
-                        *ret_hit = true;
-                        return end - length;
-                }
+                *ret_hit = match_ending_at(stops, text, end);
+                if (ret_hit->len > 0)
+                        return end - ret_hit->len;
         }
         size_t safe = n > STOP_LENGTH_MAX ? n - STOP_LENGTH_MAX : 0;
         while (safe < n && !begins_stop(stops, text + safe, n - safe))

@@ -12,6 +12,6 @@
 
 /* -EINVAL: more or longer strings than we look for, or one that is not UTF-8. */
 int stop_check(const IpcStrs *stops, Error *e);
-/* How many of the `n` bytes may be shown. With *ret_hit a stop string begins there and the text ends; otherwise what
- * is kept back is only what a stop string could begin with. */
-size_t stop_scan(const IpcStrs *stops, const char *text, size_t n, bool *ret_hit);
+/* How many of the `n` bytes may be shown. Where a stop string begins there, which *ret_hit then is, the text ends; otherwise
+ * that is empty, and what is kept back is only what a stop string could begin with. */
+size_t stop_scan(const IpcStrs *stops, const char *text, size_t n, IpcStr *ret_hit);

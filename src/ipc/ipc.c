@@ -65,7 +65,7 @@ static const Layout start_layout = {sizeof(T), {U64(id), U(prompt_tokens), U(cac
 #undef T
 #define T IpcPiece
 static const Layout piece_layout = {sizeof(T), {
-        U64(id), IS(ids), S(text), U(finish), FS(logprobs), IS(top_ids), SS(top_text), U64(queue_usec),
+        U64(id), IS(ids), S(text), U(finish), FS(logprobs), IS(top_ids), SS(top_text), S(stop), U64(queue_usec),
         U64(prefill_usec), U64(decode_usec), U(prompt_tokens), U(completion_tokens), U(cached_tokens)}};
 #undef T
 #define T IpcVectors

@@ -203,8 +203,9 @@ typedef struct IpcPiece {
         IpcFloats logprobs;
         IpcInts top_ids;
         IpcStrs top_text;
-        /* With the last piece: microseconds. */
-        uint64_t queue_usec, prefill_usec, decode_usec;
+        /* With the last piece. */
+        IpcStr stop; /* the stop string that ended it, where one did */
+        uint64_t queue_usec, prefill_usec, decode_usec; /* microseconds */
         uint32_t prompt_tokens, completion_tokens, cached_tokens;
 } IpcPiece;
 
