@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The smaller dialects: tokens, as llama-server's and vLLM's clients ask for them; Anthropic's messages."""
+"""The smaller dialects: tokens, as llama-server's and vLLM's clients ask for them; Anthropic's messages; OpenAI's responses."""
 
 import http.client
 import json
@@ -352,6 +352,115 @@ class MessagesTest(DialectCase):
                 c.close()
                 if status == 401:
                     self.assertEqual(a.json()["error"]["type"], "authentication_error")
+
+
+class ResponsesTest(DialectCase):
+    PATH = "/v1/responses"
+
+    def ask(self, tokens=20, **fields):
+        return {"model": CHAT, "max_output_tokens": tokens, "input": PROMPT, **GREEDY, **fields}
+
+    def text(self, events):
+        return "".join(e["delta"] for e in events if e["type"] == "response.output_text.delta")
+
+    def check_response(self, got, text, status):
+        """A whole one."""
+        message, = got["output"]
+        part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        self.assertEqual(message, {"id": message["id"], "type": "message", "status": status, "role": "assistant", "content": [part]})
+        self.assertTrue(message["id"].startswith("msg_"))
+        self.assertEqual((got["object"], got["status"], got["model"], got["error"]), ("response", status, CHAT, None))
+        self.assertEqual(got["incomplete_details"], {"reason": "max_output_tokens"} if status == "incomplete" else None)
+        self.assertEqual((got["store"], got["previous_response_id"], got["tools"]), (False, None, []))
+        self.assertTrue(got["id"].startswith("resp_"))
+        self.assertLess(abs(got["created_at"] - time.time()), PATIENCE)
+
+    def test_whole(self):
+        got = self.post().json()
+        self.check_response(got, self.completion(), "incomplete")
+        usage = got["usage"]
+        self.assertEqual((usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]), (6, 20, 26))
+        self.assertEqual(usage["output_tokens_details"], {"reasoning_tokens": 0})
+        self.assertIn("cached_tokens", usage["input_tokens_details"])
+        ended = self.post(model="delay", input="1ms").json()
+        self.assertEqual((ended["status"], ended["incomplete_details"]), ("completed", None))
+
+    def test_stream(self):
+        got = list(self.events())
+        self.assertEqual([e["sequence_number"] for e in got], list(range(len(got))))
+        kinds = [e["type"].removeprefix("response.") for e in got]
+        self.assertEqual(kinds[:4], ["created", "in_progress", "output_item.added", "content_part.added"])
+        self.assertEqual(kinds[-4:], ["output_text.done", "content_part.done", "output_item.done", "incomplete"])
+        self.assertEqual(set(kinds[4:-4]), {"output_text.delta"})
+        text = self.completion()
+        self.assertEqual(self.text(got), text)
+        for e in got[:2]:
+            self.assertEqual((e["response"]["status"], e["response"]["output"], e["response"]["usage"]), ("in_progress", [], None))
+        self.assertEqual((got[2]["item"]["content"], got[2]["item"]["status"], got[3]["part"]["text"]), ([], "in_progress", ""))
+        self.assertEqual((got[-4]["text"], got[-3]["part"]["text"], got[-2]["item"]["content"][0]["text"]), (text,) * 3)
+        self.check_response(got[-1]["response"], text, "incomplete")
+        self.assertEqual(got[-1]["response"]["usage"]["output_tokens"], 20)
+        ids = {e["item_id"] for e in got if "item_id" in e} | {got[2]["item"]["id"], got[-2]["item"]["id"]}
+        self.assertEqual(ids, {got[-1]["response"]["output"][0]["id"]})
+        self.assertEqual({e["response"]["id"] for e in got if "response" in e}, {got[0]["response"]["id"]})
+        self.assertEqual({e["output_index"] for e in got if "output_index" in e}, {0})
+        *_, last = self.events(model="delay", input="1ms")
+        self.assertEqual((last["type"], last["response"]["status"]), ("response.completed", "completed"))
+
+    def test_input(self):
+        said = self.completion("Once upon a time ")
+        for fields in (
+            {"instructions": "Once upon", "input": "a time"},
+            {"instructions": "", "input": PROMPT},
+            {"input": [{"role": "user", "content": PROMPT}]},
+            {"input": [{"type": "message", "role": "developer", "content": "Once upon"}, {"role": "user", "content": "a time"}]},
+            {
+                "input": [
+                    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Once"}]},
+                    {"type": "message", "role": "assistant", "id": "msg_1", "status": "completed",
+                     "content": [{"type": "output_text", "text": "upon", "annotations": []}]},
+                    {"role": "user", "content": "a time"},
+                ]
+            },
+        ):
+            self.assertEqual(self.post(**fields).json()["output"][0]["content"][0]["text"], said, fields)
+        long = PROMPT + " there was a little girl" * 200
+        self.post(400, input=long)
+        self.post(input=long, truncation="auto")
+
+    def test_refused(self):
+        for fields, param in (
+            ({"input": None}, "input"),
+            ({"input": 5}, "input"),
+            ({"input": []}, "input"),
+            ({"input": [{"type": "function_call_output", "call_id": "1", "output": "x"}]}, "input"),
+            ({"input": [{"type": "message", "content": "x"}]}, "input[0]"),
+            ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0]"),
+            ({"max_output_tokens": 0}, "max_output_tokens"),
+            ({"top_p": 2}, "top_p"),
+            ({"previous_response_id": "resp_1"}, "previous_response_id"),
+            ({"conversation": "conv_1"}, "conversation"),
+            ({"store": True}, "store"),
+            ({"background": True}, "background"),
+            ({"tools": [{"type": "web_search"}]}, "tools"),
+            ({"include": ["message.output_text.logprobs"]}, "include"),
+            ({"text": {"format": {"type": "json_object"}}}, "text.format"),
+            ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
+            ({"truncation": "some"}, "truncation"),
+            ({"priority": "high"}, "priority"),
+        ):
+            self.assertEqual(self.post(400, **fields).param, param, fields)
+        self.post(store=False, tools=[], previous_response_id=None, text={"format": {"type": "text"}}, truncation="disabled",
+                  reasoning={"effort": None, "summary": None}, service_tier="flex")
+        self.assertEqual(self.post(404, model="nothing").json()["error"]["code"], "model_not_found")
+
+    def test_life(self):
+        self.check_crash()
+        self.check_gone()
+        late = self.check_late()
+        self.assertEqual((late["type"], late["response"]["status"]), ("response.failed", "failed"))
+        self.assertIn("time ran out", late["response"]["error"]["message"])
+        self.assertEqual(self.check_busy().json()["error"]["code"], "queue_full")
 
 
 if __name__ == "__main__":

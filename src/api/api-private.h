@@ -68,7 +68,7 @@ typedef struct Route {
 } Route;
 
 /* One table per dialect, ended by a row without a path. */
-extern const Route openai_routes[], ollama_routes[], messages_routes[], rerank_routes[], tokens_routes[], status_routes[];
+extern const Route openai_routes[], responses_routes[], ollama_routes[], messages_routes[], rerank_routes[], tokens_routes[], status_routes[];
 
 /* What a model can do, as a list of Ollama's words, where that is known: after it was loaded or shown. Else NULL. */
 json_t *model_capabilities(const ModelEntry *m);
@@ -165,9 +165,13 @@ void tools_read(Args *a, const char *key, json_t *variables);
 /* Puts into a template's variables, under the names that families have for it, whether the model is to think; `level`, how
  * much, may be NULL. What is there already stays. */
 void thinking_set(json_t *variables, bool think, const char *level);
+/* The text of a field, where there is one, becomes the system's message, before the others. */
+void arg_system(Args *a, const char *key, json_t *messages);
 /* A chat template's variables as JSON text: an object, and the messages to be put into it, whose references are taken and
  * which may be NULL. NULL and an error. */
 char *arg_context(Args *a, json_t *variables, json_t *messages);
+/* spec_read_service() by OpenAI's name for it, too. */
+void openai_read_service(Spec *s, Args *a);
 /* An ApiContext: the variables of /v1/chat/completions. */
 void *openai_chat_context(Args *a);
 /* What the route's `make` makes of the body: now, or on the worker that had it. */
@@ -204,6 +208,7 @@ struct Choice {
         Buf stopped_by; /* the stop string, where one ended it */
         bool first_sent;
         uint32_t prompt_tokens, completion_tokens, cached_tokens;
+        uint32_t thought_tokens; /* of the completion's, so far */
         uint64_t queue_usec, prefill_usec, decode_usec;
         uint64_t last_piece; /* now_usec(); 0: none yet */
         size_t text_len;     /* so far, for text offsets */
@@ -224,6 +229,7 @@ struct Answer {
         bool unmeasured; /* its times are not those of the model's work */
         uint32_t most_calls; /* of tools, in each choice; 0: any number */
         uint32_t n_choices, n_done;
+        uint32_t n_events; /* of a stream that numbers them */
         Buf out; /* scratch */
         void *kept; /* answer_keep() */
         size_t kept_size;

@@ -13,7 +13,7 @@
 
 enum { PARSE_INLINE_MAX = 64 * 1024 };
 
-static const Route *const tables[] = {openai_routes, ollama_routes, messages_routes, rerank_routes, tokens_routes, status_routes, NULL};
+static const Route *const tables[] = {openai_routes, responses_routes, ollama_routes, messages_routes, rerank_routes, tokens_routes, status_routes, NULL};
 
 /* ---- errors ---- */
 

@@ -1,5 +1,5 @@
 /* Reading a request's fields: types and bounds are checked where the field is read, and the first mistake is the answer.
- * What is common to both dialects of generation (sampling, stop strings, biases, messages) is here too. */
+ * What is common to the dialects of generation (sampling, stop strings, biases, messages) is here too. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -245,6 +245,11 @@ void spec_read_service(Spec *s, Args *a) {
 
 /* ---- messages ---- */
 
+/* The dialects' names for one. */
+static bool is_text_part(const char *type) {
+        return type && (strcmp(type, "text") == 0 || strcmp(type, "input_text") == 0 || strcmp(type, "output_text") == 0);
+}
+
 /* A list of parts as one text: templates of text models expect a string. NULL after an error was sent. */
 static json_t *join_parts(Args *a, const char *where, const json_t *parts) {
         _cleanup_buf_ Buf text = BUF_NULL;
@@ -253,7 +258,7 @@ static json_t *join_parts(Args *a, const char *where, const json_t *parts) {
         json_array_foreach(parts, i, part) {
                 const char *type = json_string_value(json_object_get(part, "type"));
                 const json_t *t = json_object_get(part, "text");
-                if (!type || strcmp(type, "text") != 0 || !json_is_string(t)) {
+                if (!is_text_part(type) || !json_is_string(t)) {
                         arg_fail(a, where, "part %zu is %s%s%s; only parts of type text are supported", i, type ? "of type '" : "no text part",
                                  type ? type : "", type ? "'" : "");
                         return NULL;
@@ -300,6 +305,13 @@ static bool normalise_message(Args *a, const char *key, size_t i, json_t *m) {
                 json_object_set_new(m, "role", json_string("system"));
         tools_normalise(a, where, m);
         return !arg_failed(a);
+}
+
+void arg_system(Args *a, const char *key, json_t *messages) {
+        json_t *v = arg_get(a, key), *text = v ? arg_text(a, key, v) : NULL;
+        if (json_string_length(text) > 0 && json_array_insert_new(messages, 0, json_pack("{s:s,s:O}", "role", "system", "content", text)) < 0)
+                arg_no_memory(a);
+        json_decref(text);
 }
 
 char *arg_context(Args *a, json_t *variables, json_t *messages) {

@@ -109,14 +109,6 @@ static const Dialect count_dialect = {.stream_type = "application/json", .piece 
 
 /* ---- reading ---- */
 
-/* The system's message, which has a field of its own here, goes before the others. */
-static void put_system(Args *a, json_t *messages) {
-        json_t *system = arg_get(a, "system"), *text = system ? arg_text(a, "system", system) : NULL;
-        if (json_string_length(text) > 0 && json_array_insert_new(messages, 0, json_pack("{s:s,s:O}", "role", "system", "content", text)) < 0)
-                arg_no_memory(a);
-        json_decref(text);
-}
-
 /* Who asks for no thinking gets none, from templates that ask. */
 static void *context(Args *a) {
         json_t *messages = arg_messages(a, "messages");
@@ -124,7 +116,7 @@ static void *context(Args *a) {
         if (messages && strcmp(json_string_value(json_object_get(last, "role")), "assistant") == 0)
                 arg_fail(a, "messages", "the last is the assistant's; to go on from there is not supported, end with the user's");
         if (messages)
-                put_system(a, messages);
+                arg_system(a, "system", messages);
         json_t *variables = json_object();
         thinking_set(variables, false, NULL);
         return arg_context(a, variables, messages);

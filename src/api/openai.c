@@ -313,7 +313,7 @@ static const Dialect completion_dialect = {"text/event-stream", completion_piece
 /* ---- reading ---- */
 
 /* OpenAI's word for work that can wait is the tier "flex"; it knows other tiers, none of which is less than ours. */
-static void read_service_tier(Spec *s, Args *a) {
+void openai_read_service(Spec *s, Args *a) {
         spec_read_service(s, a);
         const char *tier = arg_string(a, "service_tier", "auto");
         if (strcmp(tier, "flex") == 0 && !arg_get(a, "priority"))
@@ -328,7 +328,7 @@ static void read_common(Spec *s, Args *a) {
         s->job.ignore_eos = arg_bool(a, "ignore_eos", false);
         arg_unsupported(a, "grammar", "grammars are not supported");
         arg_unsupported(a, "suffix", "filling in the middle is not supported");
-        read_service_tier(s, a);
+        openai_read_service(s, a);
 }
 
 /* The answer to a request that was read without a mistake; NULL after an error was sent. */
@@ -526,7 +526,7 @@ static void embeddings(Api *api) {
         s.job.truncate = arg_bool(&a, "truncate", false);
         s.job.dimensions = (uint32_t)arg_int(&a, "dimensions", 1, INT32_MAX, 0);
         VectorOptions options = {.base64 = read_encoding(&a)};
-        read_service_tier(&s, &a);
+        openai_read_service(&s, &a);
         _cleanup_free_ InputList *inputs = arg_failed(&a) ? NULL : api_context(api, &a, embeddings_inputs);
         if (inputs && !arg_failed(&a))
                 vectors_post(api, &s, m, inputs, &embeddings_dialect, options);
