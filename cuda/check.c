@@ -456,6 +456,54 @@ static void check_matmul_invariance(void) {
         }
 }
 
+static uint32_t processors(void) {
+        CudaInfo info;
+        int r = RUNTIME.describe(0, &info);
+        if (r)
+                die(RUNTIME.error_text(r), 0);
+        return info.processors;
+}
+
+/* So many features that large blocks fill the GPU: right, and as by themselves. */
+static void check_matmul_large(void) {
+        enum { COLS = 96, N = 130, FEW = 3 };
+        uint32_t rows = processors() * 128 + 2;
+        size_t size = (size_t)N * rows * sizeof(float);
+        char name[80];
+        for (size_t t = 0; t < N_TYPES; t++) {
+                void *w = random_rows(types[t], rows, COLS);
+                float *x = random_floats(N * COLS), *norm = random_floats(COLS), *out[2], *few = malloc(FEW * rows * sizeof(float));
+                for (int i = 0; i < 2; i++) {
+                        Side *s = &sides[i];
+                        Matrix m = {put(s, w, rows * dtype_row_size(types[t], COLS)), types[t], rows, COLS};
+                        Activations h = {put(s, x, N * COLS * sizeof(float)), N, put(s, norm, COLS * sizeof(float)), 1e-5f,
+                                         put_poison(s, N * COLS * sizeof(float))};
+                        float *dev = put_poison(s, size);
+                        out[i] = malloc(size);
+                        s->ops->matmul(s->stream, &(Product){m, NULL, dev}, 1, &h, UPDATE_SET);
+                        get(s, out[i], dev, size);
+                        h.x += (N - FEW) * COLS;
+                        h.n_rows = FEW;
+                        s->ops->matmul(s->stream, &(Product){m, NULL, dev}, 1, &h, UPDATE_SET);
+                        get(s, few, dev, FEW * rows * sizeof(float)); /* in the end, of the GPU */
+                }
+                snprintf(name, sizeof(name), "matmul %s %u x %u, %u rows, normed", dtype_name(types[t]), rows, COLS, N);
+                report(name, relative(out[0], out[1], (size_t)N * rows), 3e-5);
+                report("  rows alone and among others", unequal(few, out[1] + (size_t)(N - FEW) * rows, FEW * rows * sizeof(float)), 0);
+                case_end();
+                free(w), free(x), free(norm), free(few), free(out[0]), free(out[1]);
+        }
+}
+
+/* Columns so many that there is room for the terms of some rows only, and of none. Emulated, the former would take long. */
+static void check_matmul_long(void) {
+#ifndef CUDA_EMULATED
+        matmul_case(&(MatmulCase){1, {DTYPE_BF16}, {3}, 8192, 300, true, true, UPDATE_ADD, false});
+        matmul_case(&(MatmulCase){1, {DTYPE_Q8_0}, {130}, 40000, 300, true, true, UPDATE_ADD, false});
+#endif
+        matmul_case(&(MatmulCase){1, {DTYPE_BF16}, {3}, 70016, 33, true, true, UPDATE_ADD, false});
+}
+
 /* ---- attention ---- */
 
 typedef struct AttentionCase {
@@ -927,6 +975,7 @@ static const struct {
         {"attention", check_attention}, {"sample", check_sample},
         {"embed_sum", check_embed_sum}, {"layernorm", check_layernorm}, {"linear", check_linear},
         {"linear invariance", check_linear_invariance}, {"self_attention", check_self_attention}, {"pool", check_pool},
+        {"matmul large", check_matmul_large}, {"matmul long", check_matmul_long},
 };
 
 static bool is_wanted(const char *name, int argc, char **argv) {

@@ -11,7 +11,7 @@
 
 #include "cuda/emulate.h"
 
-enum { THREADS_MAX = 1024, WARP = 32, STACK_SIZE = 128 * 1024, COPIES = 64, COPY_SIZE = 16 };
+enum { THREADS_MAX = 1024, SHARED_MAX = 99 << 10, WARP = 32, STACK_SIZE = 128 * 1024, COPIES = 64, COPY_SIZE = 16 };
 
 #if defined(__SANITIZE_THREAD__)
 void *__tsan_get_current_fiber(void);
@@ -128,10 +128,15 @@ void emulate_shuffle(void *value, size_t size, unsigned lane) {
 }
 
 void copy_async(void *shared, const void *global) {
+        copy_async_or_zero(shared, global, true);
+}
+
+void copy_async_or_zero(void *shared, const void *global, bool there) {
+        static const char zeros[COPY_SIZE];
         Fiber *f = current;
         if ((uintptr_t)shared % COPY_SIZE || (uintptr_t)global % COPY_SIZE || f->n_copies == COPIES)
                 abort();
-        f->copies[f->n_copies++] = (Copy){shared, global, f->groups};
+        f->copies[f->n_copies++] = (Copy){shared, there ? global : zeros, f->groups};
 }
 
 void copy_commit(void) {
@@ -243,7 +248,7 @@ static void block_run(unsigned n, bool descending) {
 
 void emulate_launch(EmulatedKernel *kernel, const uint32_t grid[static 3], uint32_t block, size_t shared,
                     const void *args) {
-        if (block == 0 || block > THREADS_MAX || shared > 48 * 1024 || grid[1] > 65535 || grid[2] > 65535)
+        if (block == 0 || block > THREADS_MAX || shared > SHARED_MAX || grid[1] > 65535 || grid[2] > 65535)
                 abort();
         pthread_mutex_lock(&one_grid);
         scheduler_tsan = __tsan_get_current_fiber();

@@ -45,12 +45,14 @@ void emulate_shuffle(void *value, size_t size, unsigned lane);
 void emulate_mma(float d[4], const uint32_t a[4], const uint32_t b[2], bool halves);
 /* Copies are made when they are waited for, not before. */
 void copy_async(void *shared, const void *global);
+void copy_async_or_zero(void *shared, const void *global, bool there);
 void copy_commit(void);
 void copy_wait(int n);
 
 #define DEVICE static inline
 #define DEVICE_CALLED static inline
-#define KERNEL_AFTER(name, Args, threads, before)         \
+#define BOTH static inline
+#define KERNEL_AFTER(name, Args, bounds, before)          \
         static void name##_body(const Args a);            \
         static void name(const void *args) {              \
                 before((const Args *)args);               \

@@ -2,6 +2,7 @@
 #include "cuda/attention.cu"
 #include "cuda/elementwise.cu"
 #include "cuda/linear.cu"
+#include "cuda/matmul-many.cu"
 #include "cuda/matmul.cu"
 #include "cuda/norm.cu"
 #include "cuda/pool.cu"

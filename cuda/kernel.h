@@ -24,13 +24,15 @@
 
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_CALLED static __device__ __noinline__
-#define KERNEL_AFTER(name, Args, threads, before)                                                 \
-        DEVICE void name##_body(const Args &a);                                                    \
-        static __global__ void __launch_bounds__(threads) name(const __grid_constant__ Args a) { \
-                before(&a);                                                                        \
-                await_earlier();                                                                   \
-                name##_body(a);                                                                    \
-        }                                                                                          \
+#define BOTH static __host__ __device__ __forceinline__
+/* `bounds`: (threads) of a block, or (threads, blocks) that should have a place on a multiprocessor together. */
+#define KERNEL_AFTER(name, Args, bounds, before)                                               \
+        DEVICE void name##_body(const Args &a);                                                 \
+        static __global__ void __launch_bounds__ bounds name(const __grid_constant__ Args a) { \
+                before(&a);                                                                     \
+                await_earlier();                                                                \
+                name##_body(a);                                                                 \
+        }                                                                                       \
         DEVICE void name##_body(const Args &a)
 #define HOST extern "C"
 #define UNROLL _Pragma("unroll")
@@ -94,6 +96,13 @@ DEVICE void copy_async(void *shared, const void *global) {
                      : "memory");
 }
 
+/* The same, of zeros unless `there`. */
+DEVICE void copy_async_or_zero(void *shared, const void *global, bool there) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
+                     "l"(global), "r"(there ? 16 : 0)
+                     : "memory");
+}
+
 DEVICE void copy_commit(void) {
         asm volatile("cp.async.commit_group;" ::: "memory");
 }
@@ -132,15 +141,16 @@ extern "C" {
 }
 #endif
 
-#define KERNEL(name, Args, threads) KERNEL_AFTER(name, Args, threads, (void))
+#define KERNEL(name, Args, threads) KERNEL_AFTER(name, Args, (threads), (void))
 
-enum { WARP = 32, EIGHT = 8, GROUP = 32 /* values of a row that two mma take, and a quantised block has */ };
+enum { WARP = 32, EIGHT = 8, GROUP = 32 /* values of a row that two mma take, and a quantised block has */,
+       GROUP_BYTES = GROUP * 2 /* as terms of 16 bits */ };
 
 DEVICE size_t block_bytes(Dtype type) { /* of 32 values */
         return type == DTYPE_F32 ? 128 : type == DTYPE_Q8_0 ? 34 : type == DTYPE_Q4_0 ? 18 : 64;
 }
 
-DEVICE bool is_quantised(Dtype type) {
+BOTH bool is_quantised(Dtype type) {
         return type == DTYPE_Q8_0 || type == DTYPE_Q4_0;
 }
 
@@ -246,26 +256,40 @@ DEVICE_CALLED Floats odd_values(Dtype type, const void *row, uint32_t i, uint32_
         return f;
 }
 
+/* Eight values of a row in F16 or BF16, in pairs. */
+DEVICE_CALLED Words odd_halves(const void *row, uint32_t i, uint32_t n) {
+        Words r;
+        for (uint32_t j = 0; j < 4; j++, i += 2)
+                r.w[j] = (i < n ? ((const uint16_t *)row)[i] : 0u) | (i + 1 < n ? (uint32_t)((const uint16_t *)row)[i + 1] << 16 : 0u);
+        return r;
+}
+
+DEVICE Words plain_halves(const void *row, uint32_t i, uint32_t n, bool aligned) {
+        if (!aligned || i + EIGHT > n)
+                return odd_halves(row, i, n);
+        return load_words((const uint16_t *)row + i);
+}
+
 /* Eight values of a plain row from i on; those from `n` on are 0. `aligned`: its address is a multiple of 16 bytes. */
 DEVICE void plain_values(Dtype type, const void *row, uint32_t i, uint32_t n, bool aligned, float ret[EIGHT]) {
+        if (type != DTYPE_F32) {
+                Words w = plain_halves(row, i, n, aligned);
+                UNROLL for (int j = 0; j < 4; j++) {
+                        ret[2 * j] = type == DTYPE_F16 ? from_half((uint16_t)w.w[j]) : pair_low(w.w[j]);
+                        ret[2 * j + 1] = type == DTYPE_F16 ? from_half((uint16_t)(w.w[j] >> 16)) : pair_high(w.w[j]);
+                }
+                return;
+        }
         if (!aligned || i + EIGHT > n) {
                 Floats f = odd_values(type, row, i, n);
                 UNROLL for (int j = 0; j < EIGHT; j++)
                         ret[j] = f.v[j];
                 return;
         }
-        if (type == DTYPE_F32) {
-                Words a = load_words((const float *)row + i), b = load_words((const float *)row + i + 4);
-                UNROLL for (int j = 0; j < 4; j++) {
-                        ret[j] = float_of(a.w[j]);
-                        ret[j + 4] = float_of(b.w[j]);
-                }
-                return;
-        }
-        Words w = load_words((const uint16_t *)row + i);
+        Words a = load_words((const float *)row + i), b = load_words((const float *)row + i + 4);
         UNROLL for (int j = 0; j < 4; j++) {
-                ret[2 * j] = type == DTYPE_F16 ? from_half((uint16_t)w.w[j]) : pair_low(w.w[j]);
-                ret[2 * j + 1] = type == DTYPE_F16 ? from_half((uint16_t)(w.w[j] >> 16)) : pair_high(w.w[j]);
+                ret[j] = float_of(a.w[j]);
+                ret[j + 4] = float_of(b.w[j]);
         }
 }
 
@@ -273,7 +297,7 @@ DEVICE bool is_aligned(const void *p) {
         return (uintptr_t)p % 16 == 0;
 }
 
-static inline uint32_t ceil_div(uint32_t n, uint32_t by) {
+BOTH uint32_t ceil_div(uint32_t n, uint32_t by) {
         return n / by + (n % by > 0);
 }
 

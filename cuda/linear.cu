@@ -24,7 +24,6 @@
 
 enum {
         TILE = 128, /* of prepared rows: the greatest tile of a product */
-        GROUP_BYTES = GROUP * 2,
         PREPARE_ROWS = 4, /* one by each warp */
         PREPARE_THREADS = PREPARE_ROWS * WARP,
         TERMS = 3, /* bfloat16 */

@@ -100,9 +100,17 @@ static int clear(void *stream, void *p, size_t n) {
         return result(cudaMemsetAsync(p, 0, n, stream));
 }
 
+/* More than a kernel gets unless it is said before. */
+enum { SHARED_PLAIN = 48 << 10 };
+
 static int launch(void *stream, const StreamLaunch *l, const void *args, bool overlaps) {
         cudaLaunchAttribute early = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
                                      .val.programmaticStreamSerializationAllowed = 1};
+        int error = l->shared > SHARED_PLAIN
+                            ? result(cudaFuncSetAttribute(l->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)l->shared))
+                            : 0;
+        if (error)
+                return error;
         cudaLaunchConfig_t config = {.gridDim = {l->grid[0], l->grid[1], l->grid[2]},
                                      .blockDim = {l->block, 1, 1},
                                      .dynamicSmemBytes = l->shared,

@@ -8,6 +8,7 @@
 
 enum {
         STREAM_ARGS_MAX = 256,           /* bytes of a kernel's arguments */
+        STREAM_SHARED_MAX = 99 << 10,    /* bytes of a block's shared memory: what every GPU from 8.0 on has */
         STREAM_SCRATCH = 32 << 20,       /* bytes */
         STREAM_TURNS = 8 << 20,          /* bytes */
         STREAM_SAMPLES = 1024,           /* sampling parameters that are on the device at once */
@@ -37,7 +38,7 @@ typedef struct StreamTurns {
 typedef struct StreamLaunch {
         const void *kernel; /* as its own source file knows it */
         uint32_t grid[3], block;
-        size_t shared; /* bytes, at most 48 KiB */
+        size_t shared; /* bytes, at most STREAM_SHARED_MAX */
 } StreamLaunch;
 
 /* Appends a kernel; `args` are copied. A grid without blocks is no kernel. */
