@@ -246,6 +246,10 @@ class CliTest(unittest.TestCase):
             self.assertEqual(out, self.run_cli(command["name"], "--help").stdout)
             for option in command["options"]:
                 self.assertIn("--" + option["name"], out)
+            self.assertNotRegex(out, r"(?m) $")
+            starts = re.findall(r"(?m)^  -.{25} (?=\S)", out)
+            self.assertEqual(len(starts), len(re.findall(r"(?m)^  -", out)), "help begins in one column")
+            self.assertLessEqual(max(map(len, out.splitlines())), 100)
         self.assertIn("generate", self.run_cli("help").stdout)
         self.assertIn("generate", self.run_cli("--help").stdout)
         self.assertIn("generate", self.run_cli(code=2).stderr)
@@ -260,6 +264,7 @@ class CliTest(unittest.TestCase):
                             (["run", "m", "--seed", "x"], "--seed takes a whole number"),
                             (["run", "m", "--temperature", "nan"], "--temperature takes a number"),
                             (["show"], "usage: zerollama show"), (["show", "a", "b"], "usage: zerollama show"),
+                            (["ps", "a"], "usage: zerollama ps [OPTIONS]\n"),
                             (["list", "--socket", "nowhere"], "is no address"),
                             (["help", "lits"], "did you mean 'list'?")):
             p = self.run_cli(*args, code=2)

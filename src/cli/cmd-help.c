@@ -4,22 +4,33 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "util/macro.h"
 
 enum { COLUMN = 26, WIDTH = 100 };
+
+static int columns(const char *text, size_t n) {
+        int count = 0;
+        for (size_t i = 0; i < n; i++)
+                count += (text[i] & 0xc0) != 0x80;
+        return count;
+}
 
 /* Text from column `indent` on, broken between words. */
 static void print_wrapped(FILE *f, const char *text, int indent) {
         int at = indent;
         while (*text) {
-                int n = (int)strcspn(text, " ");
-                if (at + n > WIDTH && at > indent)
-                        at = fprintf(f, "\n%*s", indent, "") - 1;
-                at += fprintf(f, "%.*s", n, text);
-                text += n;
-                if (*text == ' ') {
-                        at += fprintf(f, " ");
-                        text++;
+                size_t n = strcspn(text, " ");
+                int width = columns(text, n);
+                if (at > indent && at + 1 + width > WIDTH) {
+                        fprintf(f, "\n%*s", indent, "");
+                        at = indent;
+                } else if (at > indent) {
+                        fputc(' ', f);
+                        at++;
                 }
+                fprintf(f, "%.*s", (int)n, text);
+                at += width;
+                text += n + (text[n] == ' ');
         }
         fputc('\n', f);
 }
@@ -28,7 +39,7 @@ static void print_options(const Option *o) {
         for (; o->kind != OPTION_END; o++) {
                 char usage[64];
                 option_usage(o, usage, sizeof(usage));
-                printf("  %-*s ", COLUMN, usage);
+                printf("  %s%*s ", usage, MAX(COLUMN - columns(usage, strlen(usage)), 0), "");
                 print_wrapped(stdout, o->help, COLUMN + 3);
         }
 }

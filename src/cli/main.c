@@ -73,7 +73,7 @@ static int run_command(const Command *c, char **argv) {
         if (want_help)
                 return print_command_help(c);
         if (n < c->min_args || (c->max_args >= 0 && n > c->max_args)) {
-                complain("usage: zerollama %s [OPTIONS] %s", c->name, c->arguments);
+                complain("usage: zerollama %s [OPTIONS]%s%s", c->name, *c->arguments ? " " : "", c->arguments);
                 return EXIT_USAGE;
         }
         if (c->offline)
