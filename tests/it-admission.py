@@ -408,12 +408,20 @@ class UserTest(UserCase):
             body = {**delay("300ms"), "stream": False, **fields}
             return lambda: self.ask(d, body, "/api/generate", connection=self.connect_as(d, uid))
 
+        def said(path, uid, **fields):
+            messages = [{"role": "user", "content": "300ms"}]
+            body = {"model": "delay", "messages": messages, "input": "300ms", "max_tokens": 9, **fields}
+            return lambda: self.ask(d, body, path, connection=self.connect_as(d, uid))
+
         for what, batch, other, winner in (
             ("first come, first served", job(self.B), job(self.B), "batch"),
             ("one user's own", job(self.B, priority="batch"), job(self.B), "other"),
             ("OpenAI's word for it", job(self.B, service_tier="flex"), job(self.B, service_tier="default"), "other"),
             ("our word is stronger", job(self.B, service_tier="flex", priority="interactive"), job(self.B), "batch"),
             ("Ollama's dialect", generate(self.B, priority="batch"), job(self.B), "other"),
+            ("OpenAI's responses", said("/v1/responses", self.B, priority="batch"), job(self.B), "other"),
+            ("its word for it there", said("/v1/responses", self.B, service_tier="flex"), job(self.B), "other"),
+            ("Anthropic's dialect", said("/v1/messages", self.B, priority="batch"), job(self.B), "other"),
             ("a user held to it", job(self.A, priority="interactive"), job(self.B), "other"),
         ):
             with self.subTest(what):
