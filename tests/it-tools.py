@@ -30,6 +30,7 @@ QWEN = {
     "<|two|>": calls(TIME, WEATHER) + "\n",
     "<|broken|>": "Now: " + BROKEN + " so!",
     "<|cut|>": calls(WEATHER)[:50],
+    "<|ponder|>": "<think>\n" + LONG[1]["text"][::-1] + "\n</think>\n\nSo.\n" + calls(TIME).replace(" ", "  "),
     "<|long|>": "I will write it down.\n" + calls(LONG),
 }
 LLAMA = {
@@ -219,12 +220,13 @@ class CallsTest(ToolsCase):
         self.assertEqual("".join(t["token"] for t in got["logprobs"]), QWEN["<|call|>"])
 
     def test_engine_dies(self):
-        """Amid a call: what was held back is not lost, and nothing comes twice."""
-        undisturbed = self.openai("qwen", "<|long|>")
-        self.assertEqual(json.loads(undisturbed["message"]["tool_calls"][0]["function"]["arguments"]), LONG[1])
+        """Amid a call, and amid thoughts: what was held back is not lost, and nothing comes twice."""
         before = self.d.metrics()["zerollama_job_restarts_total"]
-        for _ in range(10):
-            stream, chunks = self.d.stream(OPENAI, self.body("qwen", "<|long|>")), []
+        undisturbed = {script: self.openai("qwen", script)["message"] for script in ("<|long|>", "<|ponder|>")}
+        written = undisturbed["<|long|>"]["tool_calls"][0]["function"]["arguments"]
+        self.assertEqual(json.loads(written), LONG[1])
+        for script in [*undisturbed] * 5:
+            stream, chunks = self.d.stream(OPENAI, self.body("qwen", script)), []
             for chunk in stream:
                 chunks.append(chunk)
                 if len(chunks) == 3:
@@ -233,11 +235,12 @@ class CallsTest(ToolsCase):
             message, reason = joined(chunks)
             self.assertTrue(stream.done)
             self.assertEqual(reason, "tool_calls")
-            self.assertEqual(message["content"], undisturbed["message"]["content"])
-            self.assertEqual(message["tool_calls"][0]["function"], undisturbed["message"]["tool_calls"][0]["function"])
+            for key in ("content", "reasoning_content"):
+                self.assertEqual(message.get(key), undisturbed[script].get(key))
+            self.assertEqual(message["tool_calls"][0]["function"], undisturbed[script]["tool_calls"][0]["function"])
         restarted = self.d.metrics()["zerollama_job_restarts_total"] - before
         self.assertGreater(restarted, 0)
-        figure(f"{restarted:.0f} of 10 engines killed amid a call, all calls whole")
+        figure(f"{restarted:.0f} of 10 engines killed amid a call or thoughts, all answers whole")
 
     def test_conversation(self):
         """Both dialects' ways to say what was called and what came of it."""

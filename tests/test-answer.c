@@ -174,7 +174,7 @@ static void test_charged(void **state) {
 
 static void begin_job(int job) {
         jobs[job].model = &model;
-        told_events->started(&jobs[job], &(IpcStart){.forms = SPLIT_CALL_TAGS});
+        told_events->started(&jobs[job], &(IpcStart){.forms = SPLIT_CALL_TAGS | SPLIT_THINK_TAGS});
 }
 
 /* What may be a call is held back in streams, too, and is the user's meanwhile. */
@@ -191,6 +191,12 @@ static void test_held_back(void **state) {
         assert_int_equal(user.held, 13);
         say(0, "", true);
         check(0, "a<tool_call>{}<tool_call>{\"|", "", 1, 0);
+        start(true, 1);
+        begin_job(0);
+        say(0, "<think>a", false);
+        begin_job(0);
+        say(0, "b</think>c", true);
+        check(0, "c|", "", 1, 0);
         start(true, 1);
         begin_job(0);
         for (int i = 0; i < 100 && !told.cancelled; i++)

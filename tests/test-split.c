@@ -1,4 +1,6 @@
 /* A model's text told apart: every sample whole, byte by byte, and cut at each place; and the forms of published templates. */
+#include <time.h>
+
 #include "text/split.h"
 #include "unit.h"
 
@@ -166,9 +168,10 @@ static void test_most(void **state) {
         split_deinit(&s);
 }
 
-/* Time grows with the text, not with its square, whatever it is. */
+/* Time grows with the text, not with its square, whatever it is: that is seconds, not minutes. */
 static void test_hostile(void **state) {
         (void)state;
+        clock_t began = clock();
         static const char *const parts[] = {"<tool_call>{", "<tool_call>{\"", "<tool_call>{}", "[TOOL_CALLS]x", "[TOOL_CALLS]", "{", "<", "[TOOL_CALLS]f[ARGS]{",
                                             "<|python_tag|>{\"a\":[", " ", "\n<think>"};
         static const unsigned forms[] = {TAGS, SPLIT_CALL_BRACKETS, SPLIT_CALL_BARE, TAGS | SPLIT_THINKING};
@@ -185,6 +188,7 @@ static void test_hostile(void **state) {
                         assert_true(sum <= 50000 * strlen(parts[i]));
                         split_deinit(&s);
                 }
+        assert_true((clock() - began) / CLOCKS_PER_SEC < 60);
 }
 
 /* ---- what templates and prompts tell ---- */
