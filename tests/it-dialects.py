@@ -11,6 +11,7 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
+import scripted  # noqa: E402
 from harness import (  # noqa: E402
     CHAT, PATIENCE, PROMPT, SLOW, STORIES, Answer, Case, data, frozen, main, wait_until,
 )
@@ -310,15 +311,27 @@ class MessagesTest(DialectCase):
             ({"system": 3}, "system"),
             ({"temperature": "x"}, "temperature"),
             ({"stop_sequences": [1]}, "stop_sequences"),
-            ({"tools": [{"name": "f"}]}, "tools"),
-            ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking"),
-            ({"output_config": {"effort": "low"}}, "output_config"),
+            ({"messages": [{"role": "system", "content": "x"}]}, "messages[0]"),
+            ({"messages": MESSAGES + [{"role": "user", "content": 5}]}, "messages[1]"),
+            ({"messages": [{"role": "user", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {}}]}]}, "messages[0]"),
+            ({"messages": [{"role": "user", "content": [{"type": "tool_result", "content": "x"}]}]}, "messages[0]"),
+            ({"messages": [{"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": "{}"}]}] + MESSAGES},
+             "messages[0]"),
+            ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools"),
+            ({"tools": [{"input_schema": {}}]}, "tools"),
+            ({"tools": {"name": "f"}}, "tools"),
+            ({"tool_choice": {"type": "any"}}, "tool_choice.type"),
+            ({"tool_choice": "none"}, "tool_choice"),
+            ({"thinking": {"type": "often"}}, "thinking.type"),
+            ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format"),
             ({"priority": "high"}, "priority"),
         ):
             error = self.post(400, **fields).json()
             self.assertEqual((error["type"], error["error"]["type"]), ("error", "invalid_request_error"))
             self.assertTrue(error["error"]["message"].startswith(word + ":"), error)
-        self.post(thinking={"type": "disabled"}, tools=[], metadata={"user_id": "x"}, priority="batch")
+        self.post(thinking={"type": "disabled"}, tools=[], metadata={"user_id": "x"}, priority="batch", output_config={"effort": "low"})
+        for fields in ({"tools": [{"name": "f", "input_schema": {}}]}, {"thinking": {"type": "enabled", "budget_tokens": 1024}}):
+            self.assertIn(CHAT, self.post(400, **fields).json()["error"]["message"], "a model that cannot")
         self.assertEqual(self.post(404, model="nothing").json()["error"]["type"], "not_found_error")
         a = self.assertStatus(self.d.post(self.PATH, "{"), 400)
         self.assertEqual(a.json()["error"]["type"], "invalid_request_error")
@@ -352,6 +365,122 @@ class MessagesTest(DialectCase):
                 c.close()
                 if status == 401:
                     self.assertEqual(a.json()["error"]["type"], "authentication_error")
+
+
+WEATHER = {"city": "Zürich", "days": [1, 2.5]}
+CALL = '<tool_call>\n{"name": "%s", "arguments": %s}\n</tool_call>'
+SCRIPTS = {  # the last message says which
+    "<|call|>": "<think>\nAsk them.\n</think>\n\nI will look.\n"
+    + CALL % ("weather", json.dumps(WEATHER, ensure_ascii=False)) + "\n" + CALL % ("time", "{}"),
+    "<|think|>": "<think>\nHm, what?\n</think>\n\nIt rains.",
+}
+# Says in an error what it was given.
+TOLD = """{%- if messages[-1].content == 'show' %}
+{{- raise_exception('saw ' ~ ({'messages': messages, 'tools': tools or [], 'thinking': enable_thinking} | tojson)) }}
+{%- endif %}{{ messages[-1].content }}{# <tool_call> <think> </think> #}"""
+
+
+class ToolUseTest(DialectCase):
+    """Tools and thoughts, with a model that surely writes what the test wants."""
+
+    PATH, CONFIG, MODELS = "/v1/messages", {}, ()
+    TOOLS = [
+        {"name": name, "description": "…", "input_schema": {"type": "object", "properties": {}}} for name in ("weather", "time")
+    ]
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        scripted.write(os.path.join(cls.d.models, "told.gguf"), TOLD, SCRIPTS)
+
+    def ask(self, script="show", **fields):
+        return {"model": "told", "max_tokens": 500, "messages": [{"role": "user", "content": script}], **fields}
+
+    def joined(self, events):
+        """The message that a stream adds up to, each event being where it must."""
+        first, *events, delta, last = events
+        self.assertEqual((first["type"], delta["type"], last["type"]), ("message_start", "message_delta", "message_stop"))
+        message, is_open = first["message"], False
+        for e in events:
+            kind = e["type"].removeprefix("content_block_")
+            self.assertEqual(is_open, kind != "start")
+            if kind == "start":
+                message["content"].append(e["content_block"])
+                block, text = e["content_block"], ""
+            elif kind == "delta":
+                key, = set(e["delta"]) - {"type"}
+                self.assertEqual(e["delta"]["type"], {"tool_use": "input_json"}.get(block["type"], block["type"]) + "_delta")
+                text += e["delta"][key]
+            elif block["type"] == "tool_use":
+                self.assertEqual(block["input"], {})
+                block["input"] = json.loads(text)
+            else:
+                block[block["type"]] = text
+            self.assertEqual(e["index"], len(message["content"]) - 1)
+            is_open = kind != "stop"
+        self.assertFalse(is_open)
+        return {**message, **delta["delta"], "usage": delta["usage"]}
+
+    def both(self, **fields):
+        """The message, the same with and without a stream but for what is drawn anew."""
+        whole, stream = self.post(**fields).json(), self.joined(list(self.events(**fields)))
+        for m in (whole, stream):
+            m["ids"] = [b.pop("id") for b in m["content"] if b["type"] == "tool_use"]
+            self.assertEqual(len(set(m["ids"])), len(m["ids"]))
+            for i in m["ids"]:
+                self.assertRegex(i, "^[a-z0-9]{9}$")
+        self.assertEqual(stream["content"], whole["content"])
+        self.assertEqual(stream["stop_reason"], whole["stop_reason"])
+        self.assertEqual(stream["usage"]["output_tokens"], whole["usage"]["output_tokens"])
+        return whole
+
+    def test_calls(self):
+        text = {"type": "text", "text": "I will look.\n"}
+        calls = [{"type": "tool_use", "name": "weather", "input": WEATHER}, {"type": "tool_use", "name": "time", "input": {}}]
+        got = self.both(script="<|call|>", tools=self.TOOLS)
+        self.assertEqual((got["content"], got["stop_reason"]), ([text, *calls], "tool_use"))
+        got = self.both(script="<|call|>", tools=self.TOOLS, thinking={"type": "adaptive"})
+        self.assertEqual(got["content"], [{"type": "thinking", "thinking": "Ask them.", "signature": ""}, text, *calls])
+        one = {"type": "auto", "disable_parallel_tool_use": True}
+        self.assertEqual(self.both(script="<|call|>", tools=self.TOOLS, tool_choice=one)["content"], [text, calls[0]])
+        for fields in ({}, {"tools": self.TOOLS, "tool_choice": {"type": "none"}}):
+            got = self.both(script="<|call|>", **fields)
+            self.assertEqual(got["content"], [{"type": "text", "text": SCRIPTS["<|call|>"].split("</think>\n\n")[1]}])
+            self.assertEqual(got["stop_reason"], "end_turn")
+
+    def test_thoughts(self):
+        got = self.both(script="<|think|>", thinking={"type": "enabled", "budget_tokens": 1024})
+        self.assertEqual(got["content"], [{"type": "thinking", "thinking": "Hm, what?", "signature": ""}, {"type": "text", "text": "It rains."}])
+        self.assertEqual(self.both(script="<|think|>")["content"], [{"type": "text", "text": "It rains."}])
+
+    def seen(self, **fields):
+        message = self.post(400, **fields).json()["error"]["message"]
+        return json.loads(message[message.index("saw ") + 4:].split("\n")[0])
+
+    def test_what_the_template_sees(self):
+        got = self.seen(tools=self.TOOLS[:1])
+        self.assertEqual(got["tools"], [{"type": "function", "function": {
+            "name": "weather", "description": "…", "parameters": {"type": "object", "properties": {}}}}])
+        self.assertEqual((got["messages"], got["thinking"]), ([{"role": "user", "content": "show"}], False))
+        self.assertTrue(self.seen(thinking={"type": "enabled", "budget_tokens": 1})["thinking"])
+        self.assertEqual(self.seen(tools=self.TOOLS, tool_choice={"type": "none"})["tools"], [])
+        history = [
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "Hm", "signature": ""}, {"type": "text", "text": "c"},
+                {"type": "tool_use", "id": "1", "name": "f", "input": {"x": 1}}]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "d"}]},
+                {"type": "text", "text": "show"}]},
+        ]
+        self.assertEqual(self.seen(messages=history, system="e")["messages"], [
+            {"role": "system", "content": "e"},
+            {"role": "user", "content": "ab"},
+            {"role": "assistant", "content": "c", "reasoning_content": "Hm", "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]},
+            {"role": "tool", "tool_call_id": "1", "name": "f", "content": "d"},
+            {"role": "user", "content": "show"},
+        ])
 
 
 class ResponsesTest(DialectCase):

@@ -207,6 +207,8 @@ struct Choice {
         IpcFinish finish;
         Buf stopped_by; /* the stop string, where one ended it */
         bool first_sent;
+        uint32_t n_blocks; /* of a stream whose answers are made of blocks: begun so far, */
+        const char *block; /* and which is not ended; NULL: none */
         uint32_t prompt_tokens, completion_tokens, cached_tokens;
         uint32_t thought_tokens; /* of the completion's, so far */
         uint64_t queue_usec, prefill_usec, decode_usec;
@@ -225,7 +227,7 @@ struct Answer {
         char id[40];
         int64_t created;  /* seconds since the epoch */
         uint64_t began;   /* now_usec() */
-        bool stream, begun, paused, chat, include_usage, want_logprobs;
+        bool stream, begun, paused, chat, include_usage, want_logprobs, want_thoughts;
         bool unmeasured; /* its times are not those of the model's work */
         uint32_t most_calls; /* of tools, in each choice; 0: any number */
         uint32_t n_choices, n_done;
@@ -249,6 +251,8 @@ bool answer_post(Answer *a, Spec *s, uint32_t first, uint32_t n);
 bool answer_keep(Answer *a, void *block, size_t size);
 /* Posts a job for the tokens of a prompt; `dialect` writes a stream. Whatever happens, the request is answered. */
 void tokens_post(Api *api, Spec *s, ModelEntry *m, const Dialect *dialect);
+/* Appends the id of the answer's call of a tool, the i-th of all. */
+void tools_put_id(const Choice *c, size_t i, Buf *out);
 const char *finish_name(IpcFinish f); /* "stop", "length" */
 
 /* ---- prompts and inputs ---- */

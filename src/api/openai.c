@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "api/api-private.h"
-#include "util/map.h"
 #include "util/str.h"
 
 enum { CHOICES_MAX = 32, PROMPTS_MAX = 256, PENALTY_MAX = 2 };
@@ -53,13 +52,6 @@ static void put_finish(const Choice *c, IpcFinish f, Buf *out) {
                 buf_printf(out, ",\"finish_reason\":\"%s\"", calls ? "tool_calls" : finish_name(f));
 }
 
-/* Nine letters and digits, because Mistral's templates take no other. */
-static void put_call_id(const Choice *c, size_t i, Buf *out) {
-        uint64_t x = hash_bytes(c->answer->id, strlen(c->answer->id), (uint64_t)c->index << 32 | i);
-        for (int k = 0; k < 9; k++, x /= 36)
-                buf_putc(out, "0123456789abcdefghijklmnopqrstuvwxyz"[x % 36]);
-}
-
 /* Of a stream with the calls' numbers, by which a client puts together what comes in parts. */
 static void put_calls(const Choice *c, Buf *out) {
         const SplitCall *calls;
@@ -71,7 +63,7 @@ static void put_calls(const Choice *c, Buf *out) {
                 if (c->answer->stream)
                         buf_printf(out, "\"index\":%zu,", first + i);
                 buf_puts(out, "\"id\":\"");
-                put_call_id(c, first + i, out);
+                tools_put_id(c, first + i, out);
                 buf_puts(out, "\",\"type\":\"function\",\"function\":{\"name\":");
                 json_put_string(out, text + calls[i].name, calls[i].name_len);
                 buf_puts(out, ",\"arguments\":");

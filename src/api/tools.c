@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api/api-private.h"
+#include "util/map.h"
 
 enum { TOOLS_MAX = 1024, ID_LENGTH = 9 };
 
@@ -128,4 +129,13 @@ void thinking_set(json_t *variables, bool think, const char *level) {
         set_missing(variables, "thinking", json_boolean(think));        /* Granite, DeepSeek */
         if (level)
                 set_missing(variables, "reasoning_effort", json_string(level));
+}
+
+/* ---- answers ---- */
+
+/* Nine letters and digits, because Mistral's templates take no other. */
+void tools_put_id(const Choice *c, size_t i, Buf *out) {
+        uint64_t x = hash_bytes(c->answer->id, strlen(c->answer->id), (uint64_t)c->index << 32 | i);
+        for (int k = 0; k < 9; k++, x /= 36)
+                buf_putc(out, "0123456789abcdefghijklmnopqrstuvwxyz"[x % 36]);
 }
