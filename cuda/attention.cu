@@ -21,7 +21,10 @@
  * dimensions of its line and of its position, as in matmul.cu. Output: A = weights (16 lines x 16 positions), which
  * lie in the lanes as the scores came out, B = values (16 positions x 8 columns), where column g of product j is
  * dimension g * WIDTH/8 + j, so that a lane reads contiguous dimensions here too. WIDTH is the head's size, rounded up
- * to 64, 128 or 256. */
+ * to 64, 128 or 256.
+ *
+ * Keys and values in F16 are float16 in the products, and queries and weights two terms of it; what is in F32, or lies
+ * in any other way than Halves says, is two terms of bfloat16 on both sides. */
 #include <errno.h>
 
 #include "cuda/softmax.h"
@@ -48,9 +51,16 @@ typedef struct AttentionArgs {
 } AttentionArgs;
 
 typedef struct AttentionShared {
+        float unit[LINES];                        /* of queries in float16: what they are multiples of */
         float max[LINES], sum[LINES];             /* of the split so far */
         float total_max[LINES], total_sum[LINES]; /* of the splits before it */
 } AttentionShared; /* then float out[LINES, WIDTH]; then the queries' terms: uint32_t [2, LINES, WIDTH / 2] */
+
+/* What a kernel is made for. */
+typedef struct Kind {
+        int width;
+        bool halves; /* see Halves */
+} Kind;
 
 /* The lines of one sequence in a tile. */
 typedef struct Run {
@@ -180,8 +190,100 @@ DEVICE void add_values(int width, const AttentionArgs *a, const Run *run, Strand
         }
 }
 
-DEVICE void strand_run(int width, const AttentionArgs *a, const Run *run, const uint32_t *terms, uint32_t split,
-                       Strand *s) {
+/* ---- the same in the usual case ---- */
+
+/* Keys and values in F16, heads of WIDTH, pages of whole runs: a run of positions is read at once, without a question
+ * between the loads, and enters the products as it is. Queries and weights are two terms of float16. */
+typedef struct Halves {
+        Words key[2][HEAD_DIM_MAX / GROUP]; /* of a position in each tile of eight: eight dimensions of each group */
+        Words value[4][HEAD_DIM_MAX / 64];  /* of positions 2t, 2t + 1, 2t + 8, 2t + 9: a lane's dimensions */
+} Halves;
+
+/* How far from the run's begin the position is; one that nobody sees is taken to be some other, with the weight 0. */
+DEVICE size_t seen_offset(const AttentionArgs *a, const Run *run, uint32_t begin, uint32_t i) {
+        return (size_t)(CLAMP(begin + i, run->begin, run->end - 1) - begin) * a->kv.n_kv_heads * a->kv.head_dim;
+}
+
+DEVICE void fetch_keys(int width, const AttentionArgs *a, const Run *run, uint32_t begin, size_t base, Halves *h) {
+        uint32_t g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
+        UNROLL for (uint32_t tile = 0; tile < 2; tile++) {
+                const uint16_t *key = (const uint16_t *)a->kv.k + base + seen_offset(a, run, begin, tile * 8 + g);
+                UNROLL for (int d = 0; d < width / GROUP; d++)
+                        h->key[tile][d] = load_words(key + (uint32_t)d * GROUP + t * EIGHT);
+        }
+}
+
+DEVICE void fetch_values(int width, const AttentionArgs *a, const Run *run, uint32_t begin, size_t base, Halves *h) {
+        uint32_t g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
+        UNROLL for (uint32_t i = 0; i < 4; i++) {
+                const uint16_t *value = (const uint16_t *)a->kv.v + base + seen_offset(a, run, begin, 2 * t + i % 2 + i / 2 * 8);
+                UNROLL for (int d = 0; d < width / 64; d++)
+                        h->value[i][d] = load_words(value + g * (uint32_t)width / 8 + (uint32_t)d * EIGHT);
+        }
+}
+
+DEVICE void half_scores(int width, const AttentionShared *shared, const uint32_t *terms, const Halves *h, float score[2][4]) {
+        uint32_t g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
+        const uint32_t *lo_terms = terms + LINES * width / 2;
+        UNROLL for (int tile = 0; tile < 2; tile++)
+                score[tile][0] = score[tile][1] = score[tile][2] = score[tile][3] = 0;
+        UNROLL for (int d = 0; d < width / GROUP; d++) {
+                uint32_t at = (uint32_t)d * GROUP + t * EIGHT;
+                Words hi_a = query(terms, (uint32_t)width, g, at), hi_b = query(terms, (uint32_t)width, g + 8, at);
+                Words lo_a = query(lo_terms, (uint32_t)width, g, at), lo_b = query(lo_terms, (uint32_t)width, g + 8, at);
+                UNROLL for (int half = 0; half < 4; half += 2) {
+                        uint32_t hi[4] = {hi_a.w[half], hi_b.w[half], hi_a.w[half + 1], hi_b.w[half + 1]};
+                        uint32_t lo[4] = {lo_a.w[half], lo_b.w[half], lo_a.w[half + 1], lo_b.w[half + 1]};
+                        UNROLL for (int tile = 0; tile < 2; tile++)
+                                mma_half(score[tile], hi, h->key[tile][d].w + half);
+                        UNROLL for (int tile = 0; tile < 2; tile++)
+                                mma_half(score[tile], lo, h->key[tile][d].w + half);
+                }
+        }
+        UNROLL for (int tile = 0; tile < 2; tile++)
+                UNROLL for (uint32_t i = 0; i < 4; i++)
+                        score[tile][i] *= shared->unit[g + i / 2 * 8];
+}
+
+DEVICE void add_half_values(int width, const Halves *h, float weight[2][4], Strand *s) {
+        uint32_t hi[4], lo[4];
+        UNROLL for (int i = 0; i < 4; i++) /* as in add_values() */
+                split_halves(weight[i / 2][i % 2 * 2], weight[i / 2][i % 2 * 2 + 1], &hi[i], &lo[i]);
+        UNROLL for (int j = 0; j < width / 8; j++) {
+                uint32_t w[4], x[2];
+                UNROLL for (int i = 0; i < 4; i++)
+                        w[i] = h->value[i][j / EIGHT].w[j % EIGHT / 2];
+                UNROLL for (int i = 0; i < 2; i++) /* the dimension of two positions */
+                        x[i] = j % 2 ? w[2 * i] >> 16 | (w[2 * i + 1] & 0xffff0000) : (w[2 * i] & 0xffff) | w[2 * i + 1] << 16;
+                mma_half(s->out[j], hi, x);
+                mma_half(s->out[j], lo, x);
+        }
+}
+
+/* The loads of all are under way before the first is needed, if there are registers for all. */
+DEVICE void half_positions(int width, const AttentionArgs *a, const Run *run, const AttentionShared *shared,
+                           const uint32_t *terms, uint32_t begin, uint32_t end, Strand *s) {
+        size_t next = begin < end ? cache_offset(&a->kv, run->slot, begin, run->kv_head) : 0;
+        NO_UNROLL for (uint32_t p = begin; p < end; p += ATTENTION_WARPS * RUN) {
+                Halves h;
+                float score[2][4];
+                size_t base = next;
+                fetch_keys(width, a, run, p, base, &h);
+                if (width <= 128)
+                        fetch_values(width, a, run, p, base, &h);
+                if (p + ATTENTION_WARPS * RUN < end)
+                        next = cache_offset(&a->kv, run->slot, p + ATTENTION_WARPS * RUN, run->kv_head);
+                half_scores(width, shared, terms, &h, score);
+                weigh(width, 2, a->scale, s, p, score);
+                if (width > 128)
+                        fetch_values(width, a, run, p, base, &h);
+                add_half_values(width, &h, score, s);
+        }
+}
+
+DEVICE void strand_run(Kind kind, const AttentionArgs *a, const Run *run, const AttentionShared *shared,
+                       const uint32_t *terms, uint32_t split, Strand *s) {
+        int width = kind.width;
         uint32_t g = threadIdx.x % WARP / 4, end = MIN(run->end, (split + 1) * a->split);
         UNROLL for (uint32_t half = 0; half < 2; half++) {
                 uint32_t line = g + 8 * half;
@@ -194,10 +296,15 @@ DEVICE void strand_run(int width, const AttentionArgs *a, const Run *run, const 
         UNROLL for (int j = 0; j < width / 8; j++)
                 UNROLL for (int i = 0; i < 4; i++)
                         s->out[j][i] = 0;
-        for (uint32_t p = split * a->split + threadIdx.x / WARP * RUN; p < end; p += ATTENTION_WARPS * RUN) {
+        uint32_t begin = split * a->split + threadIdx.x / WARP * RUN;
+        while (begin + RUN <= run->begin)
+                begin += ATTENTION_WARPS * RUN;
+        if (kind.halves) {
+                half_positions(width, a, run, shared, terms, begin, end, s);
+                return;
+        }
+        for (uint32_t p = begin; p < end; p += ATTENTION_WARPS * RUN) {
                 float score[2][4];
-                if (p + RUN <= run->begin)
-                        continue;
                 scores(width, a, run, terms, p, score);
                 weigh(width, 2, a->scale, s, p, score);
                 add_values(width, a, run, s, p, score);
@@ -230,6 +337,28 @@ DEVICE void load_queries(int width, const AttentionArgs *a, const Run *run, uint
                         high = d + 1 < a->kv.head_dim ? q[d + 1] : 0;
                 }
                 split_pair(low, high, &terms[i], &terms[LINES * (uint32_t)width / 2 + i]);
+        }
+}
+
+/* A warp makes every fourth line. */
+DEVICE void load_half_queries(uint32_t width, const AttentionArgs *a, const Run *run, AttentionShared *s, uint32_t *terms) {
+        uint32_t lane = threadIdx.x % WARP;
+        for (uint32_t line = threadIdx.x / WARP; line < LINES; line += ATTENTION_WARPS) {
+                bool used = line_is_used(a, run, line);
+                const float *q = a->q + (used ? line_head(a, run, line) * width : 0);
+                float v[HEAD_DIM_MAX / WARP], most = 0;
+                UNROLL for (uint32_t i = 0; i < width / WARP; i++) { /* pairs of neighbours */
+                        v[i] = used ? q[i / 2 * 2 * WARP + lane * 2 + i % 2] : 0;
+                        most = fmaxf(most, fabsf(v[i]));
+                }
+                int exponent = half_exponent(warp_max(most));
+                float scale = ldexpf(1, exponent);
+                UNROLL for (uint32_t i = 0; i < width / WARP; i += 2) {
+                        uint32_t at = line * width / 2 + i / 2 * WARP + lane;
+                        split_halves(v[i] * scale, v[i + 1] * scale, &terms[at], &terms[LINES * width / 2 + at]);
+                }
+                if (lane == 0)
+                        s->unit[line] = ldexpf(1, -exponent);
         }
 }
 
@@ -303,7 +432,8 @@ DEVICE void normalise(const AttentionArgs *a, const Run *run, const AttentionSha
         }
 }
 
-DEVICE void one_split(int width, const AttentionArgs *a, const Run *run, AttentionShared *s, uint32_t split) {
+DEVICE void one_split(Kind kind, const AttentionArgs *a, const Run *run, AttentionShared *s, uint32_t split) {
+        int width = kind.width;
         float *out = (float *)(s + 1);
         const uint32_t *terms = (const uint32_t *)(out + LINES * width);
         Strand strand;
@@ -314,53 +444,57 @@ DEVICE void one_split(int width, const AttentionArgs *a, const Run *run, Attenti
                 s->sum[threadIdx.x] = 0;
         }
         __syncthreads();
-        strand_run(width, a, run, terms, split, &strand);
+        strand_run(kind, a, run, s, terms, split, &strand);
         merge_strands(width, s, out, &strand);
 }
 
-DEVICE void all_splits(int width, const AttentionArgs *a, const Run *run, AttentionShared *s) {
+DEVICE void all_splits(Kind kind, const AttentionArgs *a, const Run *run, AttentionShared *s) {
         const float *out = (const float *)(s + 1);
         if (threadIdx.x < LINES) {
                 s->total_max[threadIdx.x] = NOTHING;
                 s->total_sum[threadIdx.x] = 0;
         }
         for (uint32_t split = run->begin / a->split; split * a->split < run->end; split++) {
-                one_split(width, a, run, s, split);
-                merge_split(width, a, run, s, out);
+                one_split(kind, a, run, s, split);
+                merge_split(kind.width, a, run, s, out);
         }
         normalise(a, run, s);
         __syncthreads();
 }
 
-DEVICE void attention_tile(int width, const AttentionArgs *a) {
+DEVICE void attention_tile(Kind kind, const AttentionArgs *a) {
         AttentionShared *s = (AttentionShared *)shared_memory;
         float *out = (float *)(s + 1);
+        uint32_t *terms = (uint32_t *)(out + LINES * kind.width);
         uint32_t first = blockIdx.x * a->tile_rows, limit = MIN(first + a->tile_rows, a->rows.n);
         while (first < limit) {
                 Run run = run_of(a, first, limit);
-                load_queries(width, a, &run, (uint32_t *)(out + LINES * width));
+                if (kind.halves)
+                        load_half_queries((uint32_t)kind.width, a, &run, s, terms);
+                else
+                        load_queries(kind.width, a, &run, terms);
                 __syncthreads();
                 if (!a->partial)
-                        all_splits(width, a, &run, s);
+                        all_splits(kind, a, &run, s);
                 else if (blockIdx.z * a->split < run.end && (blockIdx.z + 1) * a->split > run.begin) {
-                        one_split(width, a, &run, s, blockIdx.z);
-                        write_partial(width, a, &run, s, out, blockIdx.z);
+                        one_split(kind, a, &run, s, blockIdx.z);
+                        write_partial(kind.width, a, &run, s, out, blockIdx.z);
                 }
                 first += run.n;
         }
 }
 
-KERNEL(attention_64, AttentionArgs, ATTENTION_THREADS) {
-        attention_tile(64, &a);
-}
-
-KERNEL(attention_128, AttentionArgs, ATTENTION_THREADS) {
-        attention_tile(128, &a);
-}
-
-KERNEL(attention_256, AttentionArgs, ATTENTION_THREADS) {
-        attention_tile(256, &a);
-}
+#define ATTENTION(name, bounds, width, halves)          \
+        KERNEL_AFTER(name, AttentionArgs, bounds, (void)) { \
+                Kind kind = {width, halves};            \
+                attention_tile(kind, &a);               \
+        }
+ATTENTION(attention_64, (ATTENTION_THREADS), 64, false)
+ATTENTION(attention_128, (ATTENTION_THREADS), 128, false)
+ATTENTION(attention_256, (ATTENTION_THREADS), 256, false)
+ATTENTION(attention_64_half, (ATTENTION_THREADS, 3), 64, true)
+ATTENTION(attention_128_half, (ATTENTION_THREADS, 3), 128, true)
+ATTENTION(attention_256_half, (ATTENTION_THREADS), 256, true)
 
 /* A block merges the splits of one row and head. */
 KERNEL(attention_merge, AttentionArgs, MERGE_THREADS) {
@@ -386,11 +520,22 @@ static uint32_t split_size(const KvLayer *kv) {
         return each <= SPLIT_MIN ? (uint32_t)SPLIT_MIN : (uint32_t)((each + 63) / 64 * 64);
 }
 
+static const void *find_attention(const KvLayer *kv, uint32_t width) {
+        bool halves = kv->type == DTYPE_F16 && kv->head_dim == width && kv->page_size % RUN == 0 &&
+                      (uintptr_t)kv->k % 16 == 0 && (uintptr_t)kv->v % 16 == 0;
+        switch (width) {
+        case 64:
+                return halves ? (const void *)attention_64_half : (const void *)attention_64;
+        case 128:
+                return halves ? (const void *)attention_128_half : (const void *)attention_128;
+        default:
+                return halves ? (const void *)attention_256_half : (const void *)attention_256;
+        }
+}
+
 static void launch_attention(Stream *s, AttentionArgs *a, uint32_t columns) {
         uint32_t width = a->kv.head_dim <= 64 ? 64 : a->kv.head_dim <= 128 ? 128 : 256;
-        StreamLaunch l = {width == 64    ? (const void *)attention_64
-                          : width == 128 ? (const void *)attention_128
-                                         : (const void *)attention_256,
+        StreamLaunch l = {find_attention(&a->kv, width),
                           {ceil_div(a->rows.n, a->tile_rows), columns, a->partial ? a->n_splits : 1},
                           ATTENTION_THREADS,
                           sizeof(AttentionShared) + LINES * width * 2 * sizeof(float)};

@@ -512,6 +512,7 @@ typedef struct AttentionCase {
         uint32_t length[2]; /* of the sequences in slots 0 and 1 */
         uint32_t rows[2];   /* how many of the last positions are computed */
         uint32_t capacity;  /* positions */
+        float size;         /* of queries; 0: of 1 */
 } AttentionCase;
 
 typedef struct Cache {
@@ -553,8 +554,10 @@ static void attention_case(const AttentionCase *c) {
         size_t kv = (size_t)(c->length[0] + c->length[1]) * c->n_kv_heads * c->head_dim;
         float *k = random_floats(kv), *v = random_floats(kv), *q = random_floats((size_t)n * width), *out[2];
         int32_t *slot = malloc(n * 4), *position = malloc(n * 4);
+        for (size_t i = 0; c->size > 0 && i < (size_t)n * width; i++)
+                q[i] *= c->size;
         void *keys[2];
-        float scale = 4 / sqrtf((float)c->head_dim), *alone = malloc(size);
+        float scale = 4 / sqrtf((float)c->head_dim) / (c->size > 0 ? c->size : 1), *alone = malloc(size);
         char name[120];
         size_t cache_size = 0;
         for (uint32_t i = 0; i < n; i++) {
@@ -606,6 +609,9 @@ static void check_attention(void) {
                 {DTYPE_F32, 256, 1, 1, 256, 1, {1, 2}, {1, 1}, 512},
                 {DTYPE_F16, 32, 1, 2, 200, 0, {70, 40}, {2, 2}, 1024},
                 {DTYPE_F16, 32, 1, 1, 64, 0, {600, 520}, {20, 20}, 40000},
+                {DTYPE_F16, 16, 1, 3, 256, 40, {90, 30}, {2, 1}, 1024},
+                {DTYPE_F16, 16, 2, 2, 64, 0, {90, 30}, {2, 1}, 1024, 1e20f}, /* beyond what float16 has */
+                {DTYPE_F16, 16, 2, 2, 64, 0, {90, 30}, {2, 1}, 1024, 1e-20f},
         };
         for (size_t i = 0; i < ARRAY_SIZE(all); i++)
                 attention_case(&all[i]);

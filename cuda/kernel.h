@@ -85,7 +85,9 @@ DEVICE uint32_t bfloat_pair(float low, float high) {
 
 /* The same of float16. */
 DEVICE uint32_t half_pair(float low, float high) {
-        return (uint32_t)to_half(low) | (uint32_t)to_half(high) << 16;
+        uint32_t pair;
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+        return pair;
 }
 
 /* 16 bytes from global to shared memory, which come some time later: copies are counted in groups, each ended by
@@ -207,6 +209,22 @@ DEVICE void three_terms(float low, float high, uint32_t *ret_hi, uint32_t *ret_m
         uint32_t hi = bfloat_pair(low, high);
         *ret_hi = hi;
         split_pair(low - pair_low(hi), high - pair_high(hi), ret_mid, ret_lo);
+}
+
+/* Two terms in float16: 22 bits. */
+DEVICE void split_halves(float low, float high, uint32_t *ret_hi, uint32_t *ret_lo) {
+        uint32_t hi = half_pair(low, high);
+        *ret_hi = hi;
+        *ret_lo = half_pair(low - from_half((uint16_t)hi), high - from_half((uint16_t)(hi >> 16)));
+}
+
+/* The exponent of the power of two that brings what is no greater than `most` within float16: near 2^15. */
+DEVICE int half_exponent(float most) {
+        int exponent = 0;
+        if (most == 0 || isinf(most))
+                return 0;
+        frexpf(most, &exponent);
+        return 15 - MAX(exponent, -100);
 }
 
 DEVICE Eight eight_of(const float v[EIGHT]) {

@@ -27,7 +27,6 @@ enum {
         PREPARE_ROWS = 4, /* one by each warp */
         PREPARE_THREADS = PREPARE_ROWS * WARP,
         TERMS = 3, /* bfloat16 */
-        EXPONENT = 15, EXPONENT_MIN = -100,
 };
 
 /* A matrix in the layout above. */
@@ -79,17 +78,12 @@ DEVICE void row_eight(const PrepareArgs *a, const char *row, uint32_t i, float v
 /* The exponent of the power of two that the row is multiplied by. */
 DEVICE int row_exponent(const PrepareArgs *a, const char *row) {
         float most = 0, v[EIGHT];
-        int exponent = 0;
         for (uint32_t i = threadIdx.x % WARP * EIGHT; i < a->cols; i += WARP * EIGHT) {
                 row_eight(a, row, i, v);
                 UNROLL for (int j = 0; j < EIGHT; j++)
                         most = fmaxf(most, fabsf(v[j]));
         }
-        most = warp_max(most);
-        if (most == 0 || isinf(most))
-                return 0;
-        frexpf(most, &exponent);
-        return EXPONENT - MAX(exponent, (int)EXPONENT_MIN);
+        return half_exponent(warp_max(most));
 }
 
 /* A warp makes a row. */
