@@ -375,25 +375,34 @@ SCRIPTS = {  # the last message says which
     "<|think|>": "<think>\nHm, what?\n</think>\n\nIt rains.",
 }
 # Says in an error what it was given.
-TOLD = """{%- if messages[-1].content == 'show' %}
-{{- raise_exception('saw ' ~ ({'messages': messages, 'tools': tools or [], 'thinking': enable_thinking} | tojson)) }}
+TOLD = """{%- if messages[-1].content == 'show' %}{{ raise_exception('saw ' ~ (messages | tojson)) }}{% endif %}
+{%- if messages[-1].content == 'given' %}
+{{- raise_exception('saw ' ~ ({'tools': tools or [], 'thinking': enable_thinking} | tojson)) }}
 {%- endif %}{{ messages[-1].content }}{# <tool_call> <think> </think> #}"""
 
 
-class ToolUseTest(DialectCase):
+class ToldCase(DialectCase):
     """Tools and thoughts, with a model that surely writes what the test wants."""
 
-    PATH, CONFIG, MODELS = "/v1/messages", {}, ()
-    TOOLS = [
-        {"name": name, "description": "…", "input_schema": {"type": "object", "properties": {}}} for name in ("weather", "time")
-    ]
+    CONFIG, MODELS = {}, ()
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         scripted.write(os.path.join(cls.d.models, "told.gguf"), TOLD, SCRIPTS)
 
-    def ask(self, script="show", **fields):
+    def seen(self, **fields):
+        message = self.post(400, **fields).json()["error"]["message"]
+        return json.loads(message[message.index("saw ") + 4:].split("\n")[0])
+
+
+class MessagesToolsTest(ToldCase):
+    PATH = "/v1/messages"
+    TOOLS = [
+        {"name": name, "description": "…", "input_schema": {"type": "object", "properties": {}}} for name in ("weather", "time")
+    ]
+
+    def ask(self, script="given", **fields):
         return {"model": "told", "max_tokens": 500, "messages": [{"role": "user", "content": script}], **fields}
 
     def joined(self, events):
@@ -453,15 +462,11 @@ class ToolUseTest(DialectCase):
         self.assertEqual(got["content"], [{"type": "thinking", "thinking": "Hm, what?", "signature": ""}, {"type": "text", "text": "It rains."}])
         self.assertEqual(self.both(script="<|think|>")["content"], [{"type": "text", "text": "It rains."}])
 
-    def seen(self, **fields):
-        message = self.post(400, **fields).json()["error"]["message"]
-        return json.loads(message[message.index("saw ") + 4:].split("\n")[0])
-
     def test_what_the_template_sees(self):
         got = self.seen(tools=self.TOOLS[:1])
         self.assertEqual(got["tools"], [{"type": "function", "function": {
             "name": "weather", "description": "…", "parameters": {"type": "object", "properties": {}}}}])
-        self.assertEqual((got["messages"], got["thinking"]), ([{"role": "user", "content": "show"}], False))
+        self.assertFalse(got["thinking"])
         self.assertTrue(self.seen(thinking={"type": "enabled", "budget_tokens": 1})["thinking"])
         self.assertEqual(self.seen(tools=self.TOOLS, tool_choice={"type": "none"})["tools"], [])
         history = [
@@ -473,7 +478,7 @@ class ToolUseTest(DialectCase):
                 {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "d"}]},
                 {"type": "text", "text": "show"}]},
         ]
-        self.assertEqual(self.seen(messages=history, system="e")["messages"], [
+        self.assertEqual(self.seen(messages=history, system="e"), [
             {"role": "system", "content": "e"},
             {"role": "user", "content": "ab"},
             {"role": "assistant", "content": "c", "reasoning_content": "Hm", "tool_calls": [
@@ -562,7 +567,10 @@ class ResponsesTest(DialectCase):
             ({"input": None}, "input"),
             ({"input": 5}, "input"),
             ({"input": []}, "input"),
-            ({"input": [{"type": "function_call_output", "call_id": "1", "output": "x"}]}, "input"),
+            ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0]"),
+            ({"input": [{"type": "function_call_output", "call_id": "1"}]}, "input[0]"),
+            ({"input": [*MESSAGES, {"type": "function_call", "call_id": "1", "name": "f", "arguments": {}}]}, "input[1]"),
+            ({"input": [{"type": "reasoning", "summary": []}]}, "input[0]"),
             ({"input": [{"type": "message", "content": "x"}]}, "input[0]"),
             ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0]"),
             ({"max_output_tokens": 0}, "max_output_tokens"),
@@ -572,6 +580,9 @@ class ResponsesTest(DialectCase):
             ({"store": True}, "store"),
             ({"background": True}, "background"),
             ({"tools": [{"type": "web_search"}]}, "tools"),
+            ({"tools": [{"type": "function"}]}, "tools"),
+            ({"tool_choice": "required"}, "tool_choice"),
+            ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
             ({"include": ["message.output_text.logprobs"]}, "include"),
             ({"text": {"format": {"type": "json_object"}}}, "text.format"),
             ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
@@ -590,6 +601,103 @@ class ResponsesTest(DialectCase):
         self.assertEqual((late["type"], late["response"]["status"]), ("response.failed", "failed"))
         self.assertIn("time ran out", late["response"]["error"]["message"])
         self.assertEqual(self.check_busy().json()["error"]["code"], "queue_full")
+
+
+class ResponsesToolsTest(ToldCase):
+    PATH = "/v1/responses"
+    TOOLS = [
+        {"type": "function", "name": name, "description": "…", "strict": True, "parameters": {"type": "object", "properties": {}}}
+        for name in ("weather", "time")
+    ]
+
+    def ask(self, script="given", **fields):
+        return {"model": "told", "input": script, **fields}
+
+    def joined(self, events):
+        """The items that a stream adds up to, which are those of its last response, each event being where it must."""
+        self.assertEqual([e["sequence_number"] for e in events], list(range(len(events))))
+        created, started, *events, last = events
+        items, item = [], None
+        for e in events:
+            kind = e["type"].removeprefix("response.")
+            if kind == "output_item.added":
+                self.assertIsNone(item)
+                item, text = dict(e["item"]), ""
+                self.assertEqual((item["status"], item.get("arguments", "")), ("in_progress", ""))
+            elif kind == "output_item.done":
+                self.assertEqual(e["item"], {**item, "status": "completed"})
+                items.append(e["item"])
+                item = None
+            elif kind == "content_part.added":
+                self.assertEqual(e["part"]["text"], "")
+            elif kind == "content_part.done":
+                self.assertEqual(e["part"]["text"], text)
+                item["content"] = [e["part"]]
+            elif kind.endswith(".delta"):
+                text += e["delta"]
+            elif kind == "function_call_arguments.done":
+                self.assertEqual(e["arguments"], text)
+                item["arguments"] = text
+            else:
+                self.assertEqual((kind, e["text"]), ("output_text.done", text))
+            self.assertEqual(e["output_index"], len(items) - (item is None))
+            self.assertEqual(e.get("item_id", e.get("item", {}).get("id")), (item or items[-1])["id"])
+        self.assertEqual(last["response"]["output"], items)
+        return last["response"]
+
+    def both(self, **fields):
+        whole, stream = self.post(**fields).json(), self.joined(list(self.events(**fields)))
+        for r in (whole, stream):
+            ids = [i.pop("id") for i in r["output"]] + [i.pop("call_id") for i in r["output"] if "call_id" in i]
+            self.assertEqual(len(set(ids)), len(ids))
+        self.assertEqual(stream["output"], whole["output"])
+        self.assertEqual(stream["status"], whole["status"])
+        self.assertEqual(stream["usage"]["output_tokens_details"], whole["usage"]["output_tokens_details"])
+        return whole
+
+    def test_calls(self):
+        def message(text):
+            part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+            return {"type": "message", "status": "completed", "role": "assistant", "content": [part]}
+
+        calls = [
+            {"type": "function_call", "status": "completed", "name": n, "arguments": a}
+            for n, a in (("weather", json.dumps(WEATHER, ensure_ascii=False, separators=(",", ":"))), ("time", "{}"))
+        ]
+        got = self.both(script="<|call|>", tools=self.TOOLS)
+        self.assertEqual(got["output"], [message("I will look.\n"), *calls])
+        self.assertGreater(got["usage"]["output_tokens_details"]["reasoning_tokens"], 1)
+        got = self.both(script="<|call|>", tools=self.TOOLS, parallel_tool_calls=False)
+        self.assertEqual(got["output"], [message("I will look.\n"), calls[0]])
+        text = SCRIPTS["<|call|>"].split("</think>\n\n")[1]
+        for fields in ({}, {"tools": self.TOOLS, "tool_choice": "none"}):
+            self.assertEqual(self.both(script="<|call|>", **fields)["output"], [message(text)])
+
+    def test_what_the_template_sees(self):
+        got = self.seen(tools=self.TOOLS[:1])
+        self.assertEqual(got["tools"], [{"type": "function", "function": {
+            "name": "weather", "description": "…", "parameters": {"type": "object", "properties": {}}}}])
+        self.assertEqual(self.seen(script="show"), [{"role": "user", "content": "show"}])
+        self.assertTrue(self.seen(reasoning={"effort": "low"})["thinking"])
+        self.assertFalse(self.seen(reasoning={"effort": "none"})["thinking"])
+        call = {"type": "function_call", "name": "f", "arguments": '{"x": 1}'}
+        history = [
+            {"role": "user", "content": "a"}, {**call, "call_id": "1"}, {**call, "call_id": "2", "arguments": ""},
+            {"type": "function_call_output", "call_id": "2", "output": "b"},
+            {"type": "function_call_output", "call_id": "1", "output": [{"type": "input_text", "text": "c"}]},
+            {"role": "user", "content": "show"},
+        ]
+
+        def seen_call(i, **arguments):
+            return {"id": i, "type": "function", "function": {"name": "f", "arguments": arguments}}
+
+        self.assertEqual(self.seen(input=history), [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "", "tool_calls": [seen_call("1", x=1), seen_call("2")]},
+            {"role": "tool", "tool_call_id": "2", "name": "f", "content": "b"},
+            {"role": "tool", "tool_call_id": "1", "name": "f", "content": "c"},
+            {"role": "user", "content": "show"},
+        ])
 
 
 if __name__ == "__main__":

@@ -154,6 +154,7 @@ void spec_read_service(Spec *s, Args *a);
 /* Checks a chat's messages and normalises them in place: parts become text, arguments of tool calls objects. New
  * reference, or NULL and an error. */
 json_t *arg_messages(Args *a, const char *key);
+bool arg_message(Args *a, const char *where, json_t *m); /* one of them, by its name; it may be done again */
 /* A text, or a list of parts that are texts, as one; `where` is its name. NULL and an error. */
 json_t *arg_text(Args *a, const char *where, json_t *v);
 /* What an assistant's message says of calls becomes what templates expect, or is an error at `where`. */
@@ -172,6 +173,8 @@ void arg_system(Args *a, const char *key, json_t *messages);
 char *arg_context(Args *a, json_t *variables, json_t *messages);
 /* spec_read_service() by OpenAI's name for it, too. */
 void openai_read_service(Spec *s, Args *a);
+/* The tools, unless none is to be chosen, into a template's variables. */
+void openai_read_tools(Args *a, json_t *variables);
 /* An ApiContext: the variables of /v1/chat/completions. */
 void *openai_chat_context(Args *a);
 /* What the route's `make` makes of the body: now, or on the worker that had it. */

@@ -279,11 +279,8 @@ json_t *arg_text(Args *a, const char *where, json_t *v) {
         return NULL;
 }
 
-/* False after an error was sent. */
-static bool normalise_message(Args *a, const char *key, size_t i, json_t *m) {
+bool arg_message(Args *a, const char *where, json_t *m) {
         static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", "function"};
-        char where[64];
-        snprintf(where, sizeof(where), "%s[%zu]", key, i);
         const char *role = json_string_value(json_object_get(m, "role"));
         if (!json_is_object(m) || !role) {
                 arg_fail(a, where, "must be an object with a role and a content");
@@ -330,9 +327,12 @@ json_t *arg_messages(Args *a, const char *key) {
                 arg_fail(a, key, messages ? "must be a list of at least one message" : "is missing");
                 return NULL;
         }
-        json_array_foreach(messages, i, it)
-                if (!normalise_message(a, key, i, it))
+        json_array_foreach(messages, i, it) {
+                char where[64];
+                snprintf(where, sizeof(where), "%s[%zu]", key, i);
+                if (!arg_message(a, where, it))
                         return NULL;
+        }
         tools_link(messages);
         return json_incref(messages);
 }

@@ -360,7 +360,7 @@ static void read_unsupported(Args *a) {
 }
 
 /* With "none" the model does not hear of its tools. */
-static void read_tools(Args *a, json_t *variables) {
+void openai_read_tools(Args *a, json_t *variables) {
         const json_t *choice = arg_get(a, "tool_choice");
         const char *word = json_string_value(choice);
         if (choice && (!word || (strcmp(word, "auto") != 0 && strcmp(word, "none") != 0)))
@@ -381,7 +381,7 @@ void *openai_chat_context(Args *a) {
         if (kwargs && !json_is_object(kwargs))
                 arg_fail(a, "chat_template_kwargs", "must be an object");
         json_t *variables = json_is_object(kwargs) ? json_copy(kwargs) : json_object();
-        read_tools(a, variables);
+        openai_read_tools(a, variables);
         read_effort(a, variables);
         return arg_context(a, variables, messages);
 }
