@@ -235,6 +235,14 @@ DEVICE void apply_penalties(const Draw *d, float *work, uint32_t *counts) {
         __syncthreads();
 }
 
+/* ---- what is allowed ---- */
+
+DEVICE void apply_allowed(const SampleParams *p, float *work, uint32_t n_vocab) {
+        for (uint32_t i = threadIdx.x; i < n_vocab; i += SAMPLE_THREADS)
+                work[i] = p->allowed[i / 32] >> (i % 32) & 1 ? fmaxf(work[i], -LOGIT_MAX) : -INFINITY;
+        __syncthreads();
+}
+
 /* ---- choosing ---- */
 
 DEVICE void apply_top_p(Draw *d) {
@@ -327,7 +335,7 @@ DEVICE void report_logprobs(const Draw *d, SampleOut *out, uint32_t id) {
 /* ---- rows ---- */
 
 DEVICE void prepare(Draw *d, float *logits, float *work, uint32_t *counts) {
-        bool changes = d->params->n_bias > 0 || has_penalties(d->params);
+        bool changes = d->params->n_bias > 0 || has_penalties(d->params) || d->params->allowed;
         for (uint32_t i = threadIdx.x; i < d->n_vocab; i += SAMPLE_THREADS) {
                 logits[i] = tame(logits[i]);
                 if (changes)
@@ -339,6 +347,8 @@ DEVICE void prepare(Draw *d, float *logits, float *work, uint32_t *counts) {
                 apply_bias(d->params, work, d->n_vocab);
         if (has_penalties(d->params))
                 apply_penalties(d, work, counts);
+        if (d->params->allowed)
+                apply_allowed(d->params, work, d->n_vocab);
 }
 
 DEVICE void sample_row(const SampleArgs *a, uint32_t i) {

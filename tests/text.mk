@@ -18,4 +18,5 @@ tests_test_split_CFLAGS = $(UNIT_CFLAGS)
 tests_test_split_LDADD = libzl-split.la libzl-util.la $(JANSSON_LIBS) $(UNIT_LIBS)
 EXTRA_DIST += tests/data/tokenizer-cases.json tests/data/make-tokenizer-cases.py
 include tests/chat.mk
+include tests/grammar.mk
 include tests/engine-vocab.mk

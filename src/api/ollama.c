@@ -259,8 +259,19 @@ static void read_logprobs(Spec *s, Args *a) {
                 s->job.n_top = (int32_t)top;
 }
 
+/* "json" or a schema; clients send an empty text for neither. */
+static void read_format(Spec *s, Args *a) {
+        const json_t *v = arg_get(a, "format");
+        const char *word = json_string_value(v);
+        if (word && strcmp(word, "json") == 0)
+                spec_constrain(s, IPC_GRAMMAR_JSON, "format");
+        else if (word && *word)
+                arg_fail(a, "format", "must be \"json\" or a JSON schema, not '%.32s'", word);
+        else if (v && !word)
+                spec_read_schema(s, a, "format", v, "format");
+}
+
 static void read_unsupported(Args *a) {
-        arg_unsupported(a, "format", "structured output is not supported");
         arg_unsupported(a, "images", "only text is supported");
         arg_unsupported(a, "suffix", "filling in the middle is not supported");
         arg_unsupported(a, "template", "the model's own template is used; it cannot be replaced per request");
@@ -309,6 +320,7 @@ static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
         read_options(s, a);
         read_logprobs(s, a);
         s->job.must_think = read_think(a, &(const char *){NULL});
+        read_format(s, a);
         read_unsupported(a);
         read_keep_alive(a, s);
         spec_read_service(s, a);

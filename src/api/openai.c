@@ -338,11 +338,16 @@ static Answer *start_answer(Api *api, Args *a, const Spec *s, ModelEntry *m, boo
         return answer;
 }
 
-static void read_response_format(Args *a) {
-        const json_t *f = arg_get(a, "response_format");
-        const char *type = json_string_value(json_object_get(f, "type"));
-        if (f && (!type || strcmp(type, "text") != 0))
-                arg_fail(a, "response_format", "only the type 'text' is supported");
+static void read_response_format(Spec *s, Args *a) {
+        Args f = {.object = arg_get(a, "response_format"), .prefix = "response_format.", .error = a->error};
+        const char *type = f.object ? arg_string(&f, "type", "") : "text";
+        const json_t *schema = json_object_get(arg_get(&f, "json_schema"), "schema");
+        if (strcmp(type, "json_object") == 0)
+                spec_constrain(s, IPC_GRAMMAR_JSON, "response_format");
+        else if (strcmp(type, "json_schema") == 0)
+                spec_read_schema(s, &f, "json_schema.schema", schema, "response_format.json_schema.schema");
+        else if (strcmp(type, "text") != 0)
+                arg_fail(&f, "type", "must be text, json_object or json_schema, not '%.32s'", type);
 }
 
 static void read_chat_logprobs(Spec *s, Args *a) {
@@ -395,7 +400,7 @@ static void chat_completions(Api *api) {
                 return;
         read_common(&s, &a);
         read_chat_logprobs(&s, &a);
-        read_response_format(&a);
+        read_response_format(&s, &a);
         read_unsupported(&a);
         bool parallel = arg_bool(&a, "parallel_tool_calls", true);
         uint32_t n = (uint32_t)arg_int(&a, "n", 1, CHOICES_MAX, 1);

@@ -182,7 +182,7 @@ typedef struct Qkv {
 enum { SAMPLE_TOP_MAX = 20 };
 
 /* How to choose the next token of one sequence. Order, as in the field: logit_bias, penalties over the last
- * penalty_last tokens, then greedy if temperature is 0, else top_k, top_p, min_p, temperature, draw. */
+ * penalty_last tokens, what is allowed, then greedy if temperature is 0, else top_k, top_p, min_p, temperature, draw. */
 typedef struct SampleParams {
         float temperature;       /* 0: greedy, lowest id wins ties */
         float top_p, min_p;      /* 1 and 0: off */
@@ -197,6 +197,8 @@ typedef struct SampleParams {
         int32_t n_bias;
         const int32_t *bias_ids; /* dev [n_bias] */
         const float *bias;       /* dev [n_bias], added to the logits; -INFINITY forbids */
+        const uint32_t *allowed; /* dev, a bit for each token, of which one at least is set: no other is chosen, whatever its
+                                    logit. NULL: all are allowed */
 } SampleParams;
 
 /* What was sampled. Alternatives beyond n_top have id -1. Log-probabilities are 0 where none were wanted and never

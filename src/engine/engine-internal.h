@@ -80,6 +80,7 @@ struct Job {
         IpcFailCode code; /* of the work */
         char *why;        /* with a code; NULL: there was no memory for it */
         size_t dropped;
+        int updated; /* of the work: constraint_update()'s result */
         Inputs inputs;  /* of a job that has some: `seq` refers to them */
         Slice *slice;   /* of the work */
         Tokens tokens;  /* of a job that wants no more */

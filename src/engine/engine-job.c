@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/constraint.h"
 #include "engine/engine-internal.h"
 #include "util/log.h"
 #include "util/str.h"
@@ -93,6 +94,7 @@ static void job_finish(Job *j) {
 /* ---- results of inputs ---- */
 
 static void prepare_more(Job *j);
+static void submit(Job *j);
 
 /* In frames of bounded size; the last of all says so. */
 static void send_vectors(Job *j) {
@@ -138,6 +140,40 @@ static void on_results(Job *j) {
                 prepare_more(j);
 }
 
+/* ---- what may come next ---- */
+
+static void fail_constraint(Job *j, int error) {
+        engine_job_fail(j, constraint_fail_code(error), constraint_why(error));
+}
+
+static void run_update(Work *w) {
+        Job *j = container_of(w, Job, work);
+        j->updated = constraint_update(j->seq.constraint, CONSTRAINT_ALL);
+}
+
+static void update_done(Work *w) {
+        Job *j = container_of(w, Job, work);
+        j->at_worker = false;
+        j->seq.held = false;
+        if (j->cancelled)
+                job_end(j);
+        else if (j->updated < 0)
+                fail_constraint(j, j->updated);
+        else
+                runner_of(j)->ops->more(runner_of(j), &j->seq, 0);
+}
+
+static void update_constraint(Job *j) {
+        int r = constraint_update(j->seq.constraint, CONSTRAINT_LITTLE);
+        if (r < 0)
+                fail_constraint(j, r);
+        if (r != 0)
+                return;
+        j->seq.held = true;
+        j->work = (Work){.run = run_update, .done = update_done, .urgent = true};
+        submit(j);
+}
+
 static void on_progress(Seq *q) {
         Job *j = container_of(q, Job, seq);
         if (q->inputs)
@@ -149,6 +185,8 @@ static void on_progress(Seq *q) {
         else {
                 send_piece(j);
                 seq_sent(q);
+                if (q->constraint)
+                        update_constraint(j);
         }
 }
 

@@ -53,6 +53,7 @@ int loaded_new(const LoadedSpec *spec, Loaded **ret) {
         _cleanup_(loaded_freep) Loaded *l = calloc(1, sizeof(*l));
         if (!l || !(l->name = strdup(spec->name)) || !(l->path = strdup(spec->path)))
                 return -ENOMEM;
+        l->tree = LAZY_TOKEN_TREE_NULL;
         l->test = loadtest_of_path(l->path);
         l->max_tokens = l->test ? LOADTEST_TOKENS_DEFAULT : -1;
         l->spec = (SchedSpec){
@@ -187,6 +188,7 @@ int loaded_load(Loaded *l, Lane *lane, Error *e) {
                 .n_vocab = l->test ? (uint32_t)tokenizer_n_tokens(l->tokenizer) : model_info(l->model)->n_vocab,
                 .context = l->spec.context,
                 .sampling = l->sampling,
+                .tree = &l->tree,
                 .encoder = l->test ? NULL : model_encoder(l->model),
         };
         if (l->prep.encoder)
@@ -201,6 +203,7 @@ void loaded_free(Loaded *l) {
                 l->runner->ops->free(l->runner);
         if (l->model)
                 model_free(l->model);
+        token_tree_free(l->tree.tree);
         if (l->tokenizer)
                 tokenizer_free(l->tokenizer);
         if (l->chat)

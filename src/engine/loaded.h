@@ -34,6 +34,7 @@ typedef struct Loaded {
         ChatTemplate *chat;
         Error chat_error;
         unsigned forms; /* SPLIT_… of the template */
+        LazyTokenTree tree;
         SamplerDefaults sampling;
         char *details; /* JSON object */
         PrepModel prep;

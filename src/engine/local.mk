@@ -6,6 +6,7 @@ libzl_engine_la_SOURCES = \
 	src/engine/stop.h src/engine/stop.c \
 	src/engine/sampler.h src/engine/sampler.c \
 	src/engine/sampler-defaults.h src/engine/sampler-defaults.c \
+	src/engine/constraint.h src/engine/constraint.c \
 	src/engine/seq.h src/engine/seq.c \
 	src/engine/prep.h src/engine/prep.c \
 	src/engine/batch.h src/engine/batch.c \

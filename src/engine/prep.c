@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/constraint.h"
 #include "engine/prep.h"
 #include "engine/sampler.h"
 #include "engine/stop.h"
@@ -229,9 +230,50 @@ static IpcFailCode prompt_of_job(const PrepModel *m, const IpcJob *j, Ids *ids, 
         return code;
 }
 
+/* ---- what the answer must be ---- */
+
+static IpcFailCode check_constraint(const PrepModel *m, const IpcJob *j, Error *e) {
+        if (m->takes_last)
+                error_set(e, -EINVAL, "%.*s: model %s is for load tests, its answers cannot be told what to be",
+                          (int)j->grammar_name.len, j->grammar_name.data, m->name);
+        else if (j->ignore_eos)
+                error_set(e, -EINVAL, "%.*s: cannot be combined with ignore_eos", (int)j->grammar_name.len, j->grammar_name.data);
+        else
+                return 0;
+        return IPC_E_INVALID;
+}
+
+static IpcFailCode constrain(const PrepModel *m, const IpcJob *j, Seq *s, Error *e) {
+        const TokenTree *tree;
+        Constraint *c = NULL;
+        if (j->grammar_kind == IPC_GRAMMAR_NONE)
+                return 0;
+        IpcFailCode code = check_constraint(m, j, e);
+        if (code)
+                return code;
+        int r = lazy_token_tree_get(m->tree, m->tokenizer, &tree);
+        if (r < 0)
+                return no_memory(e);
+        r = constraint_new(j, tree, m->n_vocab, &c, e);
+        if (r < 0)
+                return r == -ENOMEM ? IPC_E_INTERNAL : IPC_E_INVALID;
+        seq_constrain(s, c);
+        return 0;
+}
+
+/* For its first token. */
+static IpcFailCode update_constraint(Seq *s, Error *e) {
+        int r = s->constraint && s->finish == IPC_FINISH_NONE ? constraint_update(s->constraint, CONSTRAINT_ALL) : 1;
+        if (r > 0)
+                return 0;
+        error_set(e, r, "%s", constraint_why(r));
+        return constraint_fail_code(r);
+}
+
 bool prep_is_short(const PrepModel *m, const IpcJob *j) {
         bool any_time = m->chat && (j->kind == IPC_PROMPT_CHAT || j->kind == IPC_PROMPT_PLAIN_CHAT);
-        return !any_time && j->prompt.len <= SHORT_BYTES && j->prompt_ids.n <= SHORT_BYTES && j->produced.n == 0;
+        return !any_time && j->prompt.len <= SHORT_BYTES && j->prompt_ids.n <= SHORT_BYTES && j->produced.n == 0 &&
+               j->grammar_kind == IPC_GRAMMAR_NONE;
 }
 
 static IpcFailCode check_model(const PrepModel *m, Error *e) {
@@ -249,6 +291,8 @@ IpcFailCode prep(const PrepModel *m, const IpcJob *job, Seq *s, size_t *ret_drop
         if (!code)
                 code = check_options(m, job, &s->params, e);
         if (!code)
+                code = constrain(m, job, s, e);
+        if (!code)
                 code = prompt_of_job(m, job, &ids, e);
         if (code) {
                 free(ids.data);
@@ -256,5 +300,7 @@ IpcFailCode prep(const PrepModel *m, const IpcJob *job, Seq *s, size_t *ret_drop
         }
         s->forms = ids.forms;
         int r = seq_set_prompt(s, ids.data, ids.n, m->context, ret_dropped, e);
-        return r == 0 ? 0 : r == -E2BIG ? IPC_E_CONTEXT : IPC_E_INTERNAL;
+        if (r < 0)
+                return r == -E2BIG ? IPC_E_CONTEXT : IPC_E_INTERNAL;
+        return update_constraint(s, e);
 }

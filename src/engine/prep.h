@@ -10,6 +10,7 @@
 #include "ipc/ipc.h"
 #include "model/model.h"
 #include "text/chat.h"
+#include "text/token-tree.h"
 #include "text/tokenizer.h"
 #include "util/error.h"
 
@@ -23,6 +24,7 @@ typedef struct PrepModel {
         bool takes_last;           /* a chat's prompt is the content of its last message, without a template */
         uint32_t n_vocab, context;
         SamplerDefaults sampling;
+        LazyTokenTree *tree;
         const EncoderInfo *encoder; /* NULL: it generates text */
         /* Of an embedder: whether its vectors may be cut, and to which sizes, where its files name some. */
         bool matryoshka;

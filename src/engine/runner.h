@@ -34,7 +34,7 @@ typedef struct RunnerOps {
         void (*stop)(Runner *r);
         /* Queues a prepared sequence for its user. -ENOMEM. */
         int (*add)(Runner *r, Seq *q);
-        /* (optional) So many tokens more of its inputs are ready. */
+        /* (optional) So many tokens more of its inputs are ready; one that was held may go on. */
         void (*more)(Runner *r, Seq *q, uint32_t tokens);
         /* Takes it out, waiting, running or paused: its slot and pages are free at once. Does nothing when it is not
          * in. */

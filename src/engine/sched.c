@@ -3,11 +3,13 @@
  * A running sequence has `length` tokens, counting those that steps in flight will sample, and `enqueued` positions
  * whose rows were enqueued. length - enqueued is 1 while it decodes, more while its prompt is being computed. A row
  * that brings enqueued up to length is sampled, which makes length grow: so a sequence needs nothing from the host to
- * go on, until length reaches its limit. */
+ * go on, until length reaches its limit. Only one with a constraint waits for each of its tokens, which decides what the
+ * next may be. */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "engine/batch.h"
+#include "engine/constraint.h"
 #include "engine/kv.h"
 #include "engine/sampler.h"
 #include "engine/sched.h"
@@ -37,6 +39,7 @@ typedef struct Sched {
         Workspace *workspace;
         SchedSpec spec;
         Buffer pages, tables, bias_ids, bias; /* dev; biases are [slots, SAMPLER_BIAS_MAX] */
+        Buffer allowed; /* dev [slots, constraint_words()] */
         KvArena arena;
         Kv kv;
         Batch batch;
@@ -143,9 +146,14 @@ static void admit(Sched *s) {
         }
 }
 
+/* Whether what its next token may be depends on one that is not known yet, or is not found yet. */
+static bool is_held(const Seq *q) {
+        return q->constraint && (q->held || q->length > q->n_ids);
+}
+
 /* Whether it has rows to compute; those of its last token are not needed. */
 static bool wants_rows(const Seq *q) {
-        return q->length < q->limit;
+        return q->length < q->limit && !is_held(q);
 }
 
 static uint32_t lacking_pages(const Sched *s, const Seq *q) {
@@ -170,11 +178,20 @@ static void reserve_pages(Sched *s) {
         }
 }
 
+static void upload_allowed(Sched *s, Seq *q) {
+        uint32_t words = constraint_words(model_info(s->model)->n_vocab);
+        uint32_t *dev = (uint32_t *)s->allowed.data + (size_t)q->slot * words;
+        s->device->ops->upload(s->stream, dev, constraint_allowed(q->constraint), words * sizeof(*dev));
+        q->params.allowed = dev;
+}
+
 static void put_rows(Sched *s, Step *step, Seq *q, uint32_t n) {
         batch_add(&s->batch, (uint32_t)q->slot, q->enqueued, n);
         q->enqueued += n;
         if (q->enqueued < q->length)
                 return;
+        if (q->constraint)
+                upload_allowed(s, q);
         step->seqs[s->batch.n_samples] = q;
         q->places[step - s->steps] = s->batch.n_samples + 1;
         batch_sample_last(&s->batch, &q->params);
@@ -316,6 +333,10 @@ static int sched_add(Runner *r, Seq *q) {
         return error;
 }
 
+static void sched_more(Runner *r, Seq *q, uint32_t tokens) {
+        lane_want(&sched_of(r)->member);
+}
+
 static void sched_remove(Runner *r, Seq *q) {
         Sched *s = sched_of(r);
         if (q->slot >= 0)
@@ -377,7 +398,8 @@ size_t sched_size(const Model *m, const SchedSpec *spec) {
         size_t batch = batch_size(spec->slots, spec->context, max_rows(spec));
         size_t tables = (size_t)spec->slots * max_pages(spec) * sizeof(int32_t);
         size_t biases = (size_t)spec->slots * SAMPLER_BIAS_MAX * (sizeof(int32_t) + sizeof(float)), total;
-        if (!checked_add(workspace, batch, &total) || !checked_add(total, tables + biases, &total))
+        size_t allowed = (size_t)spec->slots * constraint_words(model_info(m)->n_vocab) * sizeof(uint32_t);
+        if (!checked_add(workspace, batch, &total) || !checked_add(total, tables + biases + allowed, &total))
                 return SIZE_MAX;
         return total;
 }
@@ -402,6 +424,9 @@ static int new_arena(Sched *s, Error *e) {
                 r = new_buffer(s, "biases", n_biases, sizeof(int32_t), &s->bias_ids, e);
         if (r >= 0)
                 r = new_buffer(s, "biases", n_biases, sizeof(float), &s->bias, e);
+        if (r >= 0)
+                r = new_buffer(s, "the tokens that are allowed", p->slots, constraint_words(model_info(s->model)->n_vocab) * sizeof(uint32_t),
+                               &s->allowed, e);
         s->arena = (KvArena){
                 .data = s->pages.data, .type = type, .page_size = SCHED_PAGE_SIZE, .n_pages = p->n_pages,
                 .block_tables = s->tables.data, .max_pages = max_pages(p),
@@ -440,6 +465,7 @@ static void sched_free(Runner *r) {
         free_buffer(s->device, &s->tables);
         free_buffer(s->device, &s->bias_ids);
         free_buffer(s->device, &s->bias);
+        free_buffer(s->device, &s->allowed);
         for (uint32_t i = 0; i < LANE_DEPTH; i++) {
                 free(s->steps[i].seqs);
                 free(s->steps[i].out);
@@ -453,7 +479,7 @@ static void sched_free(Runner *r) {
 
 int sched_new(Lane *lane, Model *m, const SchedSpec *spec, Runner **ret, Error *e) {
         static const RunnerOps ops = {
-                .start = sched_start, .stop = sched_stop, .add = sched_add, .remove = sched_remove,
+                .start = sched_start, .stop = sched_stop, .add = sched_add, .more = sched_more, .remove = sched_remove,
                 .pause = sched_pause, .load = sched_load, .free = sched_free,
         };
         Sched *s = calloc(1, sizeof(*s));

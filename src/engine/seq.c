@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/constraint.h"
 #include "engine/seq.h"
 #include "engine/stop.h"
 #include "text/split.h"
@@ -14,6 +15,7 @@ void seq_init(Seq *s, const IpcJob *job, const Tokenizer *t) {
 }
 
 void seq_deinit(Seq *s) {
+        constraint_free(s->constraint);
         free(s->ids);
         buf_deinit(&s->text);
         buf_deinit(&s->logprobs);
@@ -77,6 +79,17 @@ void seq_end(Seq *s) {
         s->finish = IPC_FINISH_STOP;
 }
 
+void seq_constrain(Seq *s, Constraint *c) {
+        s->constraint = c;
+}
+
+/* A text that nothing can follow ends, without asking the model. One that goes astray finds no token to go on with. */
+static void follow_constraint(Seq *s, int32_t id) {
+        TokenText piece = tokenizer_piece(s->tokenizer, id, false);
+        if (constraint_accept(s->constraint, piece.data, piece.len) && constraint_is_done(s->constraint))
+                seq_end(s);
+}
+
 static void accept(Seq *s, int32_t id) {
         if (tokenizer_is_eog(s->tokenizer, id) && !s->job->ignore_eos) {
                 seq_end(s);
@@ -84,6 +97,8 @@ static void accept(Seq *s, int32_t id) {
         }
         s->ids[s->n_ids++] = id;
         put_token_text(s, id);
+        if (s->constraint && s->finish == IPC_FINISH_NONE)
+                follow_constraint(s, id);
         if (s->finish == IPC_FINISH_NONE && s->n_ids >= s->limit) {
                 put_text(s, NULL, 0, true);
                 if (s->finish == IPC_FINISH_NONE)
@@ -133,7 +148,7 @@ int seq_set_prompt(Seq *s, int32_t *ids, size_t n, uint32_t context, size_t *ret
         if (!grown)
                 return error_set(e, -ENOMEM, "not enough memory for a sequence of %u tokens", s->limit);
         s->ids = grown;
-        s->strip_space = says_nothing(s->tokenizer, s->ids, n);
+        s->strip_space = !s->constraint && says_nothing(s->tokenizer, s->ids, n);
         replay(s);
         return 0;
 }

@@ -20,6 +20,8 @@
 #include "util/buf.h"
 #include "util/heap.h"
 
+struct Constraint;
+
 typedef struct Seq {
         const IpcJob *job; /* what was asked; outlives the sequence */
         const Tokenizer *tokenizer;
@@ -32,6 +34,9 @@ typedef struct Seq {
         IpcStr stop; /* the stop string that ended it */
 
         unsigned forms; /* SPLIT_…: marks of these are text, even where they are control tokens */
+        struct Constraint *constraint; /* what the text must be (constraint.h), its own; NULL: anything */
+        bool held; /* it may not go on until the constraint is updated */
+
         Utf8Stream utf8;
         Buf text;     /* whole UTF-8, not yet sent */
         size_t ready; /* bytes of it that may be sent */
@@ -59,6 +64,8 @@ typedef struct Seq {
 void seq_init(Seq *s, const IpcJob *job, const Tokenizer *t);
 void seq_deinit(Seq *s);
 
+/* Before the prompt: the text will be as the constraint, taken over, wants it. */
+void seq_constrain(Seq *s, struct Constraint *c);
 /* Gives it its prompt (`ids`, malloc'd, taken over in any case) and replays job->produced. A prompt too long for
  * `context` loses its oldest tokens after BOS where the job allows it; *ret_dropped says how many.
  * -E2BIG: the prompt does not fit. -ENOMEM. */

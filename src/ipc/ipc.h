@@ -111,6 +111,14 @@ typedef enum IpcPromptKind {
         IPC_PROMPT_RANK,  /* not text is wanted, but how well each input answers `prompt`: one number, a logit */
 } IpcPromptKind;
 
+typedef enum IpcGrammarKind { /* what an answer must be, every one that ends by itself */
+        IPC_GRAMMAR_NONE, /* anything */
+        IPC_GRAMMAR_JSON, /* a JSON object */
+        IPC_GRAMMAR_SCHEMA, /* JSON that `grammar`, a JSON Schema, describes */
+} IpcGrammarKind;
+
+enum { IPC_GRAMMAR_MAX = 128 * 1024 }; /* bytes */
+
 enum { /* sampling fields that a request names; for the others a model may have defaults of its own */
         IPC_SAID_TEMPERATURE = 1, IPC_SAID_TOP_P = 2, IPC_SAID_MIN_P = 4, IPC_SAID_TOP_K = 8, IPC_SAID_REPEAT_PENALTY = 16,
         IPC_SAID_PENALTY_LAST = 32,
@@ -141,6 +149,8 @@ typedef struct IpcJob {
         IpcInts bias_ids;
         IpcFloats bias;
         int32_t n_top; /* logprobs: -1 none, else number of alternatives (0…20) */
+        uint32_t grammar_kind; /* IpcGrammarKind */
+        IpcStr grammar, grammar_name; /* `name`: what the client calls it, for messages */
         IpcInts produced; /* tokens of an earlier engine, with text_sent bytes of their text delivered */
         uint64_t text_sent;
         /* EMBED and RANK. An input that does not fit the context loses its end where `truncate` allows it. */

@@ -18,3 +18,4 @@ libzl_split_la_SOURCES = src/text/split.h src/text/split.c
 libzl_split_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 libzl_split_la_LIBADD = $(JANSSON_LIBS)
 include src/text/chat.mk
+include src/text/grammar.mk

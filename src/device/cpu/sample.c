@@ -5,6 +5,7 @@
  *   2 penalties for every token among the last penalty_last ones, up to and including the row's position:
  *     the logit is divided by repeat_penalty if positive, else multiplied; less frequency_penalty * count and
  *     presence_penalty
+ *     Of tokens that are not allowed the logit is then -infinity, of the others no less than the least float
  *   3 temperature 0: the greatest logit, of equals the lowest id. Else:
  *   4 top_k: the k greatest stay
  *   5 top_p: the fewest stay, greatest first, whose probabilities sum to at least top_p
@@ -148,6 +149,14 @@ static void apply_penalties(Draw *d) {
         }
 }
 
+/* ---- what is allowed ---- */
+
+static void apply_allowed(Draw *d) {
+        const uint32_t *allowed = d->params->allowed;
+        for (uint32_t i = 0; allowed && i < d->n_vocab; i++)
+                d->work[i] = allowed[i / 32] >> (i % 32) & 1 ? MAX(d->work[i], -FLT_MAX) : -INFINITY;
+}
+
 /* ---- truncation ---- */
 
 static void sort_candidates(Draw *d, uint32_t k) {
@@ -260,6 +269,7 @@ static int32_t choose(Draw *d) {
         memcpy(d->work, d->logits, d->n_vocab * sizeof(float));
         apply_bias(d);
         apply_penalties(d);
+        apply_allowed(d);
         float top = d->kernels->max(d->work, d->n_vocab);
         if (top == -INFINITY)
                 return 0;

@@ -1,0 +1,9 @@
+/* Regular expressions (ECMA-262's, as JSON Schema has them) as a grammar of JSON strings: characters, classes, ., \d \w \s,
+ * groups, |, * + ? {m,n}, and ^ and $ at the beginning and end of all, without which anything may come before and after.
+ * Assertions, back references, and \b are not supported. */
+#pragma once
+
+#include "text/json-grammar.h"
+
+/* A string in its quotes whose content matches. -EINVAL, saying what is not supported. */
+int pattern_compile(const JsonGrammar *j, const char *pattern, GrammarNode *ret, Error *e);
