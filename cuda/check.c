@@ -873,7 +873,7 @@ typedef struct SampleCase {
         uint32_t n_vocab;
         float reach;
         SampleParams params;
-        bool biased, hostile;
+        bool biased, hostile, bound;
 } SampleCase;
 
 #if defined(CUDA_EMULATED) && defined(__SANITIZE_ADDRESS__) /* which takes ten times as long */
@@ -922,6 +922,18 @@ static void sample_case(const SampleCase *c) {
                                 params[i].bias = dev_bias;
                         }
                 }
+                if (c->bound) { /* every fifth token, in some rows only one that is forbidden otherwise */
+                        uint32_t *bits[2] = {calloc(c->n_vocab / 32 + 1, 4), calloc(c->n_vocab / 32 + 1, 4)}, *dev_bits[2];
+                        for (uint32_t i = 0; i < c->n_vocab; i += 5)
+                                bits[0][i / 32] |= 1u << i % 32;
+                        bits[1][0] = 1u << 1;
+                        for (int i = 0; i < 2; i++)
+                                dev_bits[i] = put(s, bits[i], (c->n_vocab / 32 + 1) * sizeof(uint32_t));
+                        for (int i = 0; i < DRAWS; i++)
+                                params[i].allowed = i % 7 == 6 ? NULL : dev_bits[i % 7 == 0];
+                        free(bits[0]);
+                        free(bits[1]);
+                }
                 s->ops->sample(s->stream, dev, put(s, logits, (size_t)DRAWS * c->n_vocab * sizeof(float)), DRAWS,
                                c->n_vocab, put(s, index, sizeof(index)), &rows, params);
                 get(s, out[k], dev, sizeof(out[k]));
@@ -963,6 +975,10 @@ static void check_sample(void) {
                 {"logprobs", 500, 9, {1, 1, 0, 0, 1, 0, 0, 64, 20}, true, false},
                 {"logprobs of few", 7, 9, {1, 1, 0, 3, 1, 0, 0, 64, 20}, true, false},
                 {"hostile, hot", 50, 1, {INFINITY, 1, 0, 0, 0, 0, 0, -1, 5}, true, true},
+                {"allowed", 1000, 4, {1, 1, 0, 0, 1, 0, 0, 64, -1}, true, false, true},
+                {"allowed, greedy", 333, 4, {0, 1, 0, 0, 1.3f, 0, 0, 64, -1}, true, false, true},
+                {"allowed, all of them", 2003, 6, {0.8f, 0.95f, 0.02f, 100, 1.2f, 0, 0, 64, 5}, true, false, true},
+                {"allowed, hostile", 50, 1, {INFINITY, 0.9f, 0, 7, 1, 0, 0, 64, -1}, true, true, true},
                 {"hostile, cold", 50, 1, {1e-40f, 0.5f, 2, 0, 1, 0, 0, 64, 5}, false, true},
         };
         for (size_t i = 0; i < ARRAY_SIZE(all); i++)

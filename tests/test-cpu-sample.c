@@ -134,6 +134,45 @@ static void test_bias(void **state) {
         on_every_rig(bias);
 }
 
+/* Whatever else is asked for, and whatever the logits, no other is chosen. */
+static void allowed(Rig *r) {
+        enum { N = 70 };
+        const uint32_t bits[3] = {1u << 7 | 1u << 31, 1u << 0, 1u << 1}; /* 7, 31, 32, 65 */
+        float logits[N], none[N];
+        int32_t ids[4] = {7, 31, 32, 65}, seen[N] = {0};
+        float by[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+        for (int i = 0; i < N; i++) {
+                logits[i] = i == 32 ? 1 : i == 65 ? 2 : i < 65 ? (float)i : NAN;
+                none[i] = i % 2 ? -INFINITY : 5;
+        }
+        logits[7] = logits[31] = -50;
+        for (int i = 0; i < 64; i++) {
+                SampleParams p = PLAIN;
+                p.temperature = (const float[4]){0, 1, 100, INFINITY}[i % 4];
+                p.top_k = i & 4 ? 9 : 0;
+                p.top_p = i & 8 ? 0.9f : 1;
+                p.min_p = i & 16 ? 0.5f : 0;
+                p.allowed = bits;
+                int32_t id = pick(r, logits, N, p);
+                assert_true(id == 65 || (i % 4 > 0 && (id == 32 || (i % 4 > 1 && (id == 7 || id == 31)))));
+                p.n_bias = i & 32 ? 4 : 0; /* they forbid what alone is allowed */
+                p.bias_ids = ids;
+                p.bias = by;
+                p.seed = (uint64_t)i;
+                id = pick(r, p.n_bias > 0 ? logits : none, N, p);
+                assert_true(id == 7 || id == 31 || id == 32 || id == 65);
+                seen[id]++;
+        }
+        assert_true(seen[7] > 0 && seen[32] > 0);
+        SampleParams p = PLAIN;
+        p.temperature = 0;
+        assert_int_equal(pick(r, logits, N, p), 64); /* all are */
+}
+
+static void test_allowed(void **state) {
+        on_every_rig(allowed);
+}
+
 static int32_t penalised(Rig *r, const float *logits, float repeat, float presence, float frequency, int32_t last) {
         static const int32_t tokens[5] = {3, 1, 1, 0, 2};
         SampleParams p = PLAIN;
@@ -407,7 +446,8 @@ static void test_logprobs(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_greedy),    cmocka_unit_test(test_hostile),
-                cmocka_unit_test(test_bias),      cmocka_unit_test(test_penalties),
+                cmocka_unit_test(test_bias),
+                cmocka_unit_test(test_allowed),      cmocka_unit_test(test_penalties),
                 cmocka_unit_test(test_generator), cmocka_unit_test(test_distributions),
                 cmocka_unit_test(test_rows),      cmocka_unit_test(test_repeatable),
                 cmocka_unit_test(test_logprobs),  cmocka_unit_test(test_bounds),
