@@ -362,8 +362,8 @@ class OpenaiTest(ApiCase):
         ("tools", ([{"type": "function"}],), ([], None)),
         (
             "response_format",
-            ({"type": "json_object"}, {"type": "json_schema", "json_schema": {}}, "text", {}),
-            ({"type": "text"}, None),
+            ({"type": "xml"}, {"type": "json_schema", "json_schema": {}}, {"type": "json_schema", "json_schema": {"schema": 7}}, {"type": 1}, "text", {}),
+            ({"type": "text"}, {"type": "json_object"}, {"type": "json_schema", "json_schema": {"schema": {}}}, None),
         ),
         ("functions", ([{"name": "f"}],), ([],)),
         ("chat_template_kwargs", (7, "x"), ({"enable_thinking": False},)),
@@ -560,7 +560,7 @@ class OllamaTest(ApiCase):
         ("stream", ("yes", 1), ()),
         ("raw", ("yes",), (True,)),
         ("options", ([], "x", 7), ({}, None)),
-        ("format", ("json", {"type": "object"}), ("", None)),
+        ("format", ("xml", 7, ["json"]), ("", None, "json", {"type": "object"})),
         ("images", (["x"],), ([],)),
         ("suffix", ("x",), ("",)),
         ("template", ("x",), ("",)),
@@ -597,7 +597,7 @@ class OllamaTest(ApiCase):
             {"messages": "x"},
             {"messages": [7]},
             {"messages": MESSAGES, "tools": [{"type": "function"}]},
-            {"messages": MESSAGES, "format": "json"},
+            {"messages": MESSAGES, "format": "xml"},
         ):
             self.assertStatus(self.d.post("/api/chat", {"model": CHAT, "stream": False, **change}), 400)
         a = self.assertStatus(self.d.post("/api/chat", {"model": "nothing", "messages": MESSAGES}), 404)

@@ -341,6 +341,8 @@ static Answer *start_answer(Api *api, Args *a, const Spec *s, ModelEntry *m, boo
 static void read_response_format(Spec *s, Args *a) {
         Args f = {.object = arg_get(a, "response_format"), .prefix = "response_format.", .error = a->error};
         const char *type = f.object ? arg_string(&f, "type", "") : "text";
+        if (f.object && !json_is_object(f.object))
+                arg_fail(a, "response_format", "must be an object with a type");
         const json_t *schema = json_object_get(arg_get(&f, "json_schema"), "schema");
         if (strcmp(type, "json_object") == 0)
                 spec_constrain(s, IPC_GRAMMAR_JSON, "response_format");
@@ -454,6 +456,7 @@ static void completions(Api *api) {
                 return;
         s.job.max_tokens = 16; /* OpenAI's default here */
         read_common(&s, &a);
+        read_response_format(&s, &a);
         s.job.n_top = (int32_t)arg_int(&a, "logprobs", 0, 20, -1);
         uint32_t n = (uint32_t)arg_int(&a, "n", 1, CHOICES_MAX, 1);
         bool echo = arg_bool(&a, "echo", false);

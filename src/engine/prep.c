@@ -79,7 +79,8 @@ static IpcFailCode prompt_from_ids(const PrepModel *m, const IpcJob *j, Ids *ret
 
 /* ---- chat ---- */
 
-/* What the text may have in it besides text, or why that is not possible. Without tools nothing is a call. */
+/* What the text may have in it besides text, or why that is not possible. Without tools nothing is a call. Where an answer is told
+ * what to be, it is that from its first character to its last. */
 static IpcFailCode choose_forms(const PrepModel *m, const IpcJob *j, const json_t *context, unsigned *ret, Error *e) {
         bool tools = json_array_size(json_object_get(context, "tools")) > 0;
         if (tools && !(m->forms & SPLIT_CALLS)) {
@@ -88,11 +89,16 @@ static IpcFailCode choose_forms(const PrepModel *m, const IpcJob *j, const json_
                                                         : "its chat template does not take any");
                 return IPC_E_INVALID;
         }
+        if (j->grammar_kind != IPC_GRAMMAR_NONE && (tools || j->must_think)) {
+                error_set(e, -EINVAL, "%.*s: cannot be combined with %s", (int)j->grammar_name.len, j->grammar_name.data,
+                          tools ? "tools; leave them out, or send tool_choice none" : "thinking");
+                return IPC_E_INVALID;
+        }
         if (j->must_think && !(m->forms & SPLIT_THINKS)) {
                 error_set(e, -EINVAL, "model %s does not support thinking: its chat template does not speak of it", m->name);
                 return IPC_E_INVALID;
         }
-        *ret = m->forms & (SPLIT_THINKS | (tools ? SPLIT_CALLS : 0));
+        *ret = j->grammar_kind != IPC_GRAMMAR_NONE ? 0 : m->forms & (SPLIT_THINKS | (tools ? SPLIT_CALLS : 0));
         return 0;
 }
 
@@ -122,6 +128,8 @@ static IpcFailCode chat_context(const PrepModel *m, const IpcJob *j, json_t **re
         set_token_text(m, *ret, "eos_token", tokenizer_eos(m->tokenizer));
         if (!json_object_get(*ret, "add_generation_prompt"))
                 json_object_set_new(*ret, "add_generation_prompt", json_true());
+        if (j->grammar_kind != IPC_GRAMMAR_NONE && !json_object_get(*ret, "enable_thinking"))
+                json_object_set_new(*ret, "enable_thinking", json_false());
         return 0;
 }
 
