@@ -42,7 +42,7 @@
 #include "event/event.h"
 #include "util/buf.h"
 
-enum { IPC_VERSION = 5, IPC_FRAME_MAX = 256 * 1024 * 1024 };
+enum { IPC_VERSION = 6, IPC_FRAME_MAX = 256 * 1024 * 1024 };
 
 typedef enum IpcType {
         IPC_SETUP = 1, IPC_MODEL, IPC_LOAD, IPC_UNLOAD, IPC_JOB, IPC_CANCEL, IPC_SHOW, IPC_QUIT, IPC_PAUSE, IPC_RESUME,
