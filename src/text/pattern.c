@@ -147,7 +147,7 @@ static void read_class(Pattern *p, Class *c) {
                 }
                 bool backslash = *p->at == '\\';
                 p->at += backslash;
-                uint32_t first = backslash && *p->at == 'b' ? (p->at++, '\b') : backslash ? escaped(p) : next_char(p), last = first;
+                uint32_t first = backslash && *p->at == 'b' ? (p->at++, 8u) : backslash ? escaped(p) : next_char(p), last = first;
                 if (p->at[0] == '-' && p->at[1] && p->at[1] != ']' && !is_shorthand(p->at + 1)) {
                         p->at++;
                         backslash = *p->at == '\\';
