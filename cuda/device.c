@@ -175,13 +175,17 @@ static int probe(Device *d, Error *e) {
         return 0;
 }
 
+/* What kernel.h reads. */
+static const uint64_t formats = UINT64_C(1) << DTYPE_F32 | UINT64_C(1) << DTYPE_F16 | UINT64_C(1) << DTYPE_BF16 |
+                                UINT64_C(1) << DTYPE_Q8_0 | UINT64_C(1) << DTYPE_Q4_0;
+
 int device_cuda_new(const CudaRuntime *runtime, int index, Device **ret, Error *e) {
         Cuda *c = calloc(1, sizeof(*c));
         if (!c)
                 return error_set(e, -ENOMEM, "out of memory for a GPU device");
         *c = (Cuda){.device = {.ops = &cuda_ops,
                                .limits = {.head_dim = HEAD_DIM_MAX, .heads = GRID_MAX, .vocab = VOCAB_MAX,
-                                          .cols = LINEAR_COLS_MAX}},
+                                          .cols = LINEAR_COLS_MAX, .formats = formats}},
                     .runtime = runtime,
                     .index = index};
         int r = describe(c, e);

@@ -107,7 +107,7 @@ static inline void *random_rows(Dtype type, size_t rows, size_t cols) {
                 uint32_t u;
                 memcpy(&u, &f, sizeof(u));
                 uint16_t half = (uint16_t)(0x2000 + random_bits() % 0x1c00 + (random_bits() & 0x8000));
-                uint16_t bfloat = (uint16_t)(u >> 16), scale = (uint16_t)(half - 0x1800 + 0x0400);
+                uint16_t bfloat = (uint16_t)(u >> 16), scale = (uint16_t)(half - 0x1800 + 0x0400), other = scale ^ 0x8001;
                 if (type == DTYPE_F32)
                         memcpy(w + i, &f, sizeof(f));
                 else if (type == DTYPE_F16)
@@ -115,9 +115,33 @@ static inline void *random_rows(Dtype type, size_t rows, size_t cols) {
                 else if (type == DTYPE_BF16)
                         memcpy(w + i, &bfloat, sizeof(bfloat));
                 else
-                        memcpy(w + i, &scale, sizeof(scale));
+                        memcpy(w + i + (type == DTYPE_Q6_K ? 208 : 0), &scale, sizeof(scale));
+                if (type == DTYPE_Q4_K || type == DTYPE_Q5_K)
+                        memcpy(w + i + 2, &other, sizeof(other));
         }
         return w;
+}
+
+static inline double half_at(const unsigned char *p) {
+        return half_value((uint16_t)(p[0] | p[1] << 8));
+}
+
+/* Value i of a block of Q4_K, or of Q5_K. */
+static inline double k45_value(Dtype type, const unsigned char *p, size_t i) {
+        const unsigned char *s = p + 4, *low = p + (type == DTYPE_Q4_K ? 16 : 48);
+        size_t g = i / 32;
+        int by = g < 4 ? s[g] & 63 : (s[g + 4] & 15) + s[g - 4] / 64 * 16;
+        int less = g < 4 ? s[g + 4] & 63 : s[g + 4] / 16 + s[g] / 64 * 16;
+        int q = low[i / 64 * 32 + i % 32] >> (g % 2 ? 4 : 0) & 15;
+        if (type == DTYPE_Q5_K)
+                q += p[16 + i % 32] & 1 << g ? 16 : 0;
+        return half_at(p) * by * q - half_at(p + 2) * less;
+}
+
+static inline double q6_k_value(const unsigned char *p, size_t i) {
+        size_t in = i % 128;
+        int low = p[i / 128 * 64 + in % 64], high = p[128 + i / 128 * 32 + in % 32] >> in / 32 * 2 & 3;
+        return half_at(p + 208) * (signed char)p[192 + i / 16] * ((in < 64 ? low % 16 : low / 16) + 16 * high - 32);
 }
 
 /* One value, as the format's definition has it. */
@@ -146,6 +170,11 @@ static inline double row_value(Dtype type, const void *row, size_t i) {
                 p += i / 32 * 18;
                 memcpy(&h, p, 2);
                 return half_value(h) * ((i % 32 < 16 ? p[2 + i % 32] & 15 : p[2 + i % 16] >> 4) - 8);
+        case DTYPE_Q4_K:
+        case DTYPE_Q5_K:
+                return k45_value(type, p + i / 256 * dtype_info(type)->block_size, i % 256);
+        case DTYPE_Q6_K:
+                return q6_k_value(p + i / 256 * 210, i % 256);
         }
         return NAN;
 }

@@ -23,31 +23,33 @@ static size_t read_data(const char *name, void *to, size_t size) {
         return n;
 }
 
-/* Two rows of 64 values in each file. */
-static void check_ggml(Dtype type, const char *quants, const char *values) {
-        char bytes[256];
-        float want[128], got[128];
-        size_t row = dtype_row_size(type, 64), i = 0;
-        assert_int_equal(read_data(quants, bytes, sizeof(bytes)), 2 * row);
-        assert_int_equal(read_data(values, want, sizeof(want)), sizeof(want));
-        for (const CpuKernels *k; (k = next_set(&i));) {
-                memset(got, 0xff, sizeof(got));
-                k->dequantise(type, bytes, got, 64);
-                k->dequantise(type, bytes + row, got + 64, 64);
-                assert_memory_equal(got, want, sizeof(got));
+/* Two rows of as many values in each file; with weights of importance and without. */
+static void check_ggml(const char *name, Dtype type, size_t cols) {
+        static const char *const ways[] = {"im", "noim"};
+        for (size_t way = 0; way < 2; way++) {
+                char path[96], bytes[2048];
+                float want[1024], got[1024];
+                size_t row = dtype_row_size(type, cols), i = 0;
+                snprintf(path, sizeof(path), "quants/ggml_quants/%s_%zu_%s_expected.bin", name, cols, ways[way]);
+                assert_int_equal(read_data(path, bytes, sizeof(bytes)), 2 * row);
+                snprintf(path, sizeof(path), "quants/ggml_quants_dequant/%s_%zu_%s.f32", name, cols, ways[way]);
+                assert_int_equal(read_data(path, want, sizeof(want)), 2 * cols * sizeof(float));
+                for (const CpuKernels *k; (k = next_set(&i));) {
+                        memset(got, 0xff, sizeof(got));
+                        k->dequantise(type, bytes, got, cols);
+                        k->dequantise(type, bytes + row, got + cols, cols);
+                        assert_memory_equal(got, want, 2 * cols * sizeof(float));
+                }
         }
 }
 
 static void test_ggml(void **state) {
         skip_without("quants/ggml_quants_dequant/q8_0_64_im.f32");
-        check_ggml(DTYPE_Q8_0, "quants/ggml_quants/q8_0_64_im_expected.bin",
-                   "quants/ggml_quants_dequant/q8_0_64_im.f32");
-        check_ggml(DTYPE_Q8_0, "quants/ggml_quants/q8_0_64_noim_expected.bin",
-                   "quants/ggml_quants_dequant/q8_0_64_noim.f32");
-        check_ggml(DTYPE_Q4_0, "quants/ggml_quants/q4_0_64_im_expected.bin",
-                   "quants/ggml_quants_dequant/q4_0_64_im.f32");
-        check_ggml(DTYPE_Q4_0, "quants/ggml_quants/q4_0_64_noim_expected.bin",
-                   "quants/ggml_quants_dequant/q4_0_64_noim.f32");
+        check_ggml("q8_0", DTYPE_Q8_0, 64);
+        check_ggml("q4_0", DTYPE_Q4_0, 64);
+        check_ggml("q4_k", DTYPE_Q4_K, 512);
+        check_ggml("q5_k", DTYPE_Q5_K, 512);
+        check_ggml("q6_k", DTYPE_Q6_K, 512);
 }
 
 /* All 65536 halves, there and back. */

@@ -2,8 +2,9 @@
  * depend on the other rows, the threads or the parts. */
 #include "cpu.h"
 
-static const Dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0};
-enum { N_TYPES = 5 };
+static const Dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0,
+                              DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K};
+enum { N_TYPES = ARRAY_SIZE(types) };
 
 /* The sum and, for the tolerance, the sum of the magnitudes. */
 static double dot(Dtype type, const void *w, const float *x, size_t n, double *ret_size) {
@@ -40,12 +41,12 @@ static void check(Rig *r, Dtype type, uint32_t rows, uint32_t cols, uint32_t n, 
 
 static void every_shape(Rig *r) {
         static const uint32_t rows[] = {1, 3, 4, 37, 70}, n[] = {1, 2, 3, 4, 7, 13};
-        static const uint32_t plain_cols[] = {1, 5, 31, 64, 100}, block_cols[] = {32, 64, 96, 160, 1056};
+        static const uint32_t plain_cols[] = {1, 5, 31, 64, 100}, blocks[] = {1, 2, 3, 5, 33};
         for (size_t t = 0; t < N_TYPES; t++)
                 for (size_t i = 0; i < 5; i++)
                         for (size_t k = 0; k < 6; k++) {
-                                uint32_t cols = dtype_info(types[t])->block == 1 ? plain_cols[(i + k) % 5]
-                                                                                 : block_cols[(i + k) % 5];
+                                uint32_t block = dtype_info(types[t])->block;
+                                uint32_t cols = block == 1 ? plain_cols[(i + k) % 5] : block * blocks[(i + k) % 5];
                                 check(r, types[t], rows[i], cols, n[k], k % 2, i % 2);
                         }
         check(r, DTYPE_F32, 9, 2100, 5, true, false);
@@ -130,10 +131,10 @@ static void check_together(Rig *r, const Together *t) {
 static void together(Rig *r) {
         static const uint32_t n[] = {1, 2, 7, 40};
         static const Dtype mixed[][3] = {{DTYPE_BF16, DTYPE_BF16, DTYPE_BF16}, {DTYPE_Q4_0, DTYPE_Q8_0, DTYPE_F32},
-                                         {DTYPE_F16, DTYPE_Q8_0, DTYPE_Q8_0}};
-        for (size_t t = 0; t < 3; t++)
+                                         {DTYPE_F16, DTYPE_Q8_0, DTYPE_Q8_0}, {DTYPE_Q4_K, DTYPE_Q6_K, DTYPE_Q5_K}};
+        for (size_t t = 0; t < 4; t++)
                 for (size_t i = 0; i < 4; i++) {
-                        Together c = {.n_products = 3, .rows = {37, 5, 70}, .cols = i == 2 ? 1056 : 64, .n = n[i]};
+                        Together c = {.n_products = 3, .rows = {37, 5, 70}, .cols = t == 3 ? 1280 : i == 2 ? 1056 : 64, .n = n[i]};
                         memcpy(c.type, mixed[t], sizeof(c.type));
                         check_together(r, &c);
                         c.update = UPDATE_ADD;
@@ -147,7 +148,7 @@ static void test_together(void **state) {
         on_every_rig(together);
 }
 
-enum { ROWS = 75, COLS = 2080, N = 17 };
+enum { ROWS = 75, COLS = 2304, N = 17 };
 
 /* Stored, then the gate's of the first rows and the last, of normed activations: `out` is [n, ROWS + HALF]. */
 enum { HALF = ROWS / 2 };

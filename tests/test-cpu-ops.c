@@ -3,14 +3,15 @@
 #include "cpu.h"
 
 static void embed(Rig *r) {
-        static const Dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0};
+        static const Dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0,
+                                      DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K};
         enum { VOCAB = 11, CONTEXT = 8, N = 5 };
         int32_t tokens[2 * CONTEXT], slot[N] = {0, 1, 1, 0, 1}, position[N] = {3, 0, 7, 0, 2};
         for (int i = 0; i < 2 * CONTEXT; i++)
                 tokens[i] = (i * 7) % VOCAB;
         Rows rows = {N, slot, position, tokens, CONTEXT};
-        for (size_t t = 0; t < 5; t++) {
-                uint32_t cols = dtype_info(types[t])->block == 1 ? 45 : 96;
+        for (size_t t = 0; t < ARRAY_SIZE(types); t++) {
+                uint32_t cols = dtype_info(types[t])->block == 1 ? 45 : 3 * dtype_info(types[t])->block;
                 char *table = random_rows(types[t], VOCAB, cols);
                 float *out = poisoned_floats(N * cols);
                 r->ops->embed(r->stream, out, &(Matrix){table, types[t], VOCAB, cols}, &rows);
@@ -19,7 +20,7 @@ static void embed(Rig *r) {
                         int32_t token = tokens[slot[i] * CONTEXT + position[i]];
                         for (uint32_t c = 0; c < cols; c++) {
                                 const char *row = table + (size_t)token * dtype_row_size(types[t], cols);
-                                assert_true(out[i * cols + c] == row_value(types[t], row, c));
+                                assert_true(out[i * cols + c] == (float)row_value(types[t], row, c));
                         }
                 }
                 free(table), free(out);

@@ -8,7 +8,10 @@ static void test_info(void **state) {
         assert_int_equal(dtype_info(DTYPE_Q8_0)->block, 32);
         assert_int_equal(dtype_info(DTYPE_Q8_0)->block_size, 2 + 32);
         assert_int_equal(dtype_info(DTYPE_Q4_0)->block_size, 2 + 16);
-        assert_null(dtype_info(12));
+        assert_int_equal(dtype_info(DTYPE_Q4_K)->block_size, 2 * 2 + 12 + 128);
+        assert_int_equal(dtype_info(DTYPE_Q5_K)->block_size, 2 * 2 + 12 + 32 + 128);
+        assert_int_equal(dtype_info(DTYPE_Q6_K)->block_size, 128 + 64 + 16 + 2);
+        assert_null(dtype_info(16));
         assert_null(dtype_info(4));
         assert_null(dtype_info(1000));
         assert_null(dtype_info(UINT32_MAX));
@@ -34,7 +37,9 @@ static void test_row_size(void **state) {
         assert_int_equal(dtype_row_size(DTYPE_Q8_0, 33), 0);
         assert_int_equal(dtype_row_size(DTYPE_F32, UINT64_MAX), 0);
         assert_int_equal(dtype_row_size(DTYPE_Q8_0, UINT64_MAX & ~UINT64_C(31)), 0);
-        assert_int_equal(dtype_row_size((Dtype)12, 256), 0);
+        assert_int_equal(dtype_row_size((Dtype)16, 256), 0);
+        assert_int_equal(dtype_row_size(DTYPE_Q4_K, 512), 288);
+        assert_int_equal(dtype_row_size(DTYPE_Q6_K, 128), 0);
 }
 
 int main(void) {

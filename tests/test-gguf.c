@@ -372,8 +372,16 @@ static void odd_row(Buf *b) {
         one_tensor(b, DIMS(48, 2), DTYPE_Q8_0, 0);
 }
 
+static void half_block(Buf *b) {
+        one_tensor(b, DIMS(128, 2), DTYPE_Q4_K, 0);
+}
+
+static void cut_block(Buf *b) {
+        one_tensor(b, DIMS(256, 4096), DTYPE_Q6_K, 0);
+}
+
 static void unsupported(Buf *b) {
-        one_tensor(b, DIMS(256), 12, 0);
+        one_tensor(b, DIMS(256), 16, 0);
 }
 
 static void unknown(Buf *b) {
@@ -453,8 +461,10 @@ static void test_broken(void **state) {
                 {huge_dims, -EINVAL,
                  "tensor 'blk.0.w': has the shape [1048576, 1048576, 1048576, 1048576], larger than"},
                 {odd_row, -EINVAL, "tensor 'blk.0.w': has rows of 48 values; Q8_0 needs a multiple of 32"},
+                {half_block, -EINVAL, "tensor 'blk.0.w': has rows of 128 values; Q4_K needs a multiple of 256"},
+                {cut_block, -EINVAL, "tensor 'blk.0.w': has the shape [256, 4096, 1, 1], larger than the file; it is cut short"},
                 {unsupported, -EOPNOTSUPP,
-                 "tensor 'blk.0.w': is stored as Q4_K (type 12), which is not supported; supported are F32, F16,"},
+                 "tensor 'blk.0.w': is stored as IQ2_XXS (type 16), which is not supported; supported are F32, F16,"},
                 {unknown, -EOPNOTSUPP, "tensor 'blk.0.w': is stored as unknown (type 4711), which is not supported"},
                 {odd_offset, -EINVAL, "tensor 'blk.0.w': begins at offset 4, not a multiple of the alignment 32"},
                 {beyond, -EINVAL, "tensor 'blk.0.w': ends beyond the file; it is cut short or damaged"},

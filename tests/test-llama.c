@@ -292,6 +292,27 @@ static void check_arch(Device *d, const char *name) {
         json_decref(j);
 }
 
+/* Matrices in quantised formats, against what the same weights make in float32. */
+static void test_quants(void **state) {
+        static const char *const names[] = {"q4_k_m"};
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                char file[64];
+                snprintf(file, sizeof(file), "quant-%s.json", names[i]);
+                json_t *j = load_json(source_path(file));
+                snprintf(file, sizeof(file), "quant-%s.gguf", names[i]);
+#ifdef TEST_RUNTIME
+                _cleanup_(model_freep) Model *m = NULL;
+                Error e = ERROR_NULL;
+                assert_int_equal(model_open(source_path(file), &m, &e), 0);
+                assert_int_equal(model_load(m, *state, NULL, NULL, &e), -EOPNOTSUPP);
+                assert_non_null(strstr(e.text, "it has weights in Q4_K, which "));
+#else
+                check_logits(*state, source_path(file), j, 1);
+#endif
+                json_decref(j);
+        }
+}
+
 static void test_archs(void **state) {
         static const char *const names[] = {"llama3", "mistral", "qwen2", "qwen3"};
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -436,6 +457,7 @@ static int group_teardown(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_archs),
+                cmocka_unit_test(test_quants),
                 cmocka_unit_test(test_directories),
                 cmocka_unit_test(test_random_directories),
 #ifndef TEST_RUNTIME /* there, weights are always uploaded */

@@ -7,11 +7,15 @@
 
 /* ---- changed files ---- */
 
-static const char *case_path(const char *name) {
+static const char *data_path(const char *kind, const char *name) {
         static char path[4096];
         const char *dir = getenv("top_srcdir");
-        snprintf(path, sizeof(path), "%s/tests/data/arch-%s.gguf", dir ? dir : ".", name);
+        snprintf(path, sizeof(path), "%s/tests/data/%s-%s.gguf", dir ? dir : ".", kind, name);
         return path;
+}
+
+static const char *case_path(const char *name) {
+        return data_path("arch", name);
 }
 
 static Buf slurp(const char *path) {
@@ -142,8 +146,16 @@ static void test_info(void **state) {
         assert_int_equal(model_kv_page_size(m, DTYPE_F16, 16), 2 * 2 * 16 * 2 * 12 * 2);
 }
 
+/* As most bytes are stored, or by the name that the file has for its mixture. */
 static void test_quantization(void **state) {
         (void)state;
+        _cleanup_(model_freep) Model *mixed = NULL, *unnamed = NULL;
+        assert_int_equal(model_open(data_path("quant", "q4_k_m"), &mixed, NULL), 0);
+        assert_string_equal(model_info(mixed)->quantization, "Q4_K_M");
+        _cleanup_buf_ Buf b = slurp(data_path("quant", "q4_k_m"));
+        set_number(&b, "general.file_type", 4711);
+        assert_int_equal(open_bytes(&b, &unnamed, NULL), 0);
+        assert_string_equal(model_info(unnamed)->quantization, "Q6_K");
         skip_without("models/babyllama105-q8_0.gguf");
         _cleanup_(model_freep) Model *m = NULL;
         assert_int_equal(model_open(test_data("models/babyllama105-q8_0.gguf"), &m, NULL), 0);

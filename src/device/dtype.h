@@ -3,7 +3,16 @@
  *
  * Block layouts (little-endian; from ggml's ggml-common.h):
  *   Q8_0: 34 bytes per 32 values: f16 d; int8 q[32];             x = d*q
- *   Q4_0: 18 bytes per 32 values: f16 d; uint8 q[16], low nibbles are values 0-15, high ones 16-31; x = d*(q-8) */
+ *   Q4_0: 18 bytes per 32 values: f16 d; uint8 q[16], low nibbles are values 0-15, high ones 16-31; x = d*(q-8)
+ * and per 256 values, in groups of 32, or of 16 (Q6_K):
+ *   Q4_K: 144 bytes: f16 d, dmin; 12 bytes of 6-bit factors s and m of 8 groups; uint8 q[128], of each 32 bytes the low
+ *         nibbles are 32 values and the high ones the next 32;                  x = d*s*q - dmin*m
+ *         factors: byte j & 63 is s of group j (j < 4), byte j+4 & 63 its m; byte j+8 has the low bits of s (its low
+ *         nibble) and of m of group j+4, bytes j and j+4 in bits 6-7 the high ones
+ *   Q5_K: 176 bytes: as Q4_K, with uint8 h[32] before q: bit g of h[i] is bit 4 of value i of group g
+ *   Q6_K: 210 bytes: uint8 q[128]; uint8 h[64]; int8 s[16]; f16 d;              x = d*s*(q-32)
+ *         of each 128 values, of q 64 bytes and of h 32: low nibbles are values 0-63, high ones 64-127, and bits 2g and
+ *         2g+1 of h[i] are bits 4 and 5 of value 32g+i */
 #pragma once
 
 #include <stddef.h>
@@ -14,6 +23,9 @@ typedef enum Dtype {
         DTYPE_F16 = 1,
         DTYPE_Q4_0 = 2,
         DTYPE_Q8_0 = 8,
+        DTYPE_Q4_K = 12,
+        DTYPE_Q5_K = 13,
+        DTYPE_Q6_K = 14,
         DTYPE_BF16 = 30,
 } Dtype;
 

@@ -262,7 +262,15 @@ static int describe(Model *m, Error *e) {
 
 /* ---- opening ---- */
 
+/* The names of mixtures of formats, which tensors do not tell; the numbers are those of enum llama_ftype in llama.h. */
+static const char *mixture(uint64_t file_type) {
+        static const char *const names[] = {[10] = "Q2_K",   [11] = "Q3_K_S", [12] = "Q3_K_M", [13] = "Q3_K_L", [14] = "Q4_K_S",
+                                            [15] = "Q4_K_M", [16] = "Q5_K_S", [17] = "Q5_K_M", [18] = "Q6_K",   [21] = "Q2_K_S"};
+        return file_type < ARRAY_SIZE(names) && names[file_type] ? names[file_type] : "";
+}
+
 static int name_it(Model *m, Error *e) {
+        uint64_t file_type = 0;
         FileText name = {0};
         int k = gguf_get_string(m->gguf, "general.architecture", &name, e);
         if (k < 0)
@@ -272,6 +280,8 @@ static int name_it(Model *m, Error *e) {
         (void)gguf_get_string(m->gguf, "general.name", &name, NULL); /* may be absent */
         if (name.len > 0)
                 file_text(m->info.name, sizeof(m->info.name), name);
+        (void)gguf_get_u64(m->gguf, "general.file_type", &file_type, NULL); /* so may this */
+        snprintf(m->info.quantization, sizeof(m->info.quantization), "%s", mixture(file_type));
         if (!*m->info.name)
                 file_text(m->info.name, sizeof(m->info.name), file_base_name(gguf_file(m->gguf)->path));
         return 0;

@@ -25,7 +25,7 @@ typedef struct ModelInfo {
         const char *format;      /* "gguf", "safetensors" */
         char architecture[32];   /* "llama" */
         char name[128];          /* general.name, or the base name of file or directory */
-        char quantization[16];   /* of most of the weights: "Q8_0" */
+        char quantization[16];   /* "Q4_K_M", as the file says, or of most of the weights: "Q8_0" */
         uint64_t n_params;       /* values in all tensors */
         size_t weights_size;     /* bytes */
         uint32_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;

@@ -157,4 +157,5 @@ def main():
         print(name, "transformers", transformers.__version__, "logits up to", abs(logits).max())
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -8,129 +8,26 @@
  * Tiles. dots() walks over its rows in tiles of MR rows of w and NR rows of x, with one accumulator vector for each
  * pair. Every tile shape is the same inline function with constant bounds, unrolled by the compiler.
  *
- * Values are handled 32 at a time, a block of the quantised formats and of memory for the plain ones. */
+ * Rows are walked along by the blocks of their format; of the plain ones 32 values count as a block. */
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include "device/cpu/half.h"
+#include "device/cpu/formats.h"
 #include "device/cpu/kernels.h"
-#include "device/cpu/vec.h"
-#include "util/macro.h"
 
 #if defined(__AVX512F__)
 enum { NR = 4, NR_MAX = 6 };
 #else
 enum { NR = 2, NR_MAX = 3 };
 #endif
-enum { BLOCK = 32, VECS = BLOCK / LANES, MR = 4 };
-
-#if !defined(__AVX2__)
-typedef int8_t ByteVec __attribute__((vector_size(LANES)));
-typedef uint16_t HalfVec __attribute__((vector_size(LANES * 2)));
-#endif
-
-/* ---- formats ---- */
-
-INLINE Vec from_half(const void *p) {
-#if defined(__AVX512F__)
-        return (Vec)_mm512_cvtph_ps(_mm256_loadu_si256(p));
-#elif defined(__AVX2__)
-        return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(p));
-#else
-        uint16_t h[LANES];
-        float f[LANES];
-        memcpy(h, p, sizeof(h));
-        UNROLL for (int i = 0; i < LANES; i++)
-                f[i] = half_to_float(h[i]);
-        return load(f);
-#endif
-}
-
-INLINE Vec from_bfloat(const void *p) {
-#if defined(__AVX512F__)
-        return (Vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16);
-#elif defined(__AVX2__)
-        return (Vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
-#else
-        HalfVec h;
-        memcpy(&h, p, sizeof(h));
-        return (Vec)(__builtin_convertvector(h, IntVec) << 16);
-#endif
-}
-
-/* Signed bytes. */
-INLINE IntVec from_bytes(const void *p) {
-#if defined(__AVX512F__)
-        return (IntVec)_mm512_cvtepi8_epi32(_mm_loadu_si128(p));
-#elif defined(__AVX2__)
-        return (IntVec)_mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
-#else
-        ByteVec b;
-        memcpy(&b, p, sizeof(b));
-        return __builtin_convertvector(b, IntVec);
-#endif
-}
-
-/* 16 values of four bits: the low half of each byte, or the high. The value q stands for q - 8. */
-INLINE Vec from_nibbles(const void *p, bool high, Vec scale) {
-#if defined(__AVX512F__)
-        /* Looks all up in the sixteen products there are; the look-up minds the low four bits only. */
-        const Vec values = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
-        __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
-        return (Vec)_mm512_permutexvar_ps(high ? _mm512_srli_epi32(q, 4) : q, (__m512)(values * scale));
-#else
-        IntVec b = from_bytes(p);
-        return __builtin_convertvector(((high ? b >> 4 : b) & 15) - 8, Vec) * scale;
-#endif
-}
-
-/* Bytes of a block of 32 values. */
-INLINE size_t block_size(Dtype type) {
-        return type == DTYPE_F32 ? 128 : type == DTYPE_Q8_0 ? 34 : type == DTYPE_Q4_0 ? 18 : 64;
-}
-
-INLINE bool is_plain(Dtype type) {
-        return type != DTYPE_Q8_0 && type != DTYPE_Q4_0;
-}
-
-/* The factor of a quantised block in every lane; not used for plain formats. */
-INLINE Vec block_scale(Dtype type, const char *block) {
-        uint16_t d;
-        if (is_plain(type))
-                return splat(1);
-        memcpy(&d, block, sizeof(d));
-#if defined(__AVX512F__)
-        return (Vec)_mm512_cvtph_ps(_mm256_set1_epi16((short)d));
-#elif defined(__AVX2__)
-        return (Vec)_mm256_cvtph_ps(_mm_set1_epi16((short)d));
-#else
-        return splat(half_to_float(d));
-#endif
-}
-
-/* Vector v of a block. Products of a half and a small integer are exact in float. */
-INLINE Vec block_vec(Dtype type, const char *block, int v, Vec scale) {
-        switch (type) {
-        case DTYPE_F16:
-                return from_half(block + v * LANES * 2);
-        case DTYPE_BF16:
-                return from_bfloat(block + v * LANES * 2);
-        case DTYPE_Q8_0:
-                return __builtin_convertvector(from_bytes(block + 2 + v * LANES), Vec) * scale;
-        case DTYPE_Q4_0:
-                return from_nibbles(block + 2 + v * LANES % 16, v * LANES >= 16, scale);
-        case DTYPE_F32:
-        default:
-                return load(block + v * LANES * 4);
-        }
-}
+enum { MR = 4 };
 
 /* The last n < 32 values of a row of a plain format, as a block padded with zeros. */
 INLINE void block_pad(Dtype type, char *block, const char *from, size_t n) {
         memset(block, 0, block_size(type));
-        memcpy(block, from, n * block_size(type) / BLOCK);
+        memcpy(block, from, n * block_size(type) / GROUP);
 }
 
 /* ---- dot products ---- */
@@ -142,31 +39,36 @@ typedef struct Tile {
 /* Adds the products of one block of each row. */
 INLINE void tile_step(Dtype type, int mr, int nr, Tile *t, const char *w, size_t w_stride, const float *x,
                       size_t x_stride) {
-        Vec scale[MR];
+        Unpacked u[MR];
         UNROLL for (int r = 0; r < mr; r++)
-                scale[r] = block_scale(type, w + r * w_stride);
-        UNROLL for (int v = 0; v < VECS; v++) {
-                Vec wv[MR];
+                unpack_groups(type, w + r * w_stride, &u[r]);
+        for (int at = 0; at < block_values(type); at += part_values(type), x += part_values(type)) {
                 UNROLL for (int r = 0; r < mr; r++)
-                        wv[r] = block_vec(type, w + r * w_stride, v, scale[r]);
-                UNROLL for (int c = 0; c < nr; c++) {
-                        Vec xv = load(x + c * x_stride + v * LANES);
-                        UNROLL for (int r = 0; r < mr; r++)
-                                t->acc[r][c] = mul_add(wv[r], xv, t->acc[r][c]);
-                }
+                        unpack_part(type, w + r * w_stride, at, &u[r]);
+                UNROLL for (int g = 0; g < part_values(type) / GROUP; g++)
+                        UNROLL for (int v = 0; v < VECS; v++) {
+                                Vec wv[MR];
+                                UNROLL for (int r = 0; r < mr; r++)
+                                        wv[r] = block_vec(type, w + r * w_stride, &u[r], at, g, v);
+                                UNROLL for (int c = 0; c < nr; c++) {
+                                        Vec xv = load(x + c * x_stride + g * GROUP + v * LANES);
+                                        UNROLL for (int r = 0; r < mr; r++)
+                                                t->acc[r][c] = mul_add(wv[r], xv, t->acc[r][c]);
+                                }
+                        }
         }
 }
 
 /* The step for the last n < 32 values of the rows. */
 INLINE void tile_step_part(Dtype type, int mr, int nr, Tile *t, const char *w, size_t w_stride, const float *x,
                            size_t x_stride, size_t n) {
-        char wp[MR][BLOCK * 4];
-        float xp[NR_MAX][BLOCK] = {0};
+        char wp[MR][GROUP * 4];
+        float xp[NR_MAX][GROUP] = {0};
         for (int r = 0; r < mr; r++)
                 block_pad(type, wp[r], w + r * w_stride, n);
         for (int c = 0; c < nr; c++)
                 memcpy(xp[c], x + c * x_stride, n * sizeof(float));
-        tile_step(type, mr, nr, t, wp[0], sizeof(wp[0]), xp[0], BLOCK);
+        tile_step(type, mr, nr, t, wp[0], sizeof(wp[0]), xp[0], GROUP);
 }
 
 /* Asks for the block at the same place of each row of the next tile. The processor itself follows rows only after it
@@ -184,15 +86,15 @@ INLINE void tile_block(Dtype type, int mr, int nr, const char *w, size_t w_strid
         UNROLL for (int r = 0; r < mr; r++)
                 UNROLL for (int c = 0; c < nr; c++)
                         t.acc[r][c] = splat(0);
-        size_t blocks = k / BLOCK;
+        size_t values = (size_t)block_values(type), blocks = k / values;
         for (size_t b = 0; b < blocks; b++) {
                 if (nr < NR_MAX) /* a panel is in the cache already */
                         tile_prefetch(type, mr, w + b * block_size(type), w_stride);
-                tile_step(type, mr, nr, &t, w + b * block_size(type), w_stride, x + b * BLOCK, x_stride);
+                tile_step(type, mr, nr, &t, w + b * block_size(type), w_stride, x + b * values, x_stride);
         }
-        if (is_plain(type) && k % BLOCK > 0)
-                tile_step_part(type, mr, nr, &t, w + blocks * block_size(type), w_stride, x + blocks * BLOCK, x_stride,
-                               k % BLOCK);
+        if (is_plain(type) && k % GROUP > 0)
+                tile_step_part(type, mr, nr, &t, w + blocks * block_size(type), w_stride, x + blocks * GROUP, x_stride,
+                               k % GROUP);
         UNROLL for (int r = 0; r < mr; r++)
                 UNROLL for (int c = 0; c < nr; c++)
                         out[c * out_stride + r] += fold(t.acc[r][c]);
@@ -203,8 +105,8 @@ INLINE void tile(const CpuDots *a, Dtype type, int mr, int nr, size_t r, size_t 
         const float *x = a->x + c * a->x_stride;
         float *out = a->out + c * a->out_stride + r;
         for (size_t k = 0; k < a->k; k += CPU_DOT_BLOCK)
-                tile_block(type, mr, nr, w + k / BLOCK * block_size(type), a->w_stride, x + k, a->x_stride,
-                           MIN(a->k - k, (size_t)CPU_DOT_BLOCK), out, a->out_stride);
+                tile_block(type, mr, nr, w + k / (size_t)block_values(type) * block_size(type), a->w_stride, x + k,
+                           a->x_stride, MIN(a->k - k, (size_t)CPU_DOT_BLOCK), out, a->out_stride);
 }
 
 /* All rows of w for nr rows of x from c on. */
@@ -220,22 +122,25 @@ INLINE void dots_of(const CpuDots *a, Dtype type, int nr) {
         size_t c = 0;
         for (; c + nr <= a->n_x; c += nr)
                 tile_column(a, type, nr, c);
-        for (; c + nr / 2 <= a->n_x; c += nr / 2)
+        for (; nr > 1 && c + nr / 2 <= a->n_x; c += nr / 2)
                 tile_column(a, type, nr / 2, c);
         for (; c < a->n_x; c++)
                 tile_column(a, type, 1, c);
 }
 
-/* Functions of their own, so that each is compiled for itself. */
+/* Functions of their own, so that each is compiled for itself. Only float32 and caches meet several rows of x at once. */
 #define DOTS(name, type, nr)                                             \
         static __attribute__((noinline)) void name(const CpuDots *a) {   \
                 dots_of(a, type, nr);                                    \
         }
 DOTS(dots_f32, DTYPE_F32, NR_MAX)
 DOTS(dots_f16, DTYPE_F16, NR)
-DOTS(dots_bf16, DTYPE_BF16, NR)
-DOTS(dots_q8_0, DTYPE_Q8_0, NR)
-DOTS(dots_q4_0, DTYPE_Q4_0, NR)
+DOTS(dots_bf16, DTYPE_BF16, 1)
+DOTS(dots_q8_0, DTYPE_Q8_0, 1)
+DOTS(dots_q4_0, DTYPE_Q4_0, 1)
+DOTS(dots_q4_k, DTYPE_Q4_K, 1)
+DOTS(dots_q5_k, DTYPE_Q5_K, 1)
+DOTS(dots_q6_k, DTYPE_Q6_K, 1)
 
 static void dots(const CpuDots *a) {
         switch (a->type) {
@@ -253,6 +158,15 @@ static void dots(const CpuDots *a) {
                 break;
         case DTYPE_Q4_0:
                 dots_q4_0(a);
+                break;
+        case DTYPE_Q4_K:
+                dots_q4_k(a);
+                break;
+        case DTYPE_Q5_K:
+                dots_q5_k(a);
+                break;
+        case DTYPE_Q6_K:
+                dots_q6_k(a);
                 break;
         }
 }
@@ -338,18 +252,26 @@ static void mix(const CpuMix *a) {
 
 /* ---- conversions ---- */
 
-INLINE void dequantise_as(Dtype type, const char *row, float *out, size_t n) {
-        for (; n >= BLOCK; n -= BLOCK, out += BLOCK, row += block_size(type)) {
-                Vec scale = block_scale(type, row);
-                UNROLL for (int v = 0; v < VECS; v++)
-                        store(out + v * LANES, block_vec(type, row, v, scale));
+INLINE void dequantise_block(Dtype type, const char *block, float *out) {
+        Unpacked u;
+        unpack_groups(type, block, &u);
+        for (int at = 0; at < block_values(type); at += part_values(type)) {
+                unpack_part(type, block, at, &u);
+                UNROLL for (int g = 0; g < part_values(type) / GROUP; g++)
+                        UNROLL for (int v = 0; v < VECS; v++)
+                                store(out + at + g * GROUP + v * LANES, block_vec(type, block, &u, at, g, v));
         }
+}
+
+INLINE void dequantise_as(Dtype type, const char *row, float *out, size_t n) {
+        size_t values = (size_t)block_values(type);
+        for (; n >= values; n -= values, out += values, row += block_size(type))
+                dequantise_block(type, row, out);
         if (is_plain(type) && n > 0) {
-                char wp[BLOCK * 4];
-                float t[BLOCK];
+                char wp[GROUP * 4];
+                float t[GROUP];
                 block_pad(type, wp, row, n);
-                UNROLL for (int v = 0; v < VECS; v++)
-                        store(t + v * LANES, block_vec(type, wp, v, splat(1)));
+                dequantise_block(type, wp, t);
                 memcpy(out, t, n * sizeof(float));
         }
 }
@@ -370,6 +292,15 @@ static void dequantise(Dtype type, const void *row, float *out, size_t n) {
                 break;
         case DTYPE_Q4_0:
                 dequantise_as(DTYPE_Q4_0, row, out, n);
+                break;
+        case DTYPE_Q4_K:
+                dequantise_as(DTYPE_Q4_K, row, out, n);
+                break;
+        case DTYPE_Q5_K:
+                dequantise_as(DTYPE_Q5_K, row, out, n);
+                break;
+        case DTYPE_Q6_K:
+                dequantise_as(DTYPE_Q6_K, row, out, n);
                 break;
         }
 }

@@ -1,0 +1,231 @@
+/* Number formats of rows, as vectors: what dot products and de-quantisation in kernels.c are made of. The layouts are in
+ * dtype.h.
+ *
+ * A row is read block by block, in parts of 32 values, or of 128 where a block has 256. A quantised value is an integer
+ * times the factor of its group of 16 or 32 and, in some formats, plus what the group adds. Integers of 8 and 4 bits are
+ * read where they stand; those that are put together from several places are unpacked to bytes first, a part at a time.
+ * A factor times an integer is exact in float32, so a value is rounded once at most, and has the same bits whichever
+ * instructions made it. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "device/cpu/half.h"
+#include "device/cpu/vec.h"
+#include "device/dtype.h"
+#include "util/macro.h"
+
+enum { GROUP = 32, VECS = GROUP / LANES, PART_MAX = 128 };
+
+#if defined(__AVX2__)
+enum { BYTES = 32 };
+#else
+enum { BYTES = 16 };
+typedef int8_t ByteVec __attribute__((vector_size(LANES)));
+typedef uint16_t HalfVec __attribute__((vector_size(LANES * 2)));
+#endif
+typedef uint8_t Bytes __attribute__((vector_size(BYTES)));
+typedef uint32_t Words __attribute__((vector_size(16)));
+
+/* What a block of 256 values says of its groups, first all factors, then all summands; and the integers of one part. */
+typedef struct Unpacked {
+        float groups[32];
+        uint8_t q[PART_MAX];
+} Unpacked;
+
+/* ---- numbers in memory ---- */
+
+INLINE Vec from_half(const void *p) {
+#if defined(__AVX512F__)
+        return (Vec)_mm512_cvtph_ps(_mm256_loadu_si256(p));
+#elif defined(__AVX2__)
+        return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(p));
+#else
+        uint16_t h[LANES];
+        float f[LANES];
+        memcpy(h, p, sizeof(h));
+        UNROLL for (int i = 0; i < LANES; i++)
+                f[i] = half_to_float(h[i]);
+        return load(f);
+#endif
+}
+
+/* One half, in every lane. */
+INLINE Vec splat_half(const void *p) {
+        uint16_t h;
+        memcpy(&h, p, sizeof(h));
+#if defined(__AVX512F__)
+        return (Vec)_mm512_cvtph_ps(_mm256_set1_epi16((short)h));
+#elif defined(__AVX2__)
+        return (Vec)_mm256_cvtph_ps(_mm_set1_epi16((short)h));
+#else
+        return splat(half_to_float(h));
+#endif
+}
+
+INLINE Vec from_bfloat(const void *p) {
+#if defined(__AVX512F__)
+        return (Vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16);
+#elif defined(__AVX2__)
+        return (Vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
+#else
+        HalfVec h;
+        memcpy(&h, p, sizeof(h));
+        return (Vec)(__builtin_convertvector(h, IntVec) << 16);
+#endif
+}
+
+/* Signed bytes. */
+INLINE IntVec from_bytes(const void *p) {
+#if defined(__AVX512F__)
+        return (IntVec)_mm512_cvtepi8_epi32(_mm_loadu_si128(p));
+#elif defined(__AVX2__)
+        return (IntVec)_mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
+#else
+        ByteVec b;
+        memcpy(&b, p, sizeof(b));
+        return __builtin_convertvector(b, IntVec);
+#endif
+}
+
+INLINE Vec floats_of(const void *bytes) {
+        return __builtin_convertvector(from_bytes(bytes), Vec);
+}
+
+/* Integers of four bits, the low half of each byte or the high, less `zero`, times `by`, plus `plus`. */
+INLINE Vec from_nibbles(const void *p, bool high, int zero, Vec by, Vec plus) {
+#if defined(__AVX512F__)
+        /* Looks all up in the sixteen values there are; the look-up minds the low four bits only. */
+        const Vec integers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+        Vec values = zero ? (integers - (float)zero) * by : mul_add(integers, by, plus);
+        __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
+        return (Vec)_mm512_permutexvar_ps(high ? _mm512_srli_epi32(q, 4) : q, (__m512)values);
+#else
+        IntVec b = from_bytes(p);
+        Vec q = __builtin_convertvector(((high ? b >> 4 : b) & 15) - zero, Vec);
+        return zero ? q * by : mul_add(q, by, plus);
+#endif
+}
+
+INLINE Bytes load_bytes(const void *p) {
+        Bytes b;
+        memcpy(&b, p, sizeof(b));
+        return b;
+}
+
+INLINE void store_bytes(void *p, Bytes b) {
+        memcpy(p, &b, sizeof(b));
+}
+
+/* ---- formats ---- */
+
+INLINE int block_values(Dtype type) {
+        return type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_Q6_K ? 256 : GROUP;
+}
+
+/* Of plain formats, of as many values. */
+INLINE size_t block_size(Dtype type) {
+        switch (type) {
+        case DTYPE_F32:
+                return 128;
+        case DTYPE_Q4_0:
+                return 18;
+        case DTYPE_Q8_0:
+                return 34;
+        case DTYPE_Q4_K:
+                return 144;
+        case DTYPE_Q5_K:
+                return 176;
+        case DTYPE_Q6_K:
+                return 210;
+        default:
+                return 64;
+        }
+}
+
+INLINE bool is_plain(Dtype type) {
+        return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16;
+}
+
+INLINE int part_values(Dtype type) {
+        return MIN(block_values(type), (int)PART_MAX);
+}
+
+/* Values of one factor. */
+INLINE int group_values(Dtype type) {
+        return type == DTYPE_Q6_K ? 16 : GROUP;
+}
+
+/* The factors and summands of the eight groups of Q4_K and Q5_K: d * 6 bits, -dmin * 6 bits. Of the 12 bytes from 4 on, the
+ * first four have the first four factors and, in their upper bits, the upper bits of the others; the next four have the
+ * same of what is taken off; the last have the lower bits of both. */
+INLINE void eight_groups(const char *block, float *groups) {
+        Words w;
+        char six[16];
+        memcpy(&w, block, sizeof(w));
+        Words upper = __builtin_shufflevector(w, w, 1, 1, 2, 2), lower = __builtin_shufflevector(w, w, 3, 3, 3, 3);
+        w = (upper >> (Words){0, 2, 0, 2} & (Words){0x3f3f3f3f, 0x30303030, 0x3f3f3f3f, 0x30303030}) |
+            (lower >> (Words){0, 0, 0, 4} & (Words){0, 0x0f0f0f0f, 0, 0x0f0f0f0f});
+        memcpy(six, &w, sizeof(w));
+        Vec by = splat_half(block), plus = -splat_half(block + 2);
+        for (int i = 0; i < 16; i += LANES) {
+                IntVec factors = {0};
+                UNROLL for (int l = 0; l < LANES; l++)
+                        factors[l] = i + l < 8 ? -1 : 0;
+                store(groups + i, floats_of(six + i) * blend(factors, by, plus));
+        }
+}
+
+INLINE void unpack_groups(Dtype type, const char *block, Unpacked *u) {
+        if (type == DTYPE_Q4_K || type == DTYPE_Q5_K)
+                eight_groups(block, u->groups);
+        if (type == DTYPE_Q6_K)
+                UNROLL for (int i = 0; i < 16; i += LANES)
+                        store(u->groups + i, floats_of(block + 192 + i) * splat_half(block + 208));
+}
+
+/* The integers of 32 values, from `at` + 32 * g on: byte i of each place that has a share of them. `at` is 0 or 128. */
+INLINE Bytes unpack_bytes(Dtype type, const char *block, int at, int g, int i) {
+        if (type == DTYPE_Q5_K) {
+                Bytes low = load_bytes(block + 48 + at / 2 + g / 2 * 32 + i), high = load_bytes(block + 16 + i);
+                if (at > 0)
+                        high >>= 4;
+                return (g % 2 ? low >> 4 : low & 15) | (high >> g & 1) << 4;
+        }
+        Bytes low = load_bytes(block + at / 2 + g % 2 * 32 + i), high = load_bytes(block + 128 + at / 4 + i);
+        return ((g < 2 ? low & 15 : low >> 4) | (high >> 2 * g & 3) << 4) - 32;
+}
+
+INLINE void unpack_part(Dtype type, const char *block, int at, Unpacked *u) {
+        if (type != DTYPE_Q5_K && type != DTYPE_Q6_K)
+                return;
+        UNROLL for (int g = 0; g < part_values(type) / GROUP; g++)
+                UNROLL for (int i = 0; i < GROUP; i += BYTES)
+                        store_bytes(u->q + g * GROUP + i, unpack_bytes(type, block, at, g, i));
+}
+
+/* Vector v of group g of the part from `at` on. */
+INLINE Vec block_vec(Dtype type, const char *block, const Unpacked *u, int at, int g, int v) {
+        int i = g * GROUP + v * LANES; /* in the part */
+        const float *group = u->groups + at / group_values(type) + i / group_values(type);
+        switch (type) {
+        case DTYPE_F16:
+                return from_half(block + i * 2);
+        case DTYPE_BF16:
+                return from_bfloat(block + i * 2);
+        case DTYPE_Q8_0:
+                return floats_of(block + 2 + i) * splat_half(block);
+        case DTYPE_Q4_0:
+                return from_nibbles(block + 2 + i % 16, i >= 16, 8, splat_half(block), splat(0));
+        case DTYPE_Q4_K:
+                return from_nibbles(block + 16 + at / 2 + g / 2 * 32 + v * LANES, g % 2, 0, splat(group[0]),
+                                    splat(group[8]));
+        case DTYPE_Q5_K:
+                return mul_add(floats_of(u->q + i), splat(group[0]), splat(group[8]));
+        case DTYPE_Q6_K:
+                return floats_of(u->q + i) * splat(group[0]);
+        case DTYPE_F32:
+        default:
+                return load(block + i * 4);
+        }
+}
