@@ -871,7 +871,7 @@ static void check_pool(void) {
 typedef struct SampleCase {
         const char *name;
         uint32_t n_vocab;
-        float reach;
+        float reach; /* of logits; below 0: of a few, the others are -infinity */
         SampleParams params;
         bool biased, hostile, bound;
 } SampleCase;
@@ -894,7 +894,9 @@ static void sample_case(const SampleCase *c) {
         char name[100];
         for (size_t i = 0; i < (size_t)DRAWS * c->n_vocab; i++) {
                 static const float odd[] = {NAN, INFINITY, -INFINITY, -3e38f, 0};
-                logits[i] = c->hostile ? odd[random_bits() % 5] : logits[i] * c->reach;
+                logits[i] = c->hostile                           ? odd[random_bits() % 5]
+                            : c->reach < 0 && random_bits() % 64 ? -INFINITY
+                                                                 : logits[i] * c->reach;
         }
         for (int i = 0; i < DRAWS * CONTEXT; i++)
                 tokens[i] = (int32_t)(random_bits() % 24) - 2; /* some are no tokens */
@@ -974,6 +976,10 @@ static void check_sample(void) {
                 {"penalties for all, greedy", 30, 2, {0, 1, 0, 0, 2, 0, 0, -1, -1}, false, false},
                 {"logprobs", 500, 9, {1, 1, 0, 0, 1, 0, 0, 64, 20}, true, false},
                 {"logprobs of few", 7, 9, {1, 1, 0, 3, 1, 0, 0, 64, 20}, true, false},
+                {"top_p of equals", 5000, 0, {1, 0.9f, 0, 0, 1, 0, 0, 64, -1}, false, false},
+                {"top_k of thousands", 6000, 4, {2, 0.95f, 0, 3000, 1, 0, 0, 64, -1}, false, false},
+                {"top_k far below", 1000, 5000, {300, 1, 0, 40, 1, 0, 0, 64, 20}, false, false},
+                {"top_k of fewer", 1000, -9, {1, 0.9f, 0, 40, 1, 0, 0, 64, 20}, true, false},
                 {"hostile, hot", 50, 1, {INFINITY, 1, 0, 0, 0, 0, 0, -1, 5}, true, true},
                 {"allowed", 1000, 4, {1, 1, 0, 0, 1, 0, 0, 64, -1}, true, false, true},
                 {"allowed, greedy", 333, 4, {0, 1, 0, 0, 1.3f, 0, 0, 64, -1}, true, false, true},

@@ -18,7 +18,7 @@ enum {
 enum {
         HEAD_DIM_MAX = 256,                    /* attention.cu */
         GRID_MAX = 65535,                      /* blocks in a grid's second and third dimension */
-        VOCAB_MAX = STREAM_SCRATCH / 8,        /* sample.cu: a working copy and counts for a row */
+        VOCAB_MAX = STREAM_SCRATCH / 16,       /* sample.cu: a working copy and counts for a row, and more */
         LINEAR_COLS_MAX = 32768,               /* linear.cu: some rows of three terms in the scratch */
 };
 
