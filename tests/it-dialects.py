@@ -313,6 +313,7 @@ class MessagesTest(DialectCase):
             ({"stop_sequences": [1]}, "stop_sequences"),
             ({"messages": [{"role": "system", "content": "x"}]}, "messages[0]"),
             ({"messages": MESSAGES + [{"role": "user", "content": 5}]}, "messages[1]"),
+            ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0]"),
             ({"messages": [{"role": "user", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {}}]}]}, "messages[0]"),
             ({"messages": [{"role": "user", "content": [{"type": "tool_result", "content": "x"}]}]}, "messages[0]"),
             ({"messages": [{"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": "{}"}]}] + MESSAGES},

@@ -1,6 +1,6 @@
 /* Anthropic's dialect: /v1/messages and /v1/messages/count_tokens. Nothing is kept between requests. Streams are server-sent
- * events with names, from message_start to message_stop; an answer is made of blocks: its thoughts, where they were asked for, its
- * text, and its calls of tools. */
+ * events with names, from message_start to message_stop; an answer is made of blocks: its thoughts, where they were asked for,
+ * its text, and its calls of tools. */
 #include <stdio.h>
 #include <string.h>
 
@@ -72,14 +72,13 @@ static void end_block(Choice *c, Buf *out) {
         c->block = NULL;
 }
 
-/* `head`: its object, but for the brace that ends it. */
-static void begin_block(Choice *c, const char *block, const char *head, Buf *out) {
+/* Its object, and the brace that ends the event's, are still to be said. */
+static void begin_block(Choice *c, const char *block, Buf *out) {
         end_block(c, out);
         c->block = block;
         c->n_blocks++;
         begin_event(c, "content_block_start", out);
         buf_puts(out, ",\"content_block\":");
-        buf_puts(out, head);
 }
 
 static void put_delta(const Choice *c, const char *head, const char *text, size_t len, Buf *out) {
@@ -90,15 +89,17 @@ static void put_delta(const Choice *c, const char *head, const char *text, size_
         buf_puts(out, "}}\n\n");
 }
 
-static const char text_block[] = "{\"type\":\"text\",\"text\":\"\"", thinking_block[] = "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"";
+static const char text_block[] = "{\"type\":\"text\",\"text\":\"\"}",
+                  thinking_block[] = "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}";
 
-/* A text or a thought goes on as long as nothing else comes. */
+/* A text or a thought goes on as long as nothing else comes. `block`: one of the two, as it begins. */
 static void put_text(Choice *c, const char *block, const char *head, const Buf *text, Buf *out) {
         if (text->len == 0)
                 return;
         if (c->block != block) {
-                begin_block(c, block, block, out);
-                buf_puts(out, "}}\n\n");
+                begin_block(c, block, out);
+                buf_puts(out, block);
+                buf_puts(out, "}\n\n");
         }
         put_delta(c, head, text->data, text->len, out);
 }
@@ -113,7 +114,7 @@ static void put_call_head(const Choice *c, size_t i, const SplitCall *call, Buf 
 }
 
 static void put_call_block(Choice *c, size_t i, const SplitCall *call, Buf *out) {
-        begin_block(c, "", "", out);
+        begin_block(c, "tool_use", out);
         put_call_head(c, i, call, out);
         buf_puts(out, "{}}}\n\n");
         put_delta(c, "{\"type\":\"input_json_delta\",\"partial_json\":", c->split.call_text.data + call->arguments, call->arguments_len, out);
@@ -232,7 +233,7 @@ static void read_call_result(Turn *t, json_t *block) {
 static void read_block(Turn *t, size_t i, json_t *block) {
         const char *type = json_string_value(json_object_get(block, "type"));
         bool answer = strcmp(t->role, "assistant") == 0;
-        if (type && strcmp(type, "text") == 0)
+        if (type && strcmp(type, "text") == 0 && json_is_string(json_object_get(block, "text")))
                 json_array_append(json_object_get(message_of(t), "content"), block);
         else if (type && answer && strcmp(type, "thinking") == 0)
                 json_object_set(message_of(t), "reasoning_content", json_object_get(block, "thinking"));
@@ -241,8 +242,8 @@ static void read_block(Turn *t, size_t i, json_t *block) {
         else if (type && !answer && strcmp(type, "tool_result") == 0)
                 read_call_result(t, block);
         else
-                arg_fail(t->a, t->where, "block %zu is %s%.32s%s; the %s's may be text%s", i, type ? "of type '" : "no block", type ? type : "",
-                         type ? "'" : "", t->role, answer ? ", thinking and tool_use" : " and tool_result");
+                arg_fail(t->a, t->where, "block %zu must be text, with a text, %s, not '%.32s'", i, answer ? "thinking or tool_use" : "or tool_result",
+                         type ? type : "");
 }
 
 static void read_turn(Args *a, size_t i, json_t *m, json_t *messages) {
