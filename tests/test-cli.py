@@ -200,6 +200,19 @@ class CliTest(unittest.TestCase):
             self.assertRegex(out, row)
         self.assertEqual(json.loads(self.run_cli("show", "tiny", "--json").stdout), shown)
 
+    def test_tokenize(self):
+        self.daemon.answers["/tokenize"] = document({"tokens": [5, 7], "count": 2, "max_model_len": 9})
+        self.assertEqual(self.run_cli("tokenize", "tiny", "zwölf", "b").stdout, "2\n")
+        self.assertEqual(self.last("/tokenize"), {"model": "tiny", "content": "zwölf b", "with_pieces": False})
+        self.assertEqual(json.loads(self.run_cli("tokenize", "tiny", "--json", stdin="a\n").stdout)["tokens"], [5, 7])
+        self.assertEqual(self.last("/tokenize")["content"], "a\n")
+        told = {"tokens": [{"id": 5, "piece": "ö\n"}, {"id": 1234, "piece": [195]}], "count": 2, "max_model_len": 9}
+        self.daemon.answers["/tokenize"] = document(told)
+        self.assertEqual(self.run_cli("tokenize", "tiny", "x", "--pieces").stdout, '      5  "ö\\n"\n   1234  [195]\n')
+        self.assertTrue(self.last("/tokenize")["with_pieces"])
+        self.daemon.answers["/tokenize"] = document({"error": {"message": "no tokens"}}, 400)
+        self.assertEqual(self.run_cli("tokenize", "tiny", "x", code=1).stderr, "zerollama: no tokens\n")
+
     def test_load_and_unload(self):
         self.daemon.answers["/api/generate"] = text()
         self.assertEqual(self.run_cli("load", "tiny", "--keep-alive", "1h").stdout, "tiny is loaded\n")

@@ -494,6 +494,11 @@ static void test_requests(void **state) {
         assert_string_equal(text, s->script);
         free(text);
         check_sent(s, "POST /api/show", "{\"model\":\"m\"}");
+        assert_int_equal(zl_tokenize(c, "m", "a b", 1, &text, NULL), 0);
+        assert_string_equal(text, s->script);
+        free(text);
+        check_sent(s, "POST /tokenize", "{\"model\":\"m\",\"content\":\"a b\",\"with_pieces\":true}");
+        assert_int_equal(zl_tokenize(c, "m", "\xff", 0, &text, NULL), -EINVAL);
         assert_int_equal(zl_ctl(c, ZL_CTL_CHECK, NULL, NULL), 0);
         check_sent(s, "POST /zerollama/check", "{}");
         assert_int_equal(zl_ctl(c, ZL_CTL_RELOAD, NULL, NULL), 0);

@@ -132,6 +132,13 @@ int zl_show(ZlClient *c, const char *model, char **ret_json, ZlError *e) {
         return fetch(c, "/api/show", body, 0, NULL, ret_json, e);
 }
 
+int zl_tokenize(ZlClient *c, const char *model, const char *text, int pieces, char **ret_json, ZlError *e) {
+        json_t *body = json_pack("{s:s, s:s, s:b}", "model", model, "content", text, "with_pieces", pieces);
+        if (!body)
+                return fail(e, -EINVAL, "the text, or the name of the model, is not valid UTF-8");
+        return fetch(c, "/tokenize", body, 0, NULL, ret_json, e);
+}
+
 int zl_status(ZlClient *c, char **ret_json, ZlError *e) {
         return fetch(c, "/zerollama/status", NULL, ANSWER_MS, NULL, ret_json, e);
 }

@@ -237,6 +237,8 @@ ZEROLLAMA_API void zl_models_free(ZlModels *models);
 
 /* Open-ended documents are handed out as JSON text, to be freed with free(). */
 ZEROLLAMA_API int zl_show(ZlClient *client, const char *model, char **ret_json, ZlError *error);
+/* The tokens of a text itself, without what a template puts around; with `pieces` each with the text it stands for. */
+ZEROLLAMA_API int zl_tokenize(ZlClient *client, const char *model, const char *text, int pieces, char **ret_json, ZlError *error);
 ZEROLLAMA_API int zl_status(ZlClient *client, char **ret_json, ZlError *error);
 /* The daemon's figures, in the text format of Prometheus; free(). */
 ZEROLLAMA_API int zl_metrics(ZlClient *client, char **ret_text, ZlError *error);
