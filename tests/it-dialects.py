@@ -287,6 +287,12 @@ class MessagesTest(DialectCase):
             )
             self.assertEqual(end(tokens=1)["stop_reason"], "max_tokens")
 
+    def test_format(self):
+        schema = {"type": "object", "properties": {"a": {"const": [1, "x"]}}, "required": ["a"], "additionalProperties": False}
+        fields = {"output_config": {"format": {"type": "json_schema", "schema": schema}}, "tokens": 100}
+        self.assertEqual(json.loads(self.post(**fields).json()["content"][0]["text"]), {"a": [1, "x"]})
+        self.assertEqual(json.loads(self.text(list(self.events(**fields)))), {"a": [1, "x"]})
+
     def test_system(self):
         parts = [{"type": "text", "text": "Once "}, {"type": "text", "text": "upon", "cache_control": {"type": "ephemeral"}}]
         said = self.completion("Once upon a time ")
@@ -324,7 +330,9 @@ class MessagesTest(DialectCase):
             ({"tool_choice": {"type": "any"}}, "tool_choice.type"),
             ({"tool_choice": "none"}, "tool_choice"),
             ({"thinking": {"type": "often"}}, "thinking.type"),
-            ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format"),
+            ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
+            ({"output_config": {"format": {"type": "json_object"}}}, "output_config.format.type"),
+            ({"output_config": {"format": {"type": "json_schema", "schema": {"type": "cube"}}}}, "output_config.format.schema.type"),
             ({"priority": "high"}, "priority"),
         ):
             error = self.post(400, **fields).json()
@@ -542,6 +550,14 @@ class ResponsesTest(DialectCase):
         *_, last = self.events(model="delay", input="1ms")
         self.assertEqual((last["type"], last["response"]["status"]), ("response.completed", "completed"))
 
+    def test_format(self):
+        schema = {"type": "object", "properties": {"a": {"const": [1, "x"]}}, "required": ["a"], "additionalProperties": False}
+        fields = {"text": {"format": {"type": "json_schema", "name": "x", "strict": True, "schema": schema}}, "tokens": 100}
+        self.assertEqual(json.loads(self.post(**fields).json()["output"][0]["content"][0]["text"]), {"a": [1, "x"]})
+        self.assertEqual(json.loads(self.text(list(self.events(**fields)))), {"a": [1, "x"]})
+        text = self.post(text={"format": {"type": "json_object"}}, tokens=20).json()["output"][0]["content"][0]["text"]
+        self.assertTrue(text.lstrip().startswith("{"), text)
+
     def test_input(self):
         said = self.completion("Once upon a time ")
         for fields in (
@@ -585,7 +601,9 @@ class ResponsesTest(DialectCase):
             ({"tool_choice": "required"}, "tool_choice"),
             ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
             ({"include": ["message.output_text.logprobs"]}, "include"),
-            ({"text": {"format": {"type": "json_object"}}}, "text.format"),
+            ({"text": {"format": {"type": "cube"}}}, "text.format.type"),
+            ({"text": {"format": "json"}}, "text.format"),
+            ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
             ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
             ({"truncation": "some"}, "truncation"),
             ({"priority": "high"}, "priority"),

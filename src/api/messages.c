@@ -323,14 +323,21 @@ static void *context(Args *a) {
 }
 
 static void read_unsupported(Args *a) {
-        Args output = {.object = arg_get(a, "output_config"), .prefix = "output_config.", .error = a->error};
         Args thinking = {.object = arg_get(a, "thinking"), .prefix = "thinking.", .error = a->error};
         if (thinking.object && !asks_to_think(a) && strcmp(arg_string(&thinking, "type", ""), "disabled") != 0)
                 arg_fail(&thinking, "type", "must be enabled, adaptive or disabled");
-        arg_unsupported(a, "output_format", "structured output is not supported here");
-        arg_unsupported(&output, "format", "structured output is not supported here");
+        arg_unsupported(a, "output_format", "is the older name; send output_config.format");
         arg_unsupported(a, "mcp_servers", "no servers are asked here");
         arg_unsupported(a, "container", "there are no containers here");
+}
+
+static void read_format(Spec *s, Args *a) {
+        Args f = {.object = json_object_get(arg_get(a, "output_config"), "format"), .prefix = "output_config.format.", .error = a->error};
+        if (!f.object || json_is_null(f.object))
+                return;
+        if (strcmp(arg_string(&f, "type", ""), "json_schema") != 0)
+                arg_fail(&f, "type", "must be json_schema");
+        spec_read_schema(s, &f, "schema", arg_get(&f, "schema"), "output_config.format.schema");
 }
 
 /* The model, and the prompt in `s`; NULL: a mistake was found. */
@@ -355,6 +362,7 @@ static void messages(Api *api) {
         spec_init(&s);
         spec_read(&s, &a, sampling);
         spec_read_stop(&s, &a, "stop_sequences");
+        read_format(&s, &a);
         bool stream = arg_bool(&a, "stream", false);
         bool one_call = json_is_true(json_object_get(arg_get(&a, "tool_choice"), "disable_parallel_tool_use"));
         ModelEntry *m = read_prompt(api, &a, &s, &text);

@@ -364,11 +364,6 @@ static void *context(Args *a) {
 }
 
 static void read_unsupported(Args *a) {
-        Args text = {.object = arg_get(a, "text"), .prefix = "text.", .error = a->error};
-        const json_t *format = arg_get(&text, "format");
-        const char *type = json_string_value(json_object_get(format, "type"));
-        if (format && (!type || strcmp(type, "text") != 0))
-                arg_fail(&text, "format", "only the type text is supported here");
         arg_unsupported(a, "previous_response_id", "responses are not kept; send the whole conversation as input");
         arg_unsupported(a, "conversation", "conversations are not kept; send the whole conversation as input");
         arg_unsupported(a, "store", "responses are not kept; send store: false, or leave it out");
@@ -376,6 +371,20 @@ static void read_unsupported(Args *a) {
         arg_unsupported(a, "prompt", "there are no stored prompts; send input and instructions");
         arg_unsupported(a, "include", "there is nothing more to be included");
         arg_unsupported(a, "top_logprobs", "logprobs are not supported here");
+}
+
+/* As response_format, but for one level less. */
+static void read_format(Spec *s, Args *a) {
+        Args f = {.object = json_object_get(arg_get(a, "text"), "format"), .prefix = "text.format.", .error = a->error};
+        const char *type = arg_string(&f, "type", "text");
+        if (f.object && !json_is_object(f.object) && !json_is_null(f.object))
+                arg_fail(a, "text.format", "must be an object with a type");
+        else if (strcmp(type, "json_object") == 0)
+                spec_constrain(s, IPC_GRAMMAR_JSON, "text.format");
+        else if (strcmp(type, "json_schema") == 0)
+                spec_read_schema(s, &f, "schema", arg_get(&f, "schema"), "text.format.schema");
+        else if (strcmp(type, "text") != 0)
+                arg_fail(&f, "type", "must be text, json_object or json_schema, not '%.32s'", type);
 }
 
 static void read_truncation(Spec *s, Args *a) {
@@ -395,6 +404,7 @@ static void responses(Api *api) {
         spec_read(&s, &a, sampling);
         openai_read_service(&s, &a);
         read_truncation(&s, &a);
+        read_format(&s, &a);
         read_unsupported(&a);
         bool stream = arg_bool(&a, "stream", false), parallel = arg_bool(&a, "parallel_tool_calls", true);
         _cleanup_free_ char *text = arg_failed(&a) ? NULL : api_context(api, &a, context);
