@@ -839,6 +839,7 @@ static void check_self_attention(void) {
                 {3, 70, 4, 2, 20, true, false, false},   {2, 66, 2, 1, 128, true, false, true},
                 {2, 20, 1, 1, 200, false, false, false}, {20, 5, 2, 2, 7, true, false, false},
                 {3, 140, 8, 8, 16, false, true, true},   {4, 50, 6, 3, 20, false, true, false},
+                {1, 700, 1, 1, 16, false, false, false}, /* long: what products cut off adds up */
         };
         for (size_t i = 0; i < ARRAY_SIZE(all); i++)
                 self_attention_case(&all[i]);

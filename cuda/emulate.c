@@ -3,7 +3,9 @@
  * A fiber is ready, waits at a barrier, or has ended. The scheduler goes round: every ready fiber runs until it waits.
  * A barrier that all have come to opens a new generation; who waits for an older one is ready. When a round finds
  * nobody ready and some have not ended, they wait for somebody who will not come. */
+#include <limits.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -30,6 +32,7 @@ static void __tsan_switch_to_fiber(void *fiber, unsigned flags) {
 
 typedef struct Barrier {
         unsigned needed, arrived, generation;
+        const char *what; /* the first of those who have arrived does there */
 } Barrier;
 
 /* A lane's values of A and B: two for each register. */
@@ -80,6 +83,27 @@ static void *scheduler_tsan;
 static EmulatedKernel *running_kernel;
 static const void *running_args;
 
+/* What on a GPU would be undefined, or an error that ends the process. */
+__attribute__((format(printf, 1, 2), noreturn)) static void misuse(const char *format, ...) {
+        va_list args;
+        va_start(args, format);
+        fprintf(stderr, "emulated kernel: thread %u of block (%u, %u, %u) ", threadIdx.x, blockIdx.x, blockIdx.y, blockIdx.z);
+        vfprintf(stderr, format, args);
+        fputc('\n', stderr);
+        va_end(args);
+        abort();
+}
+
+void emulate_bound(unsigned threads) {
+        if (blockDim.x > threads)
+                misuse("is one of %u, and the kernel is compiled for %u", blockDim.x, threads);
+}
+
+void emulate_aligned(const void *p) {
+        if ((uintptr_t)p % COPY_SIZE)
+                misuse("accesses 16 bytes at %p, which is not aligned", p);
+}
+
 static void fiber_yield(void) {
         Fiber *f = current;
         __tsan_switch_to_fiber(scheduler_tsan, 0);
@@ -92,8 +116,12 @@ static void fiber_main(void) {
         fiber_yield();
 }
 
-static void barrier_wait(Barrier *b) {
+static void barrier_wait(Barrier *b, const char *what) {
         current->generation = b->generation;
+        if (b->arrived == 0)
+                b->what = what;
+        else if (strcmp(b->what, what) != 0)
+                misuse("comes to a %s, where another of its warp came to a %s", what, b->what);
         if (++b->arrived == b->needed) {
                 b->arrived = 0;
                 b->generation++;
@@ -105,26 +133,30 @@ static void barrier_wait(Barrier *b) {
 }
 
 void emulate_barrier(void) {
-        barrier_wait(&block_barrier);
+        barrier_wait(&block_barrier, "barrier");
+}
+
+static void warp_wait(const char *what) {
+        barrier_wait(&warps[threadIdx.x / WARP].barrier, what);
 }
 
 void emulate_warp_barrier(void) {
-        barrier_wait(&warps[threadIdx.x / WARP].barrier);
+        warp_wait("barrier");
 }
 
 /* Shows a value to the other lanes and returns what all of them have shown. */
-static const Shown *exchange(const void *value, size_t size) {
+static const Shown *exchange(const void *value, size_t size, const char *what) {
         Warp *w = &warps[threadIdx.x / WARP];
         unsigned turn = current->exchanges++ % 2;
         if (size > sizeof(Shown))
-                abort();
+                misuse("shows %zu bytes", size);
         memcpy(&w->shown[turn][threadIdx.x % WARP], value, size);
-        emulate_warp_barrier();
+        warp_wait(what);
         return w->shown[turn];
 }
 
 void emulate_shuffle(void *value, size_t size, unsigned lane) {
-        memcpy(value, &exchange(value, size)[lane], size);
+        memcpy(value, &exchange(value, size, "shuffle")[lane], size);
 }
 
 void copy_async(void *shared, const void *global) {
@@ -134,8 +166,10 @@ void copy_async(void *shared, const void *global) {
 void copy_async_or_zero(void *shared, const void *global, bool there) {
         static const char zeros[COPY_SIZE];
         Fiber *f = current;
-        if ((uintptr_t)shared % COPY_SIZE || (uintptr_t)global % COPY_SIZE || f->n_copies == COPIES)
-                abort();
+        emulate_aligned(shared);
+        emulate_aligned(global);
+        if (f->n_copies == COPIES)
+                misuse("has %d copies under way", COPIES);
         f->copies[f->n_copies++] = (Copy){shared, there ? global : zeros, f->groups};
 }
 
@@ -161,12 +195,43 @@ static float value_of(uint32_t pair, unsigned which, bool halves) {
 }
 
 /* Value k % 2 of register 2 * (k / 8) + row / 8 of lane 4 * (row % 8) + k % 8 / 2 is A[row, k]. */
-static double a_at(const Shown *lanes, unsigned row, unsigned k) {
-        return (double)lanes[row % 8 * 4 + k % 8 / 2].fragments.a[k / 8 * 2 + row / 8][k % 2];
+static float a_at(const Shown *lanes, unsigned row, unsigned k) {
+        return lanes[row % 8 * 4 + k % 8 / 2].fragments.a[k / 8 * 2 + row / 8][k % 2];
 }
 
-static double b_at(const Shown *lanes, unsigned k, unsigned col) {
-        return (double)lanes[col * 4 + k % 8 / 2].fragments.b[k / 8][k % 2];
+static float b_at(const Shown *lanes, unsigned k, unsigned col) {
+        return lanes[col * 4 + k % 8 / 2].fragments.b[k / 8][k % 2];
+}
+
+enum { DEPTH = 16, NO_EXPONENT = -1000, EXPONENT_MAX = 128 /* of what is not finite */, KEPT = 25 /* bits */ };
+
+static int exponent(float x) {
+        return x == 0 ? NO_EXPONENT : (int)(float_bits(x) >> 23 & 255) - 127;
+}
+
+static float cut_off(double x) {
+        float nearest = (float)x;
+        return fabs((double)nearest) > fabs(x) ? nextafterf(nearest, 0) : nearest;
+}
+
+/* sum + a b as Hopper's tensor cores make it (Khattak and Mikaitis 2025, "Accurate Models of NVIDIA Tensor Cores"): all
+ * that is added is cut off so many bits below the greatest exponent, and the sum of it to a float32. */
+static float tensor_sum(float sum, const float a[DEPTH], const float b[DEPTH]) {
+        int most = exponent(sum), not_finite = most == EXPONENT_MAX;
+        double plain = (double)sum, all = 0;
+        for (int k = 0; k < DEPTH; k++) {
+                int e = exponent(a[k]), f = exponent(b[k]);
+                most = e + f > most ? e + f : most;
+                not_finite |= e == EXPONENT_MAX || f == EXPONENT_MAX;
+                plain += (double)a[k] * (double)b[k];
+        }
+        if (not_finite || most < NO_EXPONENT / 2) /* or nothing but zeros */
+                return (float)plain;
+        double scale = ldexp(1, KEPT - most);
+        all = trunc((double)sum * scale);
+        for (int k = 0; k < DEPTH; k++)
+                all += trunc((double)a[k] * (double)b[k] * scale);
+        return cut_off(all / scale);
 }
 
 void emulate_mma(float d[4], const uint32_t a[4], const uint32_t b[2], bool halves) {
@@ -176,12 +241,14 @@ void emulate_mma(float d[4], const uint32_t a[4], const uint32_t b[2], bool halv
                 mine.a[i / 2][i % 2] = value_of(a[i / 2], i % 2, halves);
         for (unsigned i = 0; i < 4; i++)
                 mine.b[i / 2][i % 2] = value_of(b[i / 2], i % 2, halves);
-        const Shown *lanes = exchange(&mine, sizeof(mine));
+        const Shown *lanes = exchange(&mine, sizeof(mine), "product");
         for (unsigned i = 0; i < 4; i++) {
-                double sum = d[i];
-                for (unsigned k = 0; k < 16; k++)
-                        sum += a_at(lanes, lane / 4 + i / 2 * 8, k) * b_at(lanes, k, lane % 4 * 2 + i % 2);
-                d[i] = (float)sum;
+                float row[DEPTH], col[DEPTH];
+                for (unsigned k = 0; k < DEPTH; k++) {
+                        row[k] = a_at(lanes, lane / 4 + i / 2 * 8, k);
+                        col[k] = b_at(lanes, k, lane % 4 * 2 + i % 2);
+                }
+                d[i] = tensor_sum(d[i], row, col);
         }
 }
 
@@ -246,24 +313,35 @@ static void block_run(unsigned n, bool descending) {
                 }
 }
 
+/* Ascending, or from the last on. */
+static void set_block(uint64_t i, bool descending, const uint32_t grid[static 3]) {
+        uint64_t n = (uint64_t)grid[0] * grid[1] * grid[2];
+        i = descending ? n - 1 - i : i;
+        blockIdx = (EmulatedIndex){(unsigned)(i % grid[0]), (unsigned)(i / grid[0] % grid[1]),
+                                   (unsigned)(i / grid[0] / grid[1])};
+}
+
 void emulate_launch(EmulatedKernel *kernel, const uint32_t grid[static 3], uint32_t block, size_t shared,
                     const void *args) {
-        if (block == 0 || block > THREADS_MAX || shared > SHARED_MAX || grid[1] > 65535 || grid[2] > 65535)
-                abort();
+        static unsigned launches;
         pthread_mutex_lock(&one_grid);
+        bool descending = launches++ % 2;
+        blockDim = (EmulatedIndex){block, 1, 1};
+        gridDim = (EmulatedIndex){grid[0], grid[1], grid[2]};
+        if (block == 0 || block > THREADS_MAX || shared > SHARED_MAX || grid[0] > INT_MAX || grid[1] > 65535 ||
+            grid[2] > 65535)
+                misuse("cannot be: a grid of (%u, %u, %u) blocks of %u threads and %zu bytes", grid[0], grid[1], grid[2],
+                       block, shared);
         scheduler_tsan = __tsan_get_current_fiber();
         running_kernel = kernel;
         running_args = args;
-        blockDim = (EmulatedIndex){block, 1, 1};
-        gridDim = (EmulatedIndex){grid[0], grid[1], grid[2]};
         shared_memory = shared ? malloc(shared) : NULL;
-        for (blockIdx.z = 0; blockIdx.z < grid[2]; blockIdx.z++)
-                for (blockIdx.y = 0; blockIdx.y < grid[1]; blockIdx.y++)
-                        for (blockIdx.x = 0; blockIdx.x < grid[0]; blockIdx.x++) {
-                                if (shared)
-                                        memset(shared_memory, 0xff, shared);
-                                block_run(block, (blockIdx.x + blockIdx.y + blockIdx.z) % 2);
-                        }
+        for (uint64_t i = 0; i < (uint64_t)grid[0] * grid[1] * grid[2]; i++) {
+                set_block(i, descending, grid);
+                if (shared)
+                        memset(shared_memory, 0xff, shared);
+                block_run(block, (blockIdx.x + blockIdx.y + blockIdx.z) % 2);
+        }
         free(shared_memory);
         pthread_mutex_unlock(&one_grid);
 }

@@ -7,13 +7,17 @@
  * fibers are taken in ascending order in even blocks and in descending order in odd ones, so that a result that
  * depends on their order, for want of a barrier, shows itself as a wrong number sooner or later. What is checked:
  *
- *  - all threads of a block, or of a warp, come to the same barrier: anything else is a message and abort();
+ *  - all threads of a block, or of a warp, come to the same barrier, shuffle or product;
+ *  - what is read or written 16 bytes at a time is aligned so, which on a GPU would be the end of the process;
+ *  - a grid and its blocks are no larger than a GPU and the kernel's own bounds allow;
  *  - dynamic shared memory, the only kind the kernels use, is allocated to the byte, and filled with 0xff (NaN) for
- *    every block; with device memory from malloc(), the address sanitizer sees each step outside.
+ *    every block; with device memory from malloc(), the address sanitizer sees each step outside, of prefetches, too.
+ *
+ * Anything else is a message and abort(). Every other grid is run from its last block to its first.
  *
  * It says nothing about speed, registers, memory ordering between blocks, or what nvcc makes of the source. Fragment
- * layouts of mma.sync are those of the PTX manual ("Matrix Fragments for mma.m16n8k16"); products are summed in double
- * precision, which no hardware does, so bits differ from those of a GPU. */
+ * layouts of mma.sync are those of the PTX manual ("Matrix Fragments for mma.m16n8k16"); sums are cut off as Hopper's
+ * tensor cores do, so that limits which hold here should hold there. */
 #pragma once
 
 #include <math.h>
@@ -37,6 +41,10 @@ typedef void EmulatedKernel(const void *args);
 void emulate_launch(EmulatedKernel *kernel, const uint32_t grid[static 3], uint32_t block, size_t shared,
                     const void *args);
 
+/* The number of threads that the kernel is compiled for. */
+void emulate_bound(unsigned threads);
+/* Of what is accessed 16 bytes at a time. */
+void emulate_aligned(const void *p);
 void emulate_barrier(void);      /* of the block */
 void emulate_warp_barrier(void); /* of the warp */
 /* Replaces the value by that of another lane of the warp. All lanes take part. */
@@ -52,9 +60,11 @@ void copy_wait(int n);
 #define DEVICE static inline
 #define DEVICE_CALLED static inline
 #define BOTH static inline
+#define EMULATE_BOUND(threads, ...) emulate_bound(threads)
 #define KERNEL_AFTER(name, Args, bounds, before)          \
         static void name##_body(const Args a);            \
         static void name(const void *args) {              \
+                EMULATE_BOUND bounds;                     \
                 before((const Args *)args);               \
                 name##_body(*(const Args *)args);         \
         }                                                 \
@@ -67,6 +77,7 @@ void copy_wait(int n);
 enum { KERNELS_AWAIT = 1 }; /* the fake runtime keeps their order */
 
 static inline void prefetch(const void *p) {
+        (void)*(const volatile char *)p;
 }
 
 #define __syncthreads() emulate_barrier()

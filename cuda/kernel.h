@@ -173,6 +173,7 @@ typedef struct Words {
 /* 16 bytes, aligned so. */
 DEVICE Words load_words(const void *p) {
 #ifdef CUDA_EMULATED
+        emulate_aligned(p);
         return *(const Words *)p;
 #else
         uint4 v = *(const uint4 *)p;
@@ -183,6 +184,7 @@ DEVICE Words load_words(const void *p) {
 
 DEVICE void store_words(void *p, const uint32_t w[4]) {
 #ifdef CUDA_EMULATED
+        emulate_aligned(p);
         memcpy(p, w, 16);
 #else
         *(uint4 *)p = make_uint4(w[0], w[1], w[2], w[3]);

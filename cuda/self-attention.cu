@@ -194,7 +194,8 @@ DEVICE void weight_terms(float (*weight)[4], uint32_t lines[TERM_COUNT][4]) {
                             &lines[2][i]);
 }
 
-/* Adds the staged slice to out[0..SLICE/8). */
+/* Adds the staged slice to out[0..SLICE/8): 32 keys are summed from 0, since tensor cores cut off what they add, which
+ * over a long text would come to more than float32's rounding. */
 DEVICE void add_slice(const SelfShared *s, float weight[KEY_TILES][4], float (*out)[4]) {
         uint32_t g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
         UNROLL for (uint32_t m = 0; m < KEYS / 16; m += 2) {
@@ -205,14 +206,17 @@ DEVICE void add_slice(const SelfShared *s, float weight[KEY_TILES][4], float (*o
                         Words v[TERM_COUNT];
                         UNROLL for (int p = 0; p < TERM_COUNT; p++)
                                 v[p] = load_words(&s->values[p][j * 8 + g][value_place(j * 8 + g, m, 0, t)]);
+                        float sum[4] = {0, 0, 0, 0};
                         UNROLL for (int i = 0; i < 2; i++) {
                                 uint32_t values[TERM_COUNT][2];
                                 UNROLL for (int p = 0; p < TERM_COUNT; p++) {
                                         values[p][0] = v[p].w[2 * i];
                                         values[p][1] = v[p].w[2 * i + 1];
                                 }
-                                six_products(out[j], lines[i], values);
+                                six_products(sum, lines[i], values);
                         }
+                        UNROLL for (int i = 0; i < 4; i++)
+                                out[j][i] += sum[i];
                 }
         }
 }

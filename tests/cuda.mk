@@ -4,12 +4,16 @@ libzl_cuda_fake_la_SOURCES = $(CUDA_HOST) cuda/fake.h cuda/fake.c cuda/emulate.h
 libzl_cuda_fake_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
 libzl_cuda_fake_la_CFLAGS = $(AM_CFLAGS) -pthread
 
-CUDA_TESTS = tests/cuda-check-emulated tests/test-cuda-device tests/test-cuda-llama tests/test-cuda-bert
+CUDA_TESTS = tests/cuda-check-emulated tests/test-cuda-emulate tests/test-cuda-device tests/test-cuda-llama tests/test-cuda-bert
 check_PROGRAMS += $(CUDA_TESTS)
 TESTS += $(CUDA_TESTS)
 tests_cuda_check_emulated_SOURCES = cuda/check.c
 tests_cuda_check_emulated_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
 tests_cuda_check_emulated_LDADD = libzl-cuda-fake.la libzl-device.la libzl-util.la
+tests_test_cuda_emulate_SOURCES = tests/test-cuda-emulate.c
+tests_test_cuda_emulate_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
+tests_test_cuda_emulate_CFLAGS = $(UNIT_CFLAGS)
+tests_test_cuda_emulate_LDADD = libzl-cuda-fake.la libzl-device.la libzl-util.la $(UNIT_LIBS)
 tests_test_cuda_device_SOURCES = tests/test-cuda-device.c
 tests_test_cuda_device_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
 tests_test_cuda_device_CFLAGS = $(UNIT_CFLAGS)
