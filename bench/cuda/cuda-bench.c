@@ -1,5 +1,6 @@
 /* How fast the CUDA device is, beside what the GPU can do in the same run.
  *
+ *      cuda-bench device                           what the GPU is, when it was seen to compute
  *      cuda-bench latency                          from the end of work on the GPU to a thread that waits for it
  *      cuda-bench ops                              each operation, as a fraction of its ceiling
  *      cuda-bench step FILE BATCH CONTEXT          decoding steps, as a fraction of reading weights and cache once; with kernels
@@ -9,8 +10,8 @@
  *
  * There are two ceilings, measured in the same run: a copy within the GPU of 1 GiB, bytes read and written per second, and
  * tensor cores that do nothing but multiply (ceiling.cu). Times are the host's, over many repetitions that are enqueued
- * ahead, so that only the GPU is measured; figures are the best of several runs. Exit status 77: the GPU has not the
- * memory that this would take. */
+ * ahead, so that only the GPU is measured; figures are the best of several runs. Exit status 77: there is no GPU,
+ * or it has not the memory that this would take. */
 #include <cuda_runtime_api.h>
 #include <errno.h>
 #include <poll.h>
@@ -612,16 +613,29 @@ static void bench_load(Bench *b, const char *path) {
         }
 }
 
+static void print_device(Bench *b) {
+        const Cuda *c = container_of(b->device, Cuda, device);
+        printf("%s: compute capability %d.%d, %u multiprocessors, %.1f GB of memory, driver for CUDA %d.%d, kernels %s\n",
+               b->device->name, c->info.major, c->info.minor, c->info.processors, (double)c->info.memory * 1e-9,
+               c->info.driver / 1000, c->info.driver % 1000 / 10, c->overlaps ? "overlap" : "do not overlap");
+}
+
 int main(int argc, char **argv) {
         Bench b = {0};
         Error e = ERROR_NULL;
         const char *what = argc > 1 ? argv[1] : "";
-        if (device_cuda_new(&cuda_runtime, 0, &b.device, &e) < 0)
-                give_up(e.text);
+        setvbuf(stdout, NULL, _IOLBF, 0); /* figures are seen as they come, whatever comes after them */
+        int r = device_cuda_new(&cuda_runtime, 0, &b.device, &e);
+        if (r < 0) {
+                fprintf(stderr, "cuda-bench: %s\n", e.text);
+                return r == -ENODEV ? NOT_RUN : 1;
+        }
         b.ops = b.device->ops;
         if (b.ops->stream_new(b.device, STREAM_STEPS, &b.stream, &e) < 0)
                 give_up(e.text);
-        if (strcmp(what, "latency") == 0)
+        if (strcmp(what, "device") == 0)
+                print_device(&b);
+        else if (strcmp(what, "latency") == 0)
                 latency(&b);
         else if (strcmp(what, "load") == 0 && argc == 3)
                 bench_load(&b, argv[2]);
@@ -635,6 +649,6 @@ int main(int argc, char **argv) {
                 bool int16 = argc == 5 && strcmp(argv[4], "int16") == 0;
                 bench_encode(&b, load(&b, argv[2], int16 ? PRECISION_INT16 : PRECISION_F32), (uint32_t)atoi(argv[3]));
         } else
-                give_up("latency, ops, step FILE BATCH CONTEXT, encode DIRECTORY LENGTH [int16] or load FILE");
+                give_up("device, latency, ops, step FILE BATCH CONTEXT, encode DIRECTORY LENGTH [int16] or load FILE");
         return 0;
 }
