@@ -12,8 +12,9 @@
 #include <ucontext.h>
 
 #include "cuda/emulate.h"
+#include "cuda/stream.h"
 
-enum { THREADS_MAX = 1024, SHARED_MAX = 99 << 10, WARP = 32, STACK_SIZE = 128 * 1024, COPIES = 64, COPY_SIZE = 16 };
+enum { THREADS_MAX = 1024, WARP = 32, STACK_SIZE = 128 * 1024, COPIES = 64, COPY_SIZE = 16 };
 
 #if defined(__SANITIZE_THREAD__)
 void *__tsan_get_current_fiber(void);
@@ -328,7 +329,7 @@ void emulate_launch(EmulatedKernel *kernel, const uint32_t grid[static 3], uint3
         bool descending = launches++ % 2;
         blockDim = (EmulatedIndex){block, 1, 1};
         gridDim = (EmulatedIndex){grid[0], grid[1], grid[2]};
-        if (block == 0 || block > THREADS_MAX || shared > SHARED_MAX || grid[0] > INT_MAX || grid[1] > 65535 ||
+        if (block == 0 || block > THREADS_MAX || shared > STREAM_SHARED_MAX || grid[0] > INT_MAX || grid[1] > 65535 ||
             grid[2] > 65535)
                 misuse("cannot be: a grid of (%u, %u, %u) blocks of %u threads and %zu bytes", grid[0], grid[1], grid[2],
                        block, shared);

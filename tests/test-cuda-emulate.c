@@ -31,9 +31,9 @@ KERNEL(nothing, Args, 64) {
 }
 
 static void test_grids(void **state) {
-        emulate_launch(nothing, one_block, 64, 48 * 1024, &(Args){0});
+        emulate_launch(nothing, one_block, 64, STREAM_SHARED_MAX, &(Args){0});
         assert_aborts(nothing, one_block, 65, 0, &(Args){0}); /* than it is compiled for */
-        assert_aborts(nothing, one_block, 64, 48 * 1024 + 1, &(Args){0});
+        assert_aborts(nothing, one_block, 64, STREAM_SHARED_MAX + 1, &(Args){0});
         assert_aborts(nothing, (const uint32_t[]){1, 65536, 1}, 1, 0, &(Args){0});
         assert_aborts(nothing, (const uint32_t[]){1, 1, 65536}, 1, 0, &(Args){0});
         assert_aborts(nothing, (const uint32_t[]){1u << 31, 1, 1}, 1, 0, &(Args){0});
