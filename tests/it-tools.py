@@ -54,7 +54,7 @@ CHECK = """
 {%- endfor %}
 {%- if m.role == 'tool' %}{{ need(m.name == 'get_weather' and m.tool_call_id is string, 'a result') }}{% endif %}
 {%- endfor %}
-{%- if tools %}{{ need(tools[0].type == 'function' and tools[0].function.parameters.properties.city, 'a tool') }}{% endif %}
+{%- if tools %}{{ need(tools[0].type == 'function' and tools[0].function.parameters.properties.city is mapping, 'a tool') }}{% endif %}
 {{- messages[-1].content }}"""
 TOOLS = [
     {
@@ -242,6 +242,35 @@ class CallsTest(ToolsCase):
         self.assertGreater(restarted, 0)
         figure(f"{restarted:.0f} of 10 engines killed amid a call or thoughts, all answers whole")
 
+    def test_required(self):
+        """The model would write something else, but has no choice; what is wanted of the arguments is so, too."""
+        city = {"$defs": {"city": {"enum": ["Bern", "Zürich"]}}, "type": "object", "additionalProperties": False,
+                "properties": {"city": {"$ref": "#/$defs/city"}, "days": {"type": "boolean"}}, "required": ["city", "days"]}
+        nothing = {"type": "object", "properties": {"day": {"const": "to \"day\""}}, "required": ["day"]}
+        tools = [{"type": "function", "function": {"name": n, "parameters": p}} for n, p in (("get_weather", city), ("get_time", nothing))]
+        self.add("slow", "{{ messages[-1].content }}<think>{# <tool_call> </think> tools #}", {"<|plain|>": "Text."})
+        wait_until(lambda: self.d.post(OPENAI, self.body("slow", "x", tools=None)).status != 404, "the model to be found")
+        seen = set()
+        for model in (*MARKS, "slow"):
+            for choice in ("required", "get_weather", "get_time"):
+                named = {"type": "function", "function": {"name": choice}}
+                for tries in range(4):
+                    got = self.openai(model, "x" + "y" * tries, tools, tool_choice=choice if choice == "required" else named, seed=tries,
+                                      max_tokens=300, temperature=0)
+                    message = got["message"]
+                    self.assertEqual((got["finish_reason"], message["content"], len(message["tool_calls"])), ("tool_calls", None, 1))
+                    function = message["tool_calls"][0]["function"]
+                    arguments = json.loads(function["arguments"])
+                    if choice != "required":
+                        self.assertEqual(function["name"], choice)
+                    if function["name"] == "get_weather":
+                        self.assertIn(arguments["city"], ("Bern", "Zürich"))
+                        self.assertEqual((set(arguments), type(arguments["days"])), ({"city", "days"}, bool))
+                    else:
+                        self.assertEqual(arguments, {"day": 'to "day"'})
+                    seen.add((model, function["name"]))
+        self.assertEqual(len(seen), 8)
+
     def test_conversation(self):
         """Both dialects' ways to say what was called and what came of it."""
         result = '{"temp": -3.5} <|plain|>'
@@ -278,9 +307,18 @@ class CallsTest(ToolsCase):
                 self.assertIn(words, self.assertStatus(self.d.post(path, self.body(name, "<|plain|>")), 400).error)
                 answer = self.d.post(path, self.body(name, "<|plain|>", tools=None, stream=False))
                 self.assertStatus(answer, 200)
-        for choice in ("required", {"type": "function", "function": {"name": "get_time"}}, "any", 7):
-            a = self.assertStatus(self.d.post(OPENAI, self.body("qwen", "<|call|>", tool_choice=choice)), 400)
+        for fields in (
+            *({"tool_choice": choice} for choice in ("any", 7, {}, {"type": "function", "function": {"name": "get_none"}})),
+            {"tool_choice": "required", "tools": None},
+            {"tool_choice": "required", "tools": []},
+            {"tool_choice": "required", "response_format": {"type": "json_object"}},
+        ):
+            a = self.assertStatus(self.d.post(OPENAI, self.body("qwen", "<|call|>") | fields), 400)
             self.assertEqual(a.json()["error"]["param"], "tool_choice")
+        unknown = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "not": {"required": ["x"]}}}}]
+        a = self.assertStatus(self.d.post(OPENAI, self.body("qwen", "x", tools=unknown, tool_choice="required")), 400)
+        self.assertIn("tool_choice", a.error)
+        self.assertIn("not", a.error)
         for tools in ("x", [7], [{"type": "function"}], [{"type": "web_search"}], [{**TOOLS[0], "type": "custom"}]):
             for path in (OPENAI, OLLAMA):
                 a = self.assertStatus(self.d.post(path, self.body("qwen", "<|call|>", tools=tools)), 400)

@@ -74,6 +74,11 @@ static const Sample samples[] = {
         {SPLIT_CALL_BRACKETS, "[TOOL_CALLS]f[ARGS] [1]", "|[TOOL_CALLS]f[ARGS] [1]|"},
         {SPLIT_CALL_BRACKETS, "[TOOL_CALLS][ARGS]{}", "|[TOOL_CALLS][ARGS]{}|"},
         {SPLIT_CALL_BRACKETS, "[TOOL_CALLS]f[ARGS]{\"a\":}", "|[TOOL_CALLS]f[ARGS]{\"a\":}|"},
+        /* of which the prompt has the mark already */
+        {SPLIT_CALL_TAGS | SPLIT_CALLING, "{\"name\": \"f\", \"arguments\": {}}", "||f({})"},
+        {SPLIT_CALL_BRACKETS | SPLIT_CALLING, " [{\"name\": \"f\", \"arguments\": {}}]", "||f({})"},
+        {SPLIT_CALL_TAGS | SPLIT_CALLING, "{\"name\": \"f\", \"arg", "|{\"name\": \"f\", \"arg|"},
+        {SPLIT_CALL_TAGS | SPLIT_CALLING, "no", "|no|"},
         /* Llama's */
         {SPLIT_CALL_BARE, "{\"name\": \"f\", \"parameters\": {\"a\": \"b\"}}", "||f({\"a\":\"b\"})"},
         {SPLIT_CALL_BARE, "\n<|python_tag|>{\"name\": \"f\", \"parameters\": {}}", "|\n|f({})"},
@@ -245,6 +250,25 @@ static void test_prompts(void **state) {
         assert_false(split_is_thinking(SPLIT_THINK_TAGS, "", 0));
 }
 
+static void test_begun_calls(void **state) {
+        (void)state;
+        static const struct {
+                unsigned forms;
+                const char *prompt, *becomes;
+        } cases[] = {
+                {TAGS, "assistant\n", "assistant\n<tool_call>\n"},
+                {TAGS, "<think>\n", "<think>\n</think>\n\n<tool_call>\n"},
+                {SPLIT_CALL_BRACKETS, "", "[TOOL_CALLS]"},
+                {SPLIT_CALL_BARE, "x\n\n", "x\n\n"},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_buf_ Buf b = BUF_NULL;
+                buf_puts(&b, cases[i].prompt);
+                split_begin_call(cases[i].forms, &b);
+                assert_string_equal(b.data, cases[i].becomes);
+        }
+}
+
 static void test_marks(void **state) {
         (void)state;
         static const char *const marks[] = {"<think>", "</think>", "<tool_call>", "</tool_call>"};
@@ -263,7 +287,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_samples), cmocka_unit_test(test_taken_between), cmocka_unit_test(test_most),
                 cmocka_unit_test(test_hostile), cmocka_unit_test(test_forms),         cmocka_unit_test(test_prompts),
-                cmocka_unit_test(test_marks),
+                cmocka_unit_test(test_marks),   cmocka_unit_test(test_begun_calls),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 # Unit tests of src/text.
-check_PROGRAMS += tests/test-utf8 tests/test-trie tests/test-normalizer tests/test-tokenizer tests/test-split
-TESTS += tests/test-utf8 tests/test-trie tests/test-normalizer tests/test-tokenizer tests/test-split
+check_PROGRAMS += tests/test-utf8 tests/test-trie tests/test-normalizer tests/test-tokenizer tests/test-split tests/test-call-schema
+TESTS += tests/test-utf8 tests/test-trie tests/test-normalizer tests/test-tokenizer tests/test-split tests/test-call-schema
 tests_test_utf8_SOURCES = tests/test-utf8.c
 tests_test_utf8_CFLAGS = $(UNIT_CFLAGS)
 tests_test_utf8_LDADD = libzl-text.la libzl-util.la $(UNIT_LIBS)
@@ -13,6 +13,9 @@ tests_test_normalizer_LDADD = libzl-text.la libzl-util.la $(UNIT_LIBS)
 tests_test_tokenizer_SOURCES = tests/test-tokenizer.c
 tests_test_tokenizer_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS) -pthread
 tests_test_tokenizer_LDADD = libzl-text.la libzl-util.la $(JANSSON_LIBS) $(UNIT_LIBS)
+tests_test_call_schema_SOURCES = tests/test-call-schema.c
+tests_test_call_schema_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_call_schema_LDADD = libzl-text.la libzl-util.la $(JANSSON_LIBS) $(UNIT_LIBS)
 tests_test_split_SOURCES = tests/test-split.c
 tests_test_split_CFLAGS = $(UNIT_CFLAGS)
 tests_test_split_LDADD = libzl-split.la libzl-util.la $(JANSSON_LIBS) $(UNIT_LIBS)

@@ -149,7 +149,8 @@ void spec_read(Spec *s, Args *a, const SampleArg *rows);
 void spec_read_seed(Spec *s, Args *a);
 /* What an answer must be; `name` is what the client calls it, and lives as long as the program. */
 void spec_constrain(Spec *s, IpcGrammarKind kind, const char *name);
-/* The schema of the field `key`. */
+/* The same with what describes it, of the field `key`. */
+void spec_put_grammar(Spec *s, Args *a, const char *key, const json_t *grammar, IpcGrammarKind kind, const char *name);
 void spec_read_schema(Spec *s, Args *a, const char *key, const json_t *schema, const char *name);
 void spec_read_stop(Spec *s, Args *a, const char *key);
 void spec_read_bias(Spec *s, Args *a);
@@ -167,6 +168,8 @@ void tools_normalise(Args *a, const char *where, json_t *message);
 void tools_link(json_t *messages);
 /* Puts the functions that the model may call into a template's variables. */
 void tools_read(Args *a, const char *key, json_t *variables);
+/* Makes the answer a call, of the function `name` or, NULL, of any of them; `choice`: the field that says so. */
+void tools_require(Spec *s, Args *a, const char *key, const char *choice, const char *name);
 /* Puts into a template's variables, under the names that families have for it, whether the model is to think; `level`, how
  * much, may be NULL. What is there already stays. */
 void thinking_set(json_t *variables, bool think, const char *level);

@@ -181,14 +181,19 @@ static int put_some(const char *text, size_t n, void *grammar) {
         return 0;
 }
 
-void spec_read_schema(Spec *s, Args *a, const char *key, const json_t *schema, const char *name) {
-        if (json_is_object(schema) && json_dump_callback(schema, put_some, &s->grammar, JSON_COMPACT) < 0)
+void spec_put_grammar(Spec *s, Args *a, const char *key, const json_t *grammar, IpcGrammarKind kind, const char *name) {
+        if (json_dump_callback(grammar, put_some, &s->grammar, JSON_COMPACT) < 0)
                 arg_fail(a, key, "is too large: more than %d bytes", IPC_GRAMMAR_MAX);
-        else if (!json_is_object(schema))
-                arg_fail(a, key, schema ? "must be a JSON schema, an object" : "is missing");
         if (s->grammar.failed)
                 arg_no_memory(a);
-        spec_constrain(s, IPC_GRAMMAR_SCHEMA, name);
+        spec_constrain(s, kind, name);
+}
+
+void spec_read_schema(Spec *s, Args *a, const char *key, const json_t *schema, const char *name) {
+        if (json_is_object(schema))
+                spec_put_grammar(s, a, key, schema, IPC_GRAMMAR_SCHEMA, name);
+        else
+                arg_fail(a, key, schema ? "must be a JSON schema, an object" : "is missing");
 }
 
 void spec_constrain(Spec *s, IpcGrammarKind kind, const char *name) {

@@ -124,6 +124,27 @@ void tools_read(Args *a, const char *key, json_t *variables) {
                 json_object_set(variables, "tools", tools);
 }
 
+/* What the engine needs of them: what is said of a function is not for it. */
+static json_t *choose(const json_t *tools, const char *name) {
+        json_t *chosen = json_array(), *tool;
+        size_t i;
+        json_array_foreach(tools, i, tool) {
+                json_t *function = json_object_get(tool, "function"), *own = json_object_get(function, "name");
+                if (json_is_string(own) && (!name || strcmp(json_string_value(own), name) == 0))
+                        json_array_append_new(chosen, json_pack("{s:O, s:O*}", "name", own, "parameters", json_object_get(function, "parameters")));
+        }
+        return chosen;
+}
+
+void tools_require(Spec *s, Args *a, const char *key, const char *choice, const char *name) {
+        json_t *chosen = choose(arg_get(a, key), name);
+        if (json_array_size(chosen) == 0)
+                arg_fail(a, choice, name ? "there is no function '%.64s' in tools" : "needs tools", name);
+        else
+                spec_put_grammar(s, a, choice, chosen, IPC_GRAMMAR_CALL, choice);
+        json_decref(chosen);
+}
+
 void thinking_set(json_t *variables, bool think, const char *level) {
         set_missing(variables, "enable_thinking", json_boolean(think)); /* Qwen, GLM, Gemma, … */
         set_missing(variables, "thinking", json_boolean(think));        /* Granite, DeepSeek */

@@ -8,6 +8,7 @@
 #include "engine/prep.h"
 #include "engine/sampler.h"
 #include "engine/stop.h"
+#include "text/call-schema.h"
 #include "text/split.h"
 
 enum { SHORT_BYTES = 512 };
@@ -89,7 +90,8 @@ static IpcFailCode choose_forms(const PrepModel *m, const IpcJob *j, const json_
                                                         : "its chat template does not take any");
                 return IPC_E_INVALID;
         }
-        if (j->grammar_kind != IPC_GRAMMAR_NONE && (tools || j->must_think)) {
+        bool constrained = j->grammar_kind != IPC_GRAMMAR_NONE, calls = j->grammar_kind == IPC_GRAMMAR_CALL;
+        if (constrained && ((tools && !calls) || j->must_think)) {
                 error_set(e, -EINVAL, "%.*s: cannot be combined with %s", (int)j->grammar_name.len, j->grammar_name.data,
                           tools ? "tools; leave them out, or send tool_choice none" : "thinking");
                 return IPC_E_INVALID;
@@ -98,7 +100,10 @@ static IpcFailCode choose_forms(const PrepModel *m, const IpcJob *j, const json_
                 error_set(e, -EINVAL, "model %s does not support thinking: its chat template does not speak of it", m->name);
                 return IPC_E_INVALID;
         }
-        *ret = j->grammar_kind != IPC_GRAMMAR_NONE ? 0 : m->forms & (SPLIT_THINKS | (tools ? SPLIT_CALLS : 0));
+        if (calls)
+                *ret = (m->forms & SPLIT_CALLS) | SPLIT_CALLING;
+        else
+                *ret = constrained ? 0 : m->forms & (SPLIT_THINKS | (tools ? SPLIT_CALLS : 0));
         return 0;
 }
 
@@ -166,8 +171,12 @@ static IpcFailCode prompt_from_chat(const PrepModel *m, const IpcJob *j, Ids *re
                 return code;
         if (r < 0 || text.failed)
                 return r == -ENOMEM || text.failed ? no_memory(e) : IPC_E_INVALID;
-        if (split_is_thinking(ret->forms, text.data, text.len))
+        if (ret->forms & SPLIT_CALLING)
+                split_begin_call(m->forms, &text);
+        else if (split_is_thinking(ret->forms, text.data, text.len))
                 ret->forms |= SPLIT_THINKING;
+        if (text.failed)
+                return no_memory(e);
         code = encode(m, text.data, text.len, TOKENIZE_PARSE_SPECIAL, ret, e);
         return code ? code : add_bos(m, ret, e);
 }
@@ -251,18 +260,33 @@ static IpcFailCode check_constraint(const PrepModel *m, const IpcJob *j, Error *
         return IPC_E_INVALID;
 }
 
-static IpcFailCode constrain(const PrepModel *m, const IpcJob *j, Seq *s, Error *e) {
+/* A call becomes the schema of what this model writes for it; NULL: there is no memory. */
+static char *schema_of_call(const PrepModel *m, IpcJob *j) {
+        json_t *functions = json_loadb(j->grammar.data, j->grammar.len, JSON_ALLOW_NUL, NULL), *schema = call_schema(m->forms, functions);
+        char *text = schema ? json_dumps(schema, JSON_COMPACT) : NULL;
+        json_decref(functions);
+        json_decref(schema);
+        j->grammar_kind = IPC_GRAMMAR_SCHEMA;
+        j->grammar = ipc_str(text);
+        return text;
+}
+
+static IpcFailCode constrain(const PrepModel *m, const IpcJob *asked, Seq *s, Error *e) {
+        _cleanup_free_ char *schema = NULL;
         const TokenTree *tree;
         Constraint *c = NULL;
-        if (j->grammar_kind == IPC_GRAMMAR_NONE)
+        IpcJob job = *asked;
+        if (job.grammar_kind == IPC_GRAMMAR_NONE)
                 return 0;
-        IpcFailCode code = check_constraint(m, j, e);
+        IpcFailCode code = check_constraint(m, &job, e);
         if (code)
                 return code;
+        if (job.grammar_kind == IPC_GRAMMAR_CALL && !(schema = schema_of_call(m, &job)))
+                return no_memory(e);
         int r = lazy_token_tree_get(m->tree, m->tokenizer, &tree);
         if (r < 0)
                 return no_memory(e);
-        r = constraint_new(j, tree, m->n_vocab, &c, e);
+        r = constraint_new(&job, tree, m->n_vocab, &c, e);
         if (r < 0)
                 return r == -ENOMEM ? IPC_E_INTERNAL : IPC_E_INVALID;
         seq_constrain(s, c);

@@ -115,6 +115,7 @@ typedef enum IpcGrammarKind { /* what an answer must be, every one that ends by 
         IPC_GRAMMAR_NONE, /* anything */
         IPC_GRAMMAR_JSON, /* a JSON object */
         IPC_GRAMMAR_SCHEMA, /* JSON that `grammar`, a JSON Schema, describes */
+        IPC_GRAMMAR_CALL, /* of a CHAT: a call of one of the functions in `grammar`, a JSON list, as the model writes calls */
 } IpcGrammarKind;
 
 enum { IPC_GRAMMAR_MAX = 128 * 1024 }; /* bytes */

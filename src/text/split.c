@@ -99,6 +99,18 @@ bool split_is_thinking(unsigned forms, const char *prompt, size_t len) {
         return f && end >= n && memcmp(prompt + end - n, f->open, n) == 0;
 }
 
+void split_begin_call(unsigned forms, Buf *prompt) {
+        const Form *t = think_form(forms), *c = call_form(forms);
+        if (split_is_thinking(forms, prompt->data ? prompt->data : "", prompt->len)) {
+                buf_puts(prompt, t->close);
+                buf_puts(prompt, "\n\n");
+        }
+        if (c && c->bit != SPLIT_CALL_BARE)
+                buf_puts(prompt, c->open);
+        if (c && c->bit == SPLIT_CALL_TAGS)
+                buf_putc(prompt, '\n');
+}
+
 static bool is_text(const char *mark, const char *text, size_t len) {
         return len > 0 && strlen(mark) == len && memcmp(mark, text, len) == 0;
 }
@@ -114,7 +126,7 @@ bool split_is_mark(unsigned forms, const char *text, size_t len) {
 
 void split_init(Split *s, unsigned forms) {
         s->forms = forms;
-        s->state = forms & SPLIT_THINKING ? SPLIT_IN_THOUGHTS : SPLIT_AT_START;
+        s->state = forms & SPLIT_THINKING ? SPLIT_IN_THOUGHTS : forms & SPLIT_CALLING ? SPLIT_IN_CALL : SPLIT_AT_START;
 }
 
 void split_deinit(Split *s) {

@@ -23,7 +23,8 @@ enum { /* forms, and what a prompt says of the text that follows it */
         SPLIT_CALL_BRACKETS = 32,   /* [TOOL_CALLS][{…}, …], or [TOOL_CALLS]name[ARGS]{…}: Mistral */
         SPLIT_CALL_BARE = 64,       /* {"name": …, "parameters": {…}} and nothing else, or after <|python_tag|>: Llama 3 */
         SPLIT_CALL_UNKNOWN = 128,   /* the template takes tools; how calls are written is not known */
-        SPLIT_THINKING = 256,       /* the prompt has begun the thinking already */
+        SPLIT_THINKING = 256,       /* the prompt has begun the thinking already, */
+        SPLIT_CALLING = 512,        /* or a call */
         SPLIT_THINKS = SPLIT_THINK_TAGS | SPLIT_THINK_BRACKETS,
         SPLIT_CALLS = SPLIT_CALL_TAGS | SPLIT_CALL_LIST_TAGS | SPLIT_CALL_LIST | SPLIT_CALL_BRACKETS | SPLIT_CALL_BARE,
 };
@@ -32,6 +33,8 @@ enum { /* forms, and what a prompt says of the text that follows it */
 unsigned split_forms(const char *template, size_t len);
 /* Whether a prompt of a model with these forms ends amid thoughts. */
 bool split_is_thinking(unsigned forms, const char *prompt, size_t len);
+/* Ends thoughts that a prompt has begun, and begins a call, of which the JSON is to come. */
+void split_begin_call(unsigned forms, Buf *prompt);
 /* Whether `text`, of a special token, is a mark of these forms: then it belongs to the text, whatever its token is like. */
 bool split_is_mark(unsigned forms, const char *text, size_t len);
 
