@@ -270,6 +270,12 @@ class CallsTest(ToolsCase):
                         self.assertEqual(arguments, {"day": 'to "day"'})
                     seen.add((model, function["name"]))
         self.assertEqual(len(seen), 8)
+        for model, begun in (("qwen", "<tool_call>\n"), ("llama", ""), ("mistral", "[TOOL_CALLS]"), ("slow", "</think>\n\n<tool_call>\n")):
+            n = [
+                self.d.post(OPENAI, self.body(model, "x", tools, tool_choice=c, max_tokens=1)).json()["usage"]["prompt_tokens"]
+                for c in ("auto", "required")
+            ]
+            self.assertEqual(n[1] - n[0], len(begun), "the prompt begins the call; here a byte is a token")
 
     def test_conversation(self):
         """Both dialects' ways to say what was called and what came of it."""
