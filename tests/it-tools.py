@@ -100,8 +100,8 @@ class ToolsCase(Case):
             cls.add(name, CHECK + shown, scripts, marks)
 
     @classmethod
-    def add(cls, name, template, scripts, marks=()):
-        scripted.write(os.path.join(cls.d.models, name + ".gguf"), template, scripts, marks)
+    def add(cls, name, template, scripts, marks=(), **kw):
+        scripted.write(os.path.join(cls.d.models, name + ".gguf"), template, scripts, marks, **kw)
 
     def body(self, model, script, tools=TOOLS, **fields):
         return {"model": model, "messages": [{"role": "user", "content": script}], "tools": tools, **fields}
@@ -329,6 +329,14 @@ class CallsTest(ToolsCase):
             for path in (OPENAI, OLLAMA):
                 a = self.assertStatus(self.d.post(path, self.body("qwen", "<|call|>", tools=tools)), 400)
                 self.assertIn("tools", a.error)
+
+    def test_template_of_its_own(self):
+        """Some models have one for chats with tools."""
+        self.add("two", "{{ messages[-1].content }}", QWEN, for_tools=CHECK + MARKS["qwen"][0])
+        wait_until(lambda: self.d.post(OPENAI, self.body("two", "x")).status != 404, "the model to be found")
+        self.check_calls("two", "<|two|>", [TIME, WEATHER], "")
+        self.assertEqual(self.openai("two", "<|two|>", tools=None)["message"]["content"], QWEN["<|two|>"])
+        self.assertIn("tools", self.d.post("/api/show", {"model": "two"}).json()["capabilities"])
 
     def test_capabilities(self):
         for model, expected in (("qwen", ["completion", "tools", "thinking"]), ("llama", ["completion", "tools"])):

@@ -25,25 +25,34 @@ def byte_characters():
 BYTES = byte_characters()
 
 
+# Eight bits as eight numbers.
+SIGNS = [struct.pack("<8f", *(1.0 if b >> i & 1 else -1.0 for i in range(8))) for b in range(256)]
+
+
+def added(a, b):
+    return struct.pack(f"<{EMBD}f", *(x + y for x, y in zip(struct.unpack(f"<{EMBD}f", a), struct.unpack(f"<{EMBD}f", b))))
+
+
 def written(text):
     return "".join(BYTES[b] for b in text.encode())
 
 
 class Vocabulary:
     def __init__(self):
-        self.tokens, self.types, self.after = [], [], {}
+        self.tokens, self.types, self.ids, self.after = [], [], {}, {}
 
     def add(self, token, kind=NORMAL):
         self.tokens.append(token)
         self.types.append(kind)
-        return len(self.tokens) - 1
+        self.ids[token] = len(self.tokens) - 1
+        return self.ids[token]
 
     def next_token(self, text, size):
         """Of about `size` characters, which no other text has begun a token with: (its length, its id)."""
         for n in [*range(size, len(text) - 1), len(text)]:
-            if n > 1 and written(text[:n]) not in self.tokens:
+            if n > 1 and written(text[:n]) not in self.ids:
                 return n, self.add(written(text[:n]))
-        byte = self.tokens.index(written(text[0])) if len(text[0].encode()) == 1 else None
+        byte = self.ids[written(text[0])] if len(text[0].encode()) == 1 else None
         if byte is None or byte in self.after:
             raise ValueError(f"no token is left for {text!r}")
         return 1, byte
@@ -63,20 +72,20 @@ class Vocabulary:
         self.after[at] = end
 
 
-def write(path, template, scripts, marks=(), size=4, context=8192):
+def write(path, template, scripts, marks=(), size=4, context=8192, for_tools=None):
     """`scripts`: {start: text}; a start is the text of a control token, such as "<|1|>", or one character."""
     v = Vocabulary()
     for b in range(256):
         v.add(BYTES[b])
     bos, end = v.add("<s>", CONTROL), v.add("</s>", CONTROL)
     for start, text in scripts.items():
-        v.chain(v.tokens.index(written(start)) if len(start) == 1 else v.add(start, CONTROL), text, marks, size, end)
+        v.chain(v.ids[written(start)] if len(start) == 1 else v.add(start, CONTROL), text, marks, size, end)
     n = len(v.tokens)
     rng = random.Random(SEED)
-    rows = [[rng.choice((-1.0, 1.0)) for _ in range(EMBD)] for _ in range(n)]
-    output = [[0.0] * EMBD for _ in range(n)]
-    for token, following in v.after.items():
-        output[following] = [a + b for a, b in zip(output[following], rows[token])]
+    rows = [b"".join(SIGNS[b] for b in rng.randbytes(EMBD // 8)) for _ in range(n)]
+    output = [bytes(4 * EMBD)] * n
+    for token, following in v.after.items():  # only the end follows many
+        output[following] = rows[token] if following != end else added(output[end], rows[token])
     keys = [("general.architecture", STRING, "llama"), ("general.name", STRING, "scripted"),
             ("llama.context_length", U32, context), ("llama.block_count", U32, 1), ("llama.embedding_length", U32, EMBD),
             ("llama.feed_forward_length", U32, 32), ("llama.attention.head_count", U32, 4),
@@ -85,6 +94,8 @@ def write(path, template, scripts, marks=(), size=4, context=8192):
             ("tokenizer.ggml.tokens", ARRAY, (STRING, v.tokens)), ("tokenizer.ggml.token_type", ARRAY, (INT, v.types)),
             ("tokenizer.ggml.merges", ARRAY, (STRING, [])), ("tokenizer.ggml.bos_token_id", U32, bos),
             ("tokenizer.ggml.eos_token_id", U32, end), ("tokenizer.chat_template", STRING, template)]
+    if for_tools:
+        keys.append(("tokenizer.chat_template.tool_use", STRING, for_tools))
     head = EMBD // 4
 
     def tensor(name, dims, values):
@@ -94,8 +105,8 @@ def write(path, template, scripts, marks=(), size=4, context=8192):
         return tensor(name, dims, [0.0] * (dims[0] * dims[1]))
 
     gguf_file.write(path, keys, [
-        tensor("token_embd.weight", (EMBD, n), [x for row in rows for x in row]),
-        tensor("output.weight", (EMBD, n), [x for row in output for x in row]),
+        ("token_embd.weight", (EMBD, n), 0, b"".join(rows)),
+        ("output.weight", (EMBD, n), 0, b"".join(output)),
         tensor("output_norm.weight", (EMBD,), [1.0] * EMBD),
         tensor("blk.0.attn_norm.weight", (EMBD,), [1.0] * EMBD), tensor("blk.0.ffn_norm.weight", (EMBD,), [1.0] * EMBD),
         zeros("blk.0.attn_q.weight", EMBD, EMBD), zeros("blk.0.attn_k.weight", EMBD, head),

@@ -137,13 +137,17 @@ static void test_configs(void **state) {
                 assert_int_equal(tokenizer_is_eog(t, id), id == 1 || id == 2 || id == 4);
 }
 
-static void check_template(const Folder *f, const char *want, int code) {
+static void check_named(const Folder *f, const char *name, const char *want, int code) {
         _cleanup_(hf_freep) HfModel *h = NULL;
         FileText text;
         assert_int_equal(hf_open(f->path, &h, NULL), 0);
-        assert_int_equal(hf_chat_template(h, &text, NULL), code);
+        assert_int_equal(hf_chat_template(h, name, &text, NULL), code);
         if (want)
                 assert_true(text.len == strlen(want) && memcmp(text.data, want, text.len) == 0);
+}
+
+static void check_template(const Folder *f, const char *want, int code) {
+        check_named(f, "default", want, code);
 }
 
 static void test_templates(void **state) {
@@ -151,14 +155,18 @@ static void test_templates(void **state) {
         check_template(f, NULL, -ENOENT);
         folder_put_text(f, "tokenizer_config.json", "{\"chat_template\": \"one\"}");
         check_template(f, "one", 0);
+        check_named(f, "tool_use", NULL, -ENOENT);
         folder_put_text(f, "tokenizer_config.json",
                         "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"no\"}, "
                         "{\"name\": \"default\", \"template\": \"two\"}]}");
         check_template(f, "two", 0);
+        check_named(f, "tool_use", "no", 0);
+        check_named(f, "rag", NULL, -ENOENT);
         folder_put_text(f, "tokenizer_config.json", "{\"chat_template\": [{\"name\": \"tool_use\"}]}");
         check_template(f, NULL, -EINVAL);
         folder_put_text(f, "chat_template.jinja", "three");
         check_template(f, "three", 0);
+        check_named(f, "tool_use", NULL, -ENOENT);
 }
 
 /* Small files that do not go with the tokenizer. */

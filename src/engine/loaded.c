@@ -17,18 +17,26 @@ enum {
         CONTEXT_USEFUL = 128, /* with less, better say so than load */
 };
 
+int loaded_template(const Model *m, bool for_tools, FileText *ret, Error *e) {
+        return model_hf(m) ? hf_chat_template(model_hf(m), for_tools ? "tool_use" : "default", ret, e)
+                           : gguf_get_string(model_gguf(m), for_tools ? "tokenizer.chat_template.tool_use" : "tokenizer.chat_template", ret, e);
+}
+
+static void open_template(Loaded *l, bool for_tools, ChatTemplate **ret, PrepChat *chat, Error *e) {
+        FileText text;
+        if (loaded_template(l->model, for_tools, &text, e) == 0 && chat_template_new(text.data, text.len, e, ret) == 0)
+                *chat = (PrepChat){*ret, split_forms(text.data, text.len)};
+}
+
 static int open_text(Loaded *l, Error *e) {
-        FileText template;
         const HfModel *hf = model_hf(l->model);
         const Gguf *gguf = model_gguf(l->model);
         int r = hf ? vocab_hf_tokenizer_new(hf, &l->tokenizer, e) : vocab_tokenizer_new(gguf, &l->tokenizer, e);
         if (r < 0)
                 return r;
         /* A template that is absent or broken is no reason to refuse the model: chats are told why. */
-        r = hf ? hf_chat_template(hf, &template, &l->chat_error)
-               : gguf_get_string(gguf, "tokenizer.chat_template", &template, &l->chat_error);
-        if (r == 0 && chat_template_new(template.data, template.len, &l->chat_error, &l->chat) == 0)
-                l->forms = split_forms(template.data, template.len);
+        open_template(l, false, &l->chat, &l->prep.chat, &l->chat_error);
+        open_template(l, true, &l->tool_chat, &l->prep.tool_chat, NULL);
         return 0;
 }
 
@@ -182,7 +190,7 @@ int loaded_load(Loaded *l, Lane *lane, Error *e) {
         if (r < 0)
                 return r;
         l->prep = (PrepModel){
-                .name = l->name, .tokenizer = l->tokenizer, .chat = l->chat, .forms = l->forms,
+                .name = l->name, .tokenizer = l->tokenizer, .chat = l->prep.chat, .tool_chat = l->prep.tool_chat,
                 .takes_last = l->test,
                 .chat_error = l->chat_error.code == -ENOENT || l->chat_error.code == 0 ? NULL : l->chat_error.text,
                 .n_vocab = l->test ? (uint32_t)tokenizer_n_tokens(l->tokenizer) : model_info(l->model)->n_vocab,
@@ -206,8 +214,8 @@ void loaded_free(Loaded *l) {
         token_tree_free(l->tree.tree);
         if (l->tokenizer)
                 tokenizer_free(l->tokenizer);
-        if (l->chat)
-                chat_template_free(l->chat);
+        chat_template_free(l->chat);
+        chat_template_free(l->tool_chat);
         free(l->details);
         free(l->name);
         free(l->path);

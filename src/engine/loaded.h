@@ -31,9 +31,8 @@ typedef struct Loaded {
         uint64_t batch_wait;
         Model *model;
         Tokenizer *tokenizer;
-        ChatTemplate *chat;
+        ChatTemplate *chat, *tool_chat;
         Error chat_error;
-        unsigned forms; /* SPLIT_… of the template */
         LazyTokenTree tree;
         SamplerDefaults sampling;
         char *details; /* JSON object */
@@ -53,6 +52,8 @@ int loaded_plan(Loaded *l, const Device *d, size_t available, bool shrink, Error
 /* `lane`: where it will compute; a load test has no need of it. */
 int loaded_load(Loaded *l, Lane *lane, Error *e);
 void loaded_free(Loaded *l);
+/* The chat template of a model's files, or the one they have for chats with tools. -ENOENT: there is none. */
+int loaded_template(const Model *m, bool for_tools, FileText *ret, Error *e);
 DEFINE_CLEANUP(Loaded, loaded_free)
 
 static inline size_t loaded_memory(const Loaded *l) {

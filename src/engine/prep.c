@@ -80,13 +80,22 @@ static IpcFailCode prompt_from_ids(const PrepModel *m, const IpcJob *j, Ids *ret
 
 /* ---- chat ---- */
 
+static bool has_tools(const json_t *context) {
+        return json_array_size(json_object_get(context, "tools")) > 0;
+}
+
+static const PrepChat *chat_of(const PrepModel *m, bool tools) {
+        return tools && m->tool_chat.template ? &m->tool_chat : &m->chat;
+}
+
 /* What the text may have in it besides text, or why that is not possible. Without tools nothing is a call. Where an answer is told
  * what to be, it is that from its first character to its last. */
 static IpcFailCode choose_forms(const PrepModel *m, const IpcJob *j, const json_t *context, unsigned *ret, Error *e) {
-        bool tools = json_array_size(json_object_get(context, "tools")) > 0;
-        if (tools && !(m->forms & SPLIT_CALLS)) {
+        bool tools = has_tools(context);
+        unsigned forms = chat_of(m, tools)->forms;
+        if (tools && !(forms & SPLIT_CALLS)) {
                 error_set(e, -EINVAL, "model %s does not support tools: %s", m->name,
-                          m->forms & SPLIT_CALL_UNKNOWN ? "it writes calls in a way that is not understood here"
+                          forms & SPLIT_CALL_UNKNOWN ? "it writes calls in a way that is not understood here"
                                                         : "its chat template does not take any");
                 return IPC_E_INVALID;
         }
@@ -96,14 +105,14 @@ static IpcFailCode choose_forms(const PrepModel *m, const IpcJob *j, const json_
                           tools ? "tools; leave them out, or send tool_choice none" : "thinking");
                 return IPC_E_INVALID;
         }
-        if (j->must_think && !(m->forms & SPLIT_THINKS)) {
+        if (j->must_think && !(forms & SPLIT_THINKS)) {
                 error_set(e, -EINVAL, "model %s does not support thinking: its chat template does not speak of it", m->name);
                 return IPC_E_INVALID;
         }
         if (calls)
-                *ret = (m->forms & SPLIT_CALLS) | SPLIT_CALLING;
+                *ret = (forms & SPLIT_CALLS) | SPLIT_CALLING;
         else
-                *ret = constrained ? 0 : m->forms & (SPLIT_THINKS | (tools ? SPLIT_CALLS : 0));
+                *ret = constrained ? 0 : forms & (SPLIT_THINKS | (tools ? SPLIT_CALLS : 0));
         return 0;
 }
 
@@ -150,11 +159,11 @@ static IpcFailCode add_bos(const PrepModel *m, Ids *ids, Error *e) {
 }
 
 static IpcFailCode prompt_from_chat(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {
-        if (!m->chat && m->chat_error) {
+        if (!m->chat.template && m->chat_error) {
                 error_set(e, -EINVAL, "the chat template of model %s cannot be used: %s", m->name, m->chat_error);
                 return IPC_E_INVALID;
         }
-        if (!m->chat) {
+        if (!m->chat.template) {
                 error_set(e, -EINVAL,
                           "model %s has no chat template; use /v1/completions or /api/generate with raw: true",
                           m->name);
@@ -165,14 +174,15 @@ static IpcFailCode prompt_from_chat(const PrepModel *m, const IpcJob *j, Ids *re
         IpcFailCode code = chat_context(m, j, &context, e);
         if (!code)
                 code = choose_forms(m, j, context, &ret->forms, e);
-        int r = code ? 0 : chat_template_render(m->chat, context, &text, e);
+        const PrepChat *chat = chat_of(m, has_tools(context));
+        int r = code ? 0 : chat_template_render(chat->template, context, &text, e);
         json_decref(context);
         if (code)
                 return code;
         if (r < 0 || text.failed)
                 return r == -ENOMEM || text.failed ? no_memory(e) : IPC_E_INVALID;
         if (ret->forms & SPLIT_CALLING)
-                split_begin_call(m->forms, &text);
+                split_begin_call(chat->forms, &text);
         else if (split_is_thinking(ret->forms, text.data, text.len))
                 ret->forms |= SPLIT_THINKING;
         if (text.failed)
@@ -210,7 +220,7 @@ static IpcFailCode make_prompt(const PrepModel *m, const IpcJob *j, Ids *ret, Er
         case IPC_PROMPT_CHAT:
                 return m->takes_last ? prompt_from_contents(m, j, ret, e) : prompt_from_chat(m, j, ret, e);
         case IPC_PROMPT_PLAIN_CHAT:
-                return m->chat ? prompt_from_chat(m, j, ret, e) : prompt_from_contents(m, j, ret, e);
+                return m->chat.template ? prompt_from_chat(m, j, ret, e) : prompt_from_contents(m, j, ret, e);
         }
         error_set(e, -EINVAL, "prompts of kind %u are not known", j->kind);
         return IPC_E_INVALID;
@@ -262,7 +272,7 @@ static IpcFailCode check_constraint(const PrepModel *m, const IpcJob *j, Error *
 
 /* A call becomes the schema of what this model writes for it; NULL: there is no memory. */
 static char *schema_of_call(const PrepModel *m, IpcJob *j) {
-        json_t *functions = json_loadb(j->grammar.data, j->grammar.len, JSON_ALLOW_NUL, NULL), *schema = call_schema(m->forms, functions);
+        json_t *functions = json_loadb(j->grammar.data, j->grammar.len, JSON_ALLOW_NUL, NULL), *schema = call_schema(chat_of(m, true)->forms, functions);
         char *text = schema ? json_dumps(schema, JSON_COMPACT) : NULL;
         json_decref(functions);
         json_decref(schema);
@@ -303,7 +313,7 @@ static IpcFailCode update_constraint(Seq *s, Error *e) {
 }
 
 bool prep_is_short(const PrepModel *m, const IpcJob *j) {
-        bool any_time = m->chat && (j->kind == IPC_PROMPT_CHAT || j->kind == IPC_PROMPT_PLAIN_CHAT);
+        bool any_time = m->chat.template && (j->kind == IPC_PROMPT_CHAT || j->kind == IPC_PROMPT_PLAIN_CHAT);
         return !any_time && j->prompt.len <= SHORT_BYTES && j->prompt_ids.n <= SHORT_BYTES && j->produced.n == 0 &&
                j->grammar_kind == IPC_GRAMMAR_NONE;
 }

@@ -14,13 +14,18 @@
 #include "text/tokenizer.h"
 #include "util/error.h"
 
+typedef struct PrepChat {
+        const ChatTemplate *template;
+        unsigned forms; /* SPLIT_… that it speaks of */
+} PrepChat;
+
 /* The text side of a loaded model: immutable, read by any number of workers at once. */
 typedef struct PrepModel {
         const char *name;
         const Tokenizer *tokenizer;
-        const ChatTemplate *chat;  /* NULL: none that could be used */
+        PrepChat chat;             /* no template: none that could be used */
+        PrepChat tool_chat;        /* for a chat with tools, where there is one for that */
         const char *chat_error;    /* then: why, or NULL when the model brings none */
-        unsigned forms;            /* SPLIT_… that the template speaks of */
         bool takes_last;           /* a chat's prompt is the content of its last message, without a template */
         uint32_t n_vocab, context;
         SamplerDefaults sampling;

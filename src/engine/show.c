@@ -34,20 +34,17 @@ static json_t *string_of_bytes(const char *data, size_t len) {
 }
 
 /* Empty where there is none. */
-static FileText template_of(const Model *m) {
+static FileText template_of(const Model *m, bool for_tools) {
         FileText template = {"", 0};
-        if (model_hf(m))
-                hf_chat_template(model_hf(m), &template, NULL);
-        else
-                gguf_get_string(model_gguf(m), "tokenizer.chat_template", &template, NULL);
+        loaded_template(m, for_tools, &template, NULL);
         return template;
 }
 
 /* In the words of the Ollama API, which has none for rerankers. */
 static json_t *capabilities(const Model *m) {
         const EncoderInfo *encoder = model_encoder(m);
-        FileText template = template_of(m);
-        unsigned forms = split_forms(template.data, template.len);
+        FileText template = template_of(m, false), with_tools = template_of(m, true);
+        unsigned forms = split_forms(template.data, template.len) | split_forms(with_tools.data, with_tools.len);
         if (encoder)
                 return json_pack("[s]", encoder->scores ? "rerank" : "embedding");
         return json_pack("[s, s*, s*]", "completion", forms & SPLIT_CALLS ? "tools" : NULL, forms & SPLIT_THINKS ? "thinking" : NULL);
@@ -173,7 +170,7 @@ static int show_model(const char *path, json_t **ret, Error *e) {
                 sampler_defaults_write(&l->sampling, true, &parameters);
         const char *lines = parameters.data && !parameters.failed ? parameters.data : "";
         json_t *info = json_object();
-        FileText template = template_of(l->model);
+        FileText template = template_of(l->model, false);
         if (model_hf(l->model))
                 put_hf_info(l->model, l->tokenizer, info);
         else

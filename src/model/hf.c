@@ -239,20 +239,23 @@ const json_t *hf_tokenizer_config(const HfModel *h) {
         return h->tokenizer_config;
 }
 
-/* The one named "default" of [{"name": …, "template": …}, …]. */
-static const json_t *default_template(const json_t *templates) {
+/* The one of that name in [{"name": …, "template": …}, …]. */
+static const json_t *named_template(const json_t *templates, const char *wanted) {
         size_t i;
         json_t *t;
         json_array_foreach(templates, i, t) {
                 const char *name = json_string_value(json_object_get(t, "name"));
-                if (name && strcmp(name, "default") == 0)
+                if (name && strcmp(name, wanted) == 0)
                         return json_object_get(t, "template");
         }
         return NULL;
 }
 
-int hf_chat_template(const HfModel *h, FileText *ret, Error *e) {
+int hf_chat_template(const HfModel *h, const char *name, FileText *ret, Error *e) {
         const json_t *t = json_object_get(h->tokenizer_config, "chat_template");
+        bool is_default = strcmp(name, "default") == 0;
+        if (!is_default && (h->template.data || !json_is_array(t) || !named_template(t, name)))
+                return HF_REFUSE(h, e, -ENOENT, "has no chat template of that name");
         if (h->template.data) {
                 *ret = (FileText){(const char *)h->template.data, h->template.size};
                 return 0;
@@ -260,7 +263,7 @@ int hf_chat_template(const HfModel *h, FileText *ret, Error *e) {
         if (!t || json_is_null(t))
                 return HF_REFUSE(h, e, -ENOENT, "has no chat template");
         if (json_is_array(t))
-                t = default_template(t);
+                t = named_template(t, name);
         if (!json_is_string(t))
                 return HF_REFUSE(h, e, -EINVAL, "tokenizer_config.json: its chat_template is no text");
         *ret = (FileText){json_string_value(t), json_string_length(t)};

@@ -35,9 +35,10 @@ int hf_read_json(const HfModel *h, const char *name, json_t **ret, Error *e);
 int hf_read_json_array(const HfModel *h, const char *name, json_t **ret, Error *e);
 /* Whether a name that stands in a file leads to nowhere else than a file of its directory. */
 bool hf_is_plain(const char *name);
-/* chat_template.jinja, else tokenizer_config.json's chat_template (of several, the one named "default"). -ENOENT when
+/* The chat template of that name. Where there is but one it is the "default": chat_template.jinja, else tokenizer_config.json's
+ * chat_template. -ENOENT when
  * there is none; -EINVAL when it is no text. Lives as long as the HfModel. */
-int hf_chat_template(const HfModel *h, FileText *ret, Error *e);
+int hf_chat_template(const HfModel *h, const char *name, FileText *ret, Error *e);
 
 size_t hf_n_files(const HfModel *h);
 const ModelFile *hf_file_at(const HfModel *h, size_t i); /* of the weights */
