@@ -327,7 +327,10 @@ class MessagesTest(DialectCase):
             ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools"),
             ({"tools": [{"input_schema": {}}]}, "tools"),
             ({"tools": {"name": "f"}}, "tools"),
-            ({"tool_choice": {"type": "any"}}, "tool_choice.type"),
+            ({"tool_choice": {"type": "any"}}, "tool_choice"),
+            ({"tool_choice": {"type": "tool", "name": "f"}}, "tool_choice"),
+            ({"tool_choice": {"type": "tool"}}, "tool_choice.name"),
+            ({"tool_choice": {"type": "some"}}, "tool_choice.type"),
             ({"tool_choice": "none"}, "tool_choice"),
             ({"thinking": {"type": "often"}}, "thinking.type"),
             ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
@@ -461,6 +464,10 @@ class MessagesToolsTest(ToldCase):
         self.assertEqual(got["content"], [{"type": "thinking", "thinking": "Ask them.", "signature": ""}, text, *calls])
         one = {"type": "auto", "disable_parallel_tool_use": True}
         self.assertEqual(self.both(script="<|call|>", tools=self.TOOLS, tool_choice=one)["content"], [text, calls[0]])
+        only = {**self.TOOLS[1], "input_schema": {"type": "object", "additionalProperties": False}}
+        for choice in ({"type": "any"}, {"type": "tool", "name": "time"}):
+            got = self.both(script="<|call|>", tools=[only], tool_choice=choice)
+            self.assertEqual((got["content"], got["stop_reason"]), (calls[1:], "tool_use"))
         for fields in ({}, {"tools": self.TOOLS, "tool_choice": {"type": "none"}}):
             got = self.both(script="<|call|>", **fields)
             self.assertEqual(got["content"], [{"type": "text", "text": SCRIPTS["<|call|>"].split("</think>\n\n")[1]}])
@@ -689,6 +696,9 @@ class ResponsesToolsTest(ToldCase):
         got = self.both(script="<|call|>", tools=self.TOOLS, parallel_tool_calls=False)
         self.assertEqual(got["output"], [message("I will look.\n"), calls[0]])
         text = SCRIPTS["<|call|>"].split("</think>\n\n")[1]
+        only = {**self.TOOLS[1], "parameters": {"type": "object", "additionalProperties": False}}
+        for choice in ("required", {"type": "function", "name": "time"}):
+            self.assertEqual(self.both(script="<|call|>", tools=[only], tool_choice=choice)["output"], calls[1:])
         for fields in ({}, {"tools": self.TOOLS, "tool_choice": "none"}):
             self.assertEqual(self.both(script="<|call|>", **fields)["output"], [message(text)])
 

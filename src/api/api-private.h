@@ -182,6 +182,8 @@ char *arg_context(Args *a, json_t *variables, json_t *messages);
 void openai_read_service(Spec *s, Args *a);
 /* The tools, unless none is to be chosen, into a template's variables. */
 void openai_read_tools(Args *a, json_t *variables);
+/* tool_choice, a word or an object that names the function `name`. Tools are in the form that tools_read() takes. */
+void openai_read_choice(Spec *s, Args *a, const char *name);
 /* An ApiContext: the variables of /v1/chat/completions. */
 void *openai_chat_context(Args *a);
 /* What the route's `make` makes of the body: now, or on the worker that had it. */

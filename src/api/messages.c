@@ -296,12 +296,23 @@ static void read_tools(Args *a, json_t *variables) {
         size_t i;
         if (choice.object && !json_is_object(choice.object))
                 arg_fail(a, "tool_choice", "must be an object with a type");
-        else if (strcmp(type, "auto") != 0 && strcmp(type, "none") != 0)
-                arg_fail(&choice, "type", "only auto and none are supported: a model cannot be made to call a tool");
         json_array_foreach(tools, i, tool)
                 json_array_set_new(tools, i, function_of(a, i, tool));
         if (strcmp(type, "none") != 0)
                 tools_read(a, "tools", variables);
+}
+
+/* "any", or "tool" with its name: the answer is a call. */
+static void read_choice(Spec *s, Args *a) {
+        Args choice = {.object = arg_get(a, "tool_choice"), .prefix = "tool_choice.", .error = a->error};
+        const char *type = arg_string(&choice, "type", "auto"), *name = arg_string(&choice, "name", NULL);
+        bool named = strcmp(type, "tool") == 0;
+        if (strcmp(type, "any") == 0 || (named && name))
+                tools_require(s, a, "tools", "tool_choice", named ? name : NULL);
+        else if (named)
+                arg_fail(&choice, "name", "is missing");
+        else if (strcmp(type, "auto") != 0 && strcmp(type, "none") != 0)
+                arg_fail(&choice, "type", "must be auto, any, tool or none, not '%.32s'", type);
 }
 
 /* Who asks for no thinking gets none, from templates that ask. */
@@ -366,6 +377,8 @@ static void messages(Api *api) {
         bool stream = arg_bool(&a, "stream", false);
         bool one_call = json_is_true(json_object_get(arg_get(&a, "tool_choice"), "disable_parallel_tool_use"));
         ModelEntry *m = read_prompt(api, &a, &s, &text);
+        if (m)
+                read_choice(&s, &a);
         if (m && s.job.max_tokens < 0)
                 arg_fail(&a, "max_tokens", "is missing");
         Answer *answer = m && !arg_failed(&a) ? answer_new(api, m, &dialect, 1) : NULL;

@@ -373,14 +373,12 @@ void openai_read_tools(Args *a, json_t *variables) {
                 tools_read(a, "tools", variables);
 }
 
-/* "required", or {"type": "function", "function": {"name": …}}: the answer is a call. */
-static void read_tool_choice(Spec *s, Args *a) {
+void openai_read_choice(Spec *s, Args *a, const char *name) {
         const json_t *choice = arg_get(a, "tool_choice");
         const char *word = json_string_value(choice);
-        const char *name = json_string_value(json_object_get(json_object_get(choice, "function"), "name"));
         bool required = name || (word && strcmp(word, "required") == 0);
         if (choice && !required && (!word || (strcmp(word, "auto") != 0 && strcmp(word, "none") != 0)))
-                arg_fail(a, "tool_choice", "must be auto, none, required, or an object with a function's name");
+                arg_fail(a, "tool_choice", "must be auto, none, required, or an object that names a function");
         else if (required && s->job.grammar_kind != IPC_GRAMMAR_NONE)
                 arg_fail(a, "tool_choice", "cannot be combined with response_format, which says what else the answer is to be");
         else if (required)
@@ -414,7 +412,7 @@ static void chat_completions(Api *api) {
         read_common(&s, &a);
         read_chat_logprobs(&s, &a);
         read_response_format(&s, &a);
-        read_tool_choice(&s, &a);
+        openai_read_choice(&s, &a, json_string_value(json_object_get(json_object_get(arg_get(&a, "tool_choice"), "function"), "name")));
         read_unsupported(&a);
         bool parallel = arg_bool(&a, "parallel_tool_calls", true);
         uint32_t n = (uint32_t)arg_int(&a, "n", 1, CHOICES_MAX, 1);

@@ -408,7 +408,8 @@ static void responses(Api *api) {
         read_unsupported(&a);
         bool stream = arg_bool(&a, "stream", false), parallel = arg_bool(&a, "parallel_tool_calls", true);
         _cleanup_free_ char *text = arg_failed(&a) ? NULL : api_context(api, &a, context);
-        Answer *answer = text ? answer_new(api, m, &dialect, 1) : NULL;
+        openai_read_choice(&s, &a, json_string_value(json_object_get(arg_get(&a, "tool_choice"), "name")));
+        Answer *answer = text && !arg_failed(&a) ? answer_new(api, m, &dialect, 1) : NULL;
         if (!answer)
                 return;
         answer_make_id(answer, "resp_");
