@@ -96,6 +96,15 @@ static inline double half_value(uint16_t h) {
         return h & 0x8000 ? -x : x;
 }
 
+/* Where a block of a quantised format has its factor; what is added or taken off stands behind it. */
+static inline size_t factor_at(Dtype type) {
+        return type == DTYPE_Q2_K ? 80 : type == DTYPE_Q3_K ? 108 : type == DTYPE_Q6_K ? 208 : 0;
+}
+
+static inline bool has_summands(Dtype type) {
+        return type == DTYPE_Q4_1 || type == DTYPE_Q5_1 || type == DTYPE_Q2_K || type == DTYPE_Q4_K || type == DTYPE_Q5_K;
+}
+
 /* Random rows of any format; values about as big as 1. */
 static inline void *random_rows(Dtype type, size_t rows, size_t cols) {
         size_t size = dtype_row_size(type, cols) * rows, block = dtype_info(type)->block_size;
@@ -115,9 +124,9 @@ static inline void *random_rows(Dtype type, size_t rows, size_t cols) {
                 else if (type == DTYPE_BF16)
                         memcpy(w + i, &bfloat, sizeof(bfloat));
                 else
-                        memcpy(w + i + (type == DTYPE_Q6_K ? 208 : 0), &scale, sizeof(scale));
-                if (type == DTYPE_Q4_K || type == DTYPE_Q5_K)
-                        memcpy(w + i + 2, &other, sizeof(other));
+                        memcpy(w + i + factor_at(type), &scale, sizeof(scale));
+                if (has_summands(type))
+                        memcpy(w + i + factor_at(type) + 2, &other, sizeof(other));
         }
         return w;
 }
@@ -136,6 +145,28 @@ static inline double k45_value(Dtype type, const unsigned char *p, size_t i) {
         if (type == DTYPE_Q5_K)
                 q += p[16 + i % 32] & 1 << g ? 16 : 0;
         return half_at(p) * by * q - half_at(p + 2) * less;
+}
+
+/* Value i of a block of Q4_1, Q5_0 or Q5_1. */
+static inline double old_value(Dtype type, const unsigned char *p, size_t i) {
+        size_t q_at = dtype_info(type)->block_size - 16;
+        int q = p[q_at + i % 16] >> (i < 16 ? 0 : 4) & 15;
+        if (type != DTYPE_Q4_1)
+                q += p[q_at - 4 + i / 8] & 1 << i % 8 ? 16 : 0;
+        return type == DTYPE_Q5_0 ? half_at(p) * (q - 16) : half_at(p) * q + half_at(p + 2);
+}
+
+static inline double q2_k_value(const unsigned char *p, size_t i) {
+        int q = p[16 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3, s = p[i / 16];
+        return half_at(p + 80) * (s % 16) * q - half_at(p + 82) * (s / 16);
+}
+
+static inline double q3_k_value(const unsigned char *p, size_t i) {
+        const unsigned char *s = p + 96;
+        size_t j = i / 16;
+        int by = (j < 8 ? s[j] % 16 : s[j - 8] / 16) + (s[8 + j % 4] >> j / 4 * 2 & 3) * 16 - 32;
+        int q = (p[32 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3) - (p[i % 32] >> i / 32 & 1 ? 0 : 4);
+        return half_at(p + 108) * by * q;
 }
 
 static inline double q6_k_value(const unsigned char *p, size_t i) {
@@ -170,6 +201,14 @@ static inline double row_value(Dtype type, const void *row, size_t i) {
                 p += i / 32 * 18;
                 memcpy(&h, p, 2);
                 return half_value(h) * ((i % 32 < 16 ? p[2 + i % 32] & 15 : p[2 + i % 16] >> 4) - 8);
+        case DTYPE_Q4_1:
+        case DTYPE_Q5_0:
+        case DTYPE_Q5_1:
+                return old_value(type, p + i / 32 * dtype_info(type)->block_size, i % 32);
+        case DTYPE_Q2_K:
+                return q2_k_value(p + i / 256 * 84, i % 256);
+        case DTYPE_Q3_K:
+                return q3_k_value(p + i / 256 * 110, i % 256);
         case DTYPE_Q4_K:
         case DTYPE_Q5_K:
                 return k45_value(type, p + i / 256 * dtype_info(type)->block_size, i % 256);

@@ -47,6 +47,11 @@ static void test_ggml(void **state) {
         skip_without("quants/ggml_quants_dequant/q8_0_64_im.f32");
         check_ggml("q8_0", DTYPE_Q8_0, 64);
         check_ggml("q4_0", DTYPE_Q4_0, 64);
+        check_ggml("q4_1", DTYPE_Q4_1, 64);
+        check_ggml("q5_0", DTYPE_Q5_0, 64);
+        check_ggml("q5_1", DTYPE_Q5_1, 64);
+        check_ggml("q2_k", DTYPE_Q2_K, 512);
+        check_ggml("q3_k", DTYPE_Q3_K, 512);
         check_ggml("q4_k", DTYPE_Q4_K, 512);
         check_ggml("q5_k", DTYPE_Q5_K, 512);
         check_ggml("q6_k", DTYPE_Q6_K, 512);

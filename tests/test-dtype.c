@@ -8,6 +8,11 @@ static void test_info(void **state) {
         assert_int_equal(dtype_info(DTYPE_Q8_0)->block, 32);
         assert_int_equal(dtype_info(DTYPE_Q8_0)->block_size, 2 + 32);
         assert_int_equal(dtype_info(DTYPE_Q4_0)->block_size, 2 + 16);
+        assert_int_equal(dtype_info(DTYPE_Q4_1)->block_size, 2 * 2 + 16);
+        assert_int_equal(dtype_info(DTYPE_Q5_0)->block_size, 2 + 4 + 16);
+        assert_int_equal(dtype_info(DTYPE_Q5_1)->block_size, 2 * 2 + 4 + 16);
+        assert_int_equal(dtype_info(DTYPE_Q2_K)->block_size, 16 + 64 + 2 * 2);
+        assert_int_equal(dtype_info(DTYPE_Q3_K)->block_size, 32 + 64 + 12 + 2);
         assert_int_equal(dtype_info(DTYPE_Q4_K)->block_size, 2 * 2 + 12 + 128);
         assert_int_equal(dtype_info(DTYPE_Q5_K)->block_size, 2 * 2 + 12 + 32 + 128);
         assert_int_equal(dtype_info(DTYPE_Q6_K)->block_size, 128 + 64 + 16 + 2);

@@ -294,7 +294,7 @@ static void check_arch(Device *d, const char *name) {
 
 /* Matrices in quantised formats, against what the same weights make in float32. */
 static void test_quants(void **state) {
-        static const char *const names[] = {"q4_k_m"};
+        static const char *const names[] = {"q4_k_m", "q3_k_m"};
         for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
                 char file[64];
                 snprintf(file, sizeof(file), "quant-%s.json", names[i]);
@@ -305,7 +305,7 @@ static void test_quants(void **state) {
                 Error e = ERROR_NULL;
                 assert_int_equal(model_open(source_path(file), &m, &e), 0);
                 assert_int_equal(model_load(m, *state, NULL, NULL, &e), -EOPNOTSUPP);
-                assert_non_null(strstr(e.text, "it has weights in Q4_K, which "));
+                assert_non_null(strstr(e.text, "it has weights in Q"));
 #else
                 check_logits(*state, source_path(file), j, 1);
 #endif

@@ -4,7 +4,15 @@
  * Block layouts (little-endian; from ggml's ggml-common.h):
  *   Q8_0: 34 bytes per 32 values: f16 d; int8 q[32];             x = d*q
  *   Q4_0: 18 bytes per 32 values: f16 d; uint8 q[16], low nibbles are values 0-15, high ones 16-31; x = d*(q-8)
- * and per 256 values, in groups of 32, or of 16 (Q6_K):
+ *   Q4_1: 20 bytes per 32 values: f16 d, m; q as Q4_0;           x = d*q + m
+ *   Q5_0: 22 bytes per 32 values: f16 d; uint32 h; q as Q4_0: bit i of h is bit 4 of value i;  x = d*(q-16)
+ *   Q5_1: 24 bytes per 32 values: f16 d, m; h and q as Q5_0;     x = d*q + m
+ * and per 256 values, in groups of 32 (Q4_K, Q5_K) or 16:
+ *   Q2_K: 84 bytes: 16 bytes of factors, s in the low nibble and m in the high; uint8 q[64], of each 32 bytes bits 2g and
+ *         2g+1 are values 32g to 32g+31 of 128; f16 d, dmin;                    x = d*s*q - dmin*m
+ *   Q3_K: 110 bytes: uint8 h[32]; q as Q2_K; 12 bytes of 6-bit factors s; f16 d;  x = d*(s-32)*(q-4)
+ *         bit g of h[i] is bit 2 of value 32g+i; factors: the low nibbles of bytes 0-7 and then the high ones are the
+ *         low bits of s, and bits 2g and 2g+1 of bytes 8-11 the high ones of factors 4g to 4g+3
  *   Q4_K: 144 bytes: f16 d, dmin; 12 bytes of 6-bit factors s and m of 8 groups; uint8 q[128], of each 32 bytes the low
  *         nibbles are 32 values and the high ones the next 32;                  x = d*s*q - dmin*m
  *         factors: byte j & 63 is s of group j (j < 4), byte j+4 & 63 its m; byte j+8 has the low bits of s (its low
@@ -22,7 +30,12 @@ typedef enum Dtype {
         DTYPE_F32 = 0,
         DTYPE_F16 = 1,
         DTYPE_Q4_0 = 2,
+        DTYPE_Q4_1 = 3,
+        DTYPE_Q5_0 = 6,
+        DTYPE_Q5_1 = 7,
         DTYPE_Q8_0 = 8,
+        DTYPE_Q2_K = 10,
+        DTYPE_Q3_K = 11,
         DTYPE_Q4_K = 12,
         DTYPE_Q5_K = 13,
         DTYPE_Q6_K = 14,

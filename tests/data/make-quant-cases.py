@@ -30,9 +30,12 @@ VOCAB, LENGTH, EMBD = 40, 12, 256
 CASES = {
     "q4_k_m": (15, {"token_embd": "Q4_K", "attn_q": "Q4_K", "attn_k": "Q5_K", "attn_v": "Q6_K", "attn_output": "Q8_0",
                     "ffn_gate": "Q4_K", "ffn_up": "Q5_K", "ffn_down": "Q6_K", "output": "Q6_K"}),
+    "q3_k_m": (12, {"token_embd": "Q2_K", "attn_q": "Q3_K", "attn_k": "Q4_1", "attn_v": "Q5_1", "attn_output": "Q5_0",
+                    "ffn_gate": "Q2_K", "ffn_up": "Q3_K", "ffn_down": "Q3_K", "output": "Q2_K"}),
 }
 # Where in a block the factor is, and where what is added or taken off, of what size relative to it.
-FACTORS = {"Q8_0": (0,), "Q4_0": (0,), "Q4_K": (0, 2, 7.5), "Q5_K": (0, 2, 15.5), "Q6_K": (208,)}
+FACTORS = {"Q8_0": (0,), "Q5_0": (0,), "Q4_1": (0, 2, -7.5), "Q5_1": (0, 2, -15.5), "Q2_K": (80, 82, 1.5), "Q3_K": (108,),
+           "Q4_K": (0, 2, 7.5), "Q5_K": (0, 2, 15.5), "Q6_K": (208,)}
 
 
 def put_half(blocks, at, values):

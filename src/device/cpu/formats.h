@@ -2,7 +2,7 @@
  * dtype.h.
  *
  * A row is read block by block, in parts of 32 values, or of 128 where a block has 256. A quantised value is an integer
- * times the factor of its group of 16 or 32 and, in some formats, plus what the group adds. Integers of 8 and 4 bits are
+ * times the factor of its group of 16 or 32 and, in some formats, plus a summand of the group. Integers of 8 and 4 bits are
  * read where they stand; those that are put together from several places are unpacked to bytes first, a part at a time.
  * A factor times an integer is exact in float32, so a value is rounded once at most, and has the same bits whichever
  * instructions made it. */
@@ -120,7 +120,7 @@ INLINE void store_bytes(void *p, Bytes b) {
 /* ---- formats ---- */
 
 INLINE int block_values(Dtype type) {
-        return type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_Q6_K ? 256 : GROUP;
+        return type >= DTYPE_Q2_K && type <= DTYPE_Q6_K ? 256 : GROUP;
 }
 
 /* Of plain formats, of as many values. */
@@ -130,8 +130,18 @@ INLINE size_t block_size(Dtype type) {
                 return 128;
         case DTYPE_Q4_0:
                 return 18;
+        case DTYPE_Q4_1:
+                return 20;
+        case DTYPE_Q5_0:
+                return 22;
+        case DTYPE_Q5_1:
+                return 24;
         case DTYPE_Q8_0:
                 return 34;
+        case DTYPE_Q2_K:
+                return 84;
+        case DTYPE_Q3_K:
+                return 110;
         case DTYPE_Q4_K:
                 return 144;
         case DTYPE_Q5_K:
@@ -153,7 +163,7 @@ INLINE int part_values(Dtype type) {
 
 /* Values of one factor. */
 INLINE int group_values(Dtype type) {
-        return type == DTYPE_Q6_K ? 16 : GROUP;
+        return block_values(type) == 256 && type != DTYPE_Q4_K && type != DTYPE_Q5_K ? 16 : GROUP;
 }
 
 /* The factors and summands of the eight groups of Q4_K and Q5_K: d * 6 bits, -dmin * 6 bits. Of the 12 bytes from 4 on, the
@@ -176,30 +186,88 @@ INLINE void eight_groups(const char *block, float *groups) {
         }
 }
 
+/* The 16 factors of Q3_K: d * (6 bits - 32). */
+INLINE void sixteen_groups(const char *block, float *groups) {
+        uint32_t b[3];
+        char six[16];
+        memcpy(b, block + 96, sizeof(b));
+        Words low = (Words){b[0], b[1], b[0], b[1]} >> (Words){0, 0, 4, 4} & 0x0f0f0f0fu;
+        Words high = (Words){b[2], b[2], b[2], b[2]} >> (Words){0, 2, 4, 6} & 0x03030303u;
+        Words w = low | high << 4;
+        memcpy(six, &w, sizeof(w));
+        for (int i = 0; i < 16; i += LANES)
+                store(groups + i, (floats_of(six + i) - 32.0f) * splat_half(block + 108));
+}
+
 INLINE void unpack_groups(Dtype type, const char *block, Unpacked *u) {
         if (type == DTYPE_Q4_K || type == DTYPE_Q5_K)
                 eight_groups(block, u->groups);
-        if (type == DTYPE_Q6_K)
-                UNROLL for (int i = 0; i < 16; i += LANES)
+        if (type == DTYPE_Q3_K)
+                sixteen_groups(block, u->groups);
+        UNROLL for (int i = 0; i < 16; i += LANES) {
+                if (type == DTYPE_Q6_K)
                         store(u->groups + i, floats_of(block + 192 + i) * splat_half(block + 208));
+                if (type == DTYPE_Q2_K) {
+                        store(u->groups + i, from_nibbles(block + i, false, 0, splat_half(block + 80), splat(0)));
+                        store(u->groups + 16 + i, from_nibbles(block + i, true, 0, -splat_half(block + 82), splat(0)));
+                }
+        }
 }
 
 /* The integers of 32 values, from `at` + 32 * g on: byte i of each place that has a share of them. `at` is 0 or 128. */
 INLINE Bytes unpack_bytes(Dtype type, const char *block, int at, int g, int i) {
-        if (type == DTYPE_Q5_K) {
-                Bytes low = load_bytes(block + 48 + at / 2 + g / 2 * 32 + i), high = load_bytes(block + 16 + i);
-                if (at > 0)
-                        high >>= 4;
+        Bytes low, high;
+        switch (type) {
+        case DTYPE_Q2_K:
+                return load_bytes(block + 16 + at / 4 + i) >> 2 * g & 3;
+        case DTYPE_Q3_K:
+                low = load_bytes(block + 32 + at / 4 + i) >> 2 * g & 3;
+                high = load_bytes(block + i);
+                high = at > 0 ? high >> 4 : high;
+                return (low | (high >> g & 1) << 2) - 4;
+        case DTYPE_Q5_K:
+                low = load_bytes(block + 48 + at / 2 + g / 2 * 32 + i);
+                high = load_bytes(block + 16 + i);
+                high = at > 0 ? high >> 4 : high;
                 return (g % 2 ? low >> 4 : low & 15) | (high >> g & 1) << 4;
+        case DTYPE_Q6_K:
+        default:
+                low = load_bytes(block + at / 2 + g % 2 * 32 + i);
+                high = load_bytes(block + 128 + at / 4 + i) >> 2 * g & 3;
+                return ((g < 2 ? low & 15 : low >> 4) | high << 4) - 32;
         }
-        Bytes low = load_bytes(block + at / 2 + g % 2 * 32 + i), high = load_bytes(block + 128 + at / 4 + i);
-        return ((g < 2 ? low & 15 : low >> 4) | (high >> 2 * g & 3) << 4) - 32;
+}
+
+/* 16 in each byte whose bit is set. */
+INLINE uint64_t spread_bits(uint8_t bits) {
+        uint64_t each = bits * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
+        return (each + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 3 & UINT64_C(0x1010101010101010);
+}
+
+/* 32 integers less `zero`: their fifth bits, then the others as nibbles. */
+INLINE void unpack_fives(const char *p, int zero, uint8_t *q) {
+        typedef uint8_t Sixteen __attribute__((vector_size(16)));
+        typedef uint64_t Two __attribute__((vector_size(16)));
+        Sixteen low;
+        uint8_t high[4];
+        memcpy(high, p, sizeof(high));
+        memcpy(&low, p + 4, sizeof(low));
+        Sixteen first = (low & 15) | (Sixteen)(Two){spread_bits(high[0]), spread_bits(high[1])};
+        Sixteen second = low >> 4 | (Sixteen)(Two){spread_bits(high[2]), spread_bits(high[3])};
+        first -= (uint8_t)zero;
+        second -= (uint8_t)zero;
+        memcpy(q, &first, sizeof(first));
+        memcpy(q + 16, &second, sizeof(second));
 }
 
 INLINE void unpack_part(Dtype type, const char *block, int at, Unpacked *u) {
-        if (type != DTYPE_Q5_K && type != DTYPE_Q6_K)
+        if (type == DTYPE_Q5_0)
+                unpack_fives(block + 2, 16, u->q);
+        if (type == DTYPE_Q5_1)
+                unpack_fives(block + 4, 0, u->q);
+        if (block_values(type) == GROUP || type == DTYPE_Q4_K)
                 return;
-        UNROLL for (int g = 0; g < part_values(type) / GROUP; g++)
+        UNROLL for (int g = 0; g < PART_MAX / GROUP; g++)
                 UNROLL for (int i = 0; i < GROUP; i += BYTES)
                         store_bytes(u->q + g * GROUP + i, unpack_bytes(type, block, at, g, i));
 }
@@ -217,11 +285,20 @@ INLINE Vec block_vec(Dtype type, const char *block, const Unpacked *u, int at, i
                 return floats_of(block + 2 + i) * splat_half(block);
         case DTYPE_Q4_0:
                 return from_nibbles(block + 2 + i % 16, i >= 16, 8, splat_half(block), splat(0));
+        case DTYPE_Q4_1:
+                return from_nibbles(block + 4 + i % 16, i >= 16, 0, splat_half(block), splat_half(block + 2));
+        case DTYPE_Q5_0:
+                return floats_of(u->q + i) * splat_half(block);
+        case DTYPE_Q5_1:
+                return mul_add(floats_of(u->q + i), splat_half(block), splat_half(block + 2));
+        case DTYPE_Q2_K:
+                return mul_add(floats_of(u->q + i), splat(group[0]), splat(group[16]));
         case DTYPE_Q4_K:
                 return from_nibbles(block + 16 + at / 2 + g / 2 * 32 + v * LANES, g % 2, 0, splat(group[0]),
                                     splat(group[8]));
         case DTYPE_Q5_K:
                 return mul_add(floats_of(u->q + i), splat(group[0]), splat(group[8]));
+        case DTYPE_Q3_K:
         case DTYPE_Q6_K:
                 return floats_of(u->q + i) * splat(group[0]);
         case DTYPE_F32:

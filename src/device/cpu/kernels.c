@@ -138,6 +138,11 @@ DOTS(dots_f16, DTYPE_F16, NR)
 DOTS(dots_bf16, DTYPE_BF16, 1)
 DOTS(dots_q8_0, DTYPE_Q8_0, 1)
 DOTS(dots_q4_0, DTYPE_Q4_0, 1)
+DOTS(dots_q4_1, DTYPE_Q4_1, 1)
+DOTS(dots_q5_0, DTYPE_Q5_0, 1)
+DOTS(dots_q5_1, DTYPE_Q5_1, 1)
+DOTS(dots_q2_k, DTYPE_Q2_K, 1)
+DOTS(dots_q3_k, DTYPE_Q3_K, 1)
 DOTS(dots_q4_k, DTYPE_Q4_K, 1)
 DOTS(dots_q5_k, DTYPE_Q5_K, 1)
 DOTS(dots_q6_k, DTYPE_Q6_K, 1)
@@ -158,6 +163,21 @@ static void dots(const CpuDots *a) {
                 break;
         case DTYPE_Q4_0:
                 dots_q4_0(a);
+                break;
+        case DTYPE_Q4_1:
+                dots_q4_1(a);
+                break;
+        case DTYPE_Q5_0:
+                dots_q5_0(a);
+                break;
+        case DTYPE_Q5_1:
+                dots_q5_1(a);
+                break;
+        case DTYPE_Q2_K:
+                dots_q2_k(a);
+                break;
+        case DTYPE_Q3_K:
+                dots_q3_k(a);
                 break;
         case DTYPE_Q4_K:
                 dots_q4_k(a);
@@ -292,6 +312,21 @@ static void dequantise(Dtype type, const void *row, float *out, size_t n) {
                 break;
         case DTYPE_Q4_0:
                 dequantise_as(DTYPE_Q4_0, row, out, n);
+                break;
+        case DTYPE_Q4_1:
+                dequantise_as(DTYPE_Q4_1, row, out, n);
+                break;
+        case DTYPE_Q5_0:
+                dequantise_as(DTYPE_Q5_0, row, out, n);
+                break;
+        case DTYPE_Q5_1:
+                dequantise_as(DTYPE_Q5_1, row, out, n);
+                break;
+        case DTYPE_Q2_K:
+                dequantise_as(DTYPE_Q2_K, row, out, n);
+                break;
+        case DTYPE_Q3_K:
+                dequantise_as(DTYPE_Q3_K, row, out, n);
                 break;
         case DTYPE_Q4_K:
                 dequantise_as(DTYPE_Q4_K, row, out, n);
