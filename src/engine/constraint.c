@@ -61,6 +61,9 @@ int constraint_new(const IpcJob *job, const TokenTree *tree, uint32_t n_vocab, C
         c->tree = tree;
         c->n_words = constraint_words(n_vocab);
         c->state = matcher_start(c->matcher);
+        if (c->state == MATCHER_DEAD)
+                return error_set(e, -E2BIG, "%.*s: it leaves too many ways to begin to follow them all", (int)job->grammar_name.len,
+                                 job->grammar_name.data);
         *ret = TAKE(c);
         return 0;
 }
@@ -175,7 +178,7 @@ const char *constraint_why(int error) {
         case -E2BIG:
                 return "what the answer must look like is too ambiguous to be followed";
         case -EILSEQ:
-                return "no token of the model goes on with what the answer must look like";
+                return "no token of the model goes on with what the answer must look like, or there are too many ways to go on";
         default:
                 return "not enough memory for what the answer must look like";
         }
