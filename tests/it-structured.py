@@ -109,6 +109,28 @@ class StructuredTest(Case):
             c = self.d.post("/v1/completions", {**body, "max_tokens": 400}).json()["choices"][0]
             self.check_choice(PERSON, c["text"], c["finish_reason"])
 
+    def test_other_dialects(self):
+        schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}
+        format = {"type": "json_schema", "name": "x", "schema": schema}
+        sampling = {"model": CHAT, "temperature": 1}
+        for _ in range(5):
+            a = self.d.post("/v1/responses", {**sampling, "input": "x", "text": {"format": format}, "max_output_tokens": 300}).json()
+            jsonschema.validate(json.loads(a["output"][0]["content"][0]["text"]), schema)
+            body = {**sampling, "messages": MESSAGES, "output_config": {"format": format}, "max_tokens": 300}
+            a = self.d.post("/v1/messages", body).json()
+            jsonschema.validate(json.loads(a["content"][0]["text"]), schema)
+        a = self.assertStatus(self.d.post("/v1/responses", {**sampling, "input": "x", "text": {"format": {**format, "schema": {"not": 1}}}}), 400)
+        self.assertIn("text.format.schema.not: is not supported", a.error)
+
+    def test_much_to_do(self):
+        """What may come next is found by workers where it takes long; the same text, alone and together."""
+        schema = {"type": "string", "pattern": "[a-m].{25}$"}
+        calls = [lambda s=s: self.whole(schema, s, max_tokens=60) for s in range(1, 9)]
+        alone = [c() for c in calls]
+        self.assertEqual(in_parallel(calls), alone)
+        for (text, reason), in alone:
+            self.check_choice(schema, text, reason)
+
     def test_greedy(self):
         """Without a draw, too; and twice the same."""
         for schema in KINDS:
