@@ -36,7 +36,7 @@ static json_t *walk(Matcher *m) {
                 if (matcher_is_final(m, state) || (matcher_accepts(m, state) && random_below(3) == 0))
                         return json_stringn(text.data, text.len);
                 for (int b = 0; b < 256; b++)
-                        if (matcher_step(m, (uint32_t[]){state}, 1, (uint8_t)b) != MATCHER_DEAD)
+                        if (matcher_step(m, &state, 1, (uint8_t)b) != MATCHER_DEAD)
                                 for (int k = strchr("\"]}", b) && b ? 3 : 1; k > 0; k--)
                                         options[n++] = (char)b;
                 if (n == 0)
