@@ -14,10 +14,11 @@
 #include "util/map.h"
 
 enum {
-        FRAMES_MAX = 32 * 1024, /* powers of two */
-        STATES_MAX = 1024,
+        FRAMES = 2048, /* of a small memory; of a large one SCALE_LARGE times as many. Powers of two */
+        STATES = 64,
+        STACKS = 4096,
+        SCALE_LARGE = 16,
         STACKS_MAX = 1024, /* of a state */
-        ALL_STACKS_MAX = 64 * 1024,
         BOTTOM = 0, /* the frame below all */
         FORGET_WORK = 64 * 1024, /* what forgetting counts as */
 };
@@ -34,15 +35,18 @@ typedef struct State {
         bool accepts;
 } State;
 
-/* What is remembered. */
+/* What is remembered: at first little, as that is enough for most grammars, and many sequences may wait. */
 typedef struct Memory {
-        Frame frames[FRAMES_MAX];
-        uint32_t frames_by_hash[2 * FRAMES_MAX]; /* 0: free */
-        State states[STATES_MAX];
-        uint32_t states_by_hash[2 * STATES_MAX];
-        uint32_t stacks[ALL_STACKS_MAX];
+        uint32_t max_frames, max_states, max_stacks;
         uint32_t n_frames, n_states, n_stacks;
-        uint32_t next[]; /* [STATES_MAX, classes] */
+        Frame *frames;            /* [max_frames], and so on */
+        State *states;
+        uint32_t *frames_by_hash; /* [2 * max_frames] 0: free */
+        uint32_t *states_by_hash; /* [2 * max_states] */
+        uint32_t *stacks;
+        uint32_t *next; /* [max_states, classes] */
+        uint32_t *todo; /* [max_frames] */
+        uint32_t rest[];
 } Memory;
 
 struct Matcher {
@@ -51,26 +55,37 @@ struct Matcher {
         uint32_t closure, epoch;
         uint64_t work;
         uint32_t found[STACKS_MAX], n_found; /* leaves of the closure at hand */
-        uint32_t *todo;                      /* [FRAMES_MAX] */
         uint32_t n_todo;
         bool accepts, overflown;
 };
 
 /* ---- memory ---- */
 
-/* Pages that are not touched cost nothing. */
-static Memory *memory_new(const Grammar *g) {
-        size_t n = (size_t)STATES_MAX * g->n_classes;
-        Memory *m = calloc(1, sizeof(*m) + n * sizeof(m->next[0]));
+/* One block, with all arrays behind one another. */
+static Memory *memory_new(const Grammar *g, uint32_t scale) {
+        size_t frames = (size_t)FRAMES * scale, states = (size_t)STATES * scale, stacks = (size_t)STACKS * scale;
+        size_t of_frames = frames * (sizeof(Frame) + 3 * sizeof(uint32_t));
+        size_t of_states = states * (sizeof(State) + (2 + g->n_classes) * sizeof(uint32_t));
+        Memory *m = calloc(1, sizeof(*m) + of_frames + of_states + stacks * sizeof(uint32_t));
         if (!m)
                 return NULL;
+        m->max_frames = (uint32_t)frames;
+        m->max_states = (uint32_t)states;
+        m->max_stacks = (uint32_t)stacks;
+        m->frames = (Frame *)m->rest;
+        m->states = (State *)(m->frames + frames);
+        m->frames_by_hash = (uint32_t *)(m->states + states);
+        m->states_by_hash = m->frames_by_hash + 2 * frames;
+        m->todo = m->states_by_hash + 2 * states;
+        m->stacks = m->todo + frames;
+        m->next = m->stacks + stacks;
         m->n_frames = m->n_states = 1; /* BOTTOM, MATCHER_DEAD */
         return m;
 }
 
 int matcher_new(const Grammar *g, Matcher **ret) {
         _cleanup_(matcher_freep) Matcher *m = calloc(1, sizeof(*m));
-        if (!m || !(m->todo = malloc(FRAMES_MAX * sizeof(*m->todo))) || !(m->m = memory_new(g)))
+        if (!m || !(m->m = memory_new(g, 1)))
                 return -ENOMEM;
         m->g = g;
         *ret = TAKE(m);
@@ -81,7 +96,6 @@ void matcher_free(Matcher *m) {
         if (!m)
                 return;
         free(m->m);
-        free(m->todo);
         free(m);
 }
 
@@ -100,14 +114,14 @@ static uint32_t frame_of(Matcher *x, uint32_t node, uint32_t at, uint32_t below)
         Memory *m = x->m;
         uint32_t key[3] = {node, at, below}, i = (uint32_t)hash_bytes(key, sizeof(key), 0);
         for (;; i++) {
-                i &= 2 * FRAMES_MAX - 1;
+                i &= 2 * m->max_frames - 1;
                 uint32_t f = m->frames_by_hash[i];
                 if (f == BOTTOM)
                         break;
                 if (m->frames[f].node == node && m->frames[f].at == at && m->frames[f].below == below)
                         return f;
         }
-        if (m->n_frames == FRAMES_MAX) {
+        if (m->n_frames == m->max_frames) {
                 x->overflown = true;
                 return BOTTOM;
         }
@@ -125,7 +139,7 @@ static void resume(Matcher *x, uint32_t f) {
                 x->accepts = true;
         else if (frame->seen != x->closure) {
                 frame->seen = x->closure;
-                x->todo[x->n_todo++] = f;
+                x->m->todo[x->n_todo++] = f;
         }
 }
 
@@ -181,7 +195,7 @@ static void begin_closure(Matcher *x) {
 
 static void finish_closure(Matcher *x) {
         while (x->n_todo > 0 && !x->overflown) {
-                uint32_t at = x->todo[--x->n_todo];
+                uint32_t at = x->m->todo[--x->n_todo];
                 Frame f = x->m->frames[at];
                 const GrammarItem *item = &x->g->items[f.node];
                 x->work++;
@@ -220,13 +234,13 @@ static uint32_t state_of(Matcher *x) {
                 return MATCHER_DEAD;
         qsort(x->found, n, sizeof(*x->found), by_number);
         for (i = (uint32_t)hash_state(x->found, n, x->accepts);; i++) {
-                i &= 2 * STATES_MAX - 1;
+                i &= 2 * m->max_states - 1;
                 if (m->states_by_hash[i] == MATCHER_DEAD)
                         break;
                 if (is_state(m, m->states_by_hash[i], x->found, n, x->accepts))
                         return m->states_by_hash[i];
         }
-        if (m->n_states == STATES_MAX || n > ALL_STACKS_MAX - m->n_stacks) {
+        if (m->n_states == m->max_states || n > m->max_stacks - m->n_stacks) {
                 x->overflown = true;
                 return MATCHER_DEAD;
         }
@@ -257,12 +271,12 @@ static uint32_t copy_state(Matcher *x, const Memory *old, uint32_t state) {
 }
 
 static bool is_full(const Memory *m) {
-        return m->n_frames == FRAMES_MAX || m->n_states == STATES_MAX || m->n_stacks > ALL_STACKS_MAX - STACKS_MAX;
+        return m->n_frames == m->max_frames || m->n_states == m->max_states || m->n_stacks > m->max_stacks - STACKS_MAX;
 }
 
-/* False: there is no memory for that. */
+/* All but a path, whose states are put into a large memory. False: there is none. */
 static bool forget(Matcher *x, uint32_t *path, size_t n) {
-        Memory *old = x->m, *m = memory_new(x->g);
+        Memory *old = x->m, *m = memory_new(x->g, SCALE_LARGE);
         if (!m)
                 return false;
         x->m = m;
@@ -275,17 +289,18 @@ static bool forget(Matcher *x, uint32_t *path, size_t n) {
         return true;
 }
 
-uint32_t matcher_forget(Matcher *m, uint32_t state) {
-        return forget(m, &state, 1) ? state : MATCHER_DEAD;
-}
-
 /* ---- steps ---- */
 
-uint32_t matcher_start(Matcher *x) {
+static uint32_t begin(Matcher *x) {
         begin_closure(x);
         enter(x, x->g->root, BOTTOM);
         finish_closure(x);
         return state_of(x);
+}
+
+uint32_t matcher_start(Matcher *x) {
+        uint32_t start = begin(x);
+        return x->overflown && is_full(x->m) && forget(x, NULL, 0) ? begin(x) : start;
 }
 
 /* What is left of a stack whose leaf has taken the byte. */

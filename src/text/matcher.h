@@ -24,7 +24,7 @@ int matcher_new(const Grammar *g, Matcher **ret);
 void matcher_free(Matcher *m);
 DEFINE_CLEANUP(Matcher, matcher_free)
 
-/* The state of the empty text, when nothing else is remembered. */
+/* The state of the empty text. Others may be forgotten. */
 uint32_t matcher_start(Matcher *m);
 /* Where `byte` leads from path[n - 1]; MATCHER_DEAD: nowhere. Other states than path[0..n), n up to MATCHER_PATH_MAX,
  * may be forgotten, and these be numbered anew. */
@@ -33,8 +33,6 @@ uint32_t matcher_step(Matcher *m, uint32_t *path, size_t n, uint8_t byte);
 bool matcher_accepts(const Matcher *m, uint32_t state);
 /* Whether it must. */
 bool matcher_is_final(const Matcher *m, uint32_t state);
-/* Forgets all but one state; returns its new number, MATCHER_DEAD: there is no memory. */
-uint32_t matcher_forget(Matcher *m, uint32_t state);
 
 /* Counts up: another number than before, and the states that were numbered are not any more. */
 uint32_t matcher_epoch(const Matcher *m);
