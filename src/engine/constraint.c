@@ -11,7 +11,7 @@
 
 enum {
         MASKS_MAX = 16,
-        LITTLE_WORK = 16 * 1024,        /* some 100 microseconds */
+        LITTLE_WORK = 2 * 1024,         /* some 100 microseconds, as each sequence of a step may come to it */
         ALL_WORK = 64 * 1024 * 1024,    /* a second, or less */
 };
 
