@@ -214,6 +214,10 @@ INLINE void unpack_groups(Dtype type, const char *block, Unpacked *u) {
         }
 }
 
+INLINE Bytes shift_left(Bytes b, int by) { /* right where `by` is negative */
+        return by < 0 ? b >> -by : b << by;
+}
+
 /* The integers of 32 values, from `at` + 32 * g on: byte i of each place that has a share of them. `at` is 0 or 128. */
 INLINE Bytes unpack_bytes(Dtype type, const char *block, int at, int g, int i) {
         Bytes low, high;
@@ -224,17 +228,17 @@ INLINE Bytes unpack_bytes(Dtype type, const char *block, int at, int g, int i) {
                 low = load_bytes(block + 32 + at / 4 + i) >> 2 * g & 3;
                 high = load_bytes(block + i);
                 high = at > 0 ? high >> 4 : high;
-                return (low | (high >> g & 1) << 2) - 4;
+                return (low | (shift_left(high, 2 - g) & 4)) - 4;
         case DTYPE_Q5_K:
                 low = load_bytes(block + 48 + at / 2 + g / 2 * 32 + i);
                 high = load_bytes(block + 16 + i);
                 high = at > 0 ? high >> 4 : high;
-                return (g % 2 ? low >> 4 : low & 15) | (high >> g & 1) << 4;
+                return (g % 2 ? low >> 4 : low & 15) | (shift_left(high, 4 - g) & 16);
         case DTYPE_Q6_K:
         default:
                 low = load_bytes(block + at / 2 + g % 2 * 32 + i);
-                high = load_bytes(block + 128 + at / 4 + i) >> 2 * g & 3;
-                return ((g < 2 ? low & 15 : low >> 4) | high << 4) - 32;
+                high = load_bytes(block + 128 + at / 4 + i);
+                return ((g < 2 ? low & 15 : low >> 4) | (shift_left(high, 4 - 2 * g) & 48)) - 32;
         }
 }
 
