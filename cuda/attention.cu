@@ -35,7 +35,6 @@ enum {
         RUN = 16, /* positions */
         SPLIT_MIN = 512, SPLITS_MAX = 64,
         ATTENTION_THREADS = ATTENTION_WARPS * WARP,
-        MERGE_THREADS = 128,
 };
 
 typedef struct AttentionArgs {
@@ -48,12 +47,14 @@ typedef struct AttentionArgs {
         uint32_t tile_rows, tile_heads; /* tile_rows * tile_heads <= LINES */
         uint32_t split, n_splits;
         float *partial; /* [rows, heads, n_splits, 2 + head_dim]: maximum, sum, output; NULL: blocks do all splits */
+        uint32_t *arrived; /* [tiles]: blocks that have written there; 0 before and after */
 } AttentionArgs;
 
 typedef struct AttentionShared {
         float unit[LINES];                        /* of queries in float16: what they are multiples of */
         float max[LINES], sum[LINES];             /* of the split so far */
         float total_max[LINES], total_sum[LINES]; /* of the splits before it */
+        uint32_t last, unused[3];                 /* to come, of a tile's blocks; what follows is at a multiple of 16 */
 } AttentionShared; /* then float out[LINES, WIDTH]; then the queries' terms: uint32_t [2, LINES, WIDTH / 2] */
 
 /* What a kernel is made for. */
@@ -194,9 +195,13 @@ DEVICE void add_values(int width, const AttentionArgs *a, const Run *run, Strand
 
 /* Keys and values in F16, heads of WIDTH, pages of whole runs: a run of positions is read at once, without a question
  * between the loads, and enters the products as it is. Queries and weights are two terms of float16. */
+typedef struct Keys {
+        Words of[2][HEAD_DIM_MAX / GROUP]; /* a position in each tile of eight: eight dimensions of each group */
+} Keys;
+
 typedef struct Halves {
-        Words key[2][HEAD_DIM_MAX / GROUP]; /* of a position in each tile of eight: eight dimensions of each group */
-        Words value[4][HEAD_DIM_MAX / 64];  /* of positions 2t, 2t + 1, 2t + 8, 2t + 9: a lane's dimensions */
+        Keys keys;
+        Words value[4][HEAD_DIM_MAX / 64]; /* of positions 2t, 2t + 1, 2t + 8, 2t + 9: a lane's dimensions */
 } Halves;
 
 /* How far from the run's begin the position is; one that nobody sees is taken to be some other, with the weight 0. */
@@ -204,12 +209,12 @@ DEVICE size_t seen_offset(const AttentionArgs *a, const Run *run, uint32_t begin
         return (size_t)(CLAMP(begin + i, run->begin, run->end - 1) - begin) * a->kv.n_kv_heads * a->kv.head_dim;
 }
 
-DEVICE void fetch_keys(int width, const AttentionArgs *a, const Run *run, uint32_t begin, size_t base, Halves *h) {
+DEVICE void fetch_keys(int width, const AttentionArgs *a, const Run *run, uint32_t begin, size_t base, Keys *keys) {
         uint32_t g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
         UNROLL for (uint32_t tile = 0; tile < 2; tile++) {
                 const uint16_t *key = (const uint16_t *)a->kv.k + base + seen_offset(a, run, begin, tile * 8 + g);
                 UNROLL for (int d = 0; d < width / GROUP; d++)
-                        h->key[tile][d] = load_words(key + (uint32_t)d * GROUP + t * EIGHT);
+                        keys->of[tile][d] = load_words(key + (uint32_t)d * GROUP + t * EIGHT);
         }
 }
 
@@ -222,7 +227,7 @@ DEVICE void fetch_values(int width, const AttentionArgs *a, const Run *run, uint
         }
 }
 
-DEVICE void half_scores(int width, const AttentionShared *shared, const uint32_t *terms, const Halves *h, float score[2][4]) {
+DEVICE void half_scores(int width, const AttentionShared *shared, const uint32_t *terms, const Keys *keys, float score[2][4]) {
         uint32_t g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
         const uint32_t *lo_terms = terms + LINES * width / 2;
         UNROLL for (int tile = 0; tile < 2; tile++)
@@ -235,9 +240,9 @@ DEVICE void half_scores(int width, const AttentionShared *shared, const uint32_t
                         uint32_t hi[4] = {hi_a.w[half], hi_b.w[half], hi_a.w[half + 1], hi_b.w[half + 1]};
                         uint32_t lo[4] = {lo_a.w[half], lo_b.w[half], lo_a.w[half + 1], lo_b.w[half + 1]};
                         UNROLL for (int tile = 0; tile < 2; tile++)
-                                mma_half(score[tile], hi, h->key[tile][d].w + half);
+                                mma_half(score[tile], hi, keys->of[tile][d].w + half);
                         UNROLL for (int tile = 0; tile < 2; tile++)
-                                mma_half(score[tile], lo, h->key[tile][d].w + half);
+                                mma_half(score[tile], lo, keys->of[tile][d].w + half);
                 }
         }
         UNROLL for (int tile = 0; tile < 2; tile++)
@@ -260,24 +265,41 @@ DEVICE void add_half_values(int width, const Halves *h, float weight[2][4], Stra
         }
 }
 
-/* The loads of all are under way before the first is needed, if there are registers for all. */
+/* Where a run's keys and values begin; a place that exists, beyond the last. */
+DEVICE size_t run_base(const AttentionArgs *a, const Run *run, uint32_t p, uint32_t end) {
+        return cache_offset(&a->kv, run->slot, MIN(p, end - 1) / RUN * RUN, run->kv_head);
+}
+
+/* Values, and the keys of the next run, are on their way while scores are made; so is where the run after that lies. Heads
+ * of 256 have no registers for it. */
 DEVICE void half_positions(int width, const AttentionArgs *a, const Run *run, const AttentionShared *shared,
                            const uint32_t *terms, uint32_t begin, uint32_t end, Strand *s) {
-        size_t next = begin < end ? cache_offset(&a->kv, run->slot, begin, run->kv_head) : 0;
-        NO_UNROLL for (uint32_t p = begin; p < end; p += ATTENTION_WARPS * RUN) {
-                Halves h;
+        enum { STEP = ATTENTION_WARPS * RUN };
+        Halves h;
+        Keys next;
+        if (begin >= end)
+                return;
+        size_t base = run_base(a, run, begin, end), next_base = run_base(a, run, begin + STEP, end);
+        if (width <= 128)
+                fetch_keys(width, a, run, begin, base, &next);
+        NO_UNROLL for (uint32_t p = begin; p < end; p += STEP) {
                 float score[2][4];
-                size_t base = next;
-                fetch_keys(width, a, run, p, base, &h);
-                if (width <= 128)
+                bool more = p + STEP < end;
+                if (width > 128)
+                        fetch_keys(width, a, run, p, base, &h.keys);
+                else {
+                        h.keys = next;
                         fetch_values(width, a, run, p, base, &h);
-                if (p + ATTENTION_WARPS * RUN < end)
-                        next = cache_offset(&a->kv, run->slot, p + ATTENTION_WARPS * RUN, run->kv_head);
-                half_scores(width, shared, terms, &h, score);
+                        fetch_keys(width, a, run, more ? p + STEP : p, more ? next_base : base, &next);
+                }
+                size_t after = run_base(a, run, p + 2 * STEP, end);
+                half_scores(width, shared, terms, &h.keys, score);
                 weigh(width, 2, a->scale, s, p, score);
                 if (width > 128)
                         fetch_values(width, a, run, p, base, &h);
                 add_half_values(width, &h, score, s);
+                base = next_base;
+                next_base = after;
         }
 }
 
@@ -462,6 +484,57 @@ DEVICE void all_splits(Kind kind, const AttentionArgs *a, const Run *run, Attent
         __syncthreads();
 }
 
+/* ---- splits that several blocks have made ---- */
+
+DEVICE uint32_t split_count(const AttentionArgs *a, const Run *run) {
+        return (run->end - 1) / a->split - run->begin / a->split + 1;
+}
+
+/* Whether the tile's other blocks have written what they made, and it can be seen. */
+DEVICE bool is_last(const AttentionArgs *a, const Run *run, AttentionShared *s) {
+        __threadfence();
+        __syncthreads();
+        if (threadIdx.x == 0) {
+                uint32_t *arrived = &a->arrived[blockIdx.x * gridDim.y + blockIdx.y];
+                s->last = atomicAdd(arrived, 1u) + 1 == split_count(a, run);
+                if (s->last)
+                        *arrived = 0;
+        }
+        __syncthreads();
+        __threadfence();
+        return s->last;
+}
+
+DEVICE void merge_partials(const AttentionArgs *a, const Run *run) {
+        uint32_t dim = a->kv.head_dim;
+        for (uint32_t e = threadIdx.x; e < a->tile_heads * dim; e += ATTENTION_THREADS) {
+                uint32_t line = e / dim, d = e % dim;
+                if (!line_is_used(a, run, line))
+                        continue;
+                size_t head = line_head(a, run, line);
+                const float *partial = a->partial + head * a->n_splits * (2 + dim);
+                float max = NOTHING, sum = 0, out = 0;
+                UNROLL4 for (uint32_t i = run->begin / a->split; i < ceil_div(run->end, a->split); i++) {
+                        const float *p = partial + (size_t)i * (2 + dim);
+                        Merge m = merge_of(max, p[0]);
+                        out = merged(&m, out, p[2 + d]);
+                        sum = merged(&m, sum, p[1]);
+                        max = m.max;
+                }
+                a->out[head * dim + d] = out / sum;
+        }
+}
+
+/* The block's split of a row; the last block to come merges all. */
+DEVICE void split_of_row(Kind kind, const AttentionArgs *a, const Run *run, AttentionShared *s) {
+        if (blockIdx.z * a->split >= run->end || (blockIdx.z + 1) * a->split <= run->begin)
+                return;
+        one_split(kind, a, run, s, blockIdx.z);
+        write_partial(kind.width, a, run, s, (const float *)(s + 1), blockIdx.z);
+        if (is_last(a, run, s))
+                merge_partials(a, run);
+}
+
 DEVICE void attention_tile(Kind kind, const AttentionArgs *a) {
         AttentionShared *s = (AttentionShared *)shared_memory;
         float *out = (float *)(s + 1);
@@ -476,10 +549,8 @@ DEVICE void attention_tile(Kind kind, const AttentionArgs *a) {
                 __syncthreads();
                 if (!a->partial)
                         all_splits(kind, a, &run, s);
-                else if (blockIdx.z * a->split < run.end && (blockIdx.z + 1) * a->split > run.begin) {
-                        one_split(kind, a, &run, s, blockIdx.z);
-                        write_partial(kind.width, a, &run, s, out, blockIdx.z);
-                }
+                else
+                        split_of_row(kind, a, &run, s);
                 first += run.n;
         }
 }
@@ -493,25 +564,8 @@ ATTENTION(attention_64, (ATTENTION_THREADS), 64, false)
 ATTENTION(attention_128, (ATTENTION_THREADS), 128, false)
 ATTENTION(attention_256, (ATTENTION_THREADS), 256, false)
 ATTENTION(attention_64_half, (ATTENTION_THREADS, 3), 64, true)
-ATTENTION(attention_128_half, (ATTENTION_THREADS, 3), 128, true)
+ATTENTION(attention_128_half, (ATTENTION_THREADS, 2), 128, true)
 ATTENTION(attention_256_half, (ATTENTION_THREADS), 256, true)
-
-/* A block merges the splits of one row and head. */
-KERNEL(attention_merge, AttentionArgs, MERGE_THREADS) {
-        uint32_t row = blockIdx.x / a.n_heads, end = (uint32_t)a.rows.position[row] + 1, dim = a.kv.head_dim;
-        const float *partial = a.partial + (size_t)blockIdx.x * a.n_splits * (2 + dim);
-        for (uint32_t d = threadIdx.x; d < dim; d += MERGE_THREADS) {
-                float max = NOTHING, sum = 0, out = 0;
-                for (uint32_t i = first_seen(&a, end) / a.split; i * a.split < end; i++) {
-                        const float *p = partial + (size_t)i * (2 + dim);
-                        Merge m = merge_of(max, p[0]);
-                        out = merged(&m, out, p[2 + d]);
-                        sum = merged(&m, sum, p[1]);
-                        max = m.max;
-                }
-                a.out[(size_t)blockIdx.x * dim + d] = out / sum;
-        }
-}
 
 /* ---- launching ---- */
 
@@ -540,26 +594,24 @@ static void launch_attention(Stream *s, AttentionArgs *a, uint32_t columns) {
                           ATTENTION_THREADS,
                           sizeof(AttentionShared) + LINES * width * 2 * sizeof(float)};
         stream_launch(s, &l, a);
-        if (!a->partial)
-                return;
-        StreamLaunch merge = {(const void *)attention_merge, {a->rows.n * a->n_heads, 1, 1}, MERGE_THREADS, 0};
-        stream_launch(s, &merge, a);
 }
 
 HOST void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
                          uint32_t window, float scale) {
         uint32_t per_kv = n_heads / kv->n_kv_heads, heads = MIN(per_kv, (uint32_t)LINES), split = split_size(kv);
         AttentionArgs a = {out, q, *kv, *rows, n_heads, window, scale, 1, heads, split,
-                           ceil_div(kv->max_pages * kv->page_size, split), NULL};
+                           ceil_div(kv->max_pages * kv->page_size, split), NULL, NULL};
         uint32_t columns = kv->n_kv_heads * ceil_div(per_kv, heads), enough = 2 * stream_processors(s);
         size_t partial = (size_t)rows->n * n_heads * a.n_splits * (2 + kv->head_dim) * sizeof(float);
         if (kv->head_dim > HEAD_DIM_MAX) {
                 stream_fail(s, -ENOTSUP);
                 return;
         }
-        if ((uint64_t)rows->n * columns < 2 * (uint64_t)enough && a.n_splits > 1 && partial <= STREAM_SCRATCH)
+        bool few = (uint64_t)rows->n * columns < MIN(2 * (uint64_t)enough, (uint64_t)STREAM_TILES);
+        if (few && a.n_splits > 1 && partial <= STREAM_SCRATCH) {
                 a.partial = (float *)stream_scratch(s)->any;
-        else if (ceil_div(rows->n, LINES / heads) * (uint64_t)columns >= enough)
+                a.arrived = stream_scratch(s)->arrived;
+        } else if (ceil_div(rows->n, LINES / heads) * (uint64_t)columns >= enough)
                 a.tile_rows = LINES / heads;
         launch_attention(s, &a, columns);
 }

@@ -82,6 +82,7 @@ static inline void prefetch(const void *p) {
 
 #define __syncthreads() emulate_barrier()
 #define __syncwarp() emulate_warp_barrier()
+#define __threadfence() ((void)0) /* blocks run one after another */
 #define __shfl_xor_sync(mask, value, by)                                                                   \
         ({                                                                                                 \
                 __typeof__(value) _v = (value);                                                            \

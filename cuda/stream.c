@@ -293,20 +293,21 @@ static void stop_watcher(Stream *s) {
 /* The runtime's error. */
 static int open_streams(Stream *s, bool urgent) {
         const CudaRuntime *rt = s->cuda->runtime;
-        size_t params = STREAM_SAMPLES * sizeof(SampleParams);
+        size_t params = STREAM_SAMPLES * sizeof(SampleParams), arrived = STREAM_TILES * sizeof(uint32_t);
         int error;
         if ((error = rt->stream_new(&s->queue, urgent)) || (error = rt->stream_new(&s->side, true)) ||
             (error = rt->event_new(&s->event)) || (error = run_init(&s->run, rt, s->queue, urgent, s->cuda->overlaps)) ||
             (error = rt->alloc_host((void **)&s->staging.data, STAGING_SIZE)) ||
             (error = rt->alloc_host((void **)&s->landing.data, LANDING_SIZE)) ||
-            (error = rt->alloc(&s->scratch_memory, STREAM_SCRATCH + STREAM_TURNS + params)))
+            (error = rt->alloc(&s->scratch_memory, STREAM_SCRATCH + STREAM_TURNS + params + arrived)))
                 return error;
         s->staging.size = STAGING_SIZE;
         s->landing.size = LANDING_SIZE;
         char *at = s->scratch_memory;
         s->scratch = (StreamScratch){at, (float *)(at + STREAM_SCRATCH),
-                                     (SampleParams *)(at + STREAM_SCRATCH + STREAM_TURNS)};
-        return 0;
+                                     (SampleParams *)(at + STREAM_SCRATCH + STREAM_TURNS),
+                                     (uint32_t *)(at + STREAM_SCRATCH + STREAM_TURNS + params)};
+        return rt->clear(s->queue, s->scratch.arrived, arrived);
 }
 
 DEFINE_CLEANUP(Stream, cuda_stream_free)

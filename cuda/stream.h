@@ -1,7 +1,7 @@
 /* What the operations ask of a stream: to launch a kernel, to copy, and memory to work in.
  *
  * Kernels are held back and launched in runs: see run.h. Scratch memory belongs to the stream, is there from its
- * beginning, and holds nothing from one operation to the next, except for the turns of rope.cu. */
+ * beginning, and holds nothing from one operation to the next, except for the turns of rope.cu and zeros in `arrived`. */
 #pragma once
 
 #include "device/device.h"
@@ -12,6 +12,7 @@ enum {
         STREAM_SCRATCH = 32 << 20,       /* bytes */
         STREAM_TURNS = 8 << 20,          /* bytes */
         STREAM_SAMPLES = 1024,           /* sampling parameters that are on the device at once */
+        STREAM_TILES = 1024,             /* counters */
 };
 
 /* What the kernels are made for; see DeviceLimits. */
@@ -26,6 +27,7 @@ typedef struct StreamScratch {
         void *any;            /* dev [STREAM_SCRATCH] */
         float *turns;         /* dev [STREAM_TURNS] */
         SampleParams *params; /* dev [STREAM_SAMPLES] */
+        uint32_t *arrived;    /* dev [STREAM_TILES], 0 between operations */
 } StreamScratch;
 
 /* What the turns are for, as long as no upload may have changed the positions. */
