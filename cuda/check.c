@@ -162,22 +162,33 @@ static float *random_floats(size_t n) {
         return x;
 }
 
+/* Whether a block has a second number beside d. */
+static bool has_offset(Dtype type) {
+        return type == DTYPE_Q4_1 || type == DTYPE_Q5_1 || type == DTYPE_Q2_K || type == DTYPE_Q4_K || type == DTYPE_Q5_K;
+}
+
 static void *random_rows(Dtype type, size_t rows, size_t cols) {
         size_t size = dtype_row_size(type, cols) * rows, block = dtype_info(type)->block_size;
+        size_t at = type == DTYPE_Q6_K ? 208 : type == DTYPE_Q3_K ? 108 : type == DTYPE_Q2_K ? 80 : 0;
         char *w = malloc(size);
         for (size_t i = 0; i < size; i++)
                 w[i] = (char)random_bits();
         for (size_t i = 0; i < size; i += block) {
                 float f = random_float();
                 uint16_t h = half_from_float(block > 4 ? f / 64 : f), b = (uint16_t)(float_bits(f) >> 16);
-                memcpy(w + i, type == DTYPE_F32 ? (void *)&f : type == DTYPE_BF16 ? (void *)&b : (void *)&h,
+                memcpy(w + i + at, type == DTYPE_F32 ? (void *)&f : type == DTYPE_BF16 ? (void *)&b : (void *)&h,
                        type == DTYPE_F32 ? 4 : 2);
+                if (has_offset(type)) {
+                        h = half_from_float(random_float() / 64);
+                        memcpy(w + i + at + 2, &h, 2);
+                }
         }
         return w;
 }
 
-static const Dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0};
-enum { N_TYPES = 5 };
+static const Dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q6_K,
+                              DTYPE_Q2_K, DTYPE_Q5_K, DTYPE_Q3_K, DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1};
+enum { N_TYPES = 5, N_KINDS = 8 /* of each way to multiply one */, N_ALL = ARRAY_SIZE(types) };
 
 static uint32_t whole_blocks(Dtype type, uint32_t cols) {
         uint32_t block = dtype_info(type)->block;
@@ -193,7 +204,7 @@ static void check_embed(void) {
         for (int i = 0; i < 2 * CONTEXT; i++)
                 tokens[i] = (i * 7) % VOCAB;
         tokens[3] = VOCAB; /* there is no such token */
-        for (int t = 0; t < N_TYPES; t++) {
+        for (int t = 0; t < (int)N_ALL; t++) {
                 uint32_t cols = whole_blocks(types[t], 333);
                 float *out[2];
                 void *table = random_rows(types[t], VOCAB, cols);
@@ -208,7 +219,7 @@ static void check_embed(void) {
                         get(s, out[i], dev, N * cols * sizeof(float));
                 }
                 snprintf(name, sizeof(name), "embed %s, %u columns", dtype_name(types[t]), cols);
-                report(name, unequal(out[0], out[1], N * cols * sizeof(float)), 0);
+                report(name, relative(out[0], out[1], N * cols), 0); /* but for signs of 0 */
                 case_end();
                 free(out[0]), free(out[1]), free(table);
         }
@@ -392,6 +403,18 @@ static void check_matmul(void) {
                                                   whole_blocks(types[t], cols[(k + 2 * t) % 6]), n[k], k % 2, k % 2, k % 3 == 1 ? UPDATE_ADD : UPDATE_SET, false});
 }
 
+static void check_matmul_formats(void) {
+        static const uint32_t n[] = {1, 17, 40};
+        for (size_t t = N_TYPES; t < N_ALL; t++) {
+                Dtype a = types[t], b = types[(t + 1) % N_ALL];
+                uint32_t cols = whole_blocks(a, 100);
+                for (size_t k = 0; k < ARRAY_SIZE(n); k++)
+                        matmul_case(&(MatmulCase){1, {a}, {37}, cols, n[k], k % 2, k % 2, UPDATE_SET, false});
+                matmul_case(&(MatmulCase){2, {a, a}, {21, 21}, 2 * cols, 3, false, true, UPDATE_SET, true});
+                matmul_case(&(MatmulCase){3, {a, a, b}, {20, 37, 5}, 256, 2, true, true, UPDATE_SET, false});
+        }
+}
+
 /* Queries, keys and values: of one format and of several. */
 static void check_matmul_together(void) {
         static const uint32_t n[] = {1, 9, 20, 40};
@@ -426,24 +449,25 @@ static void matmul_twice(Side *s, const Matrix *m, const float *x, const float *
 
 /* Each number of rows, against all of them. */
 static void check_matmul_invariance(void) {
-        enum { ROWS = 19, HALF = ROWS - 1, COLS = 608, N = 67 };
-        static const uint32_t some[] = {1, 2, 7, 8, 9, 16, 18, 32, 33, 64, 66};
+        enum { ROWS = 19, HALF = ROWS - 1, MOST = 768, N = 67 };
+        static const uint32_t some[] = {1, 9, 33, 2, 7, 8, 16, 18, 32, 64, 66};
         Side *s = &sides[1];
         char name[80];
-        for (size_t t = 0; t < N_TYPES; t++) {
-                void *w = random_rows(types[t], ROWS, COLS);
-                float *x = random_floats(N * COLS), *norm = random_floats(COLS), all[N * ROWS], part[N * ROWS];
+        for (size_t t = 0; t < N_KINDS; t++) {
+                uint32_t cols = t < N_TYPES ? 608 : MOST;
+                void *w = random_rows(types[t], ROWS, cols);
+                float *x = random_floats(N * cols), *norm = random_floats(cols), all[N * ROWS], part[N * ROWS];
                 float all_gated[N * HALF], gated[N * HALF];
-                Matrix m = {put(s, w, ROWS * dtype_row_size(types[t], COLS)), types[t], ROWS, COLS};
-                float *dev_x = put(s, x, N * COLS * sizeof(float)), *dev = put_poison(s, sizeof(all));
-                float *dev_gated = put_poison(s, sizeof(gated)), *dev_norm = put(s, norm, COLS * sizeof(float));
+                Matrix m = {put(s, w, ROWS * dtype_row_size(types[t], cols)), types[t], ROWS, cols};
+                float *dev_x = put(s, x, N * cols * sizeof(float)), *dev = put_poison(s, sizeof(all));
+                float *dev_gated = put_poison(s, sizeof(gated)), *dev_norm = put(s, norm, cols * sizeof(float));
                 matmul_twice(s, &m, dev_x, dev_norm, N, dev, dev_gated);
                 get(s, all, dev, sizeof(all));
                 get(s, all_gated, dev_gated, sizeof(gated));
                 double worst = 0;
-                for (size_t k = 0; k < ARRAY_SIZE(some); k++) {
+                for (size_t k = 0; k < (t < N_TYPES ? ARRAY_SIZE(some) : 3); k++) {
                         uint32_t n = some[k], first = N - n;
-                        matmul_twice(s, &m, dev_x + (size_t)first * COLS, dev_norm, n, dev, dev_gated);
+                        matmul_twice(s, &m, dev_x + (size_t)first * cols, dev_norm, n, dev, dev_gated);
                         get(s, part, dev, n * ROWS * sizeof(float));
                         get(s, gated, dev_gated, n * HALF * sizeof(float));
                         worst = fmax(worst, unequal(part, all + first * ROWS, n * ROWS * sizeof(float)));
@@ -466,28 +490,29 @@ static uint32_t processors(void) {
 
 /* So many features that large blocks fill the GPU: right, and as by themselves. */
 static void check_matmul_large(void) {
-        enum { COLS = 96, N = 130, FEW = 3 };
+        enum { N = 130, FEW = 3 };
         uint32_t rows = processors() * 128 + 2;
         size_t size = (size_t)N * rows * sizeof(float);
         char name[80];
-        for (size_t t = 0; t < N_TYPES; t++) {
-                void *w = random_rows(types[t], rows, COLS);
-                float *x = random_floats(N * COLS), *norm = random_floats(COLS), *out[2], *few = malloc(FEW * rows * sizeof(float));
+        for (size_t t = 0; t < N_KINDS; t++) {
+                uint32_t cols = whole_blocks(types[t], 96);
+                void *w = random_rows(types[t], rows, cols);
+                float *x = random_floats(N * cols), *norm = random_floats(cols), *out[2], *few = malloc(FEW * rows * sizeof(float));
                 for (int i = 0; i < 2; i++) {
                         Side *s = &sides[i];
-                        Matrix m = {put(s, w, rows * dtype_row_size(types[t], COLS)), types[t], rows, COLS};
-                        Activations h = {put(s, x, N * COLS * sizeof(float)), N, put(s, norm, COLS * sizeof(float)), 1e-5f,
-                                         put_poison(s, N * COLS * sizeof(float))};
+                        Matrix m = {put(s, w, rows * dtype_row_size(types[t], cols)), types[t], rows, cols};
+                        Activations h = {put(s, x, N * cols * sizeof(float)), N, put(s, norm, cols * sizeof(float)), 1e-5f,
+                                         put_poison(s, N * cols * sizeof(float))};
                         float *dev = put_poison(s, size);
                         out[i] = malloc(size);
                         s->ops->matmul(s->stream, &(Product){m, NULL, dev}, 1, &h, UPDATE_SET);
                         get(s, out[i], dev, size);
-                        h.x += (N - FEW) * COLS;
+                        h.x += (N - FEW) * cols;
                         h.n_rows = FEW;
                         s->ops->matmul(s->stream, &(Product){m, NULL, dev}, 1, &h, UPDATE_SET);
                         get(s, few, dev, FEW * rows * sizeof(float)); /* in the end, of the GPU */
                 }
-                snprintf(name, sizeof(name), "matmul %s %u x %u, %u rows, normed", dtype_name(types[t]), rows, COLS, N);
+                snprintf(name, sizeof(name), "matmul %s %u x %u, %u rows, normed", dtype_name(types[t]), rows, cols, N);
                 report(name, relative(out[0], out[1], (size_t)N * rows), 3e-5);
                 report("  rows alone and among others", unequal(few, out[1] + (size_t)(N - FEW) * rows, FEW * rows * sizeof(float)), 0);
                 case_end();
@@ -1005,6 +1030,7 @@ static const struct {
         {"embed_sum", check_embed_sum}, {"layernorm", check_layernorm}, {"linear", check_linear},
         {"linear invariance", check_linear_invariance}, {"self_attention", check_self_attention}, {"pool", check_pool},
         {"matmul large", check_matmul_large}, {"matmul long", check_matmul_long},
+        {"matmul formats", check_matmul_formats},
 };
 
 static bool is_wanted(const char *name, int argc, char **argv) {

@@ -10,9 +10,8 @@
  * in two kernels gives the same bits, which batch invariance rests on.
  *
  * Products are made by tensor cores in bfloat16 with float32 sums. A float32 operand enters as two terms, hi + lo, each
- * a bfloat16: 16 bits of it count. Weights and cached keys and values in F16 are two terms exactly, BF16 is one, the
- * integers of Q8_0 and Q4_0 are one, and their scale is applied to the sum over their block. Encoders' products are in
- * linear.cu and self-attention.cu, with three terms, or in float16. */
+ * a bfloat16: 16 bits of it count. Weights in F16 are two terms exactly, BF16 is one, and of quantised formats formats.h
+ * tells. Encoders' products are in linear.cu and self-attention.cu, with three terms, or in float16, as are keys and values. */
 #pragma once
 
 #ifdef CUDA_EMULATED
@@ -148,19 +147,6 @@ extern "C" {
 enum { WARP = 32, EIGHT = 8, GROUP = 32 /* values of a row that two mma take, and a quantised block has */,
        GROUP_BYTES = GROUP * 2 /* as terms of 16 bits */ };
 
-DEVICE size_t block_bytes(Dtype type) { /* of 32 values */
-        return type == DTYPE_F32 ? 128 : type == DTYPE_Q8_0 ? 34 : type == DTYPE_Q4_0 ? 18 : 64;
-}
-
-BOTH bool is_quantised(Dtype type) {
-        return type == DTYPE_Q8_0 || type == DTYPE_Q4_0;
-}
-
-/* Bytes of a row; plain formats may end anywhere in a block. */
-DEVICE size_t row_bytes(Dtype type, uint32_t cols) {
-        return is_quantised(type) ? cols / GROUP * block_bytes(type) : cols * (block_bytes(type) / GROUP);
-}
-
 /* Eight values as two terms, in pairs: the share of a lane in GROUP values of a row. */
 typedef struct Eight {
         uint32_t hi[4], lo[4];
@@ -243,25 +229,12 @@ DEVICE Eight eight_zero(void) {
         return r;
 }
 
-/* Value i of a row. */
-DEVICE float row_value(Dtype type, const void *row, size_t i) {
-        const unsigned char *block;
-        switch (type) {
-        case DTYPE_F16:
-                return from_half(((const uint16_t *)row)[i]);
-        case DTYPE_BF16:
-                return float_of((uint32_t)((const uint16_t *)row)[i] << 16);
-        case DTYPE_Q8_0:
-                block = (const unsigned char *)row + i / GROUP * 34;
-                return from_half(*(const uint16_t *)block) * (float)(int8_t)block[2 + i % GROUP];
-        case DTYPE_Q4_0:
-                block = (const unsigned char *)row + i / GROUP * 18;
-                return from_half(*(const uint16_t *)block) *
-                       (float)((i % GROUP < 16 ? block[2 + i % 16] & 15 : block[2 + i % 16] >> 4) - 8);
-        case DTYPE_F32:
-        default:
+/* Value i of a row in a plain format. */
+DEVICE float plain_value(Dtype type, const void *row, uint32_t i) {
+        if (type == DTYPE_F32)
                 return ((const float *)row)[i];
-        }
+        uint16_t bits = ((const uint16_t *)row)[i];
+        return type == DTYPE_F16 ? from_half(bits) : float_of((uint32_t)bits << 16);
 }
 
 typedef struct Floats {
@@ -272,7 +245,7 @@ typedef struct Floats {
 DEVICE_CALLED Floats odd_values(Dtype type, const void *row, uint32_t i, uint32_t n) {
         Floats f;
         for (uint32_t j = 0; j < EIGHT; j++)
-                f.v[j] = i + j < n ? row_value(type, row, i + j) : 0;
+                f.v[j] = i + j < n ? plain_value(type, row, i + j) : 0;
         return f;
 }
 
@@ -312,6 +285,8 @@ DEVICE void plain_values(Dtype type, const void *row, uint32_t i, uint32_t n, bo
                 ret[j + 4] = float_of(b.w[j]);
         }
 }
+
+#include "cuda/formats.h"
 
 DEVICE bool is_aligned(const void *p) {
         return (uintptr_t)p % 16 == 0;

@@ -67,11 +67,9 @@ typedef struct PrepareArgs {
 } PrepareArgs;
 
 DEVICE void row_eight(const PrepareArgs *a, const char *row, uint32_t i, float v[EIGHT]) {
-        if (is_quantised(a->type)) {
-                Floats f = odd_values(a->type, row, i, a->cols);
-                UNROLL for (int j = 0; j < EIGHT; j++)
-                        v[j] = f.v[j];
-        } else
+        if (is_quantised(a->type) && i < a->cols)
+                quantised_values(a->type, row, i, v);
+        else
                 plain_values(a->type, row, i, a->cols, is_aligned(row), v);
 }
 

@@ -5,7 +5,7 @@ CUDA_HOST = \
 	cuda/copier.h cuda/copier.c cuda/run.h cuda/run.c cuda/staging.h cuda/staging.c
 CUDA_KERNELS = cuda/attention.cu cuda/elementwise.cu cuda/linear.cu cuda/matmul.cu cuda/matmul-many.cu cuda/norm.cu cuda/pool.cu \
 	cuda/rope.cu cuda/sample.cu cuda/self-attention.cu
-EXTRA_DIST += cuda/kernel.h cuda/product.h cuda/softmax.h $(CUDA_KERNELS) cuda/gpu-checks cuda/bad-kernel.c bench/cuda/ceiling.cu bench/cuda/make-model.py \
+EXTRA_DIST += cuda/kernel.h cuda/formats.h cuda/product.h cuda/softmax.h $(CUDA_KERNELS) cuda/gpu-checks cuda/bad-kernel.c bench/cuda/ceiling.cu bench/cuda/make-model.py \
 	bench/cuda/torch-step.py bench/cuda/torch-encode.py bench/cuda/torch-load.py
 
 if WITH_CUDA
@@ -18,7 +18,7 @@ SUFFIXES = .cu .cuo
 .cu.cuo:
 	$(AM_V_at)$(MKDIR_P) $(@D)
 	$(NVCC_V)$(NVCC) $(NVCC_FLAGS) $(CUDA_ARCH_FLAGS) -I$(top_srcdir) -I$(top_srcdir)/src -c -o $@ $<
-$(CUDA_OBJECTS) bench/cuda/ceiling.cuo: $(top_srcdir)/cuda/kernel.h $(top_srcdir)/cuda/product.h $(top_srcdir)/cuda/softmax.h $(top_srcdir)/cuda/stream.h $(top_srcdir)/src/device/device.h
+$(CUDA_OBJECTS) bench/cuda/ceiling.cuo: $(top_srcdir)/cuda/kernel.h $(top_srcdir)/cuda/formats.h $(top_srcdir)/cuda/product.h $(top_srcdir)/cuda/softmax.h $(top_srcdir)/cuda/stream.h $(top_srcdir)/src/device/device.h
 
 pkglibexec_PROGRAMS += zerollama-engine-cuda
 zerollama_engine_cuda_SOURCES = src/engine/main.c src/engine/open-cuda.c cuda/runtime.c $(CUDA_HOST)

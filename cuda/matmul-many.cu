@@ -92,24 +92,30 @@ BOTH uint32_t tiling_rows(const Tiling *h) {
         return h->warps_rows * WARP_ROWS;
 }
 
-/* A stage: lines [term][line][eight], rows [term][row][eight], and the lines' scales. */
+/* A stage: lines [term][line][eight], rows [term][row][eight], the lines' scales, and their offsets. */
 typedef struct Stage {
         char *lines, *rows;
-        float *scales;
+        float *scales, *offsets;
 } Stage;
 
+/* What a line has: one term or two, or P and M. */
+BOTH uint32_t line_planes(Dtype type) {
+        return has_two_terms(type) || has_offset(type) ? 2 : 1;
+}
+
 BOTH uint32_t line_terms_size(Dtype type) {
-        return BLOCK_LINES * (has_two_terms(type) ? 2u : 1u) * GROUP_BYTES;
+        return BLOCK_LINES * line_planes(type) * GROUP_BYTES;
 }
 
 BOTH uint32_t stage_size(Dtype type, const Tiling *h) {
         return line_terms_size(type) + tiling_rows(h) * 2 * GROUP_BYTES +
-               (is_quantised(type) ? BLOCK_LINES * (uint32_t)sizeof(float) : 0);
+               (is_quantised(type) ? BLOCK_LINES * (has_offset(type) ? 2u : 1u) * (uint32_t)sizeof(float) : 0);
 }
 
 DEVICE Stage stage_of(Dtype type, const Tiling *h, uint32_t group) {
         char *at = (char *)shared_memory + group % h->stages * stage_size(type, h), *rows = at + line_terms_size(type);
-        Stage s = {at, rows, (float *)(rows + tiling_rows(h) * 2 * GROUP_BYTES)};
+        float *scales = (float *)(rows + tiling_rows(h) * 2 * GROUP_BYTES);
+        Stage s = {at, rows, scales, scales + BLOCK_LINES};
         return s;
 }
 
@@ -131,7 +137,7 @@ DEVICE uint32_t own_line(const Tiling *h, uint32_t i) {
 
 DEVICE Lines lines_of(Dtype type, const Tiling *h, const Share *m) {
         Lines l;
-        l.aligned = is_quantised(type) || rows_aligned(type, m);
+        l.aligned = rows_aligned(type, m);
         UNROLL for (uint32_t i = 0; i < lines_each(h); i++)
                 l.row[i] = line_row(type, m, BLOCK_LINES, own_line(h, i));
         return l;
@@ -154,16 +160,18 @@ DEVICE void fetch_lines(Dtype type, const Tiling *h, const Share *m, const Lines
                 f->raw[i] = raw_eight(type, l->row[i], group * GROUP, m->a->cols, threadIdx.x % EIGHTS, l->aligned);
 }
 
-DEVICE void store_lines(Dtype type, const Tiling *h, const Stage *s, const Fetched *f) {
+DEVICE void store_lines(Dtype type, const Tiling *h, const Stage *s, uint32_t group, const Fetched *f) {
         uint32_t t = threadIdx.x % EIGHTS;
         UNROLL for (uint32_t i = 0; i < lines_each(h); i++) {
                 uint32_t line = own_line(h, i);
-                Eight e = unpack_eight(type, &f->raw[i], t);
-                store_words(s->lines + (line * EIGHTS + t) * EIGHT_BYTES, e.hi);
-                if (has_two_terms(type))
-                        store_words(s->lines + ((BLOCK_LINES + line) * EIGHTS + t) * EIGHT_BYTES, e.lo);
+                Eights u = unpack_eight(type, &f->raw[i], group * GROUP, t);
+                store_words(s->lines + (line * EIGHTS + t) * EIGHT_BYTES, u.e.hi);
+                if (line_planes(type) == 2)
+                        store_words(s->lines + ((BLOCK_LINES + line) * EIGHTS + t) * EIGHT_BYTES, u.e.lo);
                 if (is_quantised(type) && t == 0)
-                        s->scales[line] = raw_scale(&f->raw[i]);
+                        s->scales[line] = u.scale;
+                if (has_offset(type) && t == 0)
+                        s->offsets[line] = u.offset;
         }
 }
 
@@ -185,15 +193,27 @@ DEVICE Words staged_words(const char *s, uint32_t i) {
 }
 
 /* The products of 16 lines with the warp's rows; neighbours are independent, so that one need not await the other. */
-DEVICE void add_tile(Dtype type, const Words a[2], const Words b[2], const Words x[2][WARP_TILES], float to[WARP_TILES][4]) {
+DEVICE void add_tile(bool two_terms, const Words *a, const Words *b, const Words x[2][WARP_TILES], float to[WARP_TILES][4]) {
         UNROLL for (int half = 0; half < 2; half++) {
                 UNROLL for (int j = 0; j < WARP_TILES; j++)
                         add_half(to[j], a[0].w, b[0].w, x[0][j].w, half);
                 UNROLL for (int j = 0; j < WARP_TILES; j++)
                         add_half(to[j], a[0].w, b[0].w, x[1][j].w, half);
-                UNROLL for (int j = 0; j < WARP_TILES && has_two_terms(type); j++)
+                UNROLL for (int j = 0; j < WARP_TILES && two_terms; j++)
                         add_half(to[j], a[1].w, b[1].w, x[0][j].w, half);
         }
+}
+
+/* The same, from 0, and then times what is each line's. */
+DEVICE void add_scaled(bool two_terms, const Words *a, const Words *b, const Words x[2][WARP_TILES], const float *factors,
+                       float to[WARP_TILES][4]) {
+        float sum[WARP_TILES][4];
+        UNROLL for (int j = 0; j < WARP_TILES; j++)
+                sum[j][0] = sum[j][1] = sum[j][2] = sum[j][3] = 0;
+        add_tile(two_terms, a, b, x, sum);
+        UNROLL for (int j = 0; j < WARP_TILES; j++)
+                UNROLL for (int e = 0; e < 4; e++)
+                        to[j][e] = fmaf(factors[e < 2 ? 0 : 8], sum[j][e], to[j][e]);
 }
 
 DEVICE void add_staged(Dtype type, const Tiling *h, const Stage *s, float acc[WARP_TILES][WARP_TILES][4]) {
@@ -206,21 +226,16 @@ DEVICE void add_staged(Dtype type, const Tiling *h, const Stage *s, float acc[WA
         UNROLL for (uint32_t i = 0; i < WARP_TILES; i++) {
                 Words a[2], b[2];
                 uint32_t at = line + i * TILE_LINES;
-                UNROLL for (uint32_t term = 0; term < (has_two_terms(type) ? 2u : 1u); term++) {
+                UNROLL for (uint32_t term = 0; term < line_planes(type); term++) {
                         a[term] = staged_words(s->lines, term * BLOCK_LINES + at);
                         b[term] = staged_words(s->lines, term * BLOCK_LINES + at + 8);
                 }
-                if (!is_quantised(type)) {
-                        add_tile(type, a, b, x, acc[i]);
-                        continue;
-                }
-                float sum[WARP_TILES][4];
-                UNROLL for (int j = 0; j < WARP_TILES; j++)
-                        sum[j][0] = sum[j][1] = sum[j][2] = sum[j][3] = 0;
-                add_tile(type, a, b, x, sum);
-                UNROLL for (int j = 0; j < WARP_TILES; j++)
-                        UNROLL for (int e = 0; e < 4; e++)
-                                acc[i][j][e] = fmaf(s->scales[at + (e < 2 ? 0 : 8)], sum[j][e], acc[i][j][e]);
+                if (!is_quantised(type))
+                        add_tile(has_two_terms(type), a, b, x, acc[i]);
+                else
+                        add_scaled(has_two_terms(type), a, b, x, s->scales + at, acc[i]);
+                if (has_offset(type))
+                        add_scaled(false, a + 1, b + 1, x, s->offsets + at, acc[i]);
         }
 }
 
@@ -301,7 +316,7 @@ DEVICE void many_rows(Dtype type, Tiling tiling, const ProductsArgs *a) {
                                 copy_lines(h, m, &lines, &s, group);
                         else {
                                 fetch_lines(type, h, m, &lines, group, &fetched);
-                                store_lines(type, h, &s, &fetched);
+                                store_lines(type, h, &s, group, &fetched);
                         }
                 }
                 copy_commit();
@@ -321,7 +336,7 @@ DEVICE void many_rows(Dtype type, Tiling tiling, const ProductsArgs *a) {
                 copy_commit(); /* an empty one, too: groups are counted */
                 add_staged(type, h, &now, acc);
                 if (more && !direct)
-                        store_lines(type, h, &later, &fetched);
+                        store_lines(type, h, &later, group + h->stages - 1, &fetched);
                 if (a->partial || ((group + 1) % each != 0 && group + 1 < end))
                         continue;
                 add_part(total, acc);
@@ -359,41 +374,54 @@ DEVICE void prefetch_lines(Dtype type, const Tiling *h, const ProductsArgs *a) {
                 prefetch(row + at);
 }
 
-static const Tiling large = {2, 4, 3}, small = {2, 2, 4};
+BOTH Tiling large_of(Dtype type) {
+        Tiling t = {2, 4, 3};
+        return t;
+}
 
-#define MANY(name, type)                                                                         \
-        KERNEL(name##_large, ProductsArgs, 256) {                                                \
-                Tiling tiling = {2, 4, 3};                                                         \
-                many_rows(type, tiling, &a);                                                      \
-        }                                                                                        \
-        DEVICE void name##_prefetch(const ProductsArgs *a) {                                     \
-                Tiling tiling = {2, 2, 4};                                                         \
-                prefetch_lines(type, &tiling, a);                                                 \
-        }                                                                                        \
-        KERNEL_AFTER(name##_small, ProductsArgs, (128), name##_prefetch) {                         \
-                Tiling tiling = {2, 2, 4};                                                         \
-                many_rows(type, tiling, &a);                                                      \
+BOTH Tiling small_of(Dtype type) {
+        Tiling t = {2, 2, has_offset(type) ? 3u : 4u};
+        return t;
+}
+
+DEVICE void small_prefetch(const ProductsArgs *a) {
+        Tiling tiling = small_of(a->type);
+        prefetch_lines(a->type, &tiling, a);
+}
+
+#define MANY(name, type)                                                       \
+        KERNEL(name##_large, ProductsArgs, 256) {                              \
+                many_rows(type, large_of(type), &a);                           \
+        }                                                                      \
+        KERNEL_AFTER(name##_small, ProductsArgs, (128), small_prefetch) {      \
+                many_rows(type, small_of(type), &a);                           \
         }
 MANY(many_f32, DTYPE_F32)
 MANY(many_f16, DTYPE_F16)
 MANY(many_bf16, DTYPE_BF16)
 MANY(many_q8_0, DTYPE_Q8_0)
 MANY(many_q4_0, DTYPE_Q4_0)
+MANY(many_q4_k, DTYPE_Q4_K)
+MANY(many_q5_k, DTYPE_Q5_K)
+MANY(many_q6_k, DTYPE_Q6_K)
+MANY(many_rare, a.type) /* which are not worth a kernel each */
+
+#define SIZES(name) { (const void *)name##_small, (const void *)name##_large }
 
 static const void *find_many(Dtype type, bool is_large) {
-        switch (type) {
-        case DTYPE_F16:
-                return is_large ? (const void *)many_f16_large : (const void *)many_f16_small;
-        case DTYPE_BF16:
-                return is_large ? (const void *)many_bf16_large : (const void *)many_bf16_small;
-        case DTYPE_Q8_0:
-                return is_large ? (const void *)many_q8_0_large : (const void *)many_q8_0_small;
-        case DTYPE_Q4_0:
-                return is_large ? (const void *)many_q4_0_large : (const void *)many_q4_0_small;
-        case DTYPE_F32:
-        default:
-                return is_large ? (const void *)many_f32_large : (const void *)many_f32_small;
-        }
+        static const struct {
+                Dtype type;
+                const void *sizes[2];
+        } all[] = {
+                {DTYPE_F32, SIZES(many_f32)},   {DTYPE_F16, SIZES(many_f16)},   {DTYPE_BF16, SIZES(many_bf16)},
+                {DTYPE_Q8_0, SIZES(many_q8_0)}, {DTYPE_Q4_0, SIZES(many_q4_0)}, {DTYPE_Q4_K, SIZES(many_q4_k)},
+                {DTYPE_Q5_K, SIZES(many_q5_k)}, {DTYPE_Q6_K, SIZES(many_q6_k)},
+        };
+        static const void *const rare[2] = SIZES(many_rare);
+        for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+                if (all[i].type == type)
+                        return all[i].sizes[is_large];
+        return rare[is_large];
 }
 
 /* ---- launching ---- */
@@ -419,6 +447,7 @@ HOST Terms products_terms(Stream *s, const Activations *x, uint32_t cols) {
 
 /* Where the sums of parts can be put; NULL where there is no need, or no room. */
 static float *parts_room(Stream *s, const ProductsArgs *a, uint32_t blocks) {
+        Tiling small = small_of(a->type);
         size_t terms = terms_size(a->n, a->cols), size = (size_t)PARTS * a->n * blocks * BLOCK_LINES * sizeof(float);
         bool fills = (uint64_t)blocks * ceil_div(a->n, tiling_rows(&small)) >= stream_processors(s);
         if (fills || a->up || terms + size > STREAM_SCRATCH)
@@ -430,13 +459,16 @@ HOST void products_many(Stream *s, const Product *p, uint32_t n, const void *up,
                         Update update) {
         uint32_t blocks;
         ProductsArgs args = products_args(p, n, up, x, update, BLOCK_LINES, &blocks);
-        bool is_large = (uint64_t)blocks * (x->n_rows / tiling_rows(&large)) >= stream_processors(s);
-        const Tiling *h = is_large ? &large : &small;
+        Tiling h = large_of(args.type);
+        bool is_large = (uint64_t)blocks * (x->n_rows / tiling_rows(&h)) >= stream_processors(s);
         args.terms = *terms;
-        args.partial = is_large ? NULL : parts_room(s, &args, blocks);
-        StreamLaunch l = {find_many(p->w.type, is_large),
-                          {blocks, ceil_div(x->n_rows, tiling_rows(h)), args.partial ? (uint32_t)PARTS : 1},
-                          tiling_threads(h), h->stages * stage_size(p->w.type, h)};
+        if (!is_large) {
+                h = small_of(args.type);
+                args.partial = parts_room(s, &args, blocks);
+        }
+        StreamLaunch l = {find_many(args.type, is_large),
+                          {blocks, ceil_div(x->n_rows, tiling_rows(&h)), args.partial ? (uint32_t)PARTS : 1},
+                          tiling_threads(&h), h.stages * stage_size(args.type, &h)};
         stream_launch(s, &l, &args);
         if (!args.partial)
                 return;

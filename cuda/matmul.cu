@@ -16,8 +16,7 @@ typedef struct TileRows {
 } TileRows;
 
 typedef struct TileWeights {
-        Eight a, b;
-        float scale_a, scale_b;
+        Eights a, b;
 } TileWeights;
 
 /* What a lane has read of a group. */
@@ -38,18 +37,25 @@ DEVICE TileRows tile_rows(Dtype type, const Share *m) {
 
 /* Adds one group's products to the sums of a tile: c0, c1 for line g and rows 2t, 2t + 1; c2, c3 for g + 8. */
 DEVICE void add_group(Dtype type, float acc[4], const TileWeights *w, const Eight *x) {
-        float sum[4] = {0, 0, 0, 0};
+        float sum[4] = {0, 0, 0, 0}, other[4] = {0, 0, 0, 0};
         float *to = is_quantised(type) ? sum : acc;
         UNROLL for (int half = 0; half < 2; half++) {
-                add_half(to, w->a.hi, w->b.hi, x->hi, half);
-                add_half(to, w->a.hi, w->b.hi, x->lo, half);
+                add_half(to, w->a.e.hi, w->b.e.hi, x->hi, half);
+                add_half(to, w->a.e.hi, w->b.e.hi, x->lo, half);
                 if (has_two_terms(type))
-                        add_half(to, w->a.lo, w->b.lo, x->hi, half);
+                        add_half(to, w->a.e.lo, w->b.e.lo, x->hi, half);
+        }
+        UNROLL for (int half = 0; half < 2 && has_offset(type); half++) {
+                add_half(other, w->a.e.lo, w->b.e.lo, x->hi, half);
+                add_half(other, w->a.e.lo, w->b.e.lo, x->lo, half);
         }
         if (!is_quantised(type))
                 return;
-        UNROLL for (int i = 0; i < 4; i++)
-                acc[i] = fmaf(i < 2 ? w->scale_a : w->scale_b, sum[i], acc[i]);
+        UNROLL for (int i = 0; i < 4; i++) {
+                acc[i] = fmaf(i < 2 ? w->a.scale : w->b.scale, sum[i], acc[i]);
+                if (has_offset(type))
+                        acc[i] = fmaf(i < 2 ? w->a.offset : w->b.offset, other[i], acc[i]);
+        }
 }
 
 DEVICE float parts_sum(const float *partial, uint32_t each, uint32_t at) {
@@ -77,8 +83,8 @@ DEVICE void add_groups(Reading r, int groups, Dtype type, int tiles, const Share
         UNROLL for (int i = 0; i < groups; i++)
                 few_fetch(r, type, tiles, m, rows, k + (uint32_t)i * GROUP, &f[i]);
         UNROLL for (int i = 0; i < groups; i++) {
-                TileWeights w = {unpack_eight(type, &f[i].a, t), unpack_eight(type, &f[i].b, t), raw_scale(&f[i].a),
-                                 raw_scale(&f[i].b)};
+                uint32_t at = k + (uint32_t)i * GROUP;
+                TileWeights w = {unpack_eight(type, &f[i].a, at, t), unpack_eight(type, &f[i].b, at, t)};
                 UNROLL for (int j = 0; j < tiles; j++) {
                         Eight x = normed_terms(r, f[i].x[j], &f[i].norm, &s->squares[j]);
                         add_group(type, s->of[j], &w, &x);
@@ -101,7 +107,7 @@ DEVICE void few_rows(Dtype type, int tiles, const Share *m) {
         uint32_t n_rows = (uint32_t)tiles * TILE_N, each = n_rows * TILE_LINES;
         float *partial = (float *)shared_memory; /* [PARTS, tiles, TILE_N, TILE_LINES] */
         float *partial_squares = partial + PARTS * each; /* [PARTS, tiles, TILE_N] */
-        Reading reading = reading_of(m->a, is_quantised(type) || rows_aligned(type, m));
+        Reading reading = reading_of(m->a, rows_aligned(type, m));
         FewSums s;
         UNROLL for (int j = 0; j < tiles; j++)
                 s.of[j][0] = s.of[j][1] = s.of[j][2] = s.of[j][3] = s.squares[j] = 0;
@@ -145,49 +151,51 @@ DEVICE void prefetch_tile(Dtype type, const ProductsArgs *a) {
                 prefetch_features(type, &m, a->up, m.block * n, n);
 }
 
-#define MATMUL(name, type)                                                    \
-        DEVICE void name##_prefetch(const ProductsArgs *a) {                  \
-                prefetch_tile(type, a);                                       \
-        }                                                                     \
-        KERNEL_AFTER(name##_8, ProductsArgs, (FEW_THREADS, 2), name##_prefetch) {  \
-                Share m = block_share(&a);                                    \
-                few_rows(type, 1, &m);                                        \
-        }                                                                     \
-        KERNEL_AFTER(name##_16, ProductsArgs, (FEW_THREADS, 2), name##_prefetch) { \
-                Share m = block_share(&a);                                    \
-                few_rows(type, 2, &m);                                        \
-        }                                                                     \
-        KERNEL_AFTER(name##_32, ProductsArgs, (FEW_THREADS, 2), name##_prefetch) { \
-                Share m = block_share(&a);                                    \
-                few_rows(type, 4, &m);                                        \
+DEVICE void few_prefetch(const ProductsArgs *a) {
+        prefetch_tile(a->type, a);
+}
+
+#define MATMUL(name, type)                                                           \
+        KERNEL_AFTER(name##_8, ProductsArgs, (FEW_THREADS, 2), few_prefetch) {        \
+                Share m = block_share(&a);                                            \
+                few_rows(type, 1, &m);                                                \
+        }                                                                             \
+        KERNEL_AFTER(name##_16, ProductsArgs, (FEW_THREADS, 2), few_prefetch) {       \
+                Share m = block_share(&a);                                            \
+                few_rows(type, 2, &m);                                                \
+        }                                                                             \
+        KERNEL_AFTER(name##_32, ProductsArgs, (FEW_THREADS, 2), few_prefetch) {       \
+                Share m = block_share(&a);                                            \
+                few_rows(type, 4, &m);                                                \
         }
 MATMUL(matmul_f32, DTYPE_F32)
 MATMUL(matmul_f16, DTYPE_F16)
 MATMUL(matmul_bf16, DTYPE_BF16)
 MATMUL(matmul_q8_0, DTYPE_Q8_0)
 MATMUL(matmul_q4_0, DTYPE_Q4_0)
+MATMUL(matmul_q4_k, DTYPE_Q4_K)
+MATMUL(matmul_q5_k, DTYPE_Q5_K)
+MATMUL(matmul_q6_k, DTYPE_Q6_K)
+MATMUL(matmul_rare, a.type) /* which are not worth a kernel each */
 
 enum { SHAPES = 3 };
 
 #define KERNELS(name) { (const void *)name##_8, (const void *)name##_16, (const void *)name##_32 }
 
 static const void *find_kernel(Dtype type, int shape) {
-        static const void *const f32[SHAPES] = KERNELS(matmul_f32), *const f16[SHAPES] = KERNELS(matmul_f16),
-                                 *const bf16[SHAPES] = KERNELS(matmul_bf16), *const q8_0[SHAPES] = KERNELS(matmul_q8_0),
-                                 *const q4_0[SHAPES] = KERNELS(matmul_q4_0);
-        switch (type) {
-        case DTYPE_F16:
-                return f16[shape];
-        case DTYPE_BF16:
-                return bf16[shape];
-        case DTYPE_Q8_0:
-                return q8_0[shape];
-        case DTYPE_Q4_0:
-                return q4_0[shape];
-        case DTYPE_F32:
-        default:
-                return f32[shape];
-        }
+        static const struct {
+                Dtype type;
+                const void *shapes[SHAPES];
+        } all[] = {
+                {DTYPE_F32, KERNELS(matmul_f32)},   {DTYPE_F16, KERNELS(matmul_f16)},   {DTYPE_BF16, KERNELS(matmul_bf16)},
+                {DTYPE_Q8_0, KERNELS(matmul_q8_0)}, {DTYPE_Q4_0, KERNELS(matmul_q4_0)}, {DTYPE_Q4_K, KERNELS(matmul_q4_k)},
+                {DTYPE_Q5_K, KERNELS(matmul_q5_k)}, {DTYPE_Q6_K, KERNELS(matmul_q6_k)},
+        };
+        static const void *const rare[SHAPES] = KERNELS(matmul_rare);
+        for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+                if (all[i].type == type)
+                        return all[i].shapes[shape];
+        return rare[shape];
 }
 
 static void products_few(Stream *s, const Product *p, uint32_t n, const void *up, const Activations *x, Update update) {

@@ -45,6 +45,8 @@ typedef struct ProductsArgs {
         uint32_t cols, n;
         float eps;
         Update update;
+        Dtype type; /* of the matrices */
+        uint32_t unused; /* no padding; see stream_launch() */
 } ProductsArgs;
 
 /* What a block makes. Both pointers are to the kernel's arguments, so that what is not used yet takes no register. */
@@ -78,78 +80,9 @@ DEVICE const char *line_row(Dtype type, const Share *m, uint32_t lines, uint32_t
         return w + MIN(feature, m->p->rows - 1) * row_bytes(type, m->a->cols);
 }
 
-/* Whether every eight values of a plain row can be read at once, but for the last. */
+/* Whether every eight values of a row can be read at once, but for the last. */
 DEVICE bool rows_aligned(Dtype type, const Share *m) {
-        return is_aligned(m->p->w) && (!m->a->up || is_aligned(m->a->up)) && row_bytes(type, m->a->cols) % 16 == 0;
-}
-
-/* A lane's eight values of a group as they are in the file. */
-typedef struct Raw {
-        uint32_t w[EIGHT]; /* as many as it takes */
-        uint32_t scale;    /* of quantised formats, F16 */
-} Raw;
-
-DEVICE uint32_t two_halves(const uint16_t *p) {
-        return (uint32_t)p[0] | (uint32_t)p[1] << 16;
-}
-
-/* Of the group of columns from k on, by lane part t. */
-DEVICE Raw raw_eight(Dtype type, const char *row, uint32_t k, uint32_t cols, uint32_t t, bool aligned) {
-        Raw r;
-        UNROLL for (int j = 0; j < EIGHT; j++)
-                r.w[j] = 0;
-        r.scale = 0;
-        if (is_quantised(type)) {
-                const uint16_t *block = (const uint16_t *)(row + k / GROUP * block_bytes(type));
-                const uint16_t *q = block + 1 + (type == DTYPE_Q8_0 ? t : t % 2) * 4;
-                r.scale = block[0];
-                r.w[0] = two_halves(q);
-                r.w[1] = two_halves(q + 2);
-        } else if (type == DTYPE_F32) {
-                float v[EIGHT];
-                plain_values(type, row, k + t * EIGHT, cols, aligned, v);
-                UNROLL for (int j = 0; j < EIGHT; j++)
-                        r.w[j] = bits_of(v[j]);
-        } else {
-                Words w = plain_halves(row, k + t * EIGHT, cols, aligned);
-                UNROLL for (int j = 0; j < 4; j++)
-                        r.w[j] = w.w[j];
-        }
-        return r;
-}
-
-DEVICE float raw_scale(const Raw *r) {
-        return from_half((uint16_t)r->scale);
-}
-
-DEVICE uint32_t nibbles(uint32_t two) { /* the low ones of two bytes */
-        return bfloat_pair((float)((int)(two & 15) - 8), (float)((int)(two >> 8 & 15) - 8));
-}
-
-DEVICE Eight unpack_eight(Dtype type, const Raw *r, uint32_t t) {
-        Eight e = eight_zero();
-        float v[EIGHT];
-        if (type == DTYPE_BF16) {
-                UNROLL for (int j = 0; j < 4; j++)
-                        e.hi[j] = r->w[j];
-                return e;
-        }
-        if (is_quantised(type)) {
-                UNROLL for (int j = 0; j < 4; j++) {
-                        uint32_t two = r->w[j / 2] >> (j % 2 * 16);
-                        e.hi[j] = type == DTYPE_Q8_0 ? bfloat_pair((float)(int8_t)(two & 255), (float)(int8_t)(two >> 8 & 255))
-                                                     : nibbles(t < 2 ? two : two >> 4);
-                }
-                return e;
-        }
-        UNROLL for (int j = 0; j < EIGHT; j++)
-                v[j] = type == DTYPE_F32 ? float_of(r->w[j]) : from_half((uint16_t)(r->w[j / 2] >> (j % 2 * 16)));
-        return eight_of(v);
-}
-
-/* Whether a weight is two terms, or, in BF16 and quantised formats, one. */
-BOTH bool has_two_terms(Dtype type) {
-        return type == DTYPE_F16 || type == DTYPE_F32;
+        return is_quantised(type) || (is_aligned(m->p->w) && (!m->a->up || is_aligned(m->a->up)) && row_bytes(type, m->a->cols) % 16 == 0);
 }
 
 /* d += half of a group's products: of lines a and b with row x. */
@@ -240,7 +173,8 @@ static inline ProductsArgs products_args(const Product *p, uint32_t n, const voi
                              .cols = p->w.cols,
                              .n = x->n_rows,
                              .eps = x->eps,
-                             .update = update};
+                             .update = update,
+                             .type = p->w.type};
         uint32_t blocks = 0;
         for (uint32_t i = 0; i < n; i++) {
                 blocks += ceil_div(p[i].w.rows, up ? lines / 2 : lines);
