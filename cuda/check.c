@@ -23,6 +23,12 @@
 
 enum { BUFFERS_MAX = 64 };
 
+#if defined(CUDA_EMULATED) && defined(__SANITIZE_ADDRESS__) /* which takes ten times as long */
+enum { SLOW = 1 };
+#else
+enum { SLOW = 0 };
+#endif
+
 typedef struct Side {
         Device *device;
         Stream *stream;
@@ -398,7 +404,7 @@ static void check_matmul(void) {
         static const uint32_t rows[] = {1, 16, 37, 130}, n[] = {1, 3, 8, 11, 17, 33, 70};
         static const uint32_t cols[] = {5, 64, 100, 32, 1056, 520};
         for (size_t t = 0; t < N_TYPES; t++)
-                for (size_t k = 0; k < ARRAY_SIZE(n); k++)
+                for (size_t k = SLOW ? t % 2 : 0; k < ARRAY_SIZE(n); k += 1 + SLOW)
                         matmul_case(&(MatmulCase){1, {types[t]}, {rows[(k + t) % 4]},
                                                   whole_blocks(types[t], cols[(k + 2 * t) % 6]), n[k], k % 2, k % 2, k % 3 == 1 ? UPDATE_ADD : UPDATE_SET, false});
 }
@@ -408,7 +414,7 @@ static void check_matmul_formats(void) {
         for (size_t t = N_TYPES; t < N_ALL; t++) {
                 Dtype a = types[t], b = types[(t + 1) % N_ALL];
                 uint32_t cols = whole_blocks(a, 100);
-                for (size_t k = 0; k < ARRAY_SIZE(n); k++)
+                for (size_t k = SLOW ? t % 3 : 0; k < ARRAY_SIZE(n); k += 1 + 2 * SLOW)
                         matmul_case(&(MatmulCase){1, {a}, {37}, cols, n[k], k % 2, k % 2, UPDATE_SET, false});
                 matmul_case(&(MatmulCase){2, {a, a}, {21, 21}, 2 * cols, 3, false, true, UPDATE_SET, true});
                 matmul_case(&(MatmulCase){3, {a, a, b}, {20, 37, 5}, 256, 2, true, true, UPDATE_SET, false});
@@ -453,7 +459,7 @@ static void check_matmul_invariance(void) {
         static const uint32_t some[] = {1, 9, 33, 2, 7, 8, 16, 18, 32, 64, 66};
         Side *s = &sides[1];
         char name[80];
-        for (size_t t = 0; t < N_KINDS; t++) {
+        for (size_t t = SLOW ? 2 : 0; t < N_KINDS; t += 1 + 2 * SLOW) {
                 uint32_t cols = t < N_TYPES ? 608 : MOST;
                 void *w = random_rows(types[t], ROWS, cols);
                 float *x = random_floats(N * cols), *norm = random_floats(cols), all[N * ROWS], part[N * ROWS];
@@ -465,7 +471,7 @@ static void check_matmul_invariance(void) {
                 get(s, all, dev, sizeof(all));
                 get(s, all_gated, dev_gated, sizeof(gated));
                 double worst = 0;
-                for (size_t k = 0; k < (t < N_TYPES ? ARRAY_SIZE(some) : 3); k++) {
+                for (size_t k = 0; k < (t < N_TYPES && !SLOW ? ARRAY_SIZE(some) : 3); k++) {
                         uint32_t n = some[k], first = N - n;
                         matmul_twice(s, &m, dev_x + (size_t)first * cols, dev_norm, n, dev, dev_gated);
                         get(s, part, dev, n * ROWS * sizeof(float));
@@ -494,7 +500,7 @@ static void check_matmul_large(void) {
         uint32_t rows = processors() * 128 + 2;
         size_t size = (size_t)N * rows * sizeof(float);
         char name[80];
-        for (size_t t = 0; t < N_KINDS; t++) {
+        for (size_t t = SLOW ? 2 : 0; t < N_KINDS; t += 1 + 2 * SLOW) {
                 uint32_t cols = whole_blocks(types[t], 96);
                 void *w = random_rows(types[t], rows, cols);
                 float *x = random_floats(N * cols), *norm = random_floats(cols), *out[2], *few = malloc(FEW * rows * sizeof(float));
@@ -902,11 +908,7 @@ typedef struct SampleCase {
         bool biased, hostile, bound;
 } SampleCase;
 
-#if defined(CUDA_EMULATED) && defined(__SANITIZE_ADDRESS__) /* which takes ten times as long */
-enum { DRAWS = 8 };
-#else
-enum { DRAWS = 40 };
-#endif
+enum { DRAWS = SLOW ? 8 : 40 };
 enum { CONTEXT = 64, BIASES = 3 };
 
 /* A row for each draw, with its own slot, position and seed. */

@@ -296,12 +296,19 @@ DEVICE void write_totals(const Tiling *h, const Share *m, Sums total) {
                 }
 }
 
+/* Whether a warp has a line and a row that exist. */
+DEVICE bool is_useful(const Tiling *h, const Share *m) {
+        uint32_t each = m->a->up ? TILE_LINES / 2 : TILE_LINES; /* features of a tile */
+        uint32_t first = m->block * (BLOCK_LINES / TILE_LINES) + threadIdx.x / WARP % h->warps_lines * WARP_TILES;
+        return first * each < m->p->rows && sum_row(h, 0, 0) - threadIdx.x % 4 * 2 < m->a->n;
+}
+
 DEVICE void many_rows(Dtype type, Tiling tiling, const ProductsArgs *a) {
         const Tiling *h = &tiling;
         Share share = block_share(a);
         const Share *m = &share;
         Lines lines = lines_of(type, h, m);
-        bool direct = type == DTYPE_BF16 && lines.aligned;
+        bool direct = type == DTYPE_BF16 && lines.aligned, useful = is_useful(h, m);
         uint32_t groups = a->terms.groups, each = part_length(a->cols) / GROUP; /* of a part */
         uint32_t first = a->partial ? blockIdx.z * each : 0, end = a->partial ? MIN(groups, first + each) : groups;
         Fetched fetched;
@@ -334,7 +341,8 @@ DEVICE void many_rows(Dtype type, Tiling tiling, const ProductsArgs *a) {
                                 fetch_lines(type, h, m, &lines, group + h->stages - 1, &fetched);
                 }
                 copy_commit(); /* an empty one, too: groups are counted */
-                add_staged(type, h, &now, acc);
+                if (useful)
+                        add_staged(type, h, &now, acc);
                 if (more && !direct)
                         store_lines(type, h, &later, group + h->stages - 1, &fetched);
                 if (a->partial || ((group + 1) % each != 0 && group + 1 < end))

@@ -100,7 +100,32 @@ static void test_urgent(void **state) {
         event_loop_free(loop);
 }
 
+static void drop(Work *w) {
+        n_done += 100;
+}
+
+/* One that has run and one that waits, when the pool goes. */
+static void test_drop(void **state) {
+        (void)state;
+        static Item items[2];
+        WorkPool *p;
+        sem_init(&gate, 0, 1);
+        sem_init(&entered, 0, 0);
+        assert_int_equal(event_loop_new(&loop), 0);
+        assert_int_equal(work_pool_new(loop, 1, &p), 0);
+        n_done = n_order = 0;
+        for (int i = 0; i < 2; i++) {
+                items[i].work = (Work){.run = run_in_order, .done = done, .drop = drop};
+                work_submit(p, &items[i].work);
+        }
+        sem_wait(&entered);
+        work_pool_free(p);
+        assert_int_equal(n_done, 200);
+        event_loop_free(loop);
+}
+
 int main(void) {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(test_all), cmocka_unit_test(test_urgent)};
+        const struct CMUnitTest tests[] = {cmocka_unit_test(test_all), cmocka_unit_test(test_urgent),
+                                           cmocka_unit_test(test_drop)};
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -259,14 +259,29 @@ static Errand *errand_new(const Route *route, const Api *a) {
 
 static void run_clear(Work *w) {
         Errand *e = container_of(w, Errand, work);
-        json_decref(e->body);
-        free(e->api.context);
+        json_decref(TAKE(e->body));
+        free(TAKE(e->api.context));
 }
 
 static void clear_done(Work *w) {
         Errand *e = container_of(w, Errand, work);
         charge_end(&e->charge);
         free(e);
+}
+
+/* The daemon ends. */
+static void errand_drop(Errand *e) {
+        run_clear(&e->work);
+        buf_deinit(&e->text);
+        clear_done(&e->work);
+}
+
+static void work_drop(Work *w) {
+        errand_drop(container_of(w, Errand, work));
+}
+
+static void wait_drop(RegistryWaiter *w) {
+        errand_drop(container_of(w, Errand, waiter));
 }
 
 static void look_again(Errand *e);
@@ -285,7 +300,7 @@ static void errand_done(Errand *e) {
                         return;
                 }
         }
-        e->work = (Work){.urgent = true, .run = run_clear, .done = clear_done};
+        e->work = (Work){.urgent = true, .run = run_clear, .done = clear_done, .drop = work_drop};
         work_submit(e->api.d->workers, &e->work);
 }
 
@@ -304,6 +319,7 @@ static void look_again(Errand *e) {
         e->api.looked = true;
         e->api.error = (ApiError){0};
         e->waiter.done = looked;
+        e->waiter.drop = wait_drop;
         registry_refresh(registry, is_list || was_known, &e->waiter);
 }
 
@@ -345,7 +361,7 @@ static void parse_elsewhere(const Route *route, const Api *a) {
         charge_adopt(&e->charge, e->text.len);
         a->r->body = BUF_NULL;
         request_drop_body(a->r);
-        e->work = (Work){.run = run_parse, .done = parse_done};
+        e->work = (Work){.run = run_parse, .done = parse_done, .drop = work_drop};
         work_submit(a->d->workers, &e->work);
 }
 

@@ -129,6 +129,11 @@ static void make_done(Work *w) {
                 write_on(v);
 }
 
+/* The daemon ends; the request is gone. */
+static void make_drop(Work *w) {
+        vectors_free(container_of(w, Vectors, work));
+}
+
 static void on_drained(Request *r) {
         Vectors *v = r->state;
         if (v->begun && !v->at_worker)
@@ -141,7 +146,7 @@ static void write_answer(Vectors *v) {
                 write_small(v);
                 return;
         }
-        v->work = (Work){.run = run_make, .done = make_done};
+        v->work = (Work){.run = run_make, .done = make_done, .drop = make_drop};
         write_on(v);
 }
 

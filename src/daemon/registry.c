@@ -55,7 +55,18 @@ static void entry_free(ModelEntry *m) {
         free(m);
 }
 
+static void drop_waiters(List *waiters) {
+        for (RegistryWaiter *w; (w = list_first(waiters, RegistryWaiter, node));) {
+                list_remove(&w->node);
+                if (w->drop)
+                        w->drop(w);
+        }
+}
+
 void registry_deinit(Registry *r) {
+        if (r->survey)
+                drop_waiters(&r->survey->waiters);
+        drop_waiters(&r->waiters);
         survey_free(TAKE(r->survey));
         list_foreach(m, &r->models, ModelEntry, node)
                 entry_free(m);

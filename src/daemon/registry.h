@@ -85,6 +85,7 @@ struct RegistryWaiter {
         ListNode node;
         bool thorough;
         void (*done)(RegistryWaiter *w);
+        void (*drop)(RegistryWaiter *w); /* in its place when the registry goes; or NULL */
 };
 void registry_refresh(Registry *r, bool thorough, RegistryWaiter *w);
 

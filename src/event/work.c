@@ -94,6 +94,14 @@ int work_pool_new(EventLoop *l, uint32_t threads, WorkPool **ret) {
         return 0;
 }
 
+static void drop_all(List *l) {
+        for (Work *w; (w = list_first(l, Work, node));) {
+                list_remove(&w->node);
+                if (w->drop)
+                        w->drop(w);
+        }
+}
+
 void work_pool_free(WorkPool *p) {
         if (!p)
                 return;
@@ -103,6 +111,8 @@ void work_pool_free(WorkPool *p) {
         pthread_mutex_unlock(&p->lock);
         for (uint32_t i = 0; i < p->n_threads; i++)
                 pthread_join(p->threads[i], NULL);
+        drop_all(&p->waiting);
+        drop_all(&p->finished);
         event_remove(&p->source);
         if (p->fd >= 0)
                 close(p->fd);

@@ -19,10 +19,11 @@ struct Work {
         bool urgent;  /* goes before all that wait: short, or gives memory back */
         void (*run)(Work *w);  /* on a worker */
         void (*done)(Work *w); /* on the loop; the work is the owner's again */
+        void (*drop)(Work *w); /* in its place when the pool goes, for one that nobody else would free; or NULL */
 };
 
 int work_pool_new(EventLoop *l, uint32_t threads, WorkPool **ret);
-/* Waits for the running ones; queued and finished ones are dropped without done(). */
+/* Waits for the running ones; queued and finished ones are dropped, without done(). */
 void work_pool_free(WorkPool *p);
 DEFINE_CLEANUP(WorkPool, work_pool_free)
 
