@@ -175,20 +175,13 @@ static int probe(Device *d, Error *e) {
         return 0;
 }
 
-/* What formats.h reads. */
-static const uint64_t formats = UINT64_C(1) << DTYPE_F32 | UINT64_C(1) << DTYPE_F16 | UINT64_C(1) << DTYPE_BF16 |
-                                UINT64_C(1) << DTYPE_Q8_0 | UINT64_C(1) << DTYPE_Q4_0 | UINT64_C(1) << DTYPE_Q4_1 |
-                                UINT64_C(1) << DTYPE_Q5_0 | UINT64_C(1) << DTYPE_Q5_1 | UINT64_C(1) << DTYPE_Q2_K |
-                                UINT64_C(1) << DTYPE_Q3_K | UINT64_C(1) << DTYPE_Q4_K | UINT64_C(1) << DTYPE_Q5_K |
-                                UINT64_C(1) << DTYPE_Q6_K;
-
 int device_cuda_new(const CudaRuntime *runtime, int index, Device **ret, Error *e) {
         Cuda *c = calloc(1, sizeof(*c));
         if (!c)
                 return error_set(e, -ENOMEM, "out of memory for a GPU device");
         *c = (Cuda){.device = {.ops = &cuda_ops,
                                .limits = {.head_dim = HEAD_DIM_MAX, .heads = GRID_MAX, .vocab = VOCAB_MAX,
-                                          .cols = LINEAR_COLS_MAX, .formats = formats}},
+                                          .cols = LINEAR_COLS_MAX}},
                     .runtime = runtime,
                     .index = index};
         int r = describe(c, e);

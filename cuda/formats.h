@@ -24,48 +24,16 @@ BOTH bool has_two_terms(Dtype type) {
 
 BOTH uint32_t block_values(Dtype type) {
         switch (type) {
-        case DTYPE_F32:
-        case DTYPE_F16:
-        case DTYPE_BF16:
-                return 1;
-        case DTYPE_Q2_K:
-        case DTYPE_Q3_K:
-        case DTYPE_Q4_K:
-        case DTYPE_Q5_K:
-        case DTYPE_Q6_K:
-                return 256;
-        default:
-                return GROUP;
+                DTYPES(DTYPE_CASE_VALUES)
         }
+        return 1;
 }
 
 BOTH uint32_t block_bytes(Dtype type) {
         switch (type) {
-        case DTYPE_F32:
-                return 4;
-        case DTYPE_Q8_0:
-                return 34;
-        case DTYPE_Q4_0:
-                return 18;
-        case DTYPE_Q4_1:
-                return 20;
-        case DTYPE_Q5_0:
-                return 22;
-        case DTYPE_Q5_1:
-                return 24;
-        case DTYPE_Q2_K:
-                return 84;
-        case DTYPE_Q3_K:
-                return 110;
-        case DTYPE_Q4_K:
-                return 144;
-        case DTYPE_Q5_K:
-                return 176;
-        case DTYPE_Q6_K:
-                return 210;
-        default:
-                return 2;
+                DTYPES(DTYPE_CASE_BYTES)
         }
+        return 1;
 }
 
 /* Bytes of a row of whole blocks. */

@@ -25,6 +25,7 @@ enum {
         EIGHT_BYTES = 16,       /* of eight terms */
         SPLIT_AT_ONCE = 4,      /* groups that are read at once */
         PREFETCHED = 1024,      /* bytes of each row */
+        LARGE_THREADS = 256,    /* of large_tiling(); small ones have a thread for each line */
 };
 
 /* ---- the terms of activations ---- */
@@ -286,10 +287,7 @@ DEVICE void write_totals(const Tiling *h, const Share *m, Sums total) {
                                 continue;
                         float scale = m->a->terms.scale[row];
                         UNROLL for (uint32_t i = 0; i < WARP_TILES; i++) {
-                                uint32_t line = sum_line(h, i, e), feature = m->block * BLOCK_LINES + line;
-                                if (m->a->up)
-                                        feature = m->block * (BLOCK_LINES / 2) + line / TILE_LINES * (TILE_LINES / 2) +
-                                                  line % TILE_LINES;
+                                uint32_t feature = line_feature(m, BLOCK_LINES, sum_line(h, i, e));
                                 if (feature < m->p->rows)
                                         finish(m, feature, row, total[i][j][e] * scale, total[i][j][e % 2 + 2] * scale);
                         }
@@ -298,9 +296,8 @@ DEVICE void write_totals(const Tiling *h, const Share *m, Sums total) {
 
 /* Whether a warp has a line and a row that exist. */
 DEVICE bool is_useful(const Tiling *h, const Share *m) {
-        uint32_t each = m->a->up ? TILE_LINES / 2 : TILE_LINES; /* features of a tile */
-        uint32_t first = m->block * (BLOCK_LINES / TILE_LINES) + threadIdx.x / WARP % h->warps_lines * WARP_TILES;
-        return first * each < m->p->rows && sum_row(h, 0, 0) - threadIdx.x % 4 * 2 < m->a->n;
+        uint32_t line = threadIdx.x / WARP % h->warps_lines * WARP_LINES;
+        return line_feature(m, BLOCK_LINES, line) < m->p->rows && sum_row(h, 0, 0) - threadIdx.x % 4 * 2 < m->a->n;
 }
 
 DEVICE void many_rows(Dtype type, Tiling tiling, const ProductsArgs *a) {
@@ -371,38 +368,35 @@ KERNEL(merge_parts, ProductsArgs, BLOCK_LINES) {
 
 /* ---- kernels ---- */
 
-/* The first weights of a small block, which is in a hurry: they are on their way while the terms are made. */
-DEVICE void prefetch_lines(Dtype type, const Tiling *h, const ProductsArgs *a) {
+/* The first weights of a small block, which is in a hurry, a thread those of one line: they are on their way while the terms
+ * are made. */
+DEVICE void small_prefetch(const ProductsArgs *a) {
         Share m = block_share(a);
         uint32_t first = a->partial ? blockIdx.z * part_length(a->cols) : 0;
-        const char *row = line_row(type, &m, BLOCK_LINES, threadIdx.x);
-        size_t end = row_bytes(type, MIN(a->cols, a->partial ? first + part_length(a->cols) : a->cols));
-        size_t begin = row_bytes(type, first);
-        for (size_t at = begin; at < MIN(end, begin + PREFETCHED); at += 128)
+        const char *row = line_row(a->type, &m, BLOCK_LINES, threadIdx.x);
+        size_t end = row_bytes(a->type, MIN(a->cols, a->partial ? first + part_length(a->cols) : a->cols));
+        size_t begin = row_bytes(a->type, first);
+        for (size_t at = begin; at < MIN(end, begin + PREFETCHED); at += LINE_BYTES)
                 prefetch(row + at);
 }
 
-BOTH Tiling large_of(Dtype type) {
+BOTH Tiling large_tiling(void) {
         Tiling t = {2, 4, 3};
         return t;
 }
 
-BOTH Tiling small_of(Dtype type) {
+/* A stage less for formats that have more in each, so that all have a place. */
+BOTH Tiling small_tiling(Dtype type) {
         Tiling t = {2, 2, has_offset(type) ? 3u : 4u};
         return t;
 }
 
-DEVICE void small_prefetch(const ProductsArgs *a) {
-        Tiling tiling = small_of(a->type);
-        prefetch_lines(a->type, &tiling, a);
-}
-
 #define MANY(name, type)                                                       \
-        KERNEL(name##_large, ProductsArgs, 256) {                              \
-                many_rows(type, large_of(type), &a);                           \
+        KERNEL(name##_large, ProductsArgs, LARGE_THREADS) {                              \
+                many_rows(type, large_tiling(), &a);                           \
         }                                                                      \
-        KERNEL_AFTER(name##_small, ProductsArgs, (128), small_prefetch) {      \
-                many_rows(type, small_of(type), &a);                           \
+        KERNEL_AFTER(name##_small, ProductsArgs, (BLOCK_LINES), small_prefetch) {      \
+                many_rows(type, small_tiling(type), &a);                           \
         }
 MANY(many_f32, DTYPE_F32)
 MANY(many_f16, DTYPE_F16)
@@ -455,7 +449,7 @@ HOST Terms products_terms(Stream *s, const Activations *x, uint32_t cols) {
 
 /* Where the sums of parts can be put; NULL where there is no need, or no room. */
 static float *parts_room(Stream *s, const ProductsArgs *a, uint32_t blocks) {
-        Tiling small = small_of(a->type);
+        Tiling small = small_tiling(a->type);
         size_t terms = terms_size(a->n, a->cols), size = (size_t)PARTS * a->n * blocks * BLOCK_LINES * sizeof(float);
         bool fills = (uint64_t)blocks * ceil_div(a->n, tiling_rows(&small)) >= stream_processors(s);
         if (fills || a->up || terms + size > STREAM_SCRATCH)
@@ -467,11 +461,11 @@ HOST void products_many(Stream *s, const Product *p, uint32_t n, const void *up,
                         Update update) {
         uint32_t blocks;
         ProductsArgs args = products_args(p, n, up, x, update, BLOCK_LINES, &blocks);
-        Tiling h = large_of(args.type);
+        Tiling h = large_tiling();
         bool is_large = (uint64_t)blocks * (x->n_rows / tiling_rows(&h)) >= stream_processors(s);
         args.terms = *terms;
         if (!is_large) {
-                h = small_of(args.type);
+                h = small_tiling(args.type);
                 args.partial = parts_room(s, &args, blocks);
         }
         StreamLaunch l = {find_many(args.type, is_large),

@@ -123,7 +123,7 @@ DEVICE void few_rows(Dtype type, int tiles, const Share *m) {
         __syncthreads();
         for (uint32_t e = threadIdx.x; e < each; e += FEW_THREADS) {
                 uint32_t line = e % TILE_LINES, i = n0 + e / TILE_LINES;
-                uint32_t row = m->block * (m->a->up ? TILE_LINES / 2 : TILE_LINES) + line;
+                uint32_t row = line_feature(m, TILE_LINES, line);
                 if (row >= m->p->rows || i >= m->a->n || (m->a->up && line >= TILE_LINES / 2))
                         continue;
                 float scale = row_scale(m->a, parts_sum(partial_squares, n_rows, e / TILE_LINES));
@@ -134,25 +134,19 @@ DEVICE void few_rows(Dtype type, int tiles, const Share *m) {
 
 /* ---- kernels ---- */
 
-enum { LINE_BYTES = 128 /* of the cache */ };
-
-DEVICE void prefetch_features(Dtype type, const Share *m, const void *w, uint32_t first, uint32_t n) {
-        size_t stride = row_bytes(type, m->a->cols), size = MIN(n, m->p->rows - first) * stride;
+DEVICE void prefetch_features(const Share *m, const void *w, uint32_t first, uint32_t n) {
+        size_t stride = row_bytes(m->a->type, m->a->cols), size = MIN(n, m->p->rows - first) * stride;
         for (size_t i = threadIdx.x * LINE_BYTES; i < size; i += FEW_THREADS * LINE_BYTES)
                 prefetch((const char *)w + first * stride + i);
 }
 
 /* The weights that few_rows() reads: they are on their way while the kernel before has not ended. */
-DEVICE void prefetch_tile(Dtype type, const ProductsArgs *a) {
+DEVICE void few_prefetch(const ProductsArgs *a) {
         Share m = block_share(a);
         uint32_t n = a->up ? TILE_LINES / 2 : TILE_LINES;
-        prefetch_features(type, &m, m.p->w, m.block * n, n);
+        prefetch_features(&m, m.p->w, m.block * n, n);
         if (a->up)
-                prefetch_features(type, &m, a->up, m.block * n, n);
-}
-
-DEVICE void few_prefetch(const ProductsArgs *a) {
-        prefetch_tile(a->type, a);
+                prefetch_features(&m, a->up, m.block * n, n);
 }
 
 #define MATMUL(name, type)                                                           \

@@ -19,6 +19,7 @@ enum {
         PARTS = 8,
         TILE_LINES = 16, /* of a product */
         TILE_N = 8,      /* rows of a product */
+        LINE_BYTES = 128, /* of the cache */
 };
 
 typedef struct Joined {
@@ -71,13 +72,18 @@ BOTH uint32_t part_length(uint32_t cols) {
 
 /* ---- weights ---- */
 
-/* The matrix's row that a line of the block's `lines` is of; beyond the last feature some other, and nobody wants the sum. */
+/* The feature that a line of the block's `lines` is of. */
+DEVICE uint32_t line_feature(const Share *m, uint32_t lines, uint32_t line) {
+        if (!m->a->up)
+                return m->block * lines + line;
+        return m->block * lines / 2 + line / TILE_LINES * (TILE_LINES / 2) + line % (TILE_LINES / 2);
+}
+
+/* Its row of the matrix; beyond the last some other, and nobody wants the sum. */
 DEVICE const char *line_row(Dtype type, const Share *m, uint32_t lines, uint32_t line) {
         bool of_up = m->a->up && line % TILE_LINES >= TILE_LINES / 2;
-        uint32_t feature = m->a->up ? m->block * lines / 2 + line / TILE_LINES * (TILE_LINES / 2) + line % (TILE_LINES / 2)
-                                    : m->block * lines + line;
         const char *w = (const char *)(of_up ? m->a->up : m->p->w);
-        return w + MIN(feature, m->p->rows - 1) * row_bytes(type, m->a->cols);
+        return w + MIN(line_feature(m, lines, line), m->p->rows - 1) * row_bytes(type, m->a->cols);
 }
 
 /* Whether every eight values of a row can be read at once, but for the last. */
@@ -93,8 +99,6 @@ DEVICE void add_half(float d[4], const uint32_t a[4], const uint32_t b[4], const
 
 /* ---- before and after ---- */
 
-/* The norm is applied to activations but for the root mean square, which is known at the end only: `squares` grows by these
- * eight values', and the sums are divided by it. */
 /* How rows are read. The usual cases are compiled by themselves: without a question between them, many loads are under way. */
 typedef struct Reading {
         uint32_t cols; /* ENDLESS where groups are whole */
@@ -136,6 +140,8 @@ DEVICE Floats activation_eight(Reading r, const ProductsArgs *a, uint32_t i, uin
         return f;
 }
 
+/* The norm is applied but for the root mean square, which is known at the end only: `squares` grows by these eight values',
+ * and the sums are divided by it. */
 DEVICE Eight normed_terms(Reading r, Floats x, const Floats *norm, float *squares) {
         UNROLL for (int j = 0; j < EIGHT && r.normed; j++) {
                 *squares = fmaf(x.v[j], x.v[j], *squares);

@@ -332,6 +332,8 @@ class MessagesTest(DialectCase):
             ({"tool_choice": {"type": "tool"}}, "tool_choice.name"),
             ({"tool_choice": {"type": "some"}}, "tool_choice.type"),
             ({"tool_choice": "none"}, "tool_choice"),
+            ({"tool_choice": {"type": "any"}, "tools": [{"name": "f", "input_schema": {}}],
+              "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}, "tool_choice"),
             ({"thinking": {"type": "often"}}, "thinking.type"),
             ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
             ({"output_config": {"format": {"type": "json_object"}}}, "output_config.format.type"),

@@ -232,8 +232,9 @@ static void on_piece(Job *j, const IpcPiece *p) {
                 a->dialect->logprobs(c, p);
         c->text_len += p->text.len;
         bool done = a->n_done == a->n_choices;
-        if (done)
-                (a->stream ? a->dialect->stream_end : a->dialect->result)(a, &a->out);
+        void (*last)(Answer *, Buf *) = a->stream ? a->dialect->stream_end : a->dialect->result;
+        if (done && last)
+                last(a, &a->out);
         const JobRefusal *why = check_memory(c);
         if (why)
                 answer_fail(a, why);

@@ -173,6 +173,8 @@ void tools_require(Spec *s, Args *a, const char *key, const char *choice, const 
 /* Puts into a template's variables, under the names that families have for it, whether the model is to think; `level`, how
  * much, may be NULL. What is there already stays. */
 void thinking_set(json_t *variables, bool think, const char *level);
+/* The same by OpenAI's word for how much, which may be "none"; NULL: nothing is said. */
+void thinking_set_effort(json_t *variables, const char *effort);
 /* The text of a field, where there is one, becomes the system's message, before the others. */
 void arg_system(Args *a, const char *key, json_t *messages);
 /* A chat template's variables as JSON text: an object, and the messages to be put into it, whose references are taken and
@@ -198,7 +200,7 @@ typedef struct Dialect {
         const char *stream_type; /* content type of its streams */
         /* One piece of a stream: what is new is in `c->split`; `p` may carry logprobs, the finish, or nothing worth a chunk. */
         void (*piece)(Choice *c, const IpcPiece *p, Buf *out);
-        void (*stream_end)(Answer *a, Buf *out);  /* after the last piece of the last choice */
+        void (*stream_end)(Answer *a, Buf *out);  /* (optional) after the last piece of the last choice */
         void (*result)(Answer *a, Buf *out);      /* the whole answer of a request that does not stream */
         /* (optional) Else a stream that cannot go on is broken off. */
         void (*stream_error)(Answer *a, unsigned status, const char *code, const char *text, Buf *out);

@@ -138,10 +138,6 @@ static void piece(Choice *c, const IpcPiece *p, Buf *out) {
         end_message(c, out);
 }
 
-static void stream_end(Answer *a _unused_, Buf *out _unused_) {
-        /* the last piece said it all */
-}
-
 static void stream_error(Answer *a, unsigned status, const char *code, const char *text, Buf *out) {
         buf_puts(out, "event: error\ndata: ");
         api_error_body(a->r, status, code, NULL, text, out);
@@ -180,7 +176,7 @@ static void result(Answer *a, Buf *out) {
         buf_puts(out, "}\n");
 }
 
-static const Dialect dialect = {"text/event-stream", piece, stream_end, result, stream_error, NULL};
+static const Dialect dialect = {"text/event-stream", piece, NULL, result, stream_error, NULL};
 
 static void put_nothing(Choice *c _unused_, const IpcPiece *p _unused_, Buf *out _unused_) {
         /* only their number is wanted */

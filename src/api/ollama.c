@@ -99,7 +99,7 @@ static void put_logprobs(const IpcPiece *p, Buf *out) {
 static void piece(Choice *c, const IpcPiece *p, Buf *out) {
         static const Split nothing;
         const Split *s = &c->split;
-        if (s->content.len > 0 || s->thinking.len > 0 || s->calls.len > 0 || p->logprobs.n > 0) {
+        if (split_has_news(s) || p->logprobs.n > 0) {
                 put_head(c->answer, out);
                 put_said(c->answer->chat, s, out);
                 if (p->logprobs.n > 0) {
@@ -114,10 +114,6 @@ static void piece(Choice *c, const IpcPiece *p, Buf *out) {
         put_head(c->answer, out);
         put_said(c->answer->chat, &nothing, out);
         put_done(c, out);
-}
-
-static void stream_end(Answer *a _unused_, Buf *out _unused_) {
-        /* the last piece said it all */
 }
 
 static void result(Answer *a, Buf *out) {
@@ -140,7 +136,7 @@ static void logprobs(Choice *c, const IpcPiece *p) {
         put_logprobs(p, &c->logprobs[0]);
 }
 
-static const Dialect dialect = {"application/x-ndjson", piece, stream_end, result, stream_error, logprobs};
+static const Dialect dialect = {"application/x-ndjson", piece, NULL, result, stream_error, logprobs};
 
 /* ---- keep_alive, loading and unloading ---- */
 

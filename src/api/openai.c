@@ -199,7 +199,7 @@ static void chat_piece(Choice *c, const IpcPiece *p, Buf *out) {
         if (!c->first_sent)
                 chat_chunk(c, "assistant", &none, IPC_FINISH_NONE, out);
         c->first_sent = true;
-        if (s->content.len > 0 || s->thinking.len > 0 || s->calls.len > 0 || p->logprobs.n > 0)
+        if (split_has_news(s) || p->logprobs.n > 0)
                 chat_chunk(c, NULL, p, IPC_FINISH_NONE, out);
         if (p->finish != IPC_FINISH_NONE)
                 chat_chunk(c, NULL, &none, (IpcFinish)p->finish, out);
@@ -379,16 +379,8 @@ void openai_read_choice(Spec *s, Args *a, const char *name) {
         bool required = name || (word && strcmp(word, "required") == 0);
         if (choice && !required && (!word || (strcmp(word, "auto") != 0 && strcmp(word, "none") != 0)))
                 arg_fail(a, "tool_choice", "must be auto, none, required, or an object that names a function");
-        else if (required && s->job.grammar_kind != IPC_GRAMMAR_NONE)
-                arg_fail(a, "tool_choice", "cannot be combined with response_format, which says what else the answer is to be");
         else if (required)
                 tools_require(s, a, "tools", "tool_choice", name);
-}
-
-static void read_effort(Args *a, json_t *variables) {
-        const char *effort = arg_string(a, "reasoning_effort", NULL);
-        if (effort)
-                thinking_set(variables, strcmp(effort, "none") != 0, strcmp(effort, "none") != 0 ? effort : NULL);
 }
 
 /* The template's variables, as JSON text. */
@@ -398,7 +390,7 @@ void *openai_chat_context(Args *a) {
                 arg_fail(a, "chat_template_kwargs", "must be an object");
         json_t *variables = json_is_object(kwargs) ? json_copy(kwargs) : json_object();
         openai_read_tools(a, variables);
-        read_effort(a, variables);
+        thinking_set_effort(variables, arg_string(a, "reasoning_effort", NULL));
         return arg_context(a, variables, messages);
 }
 

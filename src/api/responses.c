@@ -244,10 +244,6 @@ static void piece(Choice *c, const IpcPiece *p, Buf *out) {
                 end(c, out);
 }
 
-static void stream_end(Answer *a _unused_, Buf *out _unused_) {
-        /* the last piece said it all */
-}
-
 static void stream_error(Answer *a, unsigned status _unused_, const char *code _unused_, const char *text, Buf *out) {
         put_response_event(&a->choices[0], "response.failed", text, NULL, out);
 }
@@ -269,7 +265,7 @@ static void result(Answer *a, Buf *out) {
         buf_putc(out, '\n');
 }
 
-static const Dialect dialect = {"text/event-stream", piece, stream_end, result, stream_error, NULL};
+static const Dialect dialect = {"text/event-stream", piece, NULL, result, stream_error, NULL};
 
 /* ---- reading ---- */
 
@@ -346,10 +342,8 @@ static void read_tools(Args *a, json_t *variables) {
 /* How much the model is to think; of its thoughts only the answer is handed out. */
 static void read_reasoning(Args *a, json_t *variables) {
         Args r = {.object = arg_get(a, "reasoning"), .prefix = "reasoning.", .error = a->error};
-        const char *effort = arg_string(&r, "effort", NULL);
         arg_unsupported(&r, "summary", "thoughts are not handed out here; /v1/chat/completions does it");
-        if (effort)
-                thinking_set(variables, strcmp(effort, "none") != 0, strcmp(effort, "none") != 0 ? effort : NULL);
+        thinking_set_effort(variables, arg_string(&r, "effort", NULL));
 }
 
 static void *context(Args *a) {

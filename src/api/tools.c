@@ -138,7 +138,10 @@ static json_t *choose(const json_t *tools, const char *name) {
 
 void tools_require(Spec *s, Args *a, const char *key, const char *choice, const char *name) {
         json_t *chosen = choose(arg_get(a, key), name);
-        if (json_array_size(chosen) == 0)
+        if (s->job.grammar_kind != IPC_GRAMMAR_NONE)
+                arg_fail(a, choice, "cannot be combined with %.*s, which says what else the answer is to be", (int)s->job.grammar_name.len,
+                         s->job.grammar_name.data);
+        else if (json_array_size(chosen) == 0)
                 arg_fail(a, choice, name ? "there is no function '%.64s' in tools" : "needs tools", name);
         else
                 spec_put_grammar(s, a, choice, chosen, IPC_GRAMMAR_CALL, choice);
@@ -150,6 +153,12 @@ void thinking_set(json_t *variables, bool think, const char *level) {
         set_missing(variables, "thinking", json_boolean(think));        /* Granite, DeepSeek */
         if (level)
                 set_missing(variables, "reasoning_effort", json_string(level));
+}
+
+void thinking_set_effort(json_t *variables, const char *effort) {
+        bool think = effort && strcmp(effort, "none") != 0;
+        if (effort)
+                thinking_set(variables, think, think ? effort : NULL);
 }
 
 /* ---- answers ---- */

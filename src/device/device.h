@@ -226,7 +226,6 @@ typedef struct DeviceLimits {
         uint32_t heads;
         uint32_t vocab; /* of sample() */
         uint32_t cols;  /* of a packed matrix */
-        uint64_t formats; /* bit t: Dtype t is read */
 } DeviceLimits;
 
 struct Device {

@@ -5,21 +5,12 @@
 #include "util/checked.h"
 #include "util/macro.h"
 
+#define DTYPE_ROW(name, number, values, bytes) [DTYPE_##name] = {#name, values, bytes},
+
 /* block 0: known by name only. */
 static const DtypeInfo dtypes[] = {
-        [DTYPE_F32] = {"F32", 1, 4},
-        [DTYPE_F16] = {"F16", 1, 2},
-        [DTYPE_Q4_0] = {"Q4_0", 32, 18},
-        [DTYPE_Q4_1] = {"Q4_1", 32, 20},
-        [DTYPE_Q5_0] = {"Q5_0", 32, 22},
-        [DTYPE_Q5_1] = {"Q5_1", 32, 24},
-        [DTYPE_Q8_0] = {"Q8_0", 32, 34},
+        DTYPES(DTYPE_ROW)
         [9] = {"Q8_1"},
-        [DTYPE_Q2_K] = {"Q2_K", 256, 84},
-        [DTYPE_Q3_K] = {"Q3_K", 256, 110},
-        [DTYPE_Q4_K] = {"Q4_K", 256, 144},
-        [DTYPE_Q5_K] = {"Q5_K", 256, 176},
-        [DTYPE_Q6_K] = {"Q6_K", 256, 210},
         [15] = {"Q8_K"},
         [16] = {"IQ2_XXS"},
         [17] = {"IQ2_XS"},
@@ -35,7 +26,6 @@ static const DtypeInfo dtypes[] = {
         [27] = {"I64"},
         [28] = {"F64"},
         [29] = {"IQ1_M"},
-        [DTYPE_BF16] = {"BF16", 1, 2},
         [34] = {"TQ1_0"},
         [35] = {"TQ2_0"},
         [39] = {"MXFP4"},

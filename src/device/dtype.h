@@ -26,21 +26,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum Dtype {
-        DTYPE_F32 = 0,
-        DTYPE_F16 = 1,
-        DTYPE_Q4_0 = 2,
-        DTYPE_Q4_1 = 3,
-        DTYPE_Q5_0 = 6,
-        DTYPE_Q5_1 = 7,
-        DTYPE_Q8_0 = 8,
-        DTYPE_Q2_K = 10,
-        DTYPE_Q3_K = 11,
-        DTYPE_Q4_K = 12,
-        DTYPE_Q5_K = 13,
-        DTYPE_Q6_K = 14,
-        DTYPE_BF16 = 30,
-} Dtype;
+/* X(name, number, values of a block, its bytes), of all that can be computed with. */
+#define DTYPES(X)           \
+        X(F32, 0, 1, 4)     \
+        X(F16, 1, 1, 2)     \
+        X(Q4_0, 2, 32, 18)  \
+        X(Q4_1, 3, 32, 20)  \
+        X(Q5_0, 6, 32, 22)  \
+        X(Q5_1, 7, 32, 24)  \
+        X(Q8_0, 8, 32, 34)  \
+        X(Q2_K, 10, 256, 84)  \
+        X(Q3_K, 11, 256, 110) \
+        X(Q4_K, 12, 256, 144) \
+        X(Q5_K, 13, 256, 176) \
+        X(Q6_K, 14, 256, 210) \
+        X(BF16, 30, 1, 2)
+
+#define DTYPE_NUMBER(name, number, values, bytes) DTYPE_##name = number,
+typedef enum Dtype { DTYPES(DTYPE_NUMBER) } Dtype;
+
+/* Cases of a switch over formats, where a compiler is to know the answer. */
+#define DTYPE_CASE_VALUES(name, number, values, bytes) \
+        case DTYPE_##name:                             \
+                return values;
+#define DTYPE_CASE_BYTES(name, number, values, bytes) \
+        case DTYPE_##name:                            \
+                return bytes;
 
 typedef struct DtypeInfo {
         const char *name;    /* "Q8_0" */

@@ -565,11 +565,6 @@ static int check_limits(const Model *m, const Device *d, Error *e) {
                                             "it has %" PRIu32 " %s, and %s computes with at most %" PRIu32
                                             "; a pool with 'device: cpu' takes it",
                                             limits[n].has, limits[n].what, d->name, limits[n].most);
-        for (size_t n = 0; n < m->n_tensors && most->formats != 0; n++)
-                if (!m->tensors[n].foreign && !(most->formats >> m->tensors[n].type & 1))
-                        return MODEL_REFUSE(m, e, -EOPNOTSUPP,
-                                            "it has weights in %s, which %s does not read; a pool with 'device: cpu' takes it",
-                                            dtype_name(m->tensors[n].type), d->name);
         return 0;
 }
 

@@ -76,6 +76,11 @@ void split_clear(Split *s);
 size_t split_size(const Split *s);
 bool split_failed(const Split *s);
 
+/* Whether anything came of it. */
+static inline bool split_has_news(const Split *s) {
+        return s->content.len > 0 || s->thinking.len > 0 || s->calls.len > 0;
+}
+
 static inline size_t split_calls(const Split *s, const SplitCall **ret) {
         *ret = (const SplitCall *)(const void *)s->calls.data;
         return s->calls.len / sizeof(SplitCall);

@@ -119,42 +119,29 @@ INLINE void store_bytes(void *p, Bytes b) {
 
 /* ---- formats ---- */
 
-INLINE int block_values(Dtype type) {
-        return type >= DTYPE_Q2_K && type <= DTYPE_Q6_K ? 256 : GROUP;
-}
-
-/* Of plain formats, of as many values. */
-INLINE size_t block_size(Dtype type) {
-        switch (type) {
-        case DTYPE_F32:
-                return 128;
-        case DTYPE_Q4_0:
-                return 18;
-        case DTYPE_Q4_1:
-                return 20;
-        case DTYPE_Q5_0:
-                return 22;
-        case DTYPE_Q5_1:
-                return 24;
-        case DTYPE_Q8_0:
-                return 34;
-        case DTYPE_Q2_K:
-                return 84;
-        case DTYPE_Q3_K:
-                return 110;
-        case DTYPE_Q4_K:
-                return 144;
-        case DTYPE_Q5_K:
-                return 176;
-        case DTYPE_Q6_K:
-                return 210;
-        default:
-                return 64;
-        }
-}
-
 INLINE bool is_plain(Dtype type) {
         return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16;
+}
+
+/* Plain formats are read as if they had blocks of a group. */
+INLINE int block_values(Dtype type) {
+        if (is_plain(type))
+                return GROUP;
+        switch (type) {
+                DTYPES(DTYPE_CASE_VALUES)
+        }
+        return GROUP;
+}
+
+INLINE size_t stored_size(Dtype type) {
+        switch (type) {
+                DTYPES(DTYPE_CASE_BYTES)
+        }
+        return 1;
+}
+
+INLINE size_t block_size(Dtype type) {
+        return is_plain(type) ? GROUP * stored_size(type) : stored_size(type);
 }
 
 INLINE int part_values(Dtype type) {
