@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 
+#include "cuda/context.h"
 #include "cuda/emulate.h"
 #include "cuda/stream.h"
 
@@ -36,20 +36,25 @@ typedef struct Barrier {
         const char *what; /* the first of those who have arrived does there */
 } Barrier;
 
-/* A lane's values of A and B: two for each register. */
-typedef struct Fragments {
-        float a[4][2], b[2][2];
-} Fragments;
+enum { ROWS = 16, COLS = 8, DEPTH = 16 }; /* of a product: A is ROWS x DEPTH, B is DEPTH x COLS */
+
+/* A value of A or B: of every row, or column, the values one after another. */
+typedef struct Values {
+        double value[DEPTH];
+        int16_t exponent[DEPTH];
+} Values;
 
 typedef union Shown {
-        unsigned char value[16];
-        Fragments fragments;
+        unsigned char value[WARP][16];
+        struct {
+                Values a[ROWS], b[COLS];
+        };
 } Shown;
 
 /* What lanes show each other: in turns, so that nobody overwrites what another still reads. */
 typedef struct Warp {
         Barrier barrier;
-        Shown shown[2][WARP];
+        Shown shown[2];
 } Warp;
 
 /* An asynchronous copy that was not waited for. */
@@ -60,7 +65,7 @@ typedef struct Copy {
 } Copy;
 
 typedef struct Fiber {
-        ucontext_t context;
+        Context context;
         void *stack, *tsan;
         const Barrier *waits;
         unsigned generation; /* of it, when the fiber came */
@@ -79,7 +84,7 @@ static Fiber fibers[THREADS_MAX];
 static Warp warps[THREADS_MAX / WARP];
 static Barrier block_barrier;
 static Fiber *current;
-static ucontext_t scheduler;
+static Context scheduler;
 static void *scheduler_tsan;
 static EmulatedKernel *running_kernel;
 static const void *running_args;
@@ -108,13 +113,15 @@ void emulate_aligned(const void *p) {
 static void fiber_yield(void) {
         Fiber *f = current;
         __tsan_switch_to_fiber(scheduler_tsan, 0);
-        swapcontext(&f->context, &scheduler);
+        context_switch(&f->context, &scheduler);
 }
 
 static void fiber_main(void) {
-        running_kernel(running_args);
-        current->ended = true;
-        fiber_yield();
+        for (;;) {
+                running_kernel(running_args);
+                current->ended = true;
+                fiber_yield();
+        }
 }
 
 static void barrier_wait(Barrier *b, const char *what) {
@@ -145,19 +152,18 @@ void emulate_warp_barrier(void) {
         warp_wait("barrier");
 }
 
-/* Shows a value to the other lanes and returns what all of them have shown. */
-static const Shown *exchange(const void *value, size_t size, const char *what) {
-        Warp *w = &warps[threadIdx.x / WARP];
-        unsigned turn = current->exchanges++ % 2;
-        if (size > sizeof(Shown))
-                misuse("shows %zu bytes", size);
-        memcpy(&w->shown[turn][threadIdx.x % WARP], value, size);
-        warp_wait(what);
-        return w->shown[turn];
+/* Where a lane shows something, before it waits for the other lanes of its warp, and finds what they have shown. */
+static Shown *next_turn(void) {
+        return &warps[threadIdx.x / WARP].shown[current->exchanges++ % 2];
 }
 
 void emulate_shuffle(void *value, size_t size, unsigned lane) {
-        memcpy(value, &exchange(value, size, "shuffle")[lane], size);
+        Shown *lanes = next_turn();
+        if (size > sizeof(lanes->value[0]))
+                misuse("shows %zu bytes", size);
+        memcpy(lanes->value[threadIdx.x % WARP], value, size);
+        warp_wait("shuffle");
+        memcpy(value, lanes->value[lane], size);
 }
 
 void copy_async(void *shared, const void *global) {
@@ -189,25 +195,22 @@ void copy_wait(int n) {
         f->n_copies = kept;
 }
 
-static float value_of(uint32_t pair, unsigned which, bool halves) {
-        if (halves)
-                return half_to_float((uint16_t)(which ? pair >> 16 : pair));
-        return float_from_bits(which ? pair & 0xffff0000 : pair << 16);
+/* Exponents of zero and of what is not finite, such that they show in a sum of two. */
+enum { NO_EXPONENT = -1000, NOT_FINITE = 10000, KEPT = 25 /* bits */ };
+
+static int16_t exponent(float x) {
+        int e = (int)(float_bits(x) >> 23 & 255);
+        return (int16_t)(x == 0 ? NO_EXPONENT : e == 255 ? NOT_FINITE : e - 127);
 }
 
-/* Value k % 2 of register 2 * (k / 8) + row / 8 of lane 4 * (row % 8) + k % 8 / 2 is A[row, k]. */
-static float a_at(const Shown *lanes, unsigned row, unsigned k) {
-        return lanes[row % 8 * 4 + k % 8 / 2].fragments.a[k / 8 * 2 + row / 8][k % 2];
-}
-
-static float b_at(const Shown *lanes, unsigned k, unsigned col) {
-        return lanes[col * 4 + k % 8 / 2].fragments.b[k / 8][k % 2];
-}
-
-enum { DEPTH = 16, NO_EXPONENT = -1000, EXPONENT_MAX = 128 /* of what is not finite */, KEPT = 25 /* bits */ };
-
-static int exponent(float x) {
-        return x == 0 ? NO_EXPONENT : (int)(float_bits(x) >> 23 & 255) - 127;
+/* The two values of a register, which follow each other in a row of A or a column of B. */
+static void show_pair(Values *v, unsigned k, uint32_t pair, bool halves) {
+        for (unsigned i = 0; i < 2; i++, k++) {
+                uint16_t bits = (uint16_t)(pair >> 16 * i);
+                float x = halves ? half_to_float(bits) : float_from_bits((uint32_t)bits << 16);
+                v->value[k] = x;
+                v->exponent[k] = exponent(x);
+        }
 }
 
 static float cut_off(double x) {
@@ -215,42 +218,47 @@ static float cut_off(double x) {
         return fabs((double)nearest) > fabs(x) ? nextafterf(nearest, 0) : nearest;
 }
 
+/* 2^e, of what doubles have. */
+static double power_of_two(int e) {
+        uint64_t bits = (uint64_t)(e + 1023) << 52;
+        double x;
+        memcpy(&x, &bits, sizeof(x));
+        return x;
+}
+
+static float plain_sum(double sum, const Values *a, const Values *b) {
+        for (unsigned k = 0; k < DEPTH; k++)
+                sum += a->value[k] * b->value[k];
+        return (float)sum;
+}
+
 /* sum + a b as Hopper's tensor cores make it (Khattak and Mikaitis 2025, "Accurate Models of NVIDIA Tensor Cores"): all
  * that is added is cut off so many bits below the greatest exponent, and the sum of it to a float32. */
-static float tensor_sum(float sum, const float a[DEPTH], const float b[DEPTH]) {
-        int most = exponent(sum), not_finite = most == EXPONENT_MAX;
-        double plain = (double)sum, all = 0;
-        for (int k = 0; k < DEPTH; k++) {
-                int e = exponent(a[k]), f = exponent(b[k]);
-                most = e + f > most ? e + f : most;
-                not_finite |= e == EXPONENT_MAX || f == EXPONENT_MAX;
-                plain += (double)a[k] * (double)b[k];
+static float tensor_sum(float sum, const Values *a, const Values *b) {
+        int16_t most = exponent(sum);
+        for (unsigned k = 0; k < DEPTH; k++) {
+                int16_t e = (int16_t)(a->exponent[k] + b->exponent[k]);
+                most = e > most ? e : most;
         }
-        if (not_finite || most < NO_EXPONENT / 2) /* or nothing but zeros */
-                return (float)plain;
-        double scale = ldexp(1, KEPT - most);
-        all = trunc((double)sum * scale);
-        for (int k = 0; k < DEPTH; k++)
-                all += trunc((double)a[k] * (double)b[k] * scale);
-        return cut_off(all / scale);
+        if (most > NOT_FINITE / 2 || most < NO_EXPONENT / 2) /* or nothing but zeros */
+                return plain_sum((double)sum, a, b);
+        double scale = power_of_two(KEPT - most);
+        int64_t all = (int32_t)((double)sum * scale); /* of KEPT bits and two at most */
+        for (unsigned k = 0; k < DEPTH; k++)
+                all += (int32_t)(a->value[k] * b->value[k] * scale);
+        return cut_off((double)all / scale);
 }
 
 void emulate_mma(float d[4], const uint32_t a[4], const uint32_t b[2], bool halves) {
-        unsigned lane = threadIdx.x % WARP;
-        Fragments mine;
-        for (unsigned i = 0; i < 8; i++)
-                mine.a[i / 2][i % 2] = value_of(a[i / 2], i % 2, halves);
+        unsigned row = threadIdx.x % WARP / 4, pair = threadIdx.x % 4 * 2;
+        Shown *tile = next_turn();
         for (unsigned i = 0; i < 4; i++)
-                mine.b[i / 2][i % 2] = value_of(b[i / 2], i % 2, halves);
-        const Shown *lanes = exchange(&mine, sizeof(mine), "product");
-        for (unsigned i = 0; i < 4; i++) {
-                float row[DEPTH], col[DEPTH];
-                for (unsigned k = 0; k < DEPTH; k++) {
-                        row[k] = a_at(lanes, lane / 4 + i / 2 * 8, k);
-                        col[k] = b_at(lanes, k, lane % 4 * 2 + i % 2);
-                }
-                d[i] = tensor_sum(d[i], row, col);
-        }
+                show_pair(&tile->a[row + i % 2 * 8], pair + i / 2 * 8, a[i], halves);
+        for (unsigned i = 0; i < 2; i++)
+                show_pair(&tile->b[row], pair + i * 8, b[i], halves);
+        warp_wait("product");
+        for (unsigned i = 0; i < 4; i++)
+                d[i] = tensor_sum(d[i], &tile->a[row + i / 2 * 8], &tile->b[pair + i % 2]);
 }
 
 /* ---- blocks ---- */
@@ -261,12 +269,8 @@ static void fiber_start(Fiber *f) {
                 if (f->stack == MAP_FAILED)
                         abort();
                 f->tsan = __tsan_create_fiber(0);
+                context_make(&f->context, f->stack, STACK_SIZE, fiber_main);
         }
-        getcontext(&f->context);
-        f->context.uc_stack.ss_sp = f->stack;
-        f->context.uc_stack.ss_size = STACK_SIZE;
-        f->context.uc_link = NULL;
-        makecontext(&f->context, fiber_main, 0);
         f->waits = NULL;
         f->exchanges = 0;
         f->n_copies = 0;
@@ -282,7 +286,7 @@ static void fiber_run(Fiber *f, unsigned index) {
         current = f;
         threadIdx.x = index;
         __tsan_switch_to_fiber(f->tsan, 0);
-        swapcontext(&scheduler, &f->context);
+        context_switch(&scheduler, &f->context);
 }
 
 /* Runs all who are ready once; how many there were. */

@@ -1,6 +1,6 @@
 # Tests of cuda without CUDA: the device on a fake runtime, with its kernels emulated.
 check_LTLIBRARIES += libzl-cuda-fake.la
-libzl_cuda_fake_la_SOURCES = $(CUDA_HOST) cuda/fake.h cuda/fake.c cuda/emulate.h cuda/emulate.c cuda/emulated.c
+libzl_cuda_fake_la_SOURCES = $(CUDA_HOST) cuda/fake.h cuda/fake.c cuda/context.h cuda/emulate.h cuda/emulate.c cuda/emulated.c
 libzl_cuda_fake_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -DCUDA_EMULATED
 libzl_cuda_fake_la_CFLAGS = $(AM_CFLAGS) -pthread
 

@@ -19,7 +19,7 @@ def calls(*all_of_them, mark="<tool_call>\n{}\n</tool_call>", key="arguments"):
 
 
 WEATHER, TIME = ("get_weather", {"city": "Zürich", "days": [1, 2.5], "exact": None}), ("get_time", {})
-LONG = ("write", {"text": " ".join(f"{i * 7919 % 10007} is the number {i}," for i in range(700))})
+LONG = ("write", {"text": " ".join(f"{i * 7919 % 10007} is the number {i}," for i in range(250))})
 BROKEN = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich}}\n</tool_call>'
 
 # The last message says which.
