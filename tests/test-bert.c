@@ -24,10 +24,7 @@ enum { MAX_TEXTS = 8, MAX_TOKENS = 256 };
 static bool is_tested(const char *name, bool alone) {
 #ifdef CUDA_EMULATED
         static const char *const some[] = {"bert", "roberta-rerank", "qwen3", "nomic", "xlm-roberta", "jina"};
-        size_t n = alone ? 3 : ARRAY_SIZE(some);
-#ifdef __SANITIZE_ADDRESS__
-        n = 1;
-#endif
+        size_t n = SANITIZED ? 1 : alone ? 3 : ARRAY_SIZE(some);
         for (size_t i = 0; i < n; i++)
                 if (strcmp(name, some[i]) == 0)
                         return true;

@@ -16,10 +16,8 @@
 #define LOGIT_ERROR 2e-4
 #define F32_ERROR 1e-3
 #endif
-#if defined(CUDA_EMULATED) && defined(__SANITIZE_ADDRESS__)
-enum { TEXTS = 1, TEXT_MAX = 3 }; /* very slow */
-#elif defined(CUDA_EMULATED)
-enum { TEXTS = 1, TEXT_MAX = 16 }; /* slow */
+#ifdef CUDA_EMULATED
+enum { TEXTS = 1, TEXT_MAX = SANITIZED ? 3 : 16 }; /* slow */
 #else
 enum { TEXTS = 1000, TEXT_MAX = 1000 };
 #endif

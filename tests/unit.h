@@ -10,6 +10,13 @@
 #include <string.h>
 #include <cmocka.h>
 
+/* Sanitizers look at every access. What takes long takes fewer cases there. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 /* A file of the real test data, or NULL when there is none here (the test then skips, visibly). */
 static inline const char *test_data(const char *name) {
         static char path[4096];
