@@ -332,7 +332,7 @@ class OpenaiTest(ApiCase):
         ("user", (), ("somebody",)),
         ("priority", ("high", 1), ("batch", "interactive")),
         ("ignore_eos", (1, "true"), (True, False)),
-        ("grammar", ("root ::= 'a'",), (None, "")),
+        ("grammar", (7, {}), (None, "", 'root ::= "a"')),
     )
     OF_COMPLETIONS = (
         ("prompt", (7, {}, None, [1, "a"], [-1], [None], [[1], "a", 7], ["a"] * 257), ("", [], [5], [[5], [6]])),

@@ -5,6 +5,7 @@ that was asked for; streamed, in many choices, beside others, pushed out of its 
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -108,6 +109,55 @@ class StructuredTest(Case):
             body = {"model": CHAT, "prompt": "A dog: ", "response_format": format_of(PERSON), "temperature": 1.5, "seed": seed}
             c = self.d.post("/v1/completions", {**body, "max_tokens": 400}).json()["choices"][0]
             self.check_choice(PERSON, c["text"], c["finish_reason"])
+
+    def test_other_servers_ways(self):
+        """Grammars, expressions and choices, as llama-server and vLLM have them."""
+        cities = ["Bern", 'the "\\ one', "Zürich\nand so on"]
+        grammar = 'root ::= "(" root ")" | [0-9]{1,3} # depth'
+        ways = (
+            ({"grammar": grammar}, r"(\()*\d{1,3}(\))*"),
+            ({"structured_outputs": {"grammar": grammar}}, r"(\()*\d{1,3}(\))*"),
+            ({"structured_outputs": {"regex": r"[a-f]{2,9}(é|\d)"}}, r"[a-f]{2,9}(é|\d)"),
+            ({"structured_outputs": {"choice": cities}}, "|".join(map(re.escape, cities))),
+            ({"structured_outputs": {"json_object": True}}, r"(?s:\{.*\})"),
+        )
+        for seed in range(1, 6):
+            for how, expected in ways:
+                sampling = {"model": CHAT, "temperature": 2, "seed": seed, "max_tokens": 300, **how}
+                chat = self.d.post("/v1/chat/completions", {**sampling, "messages": MESSAGES})
+                plain = self.d.post("/v1/completions", {**sampling, "prompt": "A dog"})
+                for choice in (self.assertStatus(a, 200).json()["choices"][0] for a in (chat, plain)):
+                    text = choice["message"]["content"] if "message" in choice else choice["text"]
+                    if choice["finish_reason"] == "stop":
+                        self.assertRegex(text, f"^(?:{expected})\\Z")
+                        self.assertEqual(text.count("("), text.count(")"))
+            for how in ({"json_schema": PERSON}, {"structured_outputs": {"json": PERSON}}, {"structured_outputs": {"json": json.dumps(PERSON)}}):
+                a = self.d.post("/v1/completions", {"model": CHAT, "prompt": "x", "temperature": 1, "seed": seed, "max_tokens": 400, **how})
+                choice = self.assertStatus(a, 200).json()["choices"][0]
+                self.check_choice(PERSON, choice["text"], choice["finish_reason"])
+            for path, prompt in (("/api/chat", {"messages": MESSAGES}), ("/api/generate", {"prompt": "x"})):
+                a = self.d.post(path, {"model": CHAT, **prompt, "stream": False, "grammar": 'root ::= "yes" | "no"', "options": {"seed": seed}}).json()
+                self.assertIn(a["message"]["content"] if "message" in a else a["response"], ("yes", "no"))
+
+    def test_other_ways_refused(self):
+        for how, param, words in (
+            ({"grammar": 'root ::= "a'}, "", 'grammar: line 1: a text without its closing "'),
+            ({"grammar": 7}, "grammar", "must be"),
+            ({"grammar": "root ::= \"a\"", "response_format": {"type": "json_object"}}, "grammar", "cannot be combined with response_format"),
+            ({"structured_outputs": {"regex": "(a"}}, "", "structured_outputs.regex: has a ( without its )"),
+            ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs.choice", "cannot be combined with structured_outputs.regex"),
+            ({"structured_outputs": {"choice": []}}, "structured_outputs.choice", "must be a list of texts"),
+            ({"structured_outputs": {"choice": ["a", 1]}}, "structured_outputs.choice", "must be a list of texts"),
+            ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag", "is not supported"),
+            ({"structured_outputs": {}}, "structured_outputs", "needs one of"),
+            ({"structured_outputs": "json"}, "structured_outputs", "must be an object"),
+            ({"structured_outputs": {"json": "{"}}, "", "structured_outputs.json: is no JSON"),
+            ({"json_schema": []}, "json_schema", "must be a JSON schema"),
+            ({"grammar": "root ::= " + '"a" ' * 40000}, "grammar", "is too large"),
+        ):
+            a = self.assertStatus(self.d.post("/v1/completions", {"model": CHAT, "prompt": "x", **how}), 400)
+            self.assertIn(words, a.error)
+            self.assertEqual(a.param or "", param)
 
     def test_other_dialects(self):
         schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}

@@ -1,15 +1,17 @@
-/* Texts of a grammar for test-schema.py, which knows nothing of grammars. For each line of input, {"schema":…, "seed":…,
- * "count":…, "texts":[…]}, a line of output: {"error":…}, or {"walks":[…], "accepted":[…]} with so many texts found by going
+/* Texts of a grammar for test-schema.py and test-gbnf.py, which know nothing of grammars. For each line of input, {"schema":…,
+ * "seed":…, "count":…, "texts":[…]}, a line of output: {"error":…}, or {"walks":[…], "accepted":[…]} with so many texts found by going
  * any way that the grammar allows (null: it led nowhere near an end), and whether the grammar has the texts given.
- * "kind": "json" instead of a schema is any JSON object, "value" any JSON. */
+ * "kind": "json" instead of a schema is any JSON object, "value" any JSON; "gbnf" or "regex" is what `text` says. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/gbnf.h"
 #include "text/json-grammar.h"
 #include "text/matcher.h"
+#include "text/pattern.h"
 #include "text/schema.h"
 #include "util/buf.h"
 
@@ -34,7 +36,7 @@ static json_t *walk(Matcher *m) {
                 char options[1024];
                 uint32_t n = 0;
                 if (matcher_is_final(m, state) || (matcher_accepts(m, state) && random_below(3) == 0))
-                        return json_stringn(text.data, text.len);
+                        return json_stringn(text.data ? text.data : "", text.len);
                 for (int b = 0; b < 256; b++)
                         if (matcher_step(m, &state, 1, (uint8_t)b) != MATCHER_DEAD)
                                 for (int k = strchr("\"]}", b) && b ? 3 : 1; k > 0; k--)
@@ -57,6 +59,12 @@ static json_t *accepts(Matcher *m, const json_t *text) {
 
 static int compile(const json_t *ask, Grammar *g, Error *e) {
         const char *kind = json_string_value(json_object_get(ask, "kind"));
+        const json_t *text = json_object_get(ask, "text");
+        GrammarNode root;
+        if (kind && strcmp(kind, "gbnf") == 0)
+                return gbnf_compile("grammar", json_string_value(text), json_string_length(text), g, e);
+        if (kind && strcmp(kind, "regex") == 0)
+                return pattern_compile_plain(g, json_string_value(text), &root, e) < 0 ? -EINVAL : grammar_finish(g, root, e);
         if (kind) {
                 JsonGrammar j = json_grammar(g);
                 return grammar_finish(g, strcmp(kind, "json") == 0 ? j.object : j.value, e);

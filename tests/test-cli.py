@@ -279,6 +279,7 @@ class CliTest(unittest.TestCase):
                             (["show"], "usage: zerollama show"), (["show", "a", "b"], "usage: zerollama show"),
                             (["ps", "a"], "usage: zerollama ps [OPTIONS]\n"),
                             (["list", "--socket", "nowhere"], "is no address"),
+                            (["run", "m", "--grammar", "@/no/such/file"], "cannot read /no/such/file: No such file"),
                             (["help", "lits"], "did you mean 'list'?")):
             p = self.run_cli(*args, code=2)
             self.assertIn(words, p.stderr)
@@ -547,7 +548,7 @@ class CliTest(unittest.TestCase):
                             (["--time", "x"], "--time takes a time"),
                             (["--time", "1s", "--prompt", "x"], "one of them is enough"),
                             (["--prompt", ""], "the prompt is empty"),
-                            (["--file", "/nonexistent"], "cannot read the prompt from /nonexistent")):
+                            (["--file", "/nonexistent"], "cannot read /nonexistent")):
             self.assertIn(words, self.run_cli("bench", "tiny", *args, code=2).stderr)
 
     def test_bench_interrupt(self):
@@ -987,6 +988,23 @@ class RealDaemonTest(unittest.TestCase):
         for stage in map(json.loads, p.stdout.splitlines()):
             self.assertEqual((stage["requests"], stage["errors"]), (48, 0))
             self.assertGreater(stage["tokens_per_second"], stage["qps"])
+
+    def test_what_an_answer_must_be(self):
+        schema = {"type": "object", "properties": {"age": {"enum": [7, 77]}}, "required": ["age"], "additionalProperties": False}
+        source = os.path.join(self.dir.name, "schema.json")
+        with open(source, "w") as f:
+            json.dump(schema, f)
+        for form in ("@" + source, json.dumps(schema)):
+            for command in ("generate", "run"):
+                said = json.loads(self.run_cli(command, "demo", "--format", form, "-n", "200", "How old are you?").stdout)
+                self.assertIn(said["age"], (7, 77))
+        p = self.run_cli("map", "demo", "--format", "@" + source, "-n", "200", stdin='{"prompt": "One"}\n{"prompt": "Two"}\n')
+        for line in p.stdout.splitlines():
+            self.assertIn(json.loads(json.loads(line)["text"])["age"], (7, 77))
+        said = self.run_cli("run", "demo", "--grammar", 'root ::= "yes" | "no, " [a-z]{3}', "Are you sure?").stdout
+        self.assertRegex(said, r"^(yes|no, [a-z]{3})\n$")
+        p = subprocess.run([COMMAND, "run", "demo", "--format", "{", "x"], capture_output=True, text=True, timeout=120, env=self.env)
+        self.assertEqual((p.returncode, p.stderr.count("neither")), (1, 1))
 
     def test_map_says_what_generate_says(self):
         prompts = ["Once upon a time", "Who are you?", "Zwölf Boxkämpfer", "2 + 2 ="]

@@ -129,7 +129,7 @@ ModelEntry *arg_model(Args *a, Daemon *d);
 
 typedef struct Spec { /* an IpcJob under construction and the memory it views */
         IpcJob job;           /* seed 0: each job draws its own */
-        Buf stop_lens, stop_bytes, bias_ids, bias, grammar;
+        Buf stop_lens, stop_bytes, bias_ids, bias, grammar, grammar_name;
         bool keep_alive_given; /* else the model's */
         uint64_t keep_alive;
         uint64_t timeout;      /* for the request to be done in, microseconds; UINT64_MAX: for ever */
@@ -147,11 +147,13 @@ typedef struct SampleArg { /* a sampling field as a table row */
 } SampleArg;
 void spec_read(Spec *s, Args *a, const SampleArg *rows);
 void spec_read_seed(Spec *s, Args *a);
-/* What an answer must be; `name` is what the client calls it, and lives as long as the program. */
-void spec_constrain(Spec *s, IpcGrammarKind kind, const char *name);
-/* The same with what describes it, of the field `key`. */
-void spec_put_grammar(Spec *s, Args *a, const char *key, const json_t *grammar, IpcGrammarKind kind, const char *name);
-void spec_read_schema(Spec *s, Args *a, const char *key, const json_t *schema, const char *name);
+/* What an answer must be, by the field `key`: something of a kind that s->grammar describes, or a JSON text. A mistake where
+ * another field has said it. (constrain.c) */
+void spec_constrain(Spec *s, Args *a, const char *key, IpcGrammarKind kind);
+void spec_put_grammar(Spec *s, Args *a, const char *key, const json_t *grammar, IpcGrammarKind kind);
+void spec_read_schema(Spec *s, Args *a, const char *key, const json_t *schema);
+void spec_read_grammar(Spec *s, Args *a, const char *key, IpcGrammarKind kind); /* of text; an empty one is none */
+void spec_read_constraints(Spec *s, Args *a); /* response_format, and what other servers have for it */
 void spec_read_stop(Spec *s, Args *a, const char *key);
 void spec_read_bias(Spec *s, Args *a);
 /* How urgent it is (priority) and how long it may take (timeout). */

@@ -148,6 +148,7 @@ void spec_deinit(Spec *s) {
         buf_deinit(&s->bias_ids);
         buf_deinit(&s->bias);
         buf_deinit(&s->grammar);
+        buf_deinit(&s->grammar_name);
 }
 
 void spec_read(Spec *s, Args *a, const SampleArg *rows) {
@@ -171,35 +172,6 @@ void spec_read_seed(Spec *s, Args *a) {
         if (seed == -1) /* absent, or "any" as Ollama writes it */
                 return;
         s->job.seed = seed ? (uint64_t)seed : 0x9e3779b97f4a7c15u; /* 0 means: draw one */
-}
-
-static int put_some(const char *text, size_t n, void *grammar) {
-        Buf *to = grammar;
-        if (to->len + n > IPC_GRAMMAR_MAX)
-                return -1;
-        buf_put(to, text, n);
-        return 0;
-}
-
-void spec_put_grammar(Spec *s, Args *a, const char *key, const json_t *grammar, IpcGrammarKind kind, const char *name) {
-        if (json_dump_callback(grammar, put_some, &s->grammar, JSON_COMPACT) < 0)
-                arg_fail(a, key, "is too large: more than %d bytes", IPC_GRAMMAR_MAX);
-        if (s->grammar.failed)
-                arg_no_memory(a);
-        spec_constrain(s, kind, name);
-}
-
-void spec_read_schema(Spec *s, Args *a, const char *key, const json_t *schema, const char *name) {
-        if (json_is_object(schema))
-                spec_put_grammar(s, a, key, schema, IPC_GRAMMAR_SCHEMA, name);
-        else
-                arg_fail(a, key, schema ? "must be a JSON schema, an object" : "is missing");
-}
-
-void spec_constrain(Spec *s, IpcGrammarKind kind, const char *name) {
-        s->job.grammar_kind = kind;
-        s->job.grammar = (IpcStr){s->grammar.data, (uint32_t)s->grammar.len};
-        s->job.grammar_name = ipc_str(name);
 }
 
 static void put_stop(Spec *s, Args *a, const char *key, const json_t *v) {

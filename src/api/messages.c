@@ -344,7 +344,7 @@ static void read_format(Spec *s, Args *a) {
                 return;
         if (strcmp(arg_string(&f, "type", ""), "json_schema") != 0)
                 arg_fail(&f, "type", "must be json_schema");
-        spec_read_schema(s, &f, "schema", arg_get(&f, "schema"), "output_config.format.schema");
+        spec_read_schema(s, &f, "schema", arg_get(&f, "schema"));
 }
 
 /* The model, and the prompt in `s`; NULL: a mistake was found. */

@@ -255,16 +255,17 @@ static void read_logprobs(Spec *s, Args *a) {
                 s->job.n_top = (int32_t)top;
 }
 
-/* "json" or a schema; clients send an empty text for neither. */
+/* "json" or a schema; clients send an empty text for neither. Or a grammar, which is our own. */
 static void read_format(Spec *s, Args *a) {
         const json_t *v = arg_get(a, "format");
         const char *word = json_string_value(v);
         if (word && strcmp(word, "json") == 0)
-                spec_constrain(s, IPC_GRAMMAR_JSON, "format");
+                spec_constrain(s, a, "format", IPC_GRAMMAR_JSON);
         else if (word && *word)
                 arg_fail(a, "format", "must be \"json\" or a JSON schema, not '%.32s'", word);
         else if (v && !word)
-                spec_read_schema(s, a, "format", v, "format");
+                spec_read_schema(s, a, "format", v);
+        spec_read_grammar(s, a, "grammar", IPC_GRAMMAR_GBNF);
 }
 
 static void read_unsupported(Args *a) {

@@ -318,7 +318,6 @@ static void read_common(Spec *s, Args *a) {
         spec_read_stop(s, a, "stop");
         spec_read_bias(s, a);
         s->job.ignore_eos = arg_bool(a, "ignore_eos", false);
-        arg_unsupported(a, "grammar", "grammars are not supported");
         arg_unsupported(a, "suffix", "filling in the middle is not supported");
         openai_read_service(s, a);
 }
@@ -336,20 +335,6 @@ static Answer *start_answer(Api *api, Args *a, const Spec *s, ModelEntry *m, boo
         answer->include_usage = json_is_true(json_object_get(options, "include_usage"));
         answer->want_logprobs = s->job.n_top >= 0;
         return answer;
-}
-
-static void read_response_format(Spec *s, Args *a) {
-        Args f = {.object = arg_get(a, "response_format"), .prefix = "response_format.", .error = a->error};
-        const char *type = f.object ? arg_string(&f, "type", "") : "text";
-        if (f.object && !json_is_object(f.object))
-                arg_fail(a, "response_format", "must be an object with a type");
-        const json_t *schema = json_object_get(arg_get(&f, "json_schema"), "schema");
-        if (strcmp(type, "json_object") == 0)
-                spec_constrain(s, IPC_GRAMMAR_JSON, "response_format");
-        else if (strcmp(type, "json_schema") == 0)
-                spec_read_schema(s, &f, "json_schema.schema", schema, "response_format.json_schema.schema");
-        else if (strcmp(type, "text") != 0)
-                arg_fail(&f, "type", "must be text, json_object or json_schema, not '%.32s'", type);
 }
 
 static void read_chat_logprobs(Spec *s, Args *a) {
@@ -403,7 +388,7 @@ static void chat_completions(Api *api) {
                 return;
         read_common(&s, &a);
         read_chat_logprobs(&s, &a);
-        read_response_format(&s, &a);
+        spec_read_constraints(&s, &a);
         openai_read_choice(&s, &a, json_string_value(json_object_get(json_object_get(arg_get(&a, "tool_choice"), "function"), "name")));
         read_unsupported(&a);
         bool parallel = arg_bool(&a, "parallel_tool_calls", true);
@@ -458,7 +443,7 @@ static void completions(Api *api) {
                 return;
         s.job.max_tokens = 16; /* OpenAI's default here */
         read_common(&s, &a);
-        read_response_format(&s, &a);
+        spec_read_constraints(&s, &a);
         s.job.n_top = (int32_t)arg_int(&a, "logprobs", 0, 20, -1);
         uint32_t n = (uint32_t)arg_int(&a, "n", 1, CHOICES_MAX, 1);
         bool echo = arg_bool(&a, "echo", false);

@@ -374,9 +374,9 @@ static void read_format(Spec *s, Args *a) {
         if (f.object && !json_is_object(f.object) && !json_is_null(f.object))
                 arg_fail(a, "text.format", "must be an object with a type");
         else if (strcmp(type, "json_object") == 0)
-                spec_constrain(s, IPC_GRAMMAR_JSON, "text.format");
+                spec_constrain(s, a, "text.format", IPC_GRAMMAR_JSON);
         else if (strcmp(type, "json_schema") == 0)
-                spec_read_schema(s, &f, "schema", arg_get(&f, "schema"), "text.format.schema");
+                spec_read_schema(s, &f, "schema", arg_get(&f, "schema"));
         else if (strcmp(type, "text") != 0)
                 arg_fail(&f, "type", "must be text, json_object or json_schema, not '%.32s'", type);
 }

@@ -138,13 +138,10 @@ static json_t *choose(const json_t *tools, const char *name) {
 
 void tools_require(Spec *s, Args *a, const char *key, const char *choice, const char *name) {
         json_t *chosen = choose(arg_get(a, key), name);
-        if (s->job.grammar_kind != IPC_GRAMMAR_NONE)
-                arg_fail(a, choice, "cannot be combined with %.*s, which says what else the answer is to be", (int)s->job.grammar_name.len,
-                         s->job.grammar_name.data);
-        else if (json_array_size(chosen) == 0)
+        if (json_array_size(chosen) == 0)
                 arg_fail(a, choice, name ? "there is no function '%.64s' in tools" : "needs tools", name);
         else
-                spec_put_grammar(s, a, choice, chosen, IPC_GRAMMAR_CALL, choice);
+                spec_put_grammar(s, a, choice, chosen, IPC_GRAMMAR_CALL);
         json_decref(chosen);
 }
 

@@ -23,6 +23,7 @@ typedef enum OptionKind {
         OPTION_END,
         OPTION_FLAG,    /* bool * */
         OPTION_TEXT,    /* const char ** */
+        OPTION_CONTENT, /* const char **: a text, or, after @, what a file of that name holds */
         OPTION_TEXTS,   /* const char *const **: NULL-terminated; may be given several times */
         OPTION_INTEGER, /* const int64_t **: NULL while not given */
         OPTION_REAL,    /* const double ** */
@@ -63,6 +64,8 @@ const Option *option_find(const Option *const *tables, const char *name);
 /* Reads the options of `argv` into their values and moves what is left to the front of it, NULL-terminated; stops at
  * the first argument that is no option when `leading`. Returns the number of arguments left, or -1. */
 int options_parse(const Option *const *tables, char **argv, bool leading);
+/* What a file holds, as a text; NULL: complained. */
+char *read_text_file(const char *path);
 /* "-h, --help" or "--seed N". */
 void option_usage(const Option *o, char *buf, size_t n);
 

@@ -140,29 +140,9 @@ static bool plan(Bench *b) {
         return double_up(b, max_clients ? (unsigned)*max_clients : DEFAULT_CLIENTS);
 }
 
-static char *read_file(const char *path) {
-        _cleanup_buf_ Buf b = BUF_NULL;
-        FILE *f = fopen(path, "re");
-        char part[4096];
-        size_t n;
-        if (!f) {
-                complain("cannot read the prompt from %s: %s", path, strerror(errno));
-                return NULL;
-        }
-        while ((n = fread(part, 1, sizeof(part), f)) > 0)
-                buf_put(&b, part, n);
-        bool bad = ferror(f);
-        fclose(f);
-        if (bad || b.failed) {
-                complain("cannot read the prompt from %s", path);
-                return NULL;
-        }
-        return buf_take(&b);
-}
-
 static char *make_prompt(void) {
         if (file)
-                return strcmp(file, "-") == 0 ? read_prompt((char *[]){NULL}) : read_file(file);
+                return strcmp(file, "-") == 0 ? read_prompt((char *[]){NULL}) : read_text_file(file);
         if (hold_time)
                 return strdup(hold_time);
         return strdup(prompt ? prompt : "Once upon a time");

@@ -63,6 +63,31 @@ static bool add_text(const Option *o, const char *value) {
         return true;
 }
 
+char *read_text_file(const char *path) {
+        _cleanup_buf_ Buf b = BUF_NULL;
+        FILE *f = fopen(path, "re");
+        char part[4096];
+        size_t n;
+        while (f && (n = fread(part, 1, sizeof(part), f)) > 0)
+                buf_put(&b, part, n);
+        bool bad = !f || ferror(f);
+        if (bad || b.failed)
+                complain("cannot read %s: %s", path, bad ? strerror(errno) : "out of memory");
+        if (f)
+                fclose(f);
+        if (b.len > 0 && memchr(b.data, 0, b.len)) {
+                complain("%s is no text: it has a NUL byte", path);
+                return NULL;
+        }
+        return bad ? NULL : buf_take(&b);
+}
+
+static bool set_content(const Option *o, const char *value) {
+        const char **slot = o->value;
+        *slot = *value == '@' ? read_text_file(value + 1) : value;
+        return *slot;
+}
+
 bool option_set(const Option *o, const char *value) {
         switch (o->kind) {
         case OPTION_FLAG:
@@ -71,6 +96,8 @@ bool option_set(const Option *o, const char *value) {
         case OPTION_TEXT:
                 *(const char **)o->value = value;
                 return true;
+        case OPTION_CONTENT:
+                return set_content(o, value);
         case OPTION_TEXTS:
                 return add_text(o, value);
         case OPTION_INTEGER:

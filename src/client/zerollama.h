@@ -126,7 +126,8 @@ typedef struct ZlRequest {
         void *userdata;             /* for `piece` */
         const double *timeout;      /* seconds after which the daemon ends the request with status 504; NULL: any time */
         const char *priority;       /* "interactive", "batch": after all that is interactive, or NULL */
-        const void *reserved[6];
+        const char *grammar;        /* NULL, or a grammar in GBNF that the answer is to be of */
+        const void *reserved[5];
 } ZlRequest;
 
 /* Counts are tokens, times nanoseconds; 0 where the daemon did not say. */

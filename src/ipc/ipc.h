@@ -116,6 +116,8 @@ typedef enum IpcGrammarKind { /* what an answer must be, every one that ends by 
         IPC_GRAMMAR_JSON, /* a JSON object */
         IPC_GRAMMAR_SCHEMA, /* JSON that `grammar`, a JSON Schema, describes */
         IPC_GRAMMAR_CALL, /* of a CHAT: a call of one of the functions in `grammar`, a JSON list, as the model writes calls */
+        IPC_GRAMMAR_GBNF, /* what `grammar`, of llama.cpp's kind, has */
+        IPC_GRAMMAR_PATTERN, /* what `grammar`, a regular expression, matches as a whole */
 } IpcGrammarKind;
 
 enum { IPC_GRAMMAR_MAX = 128 * 1024 }; /* bytes */

@@ -236,6 +236,102 @@ void grammar_define(Grammar *g, GrammarNode reserved, GrammarNode as) {
                 g->children[g->items[reserved].first] = as;
 }
 
+/* ---- left recursion ---- */
+
+static bool is_optional(const Grammar *g, const GrammarItem *item, const bool *optional) {
+        const GrammarNode *children = g->children + item->first;
+        switch (item->kind) {
+        case GRAMMAR_SEQUENCE:
+                for (uint32_t i = 0; i < item->n; i++)
+                        if (!optional[children[i]])
+                                return false;
+                return true;
+        case GRAMMAR_CHOICE:
+                for (uint32_t i = 0; i < item->n; i++)
+                        if (optional[children[i]])
+                                return true;
+                return false;
+        case GRAMMAR_REPEAT:
+                return item->n == 0 || optional[item->first];
+        default:
+                return false;
+        }
+}
+
+/* Which nodes may be the empty text; see find_needs(). */
+static int find_optional(const Grammar *g, bool *optional) {
+        bool changed = true;
+        for (int round = 0; changed && round < ROUNDS_MAX; round++) {
+                changed = false;
+                for (uint32_t k = 0; k < g->n_items; k++) {
+                        uint32_t i = round % 2 ? g->n_items - 1 - k : k;
+                        bool is = optional[i] || is_optional(g, &g->items[i], optional);
+                        changed |= is != optional[i];
+                        optional[i] = is;
+                }
+        }
+        return changed ? -E2BIG : 0;
+}
+
+/* The i-th node that this one can begin with. */
+static bool beginning(const Grammar *g, GrammarNode node, uint32_t i, const bool *optional, GrammarNode *ret) {
+        const GrammarItem *item = &g->items[node];
+        const GrammarNode *children = g->children + item->first;
+        if (item->kind == GRAMMAR_REPEAT && i == 0) {
+                *ret = item->first;
+                return item->most > 0;
+        }
+        if ((item->kind != GRAMMAR_SEQUENCE && item->kind != GRAMMAR_CHOICE) || i >= item->n)
+                return false;
+        if (item->kind == GRAMMAR_SEQUENCE && i > 0 && !optional[children[i - 1]])
+                return false;
+        *ret = children[i];
+        return true;
+}
+
+typedef struct Visit {
+        GrammarNode node;
+        uint32_t next; /* of what it can begin with */
+} Visit;
+
+typedef enum Visited { VISITED_NOT, VISITED_OPEN, VISITED } Visited;
+
+/* Depth first, along what nodes can begin with. A way that comes to a node that is open is a circle, and no circle is without
+ * a reserved node, which alone is a choice of one. */
+static bool find_circle(const Grammar *g, GrammarNode from, const bool *optional, uint8_t *visited, Visit *path, GrammarNode *ret) {
+        size_t n = 0;
+        if (visited[from] == VISITED_NOT)
+                path[n++] = (Visit){from, 0};
+        while (n > 0) {
+                Visit *v = &path[n - 1];
+                GrammarNode next;
+                visited[v->node] = VISITED_OPEN;
+                if (!beginning(g, v->node, v->next++, optional, &next)) {
+                        visited[v->node] = VISITED;
+                        n--;
+                } else if (visited[next] == VISITED_OPEN) {
+                        while (g->items[path[n - 1].node].kind != GRAMMAR_CHOICE || g->items[path[n - 1].node].n != 1)
+                                n--;
+                        *ret = path[n - 1].node;
+                        return true;
+                } else if (visited[next] == VISITED_NOT)
+                        path[n++] = (Visit){next, 0};
+        }
+        return false;
+}
+
+int grammar_find_left_recursion(const Grammar *g, GrammarNode *ret) {
+        _cleanup_free_ bool *optional = calloc(g->n_items, sizeof(*optional));
+        _cleanup_free_ uint8_t *visited = calloc(g->n_items, sizeof(*visited));
+        _cleanup_free_ Visit *path = calloc(g->n_items, sizeof(*path));
+        if (!optional || !visited || !path)
+                return -ENOMEM;
+        int r = find_optional(g, optional);
+        for (GrammarNode i = 0; i < g->n_items && r == 0; i++)
+                r = find_circle(g, i, optional, visited, path, ret);
+        return r;
+}
+
 /* ---- finishing ---- */
 
 static uint32_t need_of(const Grammar *g, const GrammarItem *item) {

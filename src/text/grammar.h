@@ -51,6 +51,9 @@ static inline GrammarNode grammar_optional(Grammar *g, GrammarNode what) {
 
 /* Whether no more nodes are taken: there is no memory, or they are too many. */
 bool grammar_is_full(const Grammar *g);
+/* A reserved node that can begin with itself, before any byte, as in x = x "a": what follows it through a text has ever more
+ * ways to go. 1: *ret is one; 0: there is none; -ENOMEM; -E2BIG. For grammars that others write, ahead of grammar_finish(). */
+int grammar_find_left_recursion(const Grammar *g, GrammarNode *ret);
 /* The text is what `root` is. -ENOMEM; -E2BIG: too many nodes; -EINVAL: there is no such text of bounded depth. */
 int grammar_finish(Grammar *g, GrammarNode root, Error *e);
 

@@ -6,20 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/chars.h"
 #include "text/pattern.h"
-#include "text/utf8.h"
 #include "util/macro.h"
+#include "util/str.h"
 
-enum { RANGES_MAX = 256, DEPTH_MAX = 32, PARTS_MAX = 1024, COUNT_MAX = 1000 };
+enum { DEPTH_MAX = 32, PARTS_MAX = 1024, COUNT_MAX = 1000 };
 
 typedef struct Class {
-        CharRange ranges[RANGES_MAX];
-        size_t n;
+        CharSet chars;
         bool ascii; /* of its complement only that counts */
 } Class;
 
 typedef struct Pattern {
-        const JsonGrammar *j;
+        Grammar *g;
+        const JsonGrammar *j; /* NULL: of plain text */
+        GrammarNode never;
         const char *at;
         unsigned depth;
         Error *e;
@@ -28,89 +30,52 @@ typedef struct Pattern {
 
 static GrammarNode fail(Pattern *p, const char *what) {
         if (!p->failed)
-                error_set(p->e, -EINVAL, "%s (at '%.20s')", what, p->at);
+                error_set(p->e, -EINVAL, "%s (at '%.*s')", what, utf8_shown(p->at, 20), p->at);
         p->failed = true;
-        return p->j->never;
+        return p->never;
 }
 
 /* ---- classes ---- */
 
-static void add(Pattern *p, Class *c, uint32_t first, uint32_t last) {
-        if (c->n == RANGES_MAX)
-                fail(p, "has a class of too many characters");
-        else if (first <= last)
-                c->ranges[c->n++] = (CharRange){first, last};
-}
-
-static int by_first(const void *a, const void *b) {
-        const CharRange *x = a, *y = b;
-        return (x->first > y->first) - (x->first < y->first);
-}
-
-static void negate(Pattern *p, Class *c) {
-        Class out = {.n = 0};
-        uint32_t from = 0, end = c->ascii ? 0x7e : 0x10ffff;
-        qsort(c->ranges, c->n, sizeof(*c->ranges), by_first);
-        for (size_t i = 0; i < c->n; i++) {
-                if (c->ranges[i].first > from && from <= end)
-                        add(p, &out, from, MIN(c->ranges[i].first - 1, end));
-                from = MAX(from, c->ranges[i].last + 1);
-        }
-        if (from <= end)
-                add(p, &out, from, end);
-        *c = out;
+static void negate(Class *c) {
+        char_set_negate(&c->chars, c->ascii ? 0x7e : 0x10ffff);
+        c->ascii = false;
 }
 
 /* \d, \w, \s and their negations. */
-static void add_shorthand(Pattern *p, Class *c, char letter, bool negated) {
+static void add_shorthand(Class *c, char letter, bool negated) {
         Class s = {.ascii = true};
         char lower = (char)(letter | 0x20);
         bool not = letter != lower;
         if (lower == 'd' || lower == 'w')
-                add(p, &s, '0', '9');
+                char_set_add(&s.chars, '0', '9');
         if (lower == 'w') {
-                add(p, &s, 'A', 'Z');
-                add(p, &s, 'a', 'z');
-                add(p, &s, '_', '_');
+                char_set_add(&s.chars, 'A', 'Z');
+                char_set_add(&s.chars, 'a', 'z');
+                char_set_add(&s.chars, '_', '_');
         }
         if (lower == 's') {
-                add(p, &s, '\t', '\r');
-                add(p, &s, not || negated ? 28 : ' ', ' ');
+                char_set_add(&s.chars, '\t', '\r');
+                char_set_add(&s.chars, not || negated ? 28 : ' ', ' ');
         }
         if (not)
-                negate(p, &s);
-        for (size_t i = 0; i < s.n; i++)
-                add(p, c, s.ranges[i].first, s.ranges[i].last);
+                negate(&s);
+        for (size_t i = 0; i < s.chars.n; i++)
+                char_set_add(&c->chars, s.chars.ranges[i].first, s.chars.ranges[i].last);
         c->ascii = true;
 }
 
 static uint32_t hex(Pattern *p, size_t digits) {
         uint32_t c = 0;
-        for (size_t i = 0; i < digits; i++) {
-                static const char all[] = "0123456789abcdef";
-                const char *d = *p->at ? strchr(all, *p->at | 0x20) : NULL;
-                if (!d) {
-                        fail(p, "has an escape without its hexadecimal digits");
-                        return 0;
-                }
-                c = c * 16 + (uint32_t)(d - all);
-                p->at++;
-        }
+        if (!read_hex(&p->at, digits, &c))
+                fail(p, "has an escape without its hexadecimal digits");
         return c;
 }
 
-/* The character that stands here. */
 static uint32_t next_char(Pattern *p) {
-        static const uint8_t masks[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
-        int n = utf8_char(p->at, strlen(p->at));
-        if (n <= 0) {
+        uint32_t c = 0;
+        if (!read_char(&p->at, &c))
                 fail(p, "is not UTF-8");
-                return 0;
-        }
-        uint32_t c = (uint8_t)*p->at & masks[n];
-        for (int i = 1; i < n; i++)
-                c = c << 6 | ((uint8_t)p->at[i] & 0x3f);
-        p->at += n;
         return c;
 }
 
@@ -141,7 +106,7 @@ static void read_class(Pattern *p, Class *c) {
         p->at += not;
         while (*p->at && *p->at != ']' && !p->failed) {
                 if (is_shorthand(p->at)) {
-                        add_shorthand(p, c, p->at[1], not);
+                        add_shorthand(c, p->at[1], not);
                         p->at += 2;
                         continue;
                 }
@@ -156,14 +121,16 @@ static void read_class(Pattern *p, Class *c) {
                 }
                 if (first > last)
                         fail(p, "has a range that ends before it begins");
-                add(p, c, first, last);
+                char_set_add(&c->chars, first, last);
         }
         if (*p->at == ']')
                 p->at++;
         else
                 fail(p, "has a [ without its ]");
         if (not)
-                negate(p, c);
+                negate(c);
+        if (c->chars.full)
+                fail(p, "has a class of too many characters");
 }
 
 /* ---- in JSON ---- */
@@ -179,10 +146,9 @@ static GrammarNode escape_of(Grammar *g, uint32_t c) {
         return json_literal(g, text);
 }
 
-static GrammarNode in_json(Pattern *p, const Class *c) {
+static GrammarNode in_json(Grammar *g, const CharSet *c) {
         static const CharRange plain[] = {{' ', '!'}, {'#', '['}, {']', 0x10ffff}};
-        Grammar *g = p->j->g;
-        CharRange ranges[3 * RANGES_MAX];
+        CharRange ranges[3 * CHAR_SET_MAX];
         GrammarNode options[64];
         size_t n = 0, n_options = 0;
         for (uint32_t code = 0; code <= '\\'; code++) { /* what must be escaped */
@@ -197,6 +163,12 @@ static GrammarNode in_json(Pattern *p, const Class *c) {
                         ranges[n++] = (CharRange){MAX(c->ranges[i].first, plain[k].first), MIN(c->ranges[i].last, plain[k].last)};
         options[n_options++] = grammar_char(g, ranges, n);
         return grammar_choice(g, options, n_options);
+}
+
+static GrammarNode one_of(Pattern *p, const CharSet *c) {
+        if (p->failed)
+                return p->never;
+        return p->j ? in_json(p->g, c) : grammar_char(p->g, c->ranges, c->n);
 }
 
 /* ---- expressions ---- */
@@ -221,14 +193,14 @@ static GrammarNode group(Pattern *p) {
 }
 
 static GrammarNode atom(Pattern *p) {
-        Class c = {.n = 0};
+        Class c = {0};
         char first = *p->at;
         if (strchr("^$*+?{", first))
                 return fail(p, first == '^' || first == '$' ? "has ^ or $ elsewhere than at its ends" : "repeats nothing");
         if (is_shorthand(p->at)) {
-                add_shorthand(p, &c, p->at[1], false);
+                add_shorthand(&c, p->at[1], false);
                 p->at += 2;
-                return in_json(p, &c);
+                return one_of(p, &c.chars);
         }
         if (first == '(' || first == '[' || first == '\\' || first == '.')
                 p->at++;
@@ -238,14 +210,14 @@ static GrammarNode atom(Pattern *p) {
                 read_class(p, &c);
         else if (first == '.') {
                 static const CharRange breaks[] = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
-                memcpy(c.ranges, breaks, sizeof(breaks));
-                c.n = ARRAY_SIZE(breaks);
-                negate(p, &c);
+                for (size_t i = 0; i < ARRAY_SIZE(breaks); i++)
+                        char_set_add(&c.chars, breaks[i].first, breaks[i].last);
+                negate(&c);
         } else {
                 uint32_t code = first == '\\' ? escaped(p) : next_char(p);
-                add(p, &c, code, code);
+                char_set_add(&c.chars, code, code);
         }
-        return p->failed ? p->j->never : in_json(p, &c);
+        return one_of(p, &c.chars);
 }
 
 /* A number of repetitions; -1: there is none. */
@@ -277,17 +249,20 @@ static GrammarNode repeated(Pattern *p, GrammarNode what) {
         }
         if (*p->at == '?') /* as few as possible: the same texts match */
                 p->at++;
-        return grammar_repeat(p->j->g, what, least, most);
+        return grammar_repeat(p->g, what, least, most);
+}
+
+static GrammarNode anything(const JsonGrammar *j) {
+        return grammar_repeat(j->g, j->one, 0, GRAMMAR_EVER);
 }
 
 static GrammarNode alternative(Pattern *p, bool outermost) {
-        Grammar *g = p->j->g;
-        GrammarNode parts[PARTS_MAX], anything = grammar_repeat(g, p->j->one, 0, GRAMMAR_EVER);
+        GrammarNode parts[PARTS_MAX];
         size_t n = 0;
         bool from_start = outermost && *p->at == '^', to_end = false;
         p->at += from_start;
-        if (outermost && !from_start)
-                parts[n++] = anything;
+        if (outermost && p->j && !from_start)
+                parts[n++] = anything(p->j);
         while (*p->at && *p->at != '|' && *p->at != ')' && !to_end && !p->failed) {
                 to_end = outermost && p->at[0] == '$' && (!p->at[1] || p->at[1] == '|');
                 p->at += to_end;
@@ -298,17 +273,17 @@ static GrammarNode alternative(Pattern *p, bool outermost) {
                         parts[n++] = repeated(p, what);
                 }
         }
-        if (outermost && !to_end)
-                parts[n++] = anything;
-        return grammar_sequence(g, parts, n);
+        if (outermost && p->j && !to_end)
+                parts[n++] = anything(p->j);
+        return grammar_sequence(p->g, parts, n);
 }
 
 static GrammarNode alternatives(Pattern *p, bool outermost) {
-        GrammarNode node = p->j->never;
+        GrammarNode node = p->never;
         if (p->depth++ == DEPTH_MAX)
                 fail(p, "is nested too deeply");
         for (bool more = true; more && !p->failed;) {
-                node = grammar_choice_of(p->j->g, node, alternative(p, outermost));
+                node = grammar_choice_of(p->g, node, alternative(p, outermost));
                 more = *p->at == '|';
                 p->at += more;
         }
@@ -316,13 +291,23 @@ static GrammarNode alternatives(Pattern *p, bool outermost) {
         return node;
 }
 
+static int compile(Pattern *p, GrammarNode *ret) {
+        *ret = alternatives(p, true);
+        if (*p->at && !p->failed)
+                fail(p, "has a ) without its (");
+        return p->failed ? -EINVAL : 0;
+}
+
 int pattern_compile(const JsonGrammar *j, const char *pattern, GrammarNode *ret, Error *e) {
-        Pattern p = {.j = j, .at = pattern, .e = e};
-        GrammarNode node = alternatives(&p, true);
-        if (*p.at && !p.failed)
-                fail(&p, "has a ) without its (");
-        if (p.failed)
-                return -EINVAL;
-        *ret = grammar_sequence_of(j->g, j->quote, node, j->quote);
-        return 0;
+        Pattern p = {.g = j->g, .j = j, .never = j->never, .at = pattern, .e = e};
+        GrammarNode content;
+        int r = compile(&p, &content);
+        if (r == 0)
+                *ret = grammar_sequence_of(j->g, j->quote, content, j->quote);
+        return r;
+}
+
+int pattern_compile_plain(Grammar *g, const char *pattern, GrammarNode *ret, Error *e) {
+        Pattern p = {.g = g, .never = grammar_choice(g, NULL, 0), .at = pattern, .e = e};
+        return compile(&p, ret);
 }

@@ -176,6 +176,11 @@ size_t utf8_valid_prefix(const char *s, size_t n, bool *ret_bad) {
         return i;
 }
 
+int utf8_shown(const char *s, size_t most) {
+        bool bad;
+        return (int)utf8_valid_prefix(s, strnlen(s, most), &bad);
+}
+
 uint64_t now_usec(void) {
         struct timespec ts;
         clock_gettime(CLOCK_MONOTONIC, &ts);

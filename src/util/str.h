@@ -19,6 +19,8 @@ const char *nearest_word(const char *s, const char *const *words);
 /* Length of the longest prefix of `s` that is valid UTF-8 and ends on a whole character; *ret_bad is set when what
  * follows can never become valid, and not when it is merely cut short. */
 size_t utf8_valid_prefix(const char *s, size_t n, bool *ret_bad);
+/* How much of a text to show with %.*s, at most so many bytes: no part of a character. */
+int utf8_shown(const char *s, size_t most);
 /* Monotonic clock in microseconds. */
 uint64_t now_usec(void);
 /* `usec` after `moment`; UINT64_MAX, which means never, where that is too far away. */
