@@ -131,7 +131,7 @@ class StructuredTest(Case):
                     if choice["finish_reason"] == "stop":
                         self.assertRegex(text, f"^(?:{expected})\\Z")
                         self.assertEqual(text.count("("), text.count(")"))
-            for how in ({"json_schema": PERSON}, {"structured_outputs": {"json": PERSON}}, {"structured_outputs": {"json": json.dumps(PERSON)}}):
+            for how in ({"json_schema": PERSON}, {"response_format": {"type": "json_object", "schema": PERSON}}, {"structured_outputs": {"json": PERSON}}, {"structured_outputs": {"json": json.dumps(PERSON)}}):
                 a = self.d.post("/v1/completions", {"model": CHAT, "prompt": "x", "temperature": 1, "seed": seed, "max_tokens": 400, **how})
                 choice = self.assertStatus(a, 200).json()["choices"][0]
                 self.check_choice(PERSON, choice["text"], choice["finish_reason"])
@@ -147,6 +147,11 @@ class StructuredTest(Case):
             ({"structured_outputs": {"regex": "(a"}}, "", "structured_outputs.regex: has a ( without its )"),
             ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs.choice", "cannot be combined with structured_outputs.regex"),
             ({"structured_outputs": {"choice": []}}, "structured_outputs.choice", "must be a list of texts"),
+            ({"structured_outputs": {"choice": [str(i) for i in range(1001)]}}, "structured_outputs.choice", "1001 texts; at most 1000"),
+            ({"structured_outputs": {"regex": "ab\0("}}, "", "structured_outputs.regex: has a NUL byte"),
+            ({"grammar": 'root ::= "a"\0'}, "", "grammar: has a NUL byte"),
+            ({"guided_regex": "a"}, "guided_regex", "send structured_outputs"),
+            ({"grammar": 'root ::= "a"', "grammar_lazy": True}, "grammar_lazy", "is not supported"),
             ({"structured_outputs": {"choice": ["a", 1]}}, "structured_outputs.choice", "must be a list of texts"),
             ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag", "is not supported"),
             ({"structured_outputs": {}}, "structured_outputs", "needs one of"),
@@ -158,6 +163,9 @@ class StructuredTest(Case):
             a = self.assertStatus(self.d.post("/v1/completions", {"model": CHAT, "prompt": "x", **how}), 400)
             self.assertIn(words, a.error)
             self.assertEqual(a.param or "", param)
+        for path, how in (("/v1/responses", {"input": "x"}), ("/v1/messages", {"max_tokens": 9, "messages": MESSAGES}), ("/api/generate", {"prompt": "x"})):
+            a = self.assertStatus(self.d.post(path, {"model": CHAT, **how, "structured_outputs": {"regex": "a"}}), 400)
+            self.assertIn("structured_outputs", a.text)
 
     def test_other_dialects(self):
         schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}

@@ -60,11 +60,10 @@ static json_t *accepts(Matcher *m, const json_t *text) {
 static int compile(const json_t *ask, Grammar *g, Error *e) {
         const char *kind = json_string_value(json_object_get(ask, "kind"));
         const json_t *text = json_object_get(ask, "text");
-        GrammarNode root;
         if (kind && strcmp(kind, "gbnf") == 0)
                 return gbnf_compile("grammar", json_string_value(text), json_string_length(text), g, e);
         if (kind && strcmp(kind, "regex") == 0)
-                return pattern_compile_plain(g, json_string_value(text), &root, e) < 0 ? -EINVAL : grammar_finish(g, root, e);
+                return pattern_compile_plain("regex", json_string_value(text), json_string_length(text), g, e);
         if (kind) {
                 JsonGrammar j = json_grammar(g);
                 return grammar_finish(g, strcmp(kind, "json") == 0 ? j.object : j.value, e);

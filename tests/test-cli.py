@@ -1003,8 +1003,9 @@ class RealDaemonTest(unittest.TestCase):
             self.assertIn(json.loads(json.loads(line)["text"])["age"], (7, 77))
         said = self.run_cli("run", "demo", "--grammar", 'root ::= "yes" | "no, " [a-z]{3}', "Are you sure?").stdout
         self.assertRegex(said, r"^(yes|no, [a-z]{3})\n$")
-        p = subprocess.run([COMMAND, "run", "demo", "--format", "{", "x"], capture_output=True, text=True, timeout=120, env=self.env)
-        self.assertEqual((p.returncode, p.stderr.count("neither")), (1, 1))
+        for args, words in ((("--format", "{"), "neither"), (("--grammar", ""), "the grammar is empty")):
+            p = subprocess.run([COMMAND, "run", "demo", *args, "x"], capture_output=True, text=True, timeout=120, env=self.env)
+            self.assertEqual((p.returncode, p.stderr.count(words)), (1, 1))
 
     def test_map_says_what_generate_says(self):
         prompts = ["Once upon a time", "Who are you?", "Zwölf Boxkämpfer", "2 + 2 ="]

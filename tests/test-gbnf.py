@@ -37,9 +37,14 @@ REGEXES = [
     "abc", "", "a|b|", "(a|b)*c?", "[a-c]{2,4}", r"\d+(\.\d{1,2})?", "^ab$", "^a|b$", "[^ab]+", "a.c", "(?:ab)+?", "(?<x>a)b",
     r"\w+-\w+", r"[\d.-]*", "é+|ü", "[à-ü]{2}", r"a{0}b{3}", "((a|b)(c|)){2}", r"\x61\u00e9", r"\(\[\]\)", "a{2,}", '"[^"]"', r"\\\.|\t",
 ]
+# Where Python's classes are wider or narrower than others': texts that match by all.
+AGREED = [
+    (r"\S+", ["é", "zoë"]), (r"[\s\S]{2}", ["é\n", "  "]), (r"[^\s]+@[^\s,]+", ["zoë@x"]), (r"\D{2}", ["éa", "中\n"]), (r"\W", ["-", "\n"]),
+    (r"[^\S]", [" ", "\t"]), (r"[^\w]+", ["--"]), (r"[^\D]", ["7"]), ("(?P<n>a)", ["a"]), (r"\d\w\s", ["1a "]),
+]
 PATTERNS_REFUSED = [
     ("(a", "a ( without its )"), ("a)", "a ) without its ("), ("[a", "a [ without its ]"), ("*a", "repeats nothing"), (r"\ba", "not supported"),
-    ("(?=a)b", "assertion"), ("a{2,1}", "no number of repetitions"), ("a{99999}", "more repetitions"), ("[b-a]", "ends before"), (r"\x6", "hexadecimal"),
+    ("(?=a)b", "assertion"), ("a{2,1}", "no number of repetitions"), ("a{99999}", "more than 1000 repetitions"), ("a" * 1002, "more than 1000 parts"), ("a\0b", "has a NUL byte"), ("[b-a]", "ends before"), (r"\x6", "hexadecimal"),
 ]
 
 # A grammar, and the same as a regular expression of Python's.
@@ -56,6 +61,8 @@ GRAMMARS = [
     (r"root ::= [^\]a-]+", r"[^\]a-]+"),
     (r"root ::= [\[\]]{1,}", r"[\[\]]+"),
     ("root ::= [-a]{0,2}", "[-a]{0,2}"),
+    ('root ::= "a\n" [b\n]', "a\n[b\n]"),
+    ('\ufeffroot ::= # one\r"a" # two\r\n', "a"),
     ("root ::= . .", "(?s:..)"),
     ('root ::= "é"* [à-ü]', "é*[à-ü]"),
     ('root ::= "ab"+', "(ab)+"),
@@ -109,7 +116,8 @@ REFUSED = [
     ("", "line 1: there is no rule root"),
     ('word ::= "a"', "there is no rule root"),
     ('root ::= "a', 'line 1: a text without its closing "'),
-    ('root ::= "a\nb"', 'line 1: a text without its closing "'),
+    ('root ::= "a\nb', 'line 1: a text without its closing "'),
+    ("root ::= [a-", "line 1: a class without its closing ]"),
     ("root ::= [a", "line 1: a class without its closing ]"),
     ("root ::= [b-a]", "a range that ends before it begins"),
     ('root ::= "a"\n\nword = "b"', "line 3: ::= is missing after word"),
@@ -159,6 +167,12 @@ def python_regex(ecma):
 
 accepted = sum(compare("regex", r, python_regex(r)) for r in REGEXES) + sum(compare("gbnf", g, r) for g, r in GRAMMARS)
 check(accepted > 500, f"only {accepted} texts matched anything")
+for text, yes in AGREED:
+    got = ask(kind="regex", text=text, seed=4, count=10 * WALKS, texts=yes)
+    check(got.get("accepted") == [True] * len(yes), f"regex {text!r}: {got}")
+    for flags in (0, re.ASCII):
+        for walk in got["walks"]:
+            check(walk is not None and re.fullmatch(text, walk, flags), f"regex {text!r} leads to {walk!r}")
 for text, valid, yes, no in RECURSIVE:
     got = ask(kind="gbnf", text=text, seed=2, count=10 * WALKS, texts=yes + no)
     check(got["accepted"] == [True] * len(yes) + [False] * len(no), f"{text}: {got.get('error', got['accepted'])}")

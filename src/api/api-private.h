@@ -154,6 +154,7 @@ void spec_put_grammar(Spec *s, Args *a, const char *key, const json_t *grammar, 
 void spec_read_schema(Spec *s, Args *a, const char *key, const json_t *schema);
 void spec_read_grammar(Spec *s, Args *a, const char *key, IpcGrammarKind kind); /* of text; an empty one is none */
 void spec_read_constraints(Spec *s, Args *a); /* response_format, and what other servers have for it */
+void spec_refuse_constraints(Args *a, const char *instead); /* the latter, in dialects that have a way of their own */
 void spec_read_stop(Spec *s, Args *a, const char *key);
 void spec_read_bias(Spec *s, Args *a);
 /* How urgent it is (priority) and how long it may take (timeout). */

@@ -4,6 +4,8 @@
 
 #include "api/api-private.h"
 
+enum { CHOICES_MAX = 1000 };
+
 void spec_constrain(Spec *s, Args *a, const char *key, IpcGrammarKind kind) {
         if (s->job.grammar_kind != IPC_GRAMMAR_NONE) {
                 arg_fail(a, key, "cannot be combined with %.*s, which says what else the answer is to be", (int)s->job.grammar_name.len,
@@ -47,7 +49,9 @@ static void read_response_format(Spec *s, Args *a) {
         if (f.object && !json_is_object(f.object))
                 arg_fail(a, "response_format", "must be an object with a type");
         const json_t *schema = json_object_get(arg_get(&f, "json_schema"), "schema");
-        if (strcmp(type, "json_object") == 0)
+        if (strcmp(type, "json_object") == 0 && arg_get(&f, "schema")) /* as llama-server has it */
+                spec_read_schema(s, &f, "schema", arg_get(&f, "schema"));
+        else if (strcmp(type, "json_object") == 0)
                 spec_constrain(s, a, "response_format", IPC_GRAMMAR_JSON);
         else if (strcmp(type, "json_schema") == 0)
                 spec_read_schema(s, &f, "json_schema.schema", schema);
@@ -59,9 +63,10 @@ static void read_response_format(Spec *s, Args *a) {
 
 void spec_read_grammar(Spec *s, Args *a, const char *key, IpcGrammarKind kind) {
         const char *text = arg_string(a, key, "");
-        if (!*text)
+        size_t n = json_string_length(arg_get(a, key));
+        if (n == 0)
                 return;
-        buf_puts(&s->grammar, text);
+        buf_put(&s->grammar, text, n);
         spec_constrain(s, a, key, kind);
 }
 
@@ -92,7 +97,9 @@ static void read_choice(Spec *s, Args *a, const char *key) {
                 put_quoted(&s->grammar, json_string_value(one));
         }
         if (json_array_size(choices) == 0 || i < json_array_size(choices))
-                arg_fail(a, key, "must be a list of texts");
+                arg_fail(a, key, "must be a list of texts, without NUL bytes");
+        else if (i > CHOICES_MAX)
+                arg_fail(a, key, "has %zu texts; at most %d are possible", i, CHOICES_MAX);
         spec_constrain(s, a, key, IPC_GRAMMAR_GBNF);
 }
 
@@ -116,10 +123,20 @@ static void read_structured_outputs(Spec *s, Args *a) {
         spec_read_grammar(s, &f, "grammar", IPC_GRAMMAR_GBNF);
         read_choice(s, &f, "choice");
         if (s->job.grammar_kind == IPC_GRAMMAR_NONE)
-                arg_fail(a, "structured_outputs", "needs one of json, json_object, regex, choice and grammar");
+                arg_fail(a, "structured_outputs", "needs one of json, json_object, regex, choice and grammar that is not empty");
+}
+
+void spec_refuse_constraints(Args *a, const char *instead) {
+        static const char *const names[] = {"json_schema", "grammar", "structured_outputs"};
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                arg_unsupported(a, names[i], instead);
 }
 
 void spec_read_constraints(Spec *s, Args *a) {
+        static const char *const older[] = {"guided_json", "guided_regex", "guided_choice", "guided_grammar"};
+        for (size_t i = 0; i < ARRAY_SIZE(older); i++)
+                arg_unsupported(a, older[i], "is vLLM's older form; send structured_outputs");
+        arg_unsupported(a, "grammar_lazy", "is not supported; a grammar is of the whole answer");
         read_response_format(s, a);
         if (arg_get(a, "json_schema"))
                 spec_read_schema(s, a, "json_schema", arg_get(a, "json_schema"));

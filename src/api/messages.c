@@ -340,6 +340,7 @@ static void read_unsupported(Args *a) {
 
 static void read_format(Spec *s, Args *a) {
         Args f = {.object = json_object_get(arg_get(a, "output_config"), "format"), .prefix = "output_config.format.", .error = a->error};
+        spec_refuse_constraints(a, "is not supported here; output_config.format and /v1/chat/completions are");
         if (!f.object || json_is_null(f.object))
                 return;
         if (strcmp(arg_string(&f, "type", ""), "json_schema") != 0)

@@ -266,6 +266,7 @@ static void read_format(Spec *s, Args *a) {
         else if (v && !word)
                 spec_read_schema(s, a, "format", v);
         spec_read_grammar(s, a, "grammar", IPC_GRAMMAR_GBNF);
+        arg_unsupported(a, "structured_outputs", "is not supported here; format and grammar are");
 }
 
 static void read_unsupported(Args *a) {

@@ -379,6 +379,7 @@ static void read_format(Spec *s, Args *a) {
                 spec_read_schema(s, &f, "schema", arg_get(&f, "schema"));
         else if (strcmp(type, "text") != 0)
                 arg_fail(&f, "type", "must be text, json_object or json_schema, not '%.32s'", type);
+        spec_refuse_constraints(a, "is not supported here; text.format and /v1/chat/completions are");
 }
 
 static void read_truncation(Spec *s, Args *a) {

@@ -126,6 +126,8 @@ static int make_request(const ZlRequest *q, bool chat, char **ret, ZlError *e) {
                 return fail(e, -EINVAL, "the request cannot be sent: its text is not valid UTF-8, or memory is out");
         if (q->format && json_object_set_new(root, "format", make_format(q->format)) < 0)
                 return fail(e, -EINVAL, "the format is neither \"json\" nor a JSON schema");
+        if (q->grammar && !*q->grammar)
+                return fail(e, -EINVAL, "the grammar is empty");
         if (q->grammar && json_object_set_new(root, "grammar", json_string(q->grammar)) < 0)
                 return fail(e, -EINVAL, "the grammar is not valid UTF-8");
         if (json_add_extra(root, q->extra, e) < 0)

@@ -10,7 +10,6 @@
 #include "text/json-grammar.h"
 #include "text/pattern.h"
 #include "text/schema.h"
-#include "util/str.h"
 
 enum {
         MASKS_MAX = 16,
@@ -35,19 +34,6 @@ struct Constraint {
         const Mask *current; /* of the state; NULL: not found yet */
 };
 
-static int compile_pattern(const char *name, IpcStr text, Grammar *g, Error *e) {
-        _cleanup_free_ char *pattern = strndup(text.data ? text.data : "", text.len);
-        GrammarNode root;
-        if (!pattern)
-                return error_set(e, -ENOMEM, "not enough memory for a grammar");
-        if (strlen(pattern) != text.len)
-                return error_set(e, -EINVAL, "%s: has a NUL byte", name);
-        int r = pattern_compile_plain(g, pattern, &root, e);
-        if (r == 0)
-                r = grammar_finish(g, root, e);
-        return r < 0 ? error_prefix(e, "%s", name) : 0;
-}
-
 static int compile(const IpcJob *job, Grammar *g, Error *e) {
         char name[64];
         snprintf(name, sizeof(name), "%.*s", (int)job->grammar_name.len, job->grammar_name.data);
@@ -61,7 +47,7 @@ static int compile(const IpcJob *job, Grammar *g, Error *e) {
         case IPC_GRAMMAR_GBNF:
                 return gbnf_compile(name, job->grammar.data, job->grammar.len, g, e);
         case IPC_GRAMMAR_PATTERN:
-                return compile_pattern(name, job->grammar, g, e);
+                return pattern_compile_plain(name, job->grammar.data, job->grammar.len, g, e);
         default:
                 return error_set(e, -EINVAL, "%s: is of a kind, %u, that is not known", name, job->grammar_kind);
         }

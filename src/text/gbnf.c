@@ -54,7 +54,7 @@ _printf_(3, 4) static GrammarNode fail_at(Gbnf *p, const char *at, const char *f
 static void skip(Gbnf *p, bool lines) {
         for (;; p->at++) {
                 if (*p->at == '#')
-                        p->at += strcspn(p->at, "\n");
+                        p->at += strcspn(p->at, "\r\n");
                 if (*p->at != ' ' && *p->at != '\t' && !(lines && (*p->at == '\n' || *p->at == '\r')))
                         return;
         }
@@ -106,7 +106,7 @@ static uint32_t character(Gbnf *p) {
 static GrammarNode literal(Gbnf *p) {
         _cleanup_buf_ Buf b = BUF_NULL;
         const char *begin = p->at++;
-        while (*p->at && *p->at != '"' && *p->at != '\n' && !p->failed) {
+        while (*p->at && *p->at != '"' && !p->failed) {
                 utf8proc_uint8_t bytes[4];
                 uint32_t c = character(p);
                 if (!p->failed)
@@ -125,9 +125,9 @@ static GrammarNode class(Gbnf *p) {
         const char *begin = p->at++;
         bool not = *p->at == '^';
         p->at += not;
-        while (*p->at && *p->at != ']' && *p->at != '\n' && !p->failed) {
+        while (*p->at && *p->at != ']' && !p->failed) {
                 uint32_t first = character(p), last = first;
-                if (p->at[0] == '-' && p->at[1] != ']') {
+                if (p->at[0] == '-' && p->at[1] && p->at[1] != ']') {
                         p->at++;
                         last = character(p);
                 }
@@ -313,7 +313,9 @@ static int refuse_left_recursion(Gbnf *p) {
 }
 
 static int compile(Gbnf *p) {
+        static const char mark[] = "\xef\xbb\xbf"; /* of byte order, where a file was edited so */
         int32_t root;
+        p->at += strncmp(p->at, mark, strlen(mark)) == 0 ? strlen(mark) : 0;
         for (skip(p, true); *p->at && !p->failed && !grammar_is_full(p->g); skip(p, true))
                 definition(p);
         const Rule *rules = (const Rule *)(const void *)p->rules.data;

@@ -6,7 +6,8 @@
  *   \n \r \t \\ \" \[ \] \- \xHH \uHHHH \UHHHHHHHH in texts and classes; # begins a comment
  *
  * A rule ends with its line, but goes on in brackets, after ::= and |, and where the next line begins with |. Its name has
- * letters, digits, - and _. Rules that can begin with themselves, and tokens (<[1]>), are not supported. */
+ * letters, digits, - and _. Rules that can begin with themselves or are defined twice, and tokens
+ * (<[1]>), are not supported. */
 #pragma once
 
 #include "text/grammar.h"

@@ -408,6 +408,6 @@ int grammar_finish(Grammar *g, GrammarNode root, Error *e) {
                 return error_set(e, -E2BIG, "too many of its parts refer to one another in a row");
         find_classes(g);
         if (g->items[root].need > GRAMMAR_DEPTH)
-                return error_set(e, -EINVAL, "nothing can match it");
+                return error_set(e, -EINVAL, "nothing can match it, or only what is nested deeper than %d", GRAMMAR_DEPTH);
         return 0;
 }

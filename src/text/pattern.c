@@ -1,6 +1,6 @@
 /* See pattern.h. A class of characters becomes the ways in which its characters are written in a JSON string: as they are,
- * or, where JSON wants that, escaped. Where engines differ about what \s and the negations of \d, \w and \s are, it is what all
- * agree about. */
+ * or, where JSON wants that, escaped. Where engines differ about what \d, \w, \s and their negations are, it is what all agree
+ * about. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,12 +11,7 @@
 #include "util/macro.h"
 #include "util/str.h"
 
-enum { DEPTH_MAX = 32, PARTS_MAX = 1024, COUNT_MAX = 1000 };
-
-typedef struct Class {
-        CharSet chars;
-        bool ascii; /* of its complement only that counts */
-} Class;
+enum { DEPTH_MAX = 32, PARTS_MAX = 1000, COUNT_MAX = 1000 };
 
 typedef struct Pattern {
         Grammar *g;
@@ -37,32 +32,37 @@ static GrammarNode fail(Pattern *p, const char *what) {
 
 /* ---- classes ---- */
 
-static void negate(Class *c) {
-        char_set_negate(&c->chars, c->ascii ? 0x7e : 0x10ffff);
-        c->ascii = false;
+enum { UNICODE_MAX = 0x10ffff };
+
+/* \d, \w and \s: what they are by all engines, and what further they may be by some, generously. */
+static const struct Shorthand {
+        char letter;
+        CharRange sure[4], perhaps[12];
+} shorthands[] = {
+        {'d', {{'0', '9'}}, {{0x660, 0x1fff}, {0xa000, 0xabff}, {0xf900, 0x1f2ff}, {0x1fb00, UNICODE_MAX}}},
+        {'w', {{'0', '9'}, {'A', 'Z'}, {'a', 'z'}, {'_', '_'}}, {{0x80, UNICODE_MAX}}},
+        {'s', {{'\t', '\r'}, {' ', ' '}}, {{0x1c, 0x1f}, {0x85, 0x85}, {0xa0, 0xa0}, {0x1680, 0x1680}, {0x180e, 0x180e}, {0x2000, 0x200f},
+                                           {0x2028, 0x202f}, {0x205f, 0x206f}, {0x3000, 0x3000}, {0xfeff, 0xfeff}}},
+};
+
+static void add_ranges(CharSet *c, const CharRange *ranges, size_t n) {
+        for (size_t i = 0; i < n && ranges[i].last > 0; i++)
+                char_set_add(c, ranges[i].first, ranges[i].last);
 }
 
-/* \d, \w, \s and their negations. */
-static void add_shorthand(Class *c, char letter, bool negated) {
-        Class s = {.ascii = true};
-        char lower = (char)(letter | 0x20);
-        bool not = letter != lower;
-        if (lower == 'd' || lower == 'w')
-                char_set_add(&s.chars, '0', '9');
-        if (lower == 'w') {
-                char_set_add(&s.chars, 'A', 'Z');
-                char_set_add(&s.chars, 'a', 'z');
-                char_set_add(&s.chars, '_', '_');
-        }
-        if (lower == 's') {
-                char_set_add(&s.chars, '\t', '\r');
-                char_set_add(&s.chars, not || negated ? 28 : ' ', ' ');
-        }
+/* One of them, or, with a capital letter, its negation, in a class that may be negated as a whole. */
+static void add_shorthand(CharSet *c, char letter, bool negated) {
+        CharSet s = {.n = 0};
+        bool not = letter < 'a';
+        const struct Shorthand *h = shorthands;
+        while (h->letter != (letter | 0x20))
+                h++;
+        add_ranges(&s, h->sure, ARRAY_SIZE(h->sure));
+        if (not != negated)
+                add_ranges(&s, h->perhaps, ARRAY_SIZE(h->perhaps));
         if (not)
-                negate(&s);
-        for (size_t i = 0; i < s.chars.n; i++)
-                char_set_add(&c->chars, s.chars.ranges[i].first, s.chars.ranges[i].last);
-        c->ascii = true;
+                char_set_negate(&s, UNICODE_MAX);
+        add_ranges(c, s.ranges, s.n);
 }
 
 static uint32_t hex(Pattern *p, size_t digits) {
@@ -101,7 +101,7 @@ static bool is_shorthand(const char *at) {
         return at[0] == '\\' && at[1] && strchr("dDwWsS", at[1]);
 }
 
-static void read_class(Pattern *p, Class *c) {
+static void read_class(Pattern *p, CharSet *c) {
         bool not = *p->at == '^';
         p->at += not;
         while (*p->at && *p->at != ']' && !p->failed) {
@@ -121,15 +121,15 @@ static void read_class(Pattern *p, Class *c) {
                 }
                 if (first > last)
                         fail(p, "has a range that ends before it begins");
-                char_set_add(&c->chars, first, last);
+                char_set_add(c, first, last);
         }
         if (*p->at == ']')
                 p->at++;
         else
                 fail(p, "has a [ without its ]");
         if (not)
-                negate(c);
-        if (c->chars.full)
+                char_set_negate(c, UNICODE_MAX);
+        if (c->full)
                 fail(p, "has a class of too many characters");
 }
 
@@ -177,7 +177,8 @@ static GrammarNode alternatives(Pattern *p, bool outermost);
 
 static GrammarNode group(Pattern *p) {
         if (p->at[0] == '?') {
-                const char *name_end = p->at[1] == '<' && p->at[2] != '=' && p->at[2] != '!' ? strchr(p->at, '>') : NULL;
+                const char *name = p->at + (p->at[1] == 'P' ? 2 : 1); /* as in ECMA-262, or as in Python */
+                const char *name_end = name[0] == '<' && name[1] != '=' && name[1] != '!' ? strchr(name, '>') : NULL;
                 if (p->at[1] == ':')
                         p->at += 2;
                 else if (name_end)
@@ -193,14 +194,14 @@ static GrammarNode group(Pattern *p) {
 }
 
 static GrammarNode atom(Pattern *p) {
-        Class c = {0};
+        CharSet c = {.n = 0};
         char first = *p->at;
         if (strchr("^$*+?{", first))
                 return fail(p, first == '^' || first == '$' ? "has ^ or $ elsewhere than at its ends" : "repeats nothing");
         if (is_shorthand(p->at)) {
                 add_shorthand(&c, p->at[1], false);
                 p->at += 2;
-                return one_of(p, &c.chars);
+                return one_of(p, &c);
         }
         if (first == '(' || first == '[' || first == '\\' || first == '.')
                 p->at++;
@@ -210,14 +211,13 @@ static GrammarNode atom(Pattern *p) {
                 read_class(p, &c);
         else if (first == '.') {
                 static const CharRange breaks[] = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
-                for (size_t i = 0; i < ARRAY_SIZE(breaks); i++)
-                        char_set_add(&c.chars, breaks[i].first, breaks[i].last);
-                negate(&c);
+                add_ranges(&c, breaks, ARRAY_SIZE(breaks));
+                char_set_negate(&c, UNICODE_MAX);
         } else {
                 uint32_t code = first == '\\' ? escaped(p) : next_char(p);
-                char_set_add(&c.chars, code, code);
+                char_set_add(&c, code, code);
         }
-        return one_of(p, &c.chars);
+        return one_of(p, &c);
 }
 
 /* A number of repetitions; -1: there is none. */
@@ -226,7 +226,7 @@ static int count(Pattern *p) {
         for (; *p->at >= '0' && *p->at <= '9' && n <= COUNT_MAX; p->at++)
                 n = MAX(n, 0) * 10 + (*p->at - '0');
         if (n > COUNT_MAX)
-                fail(p, "has more repetitions than are supported");
+                fail(p, "has more than 1000 repetitions of something");
         return n;
 }
 
@@ -257,7 +257,7 @@ static GrammarNode anything(const JsonGrammar *j) {
 }
 
 static GrammarNode alternative(Pattern *p, bool outermost) {
-        GrammarNode parts[PARTS_MAX];
+        GrammarNode parts[PARTS_MAX + 2]; /* and anything before and after */
         size_t n = 0;
         bool from_start = outermost && *p->at == '^', to_end = false;
         p->at += from_start;
@@ -266,8 +266,8 @@ static GrammarNode alternative(Pattern *p, bool outermost) {
         while (*p->at && *p->at != '|' && *p->at != ')' && !to_end && !p->failed) {
                 to_end = outermost && p->at[0] == '$' && (!p->at[1] || p->at[1] == '|');
                 p->at += to_end;
-                if (!to_end && n + 2 >= PARTS_MAX)
-                        return fail(p, "has too many parts");
+                if (!to_end && n > PARTS_MAX)
+                        return fail(p, "has more than 1000 parts in a row");
                 if (!to_end) {
                         GrammarNode what = atom(p);
                         parts[n++] = repeated(p, what);
@@ -307,7 +307,14 @@ int pattern_compile(const JsonGrammar *j, const char *pattern, GrammarNode *ret,
         return r;
 }
 
-int pattern_compile_plain(Grammar *g, const char *pattern, GrammarNode *ret, Error *e) {
+int pattern_compile_plain(const char *name, const char *text, size_t len, Grammar *g, Error *e) {
+        _cleanup_free_ char *pattern = strndup(text ? text : "", len);
         Pattern p = {.g = g, .never = grammar_choice(g, NULL, 0), .at = pattern, .e = e};
-        return compile(&p, ret);
+        GrammarNode root = p.never;
+        int r = pattern ? 0 : error_set(e, -ENOMEM, "not enough memory for it");
+        if (r == 0)
+                r = strlen(pattern) == len ? compile(&p, &root) : error_set(e, -EINVAL, "has a NUL byte");
+        if (r == 0)
+                r = grammar_finish(g, root, e);
+        return r < 0 ? error_prefix(e, "%s", name) : 0;
 }

@@ -8,5 +8,6 @@
 
 /* A string in its quotes whose content matches. -EINVAL, saying what is not supported. */
 int pattern_compile(const JsonGrammar *j, const char *pattern, GrammarNode *ret, Error *e);
-/* A text that matches as a whole, with or without ^ and $. */
-int pattern_compile_plain(Grammar *g, const char *pattern, GrammarNode *ret, Error *e);
+/* Compiles into a new grammar, of texts that match as a whole, with or without ^ and $, and finishes that. -EINVAL: why, beginning
+ * with `name`; -E2BIG, -ENOMEM. */
+int pattern_compile_plain(const char *name, const char *text, size_t len, Grammar *g, Error *e);
