@@ -391,12 +391,12 @@ BOTH Tiling small_tiling(Dtype type) {
         return t;
 }
 
-#define MANY(name, type)                                                       \
-        KERNEL(name##_large, ProductsArgs, LARGE_THREADS) {                              \
-                many_rows(type, large_tiling(), &a);                           \
-        }                                                                      \
-        KERNEL_AFTER(name##_small, ProductsArgs, (BLOCK_LINES), small_prefetch) {      \
-                many_rows(type, small_tiling(type), &a);                           \
+#define MANY(name, type)                                                          \
+        KERNEL(name##_large, ProductsArgs, LARGE_THREADS) {                       \
+                many_rows(type, large_tiling(), &a);                              \
+        }                                                                         \
+        KERNEL_AFTER(name##_small, ProductsArgs, (BLOCK_LINES), small_prefetch) { \
+                many_rows(type, small_tiling(type), &a);                          \
         }
 MANY(many_f32, DTYPE_F32)
 MANY(many_f16, DTYPE_F16)

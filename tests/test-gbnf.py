@@ -4,32 +4,16 @@ matches, text by text; what a recursive one allows is what json, ast, or a few l
 
 import ast
 import json
-import os
 import random
 import re
-import subprocess
 import sys
 
-BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
+sys.dont_write_bytecode = True
+from walker import ask, check, failures, finish  # noqa: E402
+
 WALKS, TEXTS, MUTANTS = 40, 300, 600
 
-walker = subprocess.Popen(
-    [os.path.join(BUILD, "tests", "schema-walk")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-)
-failures = []
 rng = random.Random(3)
-
-
-def ask(**what):
-    walker.stdin.write(json.dumps(what) + "\n")
-    walker.stdin.flush()
-    return json.loads(walker.stdout.readline())
-
-
-def check(condition, what):
-    if not condition:
-        failures.append(what)
-        print(f"FAIL: {what}")
 
 
 # What both sides have, as one regular expression.
@@ -194,7 +178,5 @@ for i in range(MUTANTS):
     got = ask(kind="gbnf", text=text, seed=i, count=2, texts=[text])
     check("error" in got or len(got["walks"]) == 2, f"{text!r}: no answer")
 
-walker.stdin.close()
-check(walker.wait() == 0, f"the walker ended with {walker.returncode}")
 print(f"{len(REGEXES)} expressions, {len(GRAMMARS) + len(RECURSIVE)} grammars, {accepted} texts matched, {MUTANTS} mutants; {len(failures)} failures")
-sys.exit(bool(failures))
+finish()

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import subprocess
 import sys
 
 try:
@@ -16,27 +15,13 @@ except ImportError:
     print("SKIP: there is no python3-jsonschema")
     sys.exit(77)
 
-BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
+sys.dont_write_bytecode = True
+from walker import ask, check, failures, finish  # noqa: E402
+
 SRC = os.path.abspath(os.environ.get("top_srcdir", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")))
 DATA = os.environ.get("ZEROLLAMA_TEST_DATA", os.path.join(SRC, "..", "shared", "data"))
 WALKS = 60
 
-walker = subprocess.Popen(
-    [os.path.join(BUILD, "tests", "schema-walk")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-)
-failures = []
-
-
-def ask(**what):
-    walker.stdin.write(json.dumps(what) + "\n")
-    walker.stdin.flush()
-    return json.loads(walker.stdout.readline())
-
-
-def check(condition, what):
-    if not condition:
-        failures.append(what)
-        print(f"FAIL: {what}")
 
 
 def is_valid(schema, text):
@@ -290,6 +275,4 @@ for name, test in list(globals().items()):
         before = len(failures)
         test()
         print(f"{name}: {'ok' if len(failures) == before else 'FAILED'}")
-walker.stdin.close()
-check(walker.wait() == 0, "the walker failed")
-sys.exit(bool(failures))
+finish()

@@ -4,7 +4,7 @@
 
 #include "api/api-private.h"
 
-enum { CHOICES_MAX = 1000 };
+enum { TEXTS_MAX = 1000 };
 
 void spec_constrain(Spec *s, Args *a, const char *key, IpcGrammarKind kind) {
         if (s->job.grammar_kind != IPC_GRAMMAR_NONE) {
@@ -98,8 +98,8 @@ static void read_choice(Spec *s, Args *a, const char *key) {
         }
         if (json_array_size(choices) == 0 || i < json_array_size(choices))
                 arg_fail(a, key, "must be a list of texts, without NUL bytes");
-        else if (i > CHOICES_MAX)
-                arg_fail(a, key, "has %zu texts; at most %d are possible", i, CHOICES_MAX);
+        else if (i > TEXTS_MAX)
+                arg_fail(a, key, "has %zu texts; at most %d are possible", i, TEXTS_MAX);
         spec_constrain(s, a, key, IPC_GRAMMAR_GBNF);
 }
 

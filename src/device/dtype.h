@@ -27,14 +27,14 @@
 #include <stdint.h>
 
 /* X(name, number, values of a block, its bytes), of all that can be computed with. */
-#define DTYPES(X)           \
-        X(F32, 0, 1, 4)     \
-        X(F16, 1, 1, 2)     \
-        X(Q4_0, 2, 32, 18)  \
-        X(Q4_1, 3, 32, 20)  \
-        X(Q5_0, 6, 32, 22)  \
-        X(Q5_1, 7, 32, 24)  \
-        X(Q8_0, 8, 32, 34)  \
+#define DTYPES(X)             \
+        X(F32, 0, 1, 4)       \
+        X(F16, 1, 1, 2)       \
+        X(Q4_0, 2, 32, 18)    \
+        X(Q4_1, 3, 32, 20)    \
+        X(Q5_0, 6, 32, 22)    \
+        X(Q5_1, 7, 32, 24)    \
+        X(Q8_0, 8, 32, 34)    \
         X(Q2_K, 10, 256, 84)  \
         X(Q3_K, 11, 256, 110) \
         X(Q4_K, 12, 256, 144) \

@@ -21,17 +21,16 @@ static int by_first(const void *a, const void *b) {
         return (x->first > y->first) - (x->first < y->first);
 }
 
-void char_set_negate(CharSet *c, uint32_t end) {
+void char_set_negate(CharSet *c) {
         CharSet out = {.full = c->full};
         uint32_t from = 0;
         qsort(c->ranges, c->n, sizeof(*c->ranges), by_first);
         for (size_t i = 0; i < c->n; i++) {
-                if (c->ranges[i].first > from && from <= end)
-                        char_set_add(&out, from, MIN(c->ranges[i].first - 1, end));
+                if (c->ranges[i].first > from)
+                        char_set_add(&out, from, c->ranges[i].first - 1);
                 from = MAX(from, c->ranges[i].last + 1);
         }
-        if (from <= end)
-                char_set_add(&out, from, end);
+        char_set_add(&out, from, UNICODE_MAX);
         *c = out;
 }
 

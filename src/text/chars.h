@@ -3,7 +3,7 @@
 
 #include "text/grammar.h"
 
-enum { CHAR_SET_MAX = 256 };
+enum { CHAR_SET_MAX = 256, UNICODE_MAX = 0x10ffff };
 
 /* Ranges may overlap, and come in any order. */
 typedef struct CharSet {
@@ -13,8 +13,8 @@ typedef struct CharSet {
 } CharSet;
 
 void char_set_add(CharSet *c, uint32_t first, uint32_t last);
-/* Becomes all others, up to `end`. */
-void char_set_negate(CharSet *c, uint32_t end);
+/* Becomes all other characters. */
+void char_set_negate(CharSet *c);
 
 /* Reads the character, or so many hexadecimal digits, that stand at *at, and goes beyond. False: there is none, or it is no
  * UTF-8; or they are not so many. */

@@ -141,7 +141,7 @@ static GrammarNode class(Gbnf *p) {
                 return fail_at(p, begin, "a class without its closing ]");
         p->at++;
         if (not)
-                char_set_negate(&set, 0x10ffff);
+                char_set_negate(&set);
         return set.full ? fail_at(p, begin, "a class of too many characters") : grammar_char(p->g, set.ranges, set.n);
 }
 
@@ -170,7 +170,7 @@ static GrammarNode reference(Gbnf *p, size_t n) {
 
 /* What stands here and can be repeated; false: nothing. */
 static bool element(Gbnf *p, GrammarNode *ret) {
-        static const CharRange any = {0, 0x10ffff};
+        static const CharRange any = {0, UNICODE_MAX};
         size_t n = name_length(p->at);
         if (n > 0)
                 *ret = reference(p, n);

@@ -32,8 +32,6 @@ static GrammarNode fail(Pattern *p, const char *what) {
 
 /* ---- classes ---- */
 
-enum { UNICODE_MAX = 0x10ffff };
-
 /* \d, \w and \s: what they are by all engines, and what further they may be by some, generously. */
 static const struct Shorthand {
         char letter;
@@ -61,7 +59,7 @@ static void add_shorthand(CharSet *c, char letter, bool negated) {
         if (not != negated)
                 add_ranges(&s, h->perhaps, ARRAY_SIZE(h->perhaps));
         if (not)
-                char_set_negate(&s, UNICODE_MAX);
+                char_set_negate(&s);
         add_ranges(c, s.ranges, s.n);
 }
 
@@ -128,7 +126,7 @@ static void read_class(Pattern *p, CharSet *c) {
         else
                 fail(p, "has a [ without its ]");
         if (not)
-                char_set_negate(c, UNICODE_MAX);
+                char_set_negate(c);
         if (c->full)
                 fail(p, "has a class of too many characters");
 }
@@ -212,7 +210,7 @@ static GrammarNode atom(Pattern *p) {
         else if (first == '.') {
                 static const CharRange breaks[] = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
                 add_ranges(&c, breaks, ARRAY_SIZE(breaks));
-                char_set_negate(&c, UNICODE_MAX);
+                char_set_negate(&c);
         } else {
                 uint32_t code = first == '\\' ? escaped(p) : next_char(p);
                 char_set_add(&c, code, code);
