@@ -2,8 +2,7 @@
  * says. So each end can be asked for at its very microsecond, in its very order, with thousands of slots, late loops
  * and cancels, on any machine.
  *
- * ZEROLLAMA_TEST_SEED repeats a run. */
-#include <time.h>
+ * ZEROLLAMA_TEST_SEED draws another run. */
 
 #include "unit.h"
 #include "util/str.h"
@@ -185,9 +184,7 @@ static void run_to_end(const Tokenizer *t) {
 
 static void test_order(void **state) {
         static const RunHandlers handlers = {on_started, on_progress, NULL, NULL};
-        const char *seed = getenv("ZEROLLAMA_TEST_SEED");
-        dice = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
-        print_message("ZEROLLAMA_TEST_SEED=%llu\n", (unsigned long long)dice);
+        dice = test_seed();
         RunCounts counts = {0};
         Tokenizer *t = NULL;
         Error e = ERROR_NULL;

@@ -3,10 +3,9 @@
  * nothing waits beside an idle device, nor for longer than batch_wait beside one that has room; small jobs are not
  * behind a large one. And, with a tokenizer, what inputs become when they are prepared.
  *
- * ZEROLLAMA_TEST_SEED repeats a run. */
+ * ZEROLLAMA_TEST_SEED draws another run. */
 #include <errno.h>
 #include <math.h>
-#include <time.h>
 
 #include "unit.h"
 #include "util/str.h"
@@ -400,9 +399,7 @@ static void episode(uint64_t steps) {
 }
 
 static void test_random(void **state) {
-        const char *seed = getenv("ZEROLLAMA_TEST_SEED");
-        dice = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
-        print_message("ZEROLLAMA_TEST_SEED=%llu\n", (unsigned long long)dice);
+        dice = test_seed();
         for (uint64_t done = 0; done < STEPS; done += 4000)
                 episode(4000);
         print_message("%llu jobs ended, %llu cancelled, %llu results, %llu batches, %llu full\n",

@@ -8,7 +8,6 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "unit.h"
@@ -409,9 +408,7 @@ static void throw_frames(Peer *p) {
 
 static void test_hostile(void **state) {
         skip_without(STORIES);
-        unsigned seed = (unsigned)time(NULL);
-        print_message("seed %u\n", seed);
-        srand(seed);
+        srand((unsigned)test_seed());
         for (int round = 0; round < 30; round++) {
                 Peer p;
                 Message m;

@@ -1,7 +1,6 @@
 /* The fair queue: users who always want more get service in proportion to their weights, within the bound that the
  * largest item sets; nobody waits for ever; being away earns nothing; and the books balance under random operations. */
 #include <math.h>
-#include <time.h>
 
 #include "unit.h"
 #include "engine/fair.h"
@@ -175,9 +174,7 @@ static void check_choice(const Fair *f, Thing *things) {
 }
 
 static void test_random(void **state) {
-        unsigned seed = (unsigned)time(NULL);
-        print_message("seed %u\n", seed);
-        srand(seed);
+        srand((unsigned)test_seed());
         Thing things[ITEMS] = {0};
         uint64_t order = 1u << 30, front = 1u << 30;
         Fair f;

@@ -1,7 +1,6 @@
 /* KV pages under random operations: no page is in two places it must not be, none is lost, tables keep what they have;
  * and what the prefix cache hands out is what was written there, for this owner, and is there as long as it can be. */
 #include <stdbool.h>
-#include <time.h>
 
 #include "unit.h"
 #include "engine/kv.h"
@@ -78,9 +77,7 @@ static void compute(Kv *kv, uint32_t slot, Sequence *q, uint32_t n, Written *wri
 }
 
 static void test_random(void **state) {
-        unsigned seed = (unsigned)time(NULL);
-        print_message("seed %u\n", seed);
-        srand(seed);
+        srand((unsigned)test_seed());
         uint32_t hits = 0;
         for (int round = 0; round < 100; round++) {
                 static Written written[ARENA];

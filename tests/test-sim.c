@@ -6,8 +6,7 @@
  * before, which it reads through the block table. So a token is right only if every page had what belongs there when
  * the step ran; the reference computes the same from the tokens alone.
  *
- * ZEROLLAMA_TEST_SEED repeats a run. */
-#include <time.h>
+ * ZEROLLAMA_TEST_SEED draws another run. */
 
 #include "unit.h"
 #include "util/str.h"
@@ -35,12 +34,6 @@ static uint64_t mix(uint64_t h, uint64_t v) {
 static uint32_t below(uint32_t n) {
         dice = mix(dice, 0x632be59bd9b4e019);
         return (uint32_t)(dice >> 32) % n;
-}
-
-static void throw_dice(void) {
-        const char *seed = getenv("ZEROLLAMA_TEST_SEED");
-        dice = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
-        print_message("ZEROLLAMA_TEST_SEED=%llu\n", (unsigned long long)dice);
 }
 
 /* ---- the loop: two sources, called by hand ---- */
@@ -678,7 +671,7 @@ static void check_sum(const Sum *sum) {
 
 static void test_anything(void **state) {
         Sum sum = {0};
-        throw_dice();
+        dice = test_seed();
         while (sum.steps < STEPS) {
                 SchedSpec spec = any_spec();
                 start_world(&spec);
@@ -701,7 +694,7 @@ static World *any_world(void) {
 /* The same with three models on one stream. */
 static void test_shared(void **state) {
         Sum sum = {0};
-        throw_dice();
+        dice = test_seed();
         while (sum.steps < STEPS / 2) {
                 for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++) {
                         SchedSpec spec = any_spec();
@@ -744,7 +737,7 @@ static void test_failure(void **state) {
 
 /* Whatever their steps cost, all models with something to do have as many. */
 static void test_turns(void **state) {
-        throw_dice();
+        dice = test_seed();
         for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++) {
                 uint32_t n = (uint32_t)(world - worlds) + 1;
                 SchedSpec spec = {.slots = n, .context = CONTEXT_MAX, .batch_tokens = 8 * n, .n_pages = 5 * n};
@@ -775,7 +768,7 @@ static uint32_t live_of(uint32_t uid) {
 
 /* Users 0 and 1, with weights 1 and 3, always have work waiting: their tokens are as their weights. */
 static void test_weights(void **state) {
-        throw_dice();
+        dice = test_seed();
         for (uint32_t slots = 1; slots <= 8; slots *= 2) {
                 SchedSpec spec = {.slots = slots, .context = 128, .batch_tokens = 32, .n_pages = 4 * slots};
                 start_world(&spec);
@@ -803,7 +796,7 @@ static void note_first(SimJob *j) {
 }
 
 static void test_flood(void **state) {
-        throw_dice();
+        dice = test_seed();
         SchedSpec spec = {.slots = 8, .context = CONTEXT_MAX, .batch_tokens = 64, .n_pages = 40};
         start_world(&spec);
         world->on_token = note_first;
@@ -830,7 +823,7 @@ static void test_flood(void **state) {
 /* A long prompt is computed in large steps while nobody else is there, in small ones while somebody decodes, if steps are
  * slow. */
 static void test_chunks(void **state) {
-        throw_dice();
+        dice = test_seed();
         for (int slow = 0; slow < 2; slow++) {
                 pace = slow ? LONG_STEP_USEC : SHORT_STEP_USEC / 20;
                 SchedSpec spec = {.slots = 2, .context = CONTEXT_MAX, .batch_tokens = 120, .n_pages = 10};

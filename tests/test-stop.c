@@ -1,5 +1,4 @@
 /* Stop strings: fed in any pieces, the text comes out cut at the same place, and is held back no longer than needed. */
-#include <time.h>
 
 #include "unit.h"
 #include "engine/stop.h"
@@ -69,9 +68,7 @@ static size_t reference_cut(const Stops *s, const char *text, size_t n) {
 }
 
 static void test_pieces(void **state) {
-        unsigned seed = (unsigned)time(NULL);
-        print_message("seed %u\n", seed);
-        srand(seed);
+        srand((unsigned)test_seed());
         for (int round = 0; round < 20000; round++) {
                 Stops s = {0};
                 char text[24], stop[8];
