@@ -43,7 +43,7 @@ typedef struct AttentionArgs {
         KvLayer kv;
         Rows rows;
         uint32_t n_heads, window;
-        float scale;
+        float scale, cap;
         uint32_t tile_rows, tile_heads; /* tile_rows * tile_heads <= LINES */
         uint32_t split, n_splits;
         float *partial; /* [rows, heads, n_splits, 2 + head_dim]: maximum, sum, output; NULL: blocks do all splits */
@@ -294,7 +294,7 @@ DEVICE void half_positions(int width, const AttentionArgs *a, const Run *run, co
                 }
                 size_t after = run_base(a, run, p + 2 * STEP, end);
                 half_scores(width, shared, terms, &h.keys, score);
-                weigh(width, 2, a->scale, s, p, score);
+                weigh(width, 2, a->scale, a->cap, s, p, score);
                 if (width > 128)
                         fetch_values(width, a, run, p, base, &h);
                 add_half_values(width, &h, score, s);
@@ -328,7 +328,7 @@ DEVICE void strand_run(Kind kind, const AttentionArgs *a, const Run *run, const 
         for (uint32_t p = begin; p < end; p += ATTENTION_WARPS * RUN) {
                 float score[2][4];
                 scores(width, a, run, terms, p, score);
-                weigh(width, 2, a->scale, s, p, score);
+                weigh(width, 2, a->scale, a->cap, s, p, score);
                 add_values(width, a, run, s, p, score);
         }
 }
@@ -597,9 +597,9 @@ static void launch_attention(Stream *s, AttentionArgs *a, uint32_t columns) {
 }
 
 HOST void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
-                         uint32_t window, float scale) {
+                         uint32_t window, float scale, float cap) {
         uint32_t per_kv = n_heads / kv->n_kv_heads, heads = MIN(per_kv, (uint32_t)LINES), split = split_size(kv);
-        AttentionArgs a = {out, q, *kv, *rows, n_heads, window, scale, 1, heads, split,
+        AttentionArgs a = {out, q, *kv, *rows, n_heads, window, scale, cap, 1, heads, split,
                            ceil_div(kv->max_pages * kv->page_size, split), NULL, NULL};
         uint32_t columns = kv->n_kv_heads * ceil_div(per_kv, heads), enough = 2 * stream_processors(s);
         size_t partial = (size_t)rows->n * n_heads * a.n_splits * (2 + kv->head_dim) * sizeof(float);

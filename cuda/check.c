@@ -221,7 +221,7 @@ static void check_embed(void) {
                         Matrix m = {put(s, table, VOCAB * dtype_row_size(types[t], cols)), types[t], VOCAB, cols};
                         float *dev = put_poison(s, N * cols * sizeof(float));
                         out[i] = malloc(N * cols * sizeof(float));
-                        s->ops->embed(s->stream, dev, &m, &rows);
+                        s->ops->embed(s->stream, dev, &m, &rows, t % 2 ? 3 : 1);
                         get(s, out[i], dev, N * cols * sizeof(float));
                 }
                 snprintf(name, sizeof(name), "embed %s, %u columns", dtype_name(types[t]), cols);
@@ -234,22 +234,39 @@ static void check_embed(void) {
 static void check_rmsnorm(void) {
         static const uint32_t shapes[][2] = {{1, 1}, {5, 67}, {3, 512}, {2, 2048}, {7, 64}, {1, 8191}};
         char name[80];
-        for (size_t k = 0; k < ARRAY_SIZE(shapes); k++) {
-                uint32_t n = shapes[k][0], cols = shapes[k][1];
+        for (size_t k = 0; k < 2 * ARRAY_SIZE(shapes); k++) {
+                uint32_t n = shapes[k / 2][0], cols = shapes[k / 2][1];
+                Update update = k % 2 ? UPDATE_ADD : UPDATE_SET;
                 size_t size = (size_t)n * cols * sizeof(float);
                 float *x = random_floats((size_t)n * cols), *weight = random_floats(cols), *out[2];
                 for (int i = 0; i < 2; i++) {
                         Side *s = &sides[i];
                         float *dev = put(s, x, size); /* in place */
                         out[i] = malloc(size);
-                        s->ops->rmsnorm(s->stream, dev, dev, put(s, weight, cols * sizeof(float)), n, cols, 1e-5f);
+                        s->ops->rmsnorm(s->stream, dev, dev, put(s, weight, cols * sizeof(float)), n, cols, 1e-5f, update);
                         get(s, out[i], dev, size);
                 }
-                snprintf(name, sizeof(name), "rmsnorm %u x %u", n, cols);
+                snprintf(name, sizeof(name), "rmsnorm %u x %u%s", n, cols, update == UPDATE_ADD ? ", added" : "");
                 report(name, relative(out[0], out[1], (size_t)n * cols), 1e-6);
                 case_end();
                 free(x), free(weight), free(out[0]), free(out[1]);
         }
+}
+
+static void check_softcap(void) {
+        enum { N = 1003 };
+        float *x = random_floats(N), out[2][N];
+        for (int i = 0; i < N; i++)
+                x[i] *= i % 3 ? 10 : 1000;
+        for (int i = 0; i < 2; i++) {
+                Side *s = &sides[i];
+                float *dev = put(s, x, sizeof(out[i]));
+                s->ops->softcap(s->stream, dev, N, 30);
+                get(s, out[i], dev, sizeof(out[i]));
+        }
+        report("softcap", relative(out[0], out[1], N), 1e-6);
+        case_end();
+        free(x);
 }
 
 static void check_gather(void) {
@@ -342,7 +359,7 @@ typedef struct MatmulCase {
         uint32_t rows[PRODUCTS_MAX], cols, n;
         bool bias, normed;
         Update update;
-        bool swiglu; /* of two */
+        Activation glu; /* of two; NONE: products */
 } MatmulCase;
 
 /* Residuals are of any size: the norm sees to it. */
@@ -353,7 +370,7 @@ static void random_activations(const MatmulCase *c, float *x) {
 }
 
 static void matmul_case(const MatmulCase *c) {
-        uint32_t n_out = c->swiglu ? 1 : c->n_products, total = 0;
+        uint32_t n_out = c->glu ? 1 : c->n_products, total = 0;
         for (uint32_t i = 0; i < c->n_products; i++)
                 total += c->rows[i];
         float *x = random_floats((size_t)c->n * c->cols), *bias = random_floats(total), *norm = random_floats(c->cols);
@@ -382,8 +399,8 @@ static void matmul_case(const MatmulCase *c) {
                         at += (size_t)c->n * c->rows[i];
                 }
                 out[k] = malloc(size);
-                if (c->swiglu)
-                        s->ops->swiglu(s->stream, dev, &p[0].w, &p[1].w, &h);
+                if (c->glu)
+                        s->ops->glu(s->stream, dev, &p[0].w, &p[1].w, &h, c->glu);
                 else
                         s->ops->matmul(s->stream, p, c->n_products, &h, c->update);
                 get(s, out[k], dev, size);
@@ -391,7 +408,7 @@ static void matmul_case(const MatmulCase *c) {
         size_t at = 0;
         for (uint32_t i = 0; i < n_out; at += (size_t)c->n * c->rows[i++]) /* a large one would hide the others */
                 worst = fmax(worst, relative(out[0] + at, out[1] + at, (size_t)c->n * c->rows[i]));
-        snprintf(name, sizeof(name), "%s %s x %u, %u rows%s%s%s", c->swiglu ? "swiglu" : "matmul", shape, c->cols, c->n,
+        snprintf(name, sizeof(name), "%s %s x %u, %u rows%s%s%s", c->glu ? c->glu == ACTIVATION_SILU ? "swiglu" : "geglu" : "matmul", shape, c->cols, c->n,
                  c->normed ? ", normed" : "", c->bias ? ", bias" : "", c->update == UPDATE_ADD ? ", added" : "");
         report(name, worst, 3e-5);
         case_end();
@@ -406,7 +423,7 @@ static void check_matmul(void) {
         for (size_t t = 0; t < N_TYPES; t++)
                 for (size_t k = SLOW ? t % 2 : 0; k < ARRAY_SIZE(n); k += 1 + SLOW)
                         matmul_case(&(MatmulCase){1, {types[t]}, {rows[(k + t) % 4]},
-                                                  whole_blocks(types[t], cols[(k + 2 * t) % 6]), n[k], k % 2, k % 2, k % 3 == 1 ? UPDATE_ADD : UPDATE_SET, false});
+                                                  whole_blocks(types[t], cols[(k + 2 * t) % 6]), n[k], k % 2, k % 2, k % 3 == 1 ? UPDATE_ADD : UPDATE_SET, ACTIVATION_NONE});
 }
 
 static void check_matmul_formats(void) {
@@ -415,9 +432,9 @@ static void check_matmul_formats(void) {
                 Dtype a = types[t], b = types[(t + 1) % N_ALL];
                 uint32_t cols = whole_blocks(a, 100);
                 for (size_t k = SLOW ? t % 3 : 0; k < ARRAY_SIZE(n); k += 1 + 2 * SLOW)
-                        matmul_case(&(MatmulCase){1, {a}, {37}, cols, n[k], k % 2, k % 2, UPDATE_SET, false});
-                matmul_case(&(MatmulCase){2, {a, a}, {21, 21}, 2 * cols, 3, false, true, UPDATE_SET, true});
-                matmul_case(&(MatmulCase){3, {a, a, b}, {20, 37, 5}, 256, 2, true, true, UPDATE_SET, false});
+                        matmul_case(&(MatmulCase){1, {a}, {37}, cols, n[k], k % 2, k % 2, UPDATE_SET, ACTIVATION_NONE});
+                matmul_case(&(MatmulCase){2, {a, a}, {21, 21}, 2 * cols, 3, false, true, UPDATE_SET, ACTIVATION_SILU});
+                matmul_case(&(MatmulCase){3, {a, a, b}, {20, 37, 5}, 256, 2, true, true, UPDATE_SET, ACTIVATION_NONE});
         }
 }
 
@@ -427,20 +444,22 @@ static void check_matmul_together(void) {
         for (size_t t = 0; t < N_TYPES; t++)
                 for (size_t k = t % 2; k < ARRAY_SIZE(n); k += 2) {
                         Dtype a = types[t], b = types[(t + 1) % N_TYPES], c = types[(t + 2) % N_TYPES];
-                        matmul_case(&(MatmulCase){3, {a, a, a}, {37, 5, 20}, 96, n[k], true, true, UPDATE_SET, false});
-                        matmul_case(&(MatmulCase){3, {a, b, c}, {20, 37, 5}, 64, n[k], false, true, UPDATE_ADD, false});
+                        matmul_case(&(MatmulCase){3, {a, a, a}, {37, 5, 20}, 96, n[k], true, true, UPDATE_SET, ACTIVATION_NONE});
+                        matmul_case(&(MatmulCase){3, {a, b, c}, {20, 37, 5}, 64, n[k], false, true, UPDATE_ADD, ACTIVATION_NONE});
                 }
 }
 
-static void check_swiglu(void) {
+static void check_glu(void) {
         static const uint32_t n[] = {1, 9, 20, 40};
         for (size_t t = 0; t < N_TYPES; t++)
                 for (size_t k = t % 2; k < ARRAY_SIZE(n); k += 2) {
                         Dtype a = types[t], b = types[(t + 1) % N_TYPES];
-                        matmul_case(&(MatmulCase){2, {a, a}, {37, 37}, 1056, n[k], false, true, UPDATE_SET, true});
-                        matmul_case(&(MatmulCase){2, {a, b}, {21, 21}, 96, n[k], false, k % 2, UPDATE_SET, true});
+                        matmul_case(&(MatmulCase){2, {a, a}, {37, 37}, 1056, n[k], false, true, UPDATE_SET, ACTIVATION_SILU});
+                        matmul_case(&(MatmulCase){2, {a, b}, {21, 21}, 96, n[k], false, k % 2, UPDATE_SET, ACTIVATION_SILU});
+                        if (t == 2)
+                                matmul_case(&(MatmulCase){2, {a, k % 2 ? a : b}, {21, 21}, 96, n[k], false, true, UPDATE_SET, ACTIVATION_GELU_TANH});
                 }
-        matmul_case(&(MatmulCase){2, {DTYPE_BF16, DTYPE_BF16}, {130, 130}, 100, 5, false, true, UPDATE_SET, true});
+        matmul_case(&(MatmulCase){2, {DTYPE_BF16, DTYPE_BF16}, {130, 130}, 100, 5, false, true, UPDATE_SET, ACTIVATION_SILU});
 }
 
 /* Stored, and SwiGLU of normed activations. */
@@ -450,7 +469,7 @@ static void matmul_twice(Side *s, const Matrix *m, const float *x, const float *
         Matrix half = {m->data, m->type, m->rows - 1, m->cols}, other = half;
         other.data = (const char *)m->data + skip;
         s->ops->matmul(s->stream, &(Product){*m, NULL, stored}, 1, &(Activations){.x = x, .n_rows = n}, UPDATE_SET);
-        s->ops->swiglu(s->stream, gated, &half, &other, &(Activations){x, n, norm, 1e-5f, NULL});
+        s->ops->glu(s->stream, gated, &half, &other, &(Activations){x, n, norm, 1e-5f, NULL}, ACTIVATION_SILU);
 }
 
 /* Each number of rows, against all of them. */
@@ -529,10 +548,10 @@ static void check_matmul_large(void) {
 /* Columns so many that there is room for the terms of some rows only, and of none. Emulated, the former would take long. */
 static void check_matmul_long(void) {
 #ifndef CUDA_EMULATED
-        matmul_case(&(MatmulCase){1, {DTYPE_BF16}, {3}, 8192, 300, true, true, UPDATE_ADD, false});
-        matmul_case(&(MatmulCase){1, {DTYPE_Q8_0}, {130}, 40000, 300, true, true, UPDATE_ADD, false});
+        matmul_case(&(MatmulCase){1, {DTYPE_BF16}, {3}, 8192, 300, true, true, UPDATE_ADD, ACTIVATION_NONE});
+        matmul_case(&(MatmulCase){1, {DTYPE_Q8_0}, {130}, 40000, 300, true, true, UPDATE_ADD, ACTIVATION_NONE});
 #endif
-        matmul_case(&(MatmulCase){1, {DTYPE_BF16}, {3}, 70016, 33, true, true, UPDATE_ADD, false});
+        matmul_case(&(MatmulCase){1, {DTYPE_BF16}, {3}, 70016, 33, true, true, UPDATE_ADD, ACTIVATION_NONE});
 }
 
 /* ---- attention ---- */
@@ -544,6 +563,7 @@ typedef struct AttentionCase {
         uint32_t rows[2];   /* how many of the last positions are computed */
         uint32_t capacity;  /* positions */
         float size;         /* of queries; 0: of 1 */
+        float cap;
 } AttentionCase;
 
 typedef struct Cache {
@@ -603,7 +623,7 @@ static void attention_case(const AttentionCase *c) {
                 float *dev = put_poison(s, size), *dev_q = put(s, q, size);
                 out[i] = malloc(size);
                 keys[i] = malloc(cache.size);
-                s->ops->attention(s->stream, dev, dev_q, &cache.kv, &rows, c->n_heads, c->window, scale);
+                s->ops->attention(s->stream, dev, dev_q, &cache.kv, &rows, c->n_heads, c->window, scale, c->cap);
                 get(s, out[i], dev, size);
                 get(s, keys[i], cache.kv.k, cache.size);
                 cache_size = cache.size;
@@ -611,13 +631,13 @@ static void attention_case(const AttentionCase *c) {
                         Rows one = {1, dev_slot + r, dev_position + r, NULL, 0};
                         size_t at = (size_t)r * width;
                         s->ops->attention(s->stream, dev + at, dev_q + at, &cache.kv, &one, c->n_heads, c->window,
-                                          scale);
+                                          scale, c->cap);
                 }
                 get(s, alone, dev, size); /* in the end, of the GPU */
         }
-        snprintf(name, sizeof(name), "%s %u/%u heads of %u, window %u, positions %u and %u, rows %u and %u",
+        snprintf(name, sizeof(name), "%s %u/%u heads of %u, window %u, positions %u and %u, rows %u and %u%s",
                  dtype_name(c->type), c->n_heads, c->n_kv_heads, c->head_dim, c->window, c->length[0], c->length[1],
-                 c->rows[0], c->rows[1]);
+                 c->rows[0], c->rows[1], c->cap > 0 ? ", capped" : "");
         report(name, relative(out[0], out[1], (size_t)n * width), 5e-5);
         report("  rows alone and among others", unequal(out[1], alone, size), 0);
         report("  the cache", unequal(keys[0], keys[1], cache_size), 0);
@@ -643,6 +663,8 @@ static void check_attention(void) {
                 {DTYPE_F16, 16, 1, 3, 256, 40, {90, 30}, {2, 1}, 1024},
                 {DTYPE_F16, 16, 2, 2, 64, 0, {90, 30}, {2, 1}, 1024, 1e20f}, /* beyond what float16 has */
                 {DTYPE_F16, 16, 2, 2, 64, 0, {90, 30}, {2, 1}, 1024, 1e-20f},
+                {DTYPE_F16, 16, 1, 2, 256, 40, {90, 30}, {2, 1}, 1024, 0, 0.5f},
+                {DTYPE_F32, 16, 2, 4, 24, 0, {150, 9}, {2, 1}, 1024, 0, 0.5f},
         };
         for (size_t i = 0; i < ARRAY_SIZE(all); i++)
                 attention_case(&all[i]);
@@ -1025,14 +1047,14 @@ static const struct {
         const char *name;
         void (*check)(void);
 } checks[] = {
-        {"embed", check_embed},         {"rmsnorm", check_rmsnorm}, {"swiglu", check_swiglu},
+        {"embed", check_embed},         {"rmsnorm", check_rmsnorm}, {"glu", check_glu},
         {"gather", check_gather},       {"rope", check_rope},       {"matmul", check_matmul},
         {"matmul together", check_matmul_together}, {"invariance", check_matmul_invariance},
         {"attention", check_attention}, {"sample", check_sample},
         {"embed_sum", check_embed_sum}, {"layernorm", check_layernorm}, {"linear", check_linear},
         {"linear invariance", check_linear_invariance}, {"self_attention", check_self_attention}, {"pool", check_pool},
         {"matmul large", check_matmul_large}, {"matmul long", check_matmul_long},
-        {"matmul formats", check_matmul_formats},
+        {"matmul formats", check_matmul_formats}, {"softcap", check_softcap},
 };
 
 static bool is_wanted(const char *name, int argc, char **argv) {

@@ -1,4 +1,4 @@
-/* Operations that treat each value, or each row, by itself: embeddings, gathering. All are bound by memory. */
+/* Operations that treat each value, or each row, by itself: embeddings, gathering, soft caps. All are bound by memory. */
 #include "cuda/kernel.h"
 
 enum { ELEMENT_THREADS = 256 };
@@ -12,6 +12,7 @@ typedef struct EmbedArgs {
         float *out;
         Matrix table;
         Rows rows;
+        float scale;
 } EmbedArgs;
 
 KERNEL(embed, EmbedArgs, ELEMENT_THREADS) {
@@ -19,11 +20,11 @@ KERNEL(embed, EmbedArgs, ELEMENT_THREADS) {
         float *out = a.out + (size_t)blockIdx.x * cols;
         const char *row = (const char *)a.table.data + token * row_bytes(a.table.type, cols);
         for (uint32_t c = threadIdx.x; c < cols; c += blockDim.x)
-                out[c] = token < a.table.rows ? row_value(a.table.type, row, c) : 0;
+                out[c] = token < a.table.rows ? a.scale * row_value(a.table.type, row, c) : 0;
 }
 
-HOST void cuda_embed(Stream *s, float *out, const Matrix *table, const Rows *rows) {
-        EmbedArgs args = {out, *table, *rows};
+HOST void cuda_embed(Stream *s, float *out, const Matrix *table, const Rows *rows, float scale) {
+        EmbedArgs args = {out, *table, *rows, scale};
         StreamLaunch l = launch_rows((const void *)embed, rows->n);
         stream_launch(s, &l, &args);
 }
@@ -94,5 +95,23 @@ KERNEL(gather, GatherArgs, ELEMENT_THREADS) {
 HOST void cuda_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols) {
         GatherArgs args = {out, x, index, n_cols};
         StreamLaunch l = launch_rows((const void *)gather, n);
+        stream_launch(s, &l, &args);
+}
+
+typedef struct SoftcapArgs {
+        float *x;
+        size_t n;
+        float cap;
+} SoftcapArgs;
+
+KERNEL(softcap, SoftcapArgs, ELEMENT_THREADS) {
+        size_t i = (size_t)blockIdx.x * ELEMENT_THREADS + threadIdx.x;
+        if (i < a.n)
+                a.x[i] = softcapped(a.x[i], a.cap);
+}
+
+HOST void cuda_softcap(Stream *s, float *x, size_t n, float cap) {
+        SoftcapArgs args = {x, n, cap};
+        StreamLaunch l = launch_rows((const void *)softcap, (uint32_t)((n + ELEMENT_THREADS - 1) / ELEMENT_THREADS));
         stream_launch(s, &l, &args);
 }

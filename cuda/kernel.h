@@ -332,8 +332,15 @@ DEVICE int32_t *row_token(const Rows *rows, uint32_t i) {
         return rows->tokens + (size_t)rows->slot[i] * rows->context + (size_t)rows->position[i];
 }
 
-DEVICE float silu(float x) {
-        return x / (1 + expf(-x));
+/* Of a gate: SILU or GELU_TANH, which is x times a sigmoid, too. */
+DEVICE float gate_activate(Activation activation, float x) {
+        float z = activation == ACTIVATION_GELU_TANH ? 1.5957691216f * fmaf(x * x, x * 0.044715f, x) : x;
+        return x / (1 + expf(-z));
+}
+
+/* cap tanh(x / cap) */
+DEVICE float softcapped(float x, float cap) {
+        return cap - 2 * cap / (expf(2 * x / cap) + 1);
 }
 
 /* Where a position's keys and values begin in a cache, counted in values. */

@@ -283,7 +283,7 @@ DEVICE void write_totals(const Tiling *h, const Share *m, Sums total) {
         UNROLL for (uint32_t j = 0; j < WARP_TILES; j++)
                 UNROLL for (uint32_t e = 0; e < 4; e++) {
                         uint32_t row = sum_row(h, j, e);
-                        if (row >= m->a->n || (m->a->up && e >= 2))
+                        if (row >= m->a->n || (m->a->ending.up && e >= 2))
                                 continue;
                         float scale = m->a->terms.scale[row];
                         UNROLL for (uint32_t i = 0; i < WARP_TILES; i++) {
@@ -452,15 +452,15 @@ static float *parts_room(Stream *s, const ProductsArgs *a, uint32_t blocks) {
         Tiling small = small_tiling(a->type);
         size_t terms = terms_size(a->n, a->cols), size = (size_t)PARTS * a->n * blocks * BLOCK_LINES * sizeof(float);
         bool fills = (uint64_t)blocks * ceil_div(a->n, tiling_rows(&small)) >= stream_processors(s);
-        if (fills || a->up || terms + size > STREAM_SCRATCH)
+        if (fills || a->ending.up || terms + size > STREAM_SCRATCH)
                 return NULL;
         return (float *)((char *)stream_scratch(s)->any + terms);
 }
 
-HOST void products_many(Stream *s, const Product *p, uint32_t n, const void *up, const Activations *x, const Terms *terms,
-                        Update update) {
+HOST void products_many(Stream *s, const Product *p, uint32_t n, const Ending *ending, const Activations *x,
+                        const Terms *terms) {
         uint32_t blocks;
-        ProductsArgs args = products_args(p, n, up, x, update, BLOCK_LINES, &blocks);
+        ProductsArgs args = products_args(p, n, ending, x, BLOCK_LINES, &blocks);
         Tiling h = large_tiling();
         bool is_large = (uint64_t)blocks * (x->n_rows / tiling_rows(&h)) >= stream_processors(s);
         args.terms = *terms;

@@ -124,11 +124,11 @@ DEVICE void few_rows(Dtype type, int tiles, const Share *m) {
         for (uint32_t e = threadIdx.x; e < each; e += FEW_THREADS) {
                 uint32_t line = e % TILE_LINES, i = n0 + e / TILE_LINES;
                 uint32_t row = line_feature(m, TILE_LINES, line);
-                if (row >= m->p->rows || i >= m->a->n || (m->a->up && line >= TILE_LINES / 2))
+                if (row >= m->p->rows || i >= m->a->n || (m->a->ending.up && line >= TILE_LINES / 2))
                         continue;
                 float scale = row_scale(m->a, parts_sum(partial_squares, n_rows, e / TILE_LINES));
                 finish(m, row, i, parts_sum(partial, each, e) * scale,
-                       m->a->up ? parts_sum(partial, each, e + TILE_LINES / 2) * scale : 0);
+                       m->a->ending.up ? parts_sum(partial, each, e + TILE_LINES / 2) * scale : 0);
         }
 }
 
@@ -143,10 +143,10 @@ DEVICE void prefetch_features(const Share *m, const void *w, uint32_t first, uin
 /* The weights that few_rows() reads: they are on their way while the kernel before has not ended. */
 DEVICE void few_prefetch(const ProductsArgs *a) {
         Share m = block_share(a);
-        uint32_t n = a->up ? TILE_LINES / 2 : TILE_LINES;
+        uint32_t n = a->ending.up ? TILE_LINES / 2 : TILE_LINES;
         prefetch_features(&m, m.p->w, m.block * n, n);
-        if (a->up)
-                prefetch_features(&m, a->up, m.block * n, n);
+        if (a->ending.up)
+                prefetch_features(&m, a->ending.up, m.block * n, n);
 }
 
 #define MATMUL(name, type)                                                           \
@@ -192,10 +192,10 @@ static const void *find_kernel(Dtype type, int shape) {
         return rare[shape];
 }
 
-static void products_few(Stream *s, const Product *p, uint32_t n, const void *up, const Activations *x, Update update) {
+static void products_few(Stream *s, const Product *p, uint32_t n, const Ending *ending, const Activations *x) {
         int shape = x->n_rows <= 8 ? 0 : x->n_rows <= 16 ? 1 : 2;
         uint32_t tile = 8u << shape, blocks;
-        ProductsArgs args = products_args(p, n, up, x, update, TILE_LINES, &blocks);
+        ProductsArgs args = products_args(p, n, ending, x, TILE_LINES, &blocks);
         StreamLaunch l = {find_kernel(p->w.type, shape), {blocks, ceil_div(x->n_rows, tile), 1}, FEW_THREADS,
                           PARTS * tile * (TILE_LINES + 1) * sizeof(float)};
         stream_launch(s, &l, &args);
@@ -222,40 +222,43 @@ static Slice slice_at(Stream *s, const Activations *x, uint32_t first, uint32_t 
 }
 
 /* Products of matrices of one format. */
-static void launch_products(Stream *s, const Slice *t, const Product *products, uint32_t n, const void *up, Update update) {
+static void launch_products(Stream *s, const Slice *t, const Product *products, uint32_t n, const Ending *ending) {
         Product p[PRODUCTS_MAX];
         for (uint32_t i = 0; i < n; i++) {
                 p[i] = products[i];
                 p[i].out += (size_t)t->first * p[i].w.rows;
         }
         if (t->terms.data)
-                products_many(s, p, n, up, &t->x, &t->terms, update);
+                products_many(s, p, n, ending, &t->x, &t->terms);
         else
-                products_few(s, p, n, up, &t->x, update);
+                products_few(s, p, n, ending, &t->x);
 }
 
 /* Those of one format at the same time, so that the small ones find the GPU at work. */
 HOST void cuda_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Update update) {
+        Ending ending = {NULL, update, ACTIVATION_NONE};
         for (uint32_t i = 0; i < x->n_rows;) {
                 Slice t = slice_at(s, x, i, products->w.cols);
                 for (uint32_t first = 0, last; first < n; first = last) {
                         for (last = first + 1; last < n && products[last].w.type == products[first].w.type; last++)
                                 ;
-                        launch_products(s, &t, products + first, last - first, NULL, update);
+                        launch_products(s, &t, products + first, last - first, &ending);
                 }
                 i += t.x.n_rows;
         }
 }
 
-HOST void cuda_swiglu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x) {
+HOST void cuda_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Activation activation) {
         Product of_gate = {*gate, NULL, out}, of_up = {*up, NULL, out};
+        Ending both = {up->data, UPDATE_SET, activation}, first = {NULL, UPDATE_SET, ACTIVATION_NONE},
+               second = {NULL, UPDATE_MULTIPLY, activation};
         for (uint32_t i = 0; i < x->n_rows;) {
                 Slice t = slice_at(s, x, i, gate->cols);
                 if (gate->type == up->type)
-                        launch_products(s, &t, &of_gate, 1, up->data, UPDATE_SET);
+                        launch_products(s, &t, &of_gate, 1, &both);
                 else {
-                        launch_products(s, &t, &of_up, 1, NULL, UPDATE_SET);
-                        launch_products(s, &t, &of_gate, 1, NULL, UPDATE_MULTIPLY);
+                        launch_products(s, &t, &of_up, 1, &first);
+                        launch_products(s, &t, &of_gate, 1, &second);
                 }
                 i += t.x.n_rows;
         }

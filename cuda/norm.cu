@@ -10,6 +10,7 @@ typedef struct RmsnormArgs {
         const float *x, *weight;
         uint32_t n_cols;
         float eps;
+        Update update;
 } RmsnormArgs;
 
 KERNEL(rmsnorm, RmsnormArgs, NORM_THREADS) {
@@ -20,7 +21,7 @@ KERNEL(rmsnorm, RmsnormArgs, NORM_THREADS) {
                 sum = fmaf(x[c], x[c], sum);
         float scale = 1 / sqrtf(block_sum(sum, partial) / (float)a.n_cols + a.eps);
         for (uint32_t c = threadIdx.x; c < a.n_cols; c += blockDim.x)
-                out[c] = x[c] * scale * a.weight[c];
+                out[c] = a.update == UPDATE_ADD ? out[c] + x[c] * scale * a.weight[c] : x[c] * scale * a.weight[c];
 }
 
 static StreamLaunch launch_norm(const void *kernel, uint32_t n_rows, uint32_t n_cols) {
@@ -30,8 +31,8 @@ static StreamLaunch launch_norm(const void *kernel, uint32_t n_rows, uint32_t n_
 }
 
 HOST void cuda_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
-                       float eps) {
-        RmsnormArgs args = {out, x, weight, n_cols, eps};
+                       float eps, Update update) {
+        RmsnormArgs args = {out, x, weight, n_cols, eps, update};
         StreamLaunch l = launch_norm((const void *)rmsnorm, n_rows, n_cols);
         stream_launch(s, &l, &args);
 }

@@ -36,18 +36,23 @@ typedef struct Terms {
         uint32_t rows, groups; /* as they are laid out */
 } Terms;
 
-/* Products of matrices of one format; with `up` one. UPDATE_MULTIPLY is SwiGLU, too: of the gate, with `up` in `out`. */
+/* What becomes of the sums. In a gated unit they are the gate's, with the same feature of `up`; or with what is in `out`. */
+typedef struct Ending {
+        const void *up; /* of the gate's format; NULL: none */
+        Update update;
+        Activation activation; /* of the gate, where there is `up` or with UPDATE_MULTIPLY */
+} Ending;
+
+/* Products of matrices of one format; with `up` one. */
 typedef struct ProductsArgs {
         Joined joined[PRODUCTS_MAX];
-        const void *up;
+        Ending ending;
         const float *x, *norm;
         Terms terms;
         float *partial; /* of many rows: [PARTS, n, lines], for the sums of parts; NULL: a block makes all of them */
         uint32_t cols, n;
         float eps;
-        Update update;
         Dtype type; /* of the matrices */
-        uint32_t unused; /* no padding; see stream_launch() */
 } ProductsArgs;
 
 /* What a block makes. Both pointers are to the kernel's arguments, so that what is not used yet takes no register. */
@@ -74,21 +79,21 @@ BOTH uint32_t part_length(uint32_t cols) {
 
 /* The feature that a line of the block's `lines` is of. */
 DEVICE uint32_t line_feature(const Share *m, uint32_t lines, uint32_t line) {
-        if (!m->a->up)
+        if (!m->a->ending.up)
                 return m->block * lines + line;
         return m->block * lines / 2 + line / TILE_LINES * (TILE_LINES / 2) + line % (TILE_LINES / 2);
 }
 
 /* Its row of the matrix; beyond the last some other, and nobody wants the sum. */
 DEVICE const char *line_row(Dtype type, const Share *m, uint32_t lines, uint32_t line) {
-        bool of_up = m->a->up && line % TILE_LINES >= TILE_LINES / 2;
-        const char *w = (const char *)(of_up ? m->a->up : m->p->w);
+        bool of_up = m->a->ending.up && line % TILE_LINES >= TILE_LINES / 2;
+        const char *w = (const char *)(of_up ? m->a->ending.up : m->p->w);
         return w + MIN(line_feature(m, lines, line), m->p->rows - 1) * row_bytes(type, m->a->cols);
 }
 
 /* Whether every eight values of a row can be read at once, but for the last. */
 DEVICE bool rows_aligned(Dtype type, const Share *m) {
-        return is_quantised(type) || (is_aligned(m->p->w) && (!m->a->up || is_aligned(m->a->up)) && row_bytes(type, m->a->cols) % 16 == 0);
+        return is_quantised(type) || (is_aligned(m->p->w) && (!m->a->ending.up || is_aligned(m->a->ending.up)) && row_bytes(type, m->a->cols) % 16 == 0);
 }
 
 /* d += half of a group's products: of lines a and b with row x. */
@@ -160,30 +165,29 @@ DEVICE void finish(const Share *m, uint32_t row, uint32_t i, float sum, float up
         float *out = m->p->out + (size_t)i * m->p->rows + row;
         if (m->p->bias)
                 sum += m->p->bias[row];
-        if (m->a->up)
-                *out = silu(sum) * up;
-        else if (m->a->update == UPDATE_MULTIPLY)
-                *out = silu(sum) * *out;
+        if (m->a->ending.up)
+                *out = gate_activate(m->a->ending.activation, sum) * up;
+        else if (m->a->ending.update == UPDATE_MULTIPLY)
+                *out = gate_activate(m->a->ending.activation, sum) * *out;
         else
-                *out = m->a->update == UPDATE_ADD ? *out + sum : sum;
+                *out = m->a->ending.update == UPDATE_ADD ? *out + sum : sum;
 }
 
 /* ---- launching ---- */
 
 /* Of blocks that make so many lines each; how many blocks there are. */
-static inline ProductsArgs products_args(const Product *p, uint32_t n, const void *up, const Activations *x, Update update,
+static inline ProductsArgs products_args(const Product *p, uint32_t n, const Ending *ending, const Activations *x,
                                          uint32_t lines, uint32_t *ret_blocks) {
-        ProductsArgs args = {.up = up,
+        ProductsArgs args = {.ending = *ending,
                              .x = x->x,
                              .norm = x->norm,
                              .cols = p->w.cols,
                              .n = x->n_rows,
                              .eps = x->eps,
-                             .update = update,
                              .type = p->w.type};
         uint32_t blocks = 0;
         for (uint32_t i = 0; i < n; i++) {
-                blocks += ceil_div(p[i].w.rows, up ? lines / 2 : lines);
+                blocks += ceil_div(p[i].w.rows, ending->up ? lines / 2 : lines);
                 Joined one = {p[i].w.data, p[i].bias, p[i].out, p[i].w.rows, blocks};
                 args.joined[i] = one;
         }
@@ -194,5 +198,5 @@ static inline ProductsArgs products_args(const Product *p, uint32_t n, const voi
 /* Of matmul-many.cu: how many rows can be made at once, 0 for none; their terms, in the scratch; the products. */
 HOST uint32_t products_many_most(uint32_t cols);
 HOST Terms products_terms(Stream *s, const Activations *x, uint32_t cols);
-HOST void products_many(Stream *s, const Product *p, uint32_t n, const void *up, const Activations *x, const Terms *terms,
-                        Update update);
+HOST void products_many(Stream *s, const Product *p, uint32_t n, const Ending *ending, const Activations *x,
+                        const Terms *terms);

@@ -258,7 +258,7 @@ DEVICE void self_attention_tile(int width, const SelfArgs *args) {
         NO_UNROLL for (uint32_t key0 = 0; key0 < t.n_keys; key0 += KEYS) {
                 float score[KEY_TILES][4];
                 make_scores(a, &t, s, key0, score);
-                weigh(width, KEY_TILES, a->scale, &strand, key0, score);
+                weigh(width, KEY_TILES, a->scale, 0, &strand, key0, score);
                 UNROLL for (uint32_t slice = 0; slice < (uint32_t)width / SLICE; slice++) {
                         __syncthreads(); /* all are done with the values before */
                         stage_values(a, &t, s, key0, blockIdx.z * (uint32_t)width + slice * SLICE);

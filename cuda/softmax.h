@@ -18,16 +18,17 @@ DEVICE float lane_max(float v) { /* of the four lanes of a line */
         return fmaxf(v, __shfl_xor_sync(0xffffffff, v, 2));
 }
 
-/* score[tile][i]: of line g (i < 2) or g + 8 with position begin + 8 tile + 2t + i % 2. Scores become weights; what the
- * strand has so far is brought to the new maximum. */
-DEVICE void weigh(int width, int tiles, float scale, Strand *s, uint32_t begin, float (*score)[4]) {
+/* score[tile][i]: of line g (i < 2) or g + 8 with position begin + 8 tile + 2t + i % 2. Scores, scaled and capped (0: they
+ * are not), become weights; what the strand has so far is brought to the new maximum. */
+DEVICE void weigh(int width, int tiles, float scale, float cap, Strand *s, uint32_t begin, float (*score)[4]) {
         uint32_t t = threadIdx.x % 4;
         UNROLL for (int half = 0; half < 2; half++) { /* line g, line g + 8 */
                 float most = s->max[half], sum = 0;
                 UNROLL for (int i = 0; i < 2 * tiles; i++) {
                         float *x = &score[i / 2][half * 2 + i % 2];
                         uint32_t position = begin + (uint32_t)i / 2 * 8 + 2 * t + (uint32_t)i % 2;
-                        *x = position >= s->begin[half] && position < s->end[half] ? *x * scale : NOTHING;
+                        bool seen = position >= s->begin[half] && position < s->end[half];
+                        *x = !seen ? NOTHING : cap > 0 ? softcapped(*x * scale, cap) : *x * scale;
                         most = fmaxf(most, *x);
                 }
                 most = lane_max(most);

@@ -12,7 +12,7 @@ from harness import BABY, STORIES, TEMPLATE, Case, data, figure, main  # noqa: E
 
 STORIES_HF, BABY_HF = "stories260K-hf", "babyllama105-hf"
 FOLDERS = (STORIES_HF, "stories260K-hf-bf16", BABY_HF)
-GEMMA = os.path.join("tiny_random", "tiny_gemma3")
+GPT2 = "gpt2-nano-sort-hf"
 
 
 def expected(name):
@@ -172,8 +172,8 @@ class FolderTest(Case):
         self.assertIn("chat template", self.d.post("/v1/chat/completions", {"model": STORIES_HF, **body}).text)
 
     def test_refused(self):
-        os.symlink(os.path.abspath(data("models", GEMMA)), os.path.join(self.d.models, "gemma"))
-        self.assertIn("its architecture 'gemma3_text' is not supported", self.refused("gemma"))
+        os.symlink(os.path.abspath(data("models", GPT2)), os.path.join(self.d.models, "gpt2"))
+        self.assertIn("its architecture 'gpt2' is not supported", self.refused("gpt2"))
         with open(data("models", STORIES_HF, "model.safetensors"), "rb") as f:
             weights = f.read()
         self.copy(STORIES_HF, "cut", **{"model.safetensors": weights[:-100]})

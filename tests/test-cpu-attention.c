@@ -6,6 +6,7 @@ typedef struct Case {
         Dtype type;
         uint32_t page_size, n_kv_heads, n_heads, head_dim, window;
         uint32_t length[2]; /* of the sequences in slots 0 and 1 */
+        float cap;
 } Case;
 
 /* The cache, and beside it what was stored, plainly. */
@@ -78,7 +79,7 @@ static void check_row(const Cache *cache, const float *q, const float *out, int 
                         for (uint32_t d = 0; d < c->head_dim; d++)
                                 s += (double)q[h * c->head_dim + d] *
                                      cache->k[slot][((size_t)j * c->n_kv_heads + kv_head) * c->head_dim + d];
-                        sum += p[j] = exp(s * scale);
+                        sum += p[j] = exp(c->cap > 0 ? (double)c->cap * tanh(s * scale / (double)c->cap) : s * scale);
                 }
                 for (uint32_t d = 0; d < c->head_dim; d++) {
                         double want = 0;
@@ -107,12 +108,12 @@ static void check(Rig *r, const Case *c) {
         float scale = 2 / sqrtf((float)c->head_dim);
         float *q = random_floats(N * width), *out = poisoned_floats(N * width), *alone = poisoned_floats(width);
         r->ops->attention(r->stream, out, q, &cache.kv, &(Rows){N, slot, position, NULL, 0}, c->n_heads, c->window,
-                          scale);
+                          scale, c->cap);
         rig_run(r);
         for (int i = 0; i < N; i++) {
                 check_row(&cache, q + i * width, out + i * width, slot[i], (uint32_t)position[i], scale);
                 r->ops->attention(r->stream, alone, q + i * width, &cache.kv,
-                                  &(Rows){1, slot + i, position + i, NULL, 0}, c->n_heads, c->window, scale);
+                                  &(Rows){1, slot + i, position + i, NULL, 0}, c->n_heads, c->window, scale, c->cap);
                 rig_run(r);
                 assert_memory_equal(alone, out + i * width, width * sizeof(float));
         }
@@ -129,6 +130,7 @@ static void every_case(Rig *r) {
                 {DTYPE_F32, 32, 2, 2, 33, 5, {140, 3}},
                 {DTYPE_F16, 64, 1, 4, 128, 130, {400, 256}},
                 {DTYPE_F32, 256, 1, 1, 8, 1, {1, 2}},
+                {DTYPE_F32, 16, 2, 4, 24, 0, {150, 9}, 0.5f},
         };
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
                 check(r, &cases[i]);
@@ -152,7 +154,7 @@ static void far_apart(Rig *r) {
                         v[i] = (float)i;
                 }
                 store(r, &kv, &(Rows){LENGTH, slot, position, NULL, 0}, k, v);
-                r->ops->attention(r->stream, &out, &q, &kv, &(Rows){1, slot, &last, NULL, 0}, 1, 0, 1);
+                r->ops->attention(r->stream, &out, &q, &kv, &(Rows){1, slot, &last, NULL, 0}, 1, 0, 1, 0);
                 rig_run(r);
                 assert_close(out, rising ? LENGTH - 1 : 0, 1e-6);
         }

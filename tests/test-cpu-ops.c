@@ -15,13 +15,14 @@ static void embed(Rig *r) {
                 uint32_t cols = dtype_info(types[t])->block == 1 ? 45 : 3 * dtype_info(types[t])->block;
                 char *table = random_rows(types[t], VOCAB, cols);
                 float *out = poisoned_floats(N * cols);
-                r->ops->embed(r->stream, out, &(Matrix){table, types[t], VOCAB, cols}, &rows);
+                float scale = t % 2 ? 3 : 1; /* a power of two would hide a rounding too many */
+                r->ops->embed(r->stream, out, &(Matrix){table, types[t], VOCAB, cols}, &rows, scale);
                 rig_run(r);
                 for (uint32_t i = 0; i < N; i++) {
                         int32_t token = tokens[slot[i] * CONTEXT + position[i]];
                         for (uint32_t c = 0; c < cols; c++) {
                                 const char *row = table + (size_t)token * dtype_row_size(types[t], cols);
-                                assert_true(out[i * cols + c] == (float)row_value(types[t], row, c));
+                                assert_true(out[i * cols + c] == (float)row_value(types[t], row, c) * scale);
                         }
                 }
                 free(table), free(out);
@@ -38,19 +39,19 @@ static void test_embed_bad_token(void **state) {
         float table[2] = {1, 2}, out[6] = {NAN, NAN, NAN, NAN, NAN, NAN};
         int32_t tokens[3] = {-1, 2, INT32_MAX}, slot[3] = {0}, position[3] = {0, 1, 2};
         assert_true(rig_init(&r, "generic", 1));
-        r.ops->embed(r.stream, out, &(Matrix){table, DTYPE_F32, 2, 1}, &(Rows){3, slot, position, tokens, 3});
+        r.ops->embed(r.stream, out, &(Matrix){table, DTYPE_F32, 2, 1}, &(Rows){3, slot, position, tokens, 3}, 1);
         rig_run(&r);
         for (int i = 0; i < 3; i++)
                 assert_true(out[i] == 0);
         rig_deinit(&r);
 }
 
-static void check_rmsnorm(Rig *r, uint32_t n, uint32_t cols, bool in_place) {
+static void check_rmsnorm(Rig *r, uint32_t n, uint32_t cols, bool in_place, Update update) {
         float *x = random_floats((size_t)n * cols), *weight = random_floats(cols);
-        float *out = poisoned_floats((size_t)n * cols);
-        if (in_place)
-                memcpy(out, x, (size_t)n * cols * sizeof(float));
-        r->ops->rmsnorm(r->stream, out, in_place ? out : x, weight, n, cols, 1e-5f);
+        float *out = poisoned_floats((size_t)n * cols), *before = random_floats((size_t)n * cols);
+        if (in_place || update == UPDATE_ADD)
+                memcpy(out, in_place ? x : before, (size_t)n * cols * sizeof(float));
+        r->ops->rmsnorm(r->stream, out, in_place ? out : x, weight, n, cols, 1e-5f, update);
         rig_run(r);
         for (uint32_t i = 0; i < n; i++) {
                 double sum = 0;
@@ -58,17 +59,21 @@ static void check_rmsnorm(Rig *r, uint32_t n, uint32_t cols, bool in_place) {
                         sum += (double)x[i * cols + c] * x[i * cols + c];
                 for (uint32_t c = 0; c < cols; c++)
                         assert_close(out[i * cols + c],
-                                     x[i * cols + c] / sqrt(sum / cols + 1e-5f) * weight[c], 2e-6);
+                                     x[i * cols + c] / sqrt(sum / cols + 1e-5f) * weight[c] +
+                                             (update == UPDATE_ADD ? (double)(in_place ? x : before)[i * cols + c] : 0),
+                                     2e-6);
         }
-        free(x), free(weight), free(out);
+        free(x), free(weight), free(out), free(before);
 }
 
 static void rmsnorm(Rig *r) {
-        check_rmsnorm(r, 1, 1, false);
-        check_rmsnorm(r, 5, 67, false);
-        check_rmsnorm(r, 2, 2048, true);
-        check_rmsnorm(r, 7, 64, true);
-        check_rmsnorm(r, 4, 13, true);
+        check_rmsnorm(r, 1, 1, false, UPDATE_SET);
+        check_rmsnorm(r, 5, 67, false, UPDATE_SET);
+        check_rmsnorm(r, 2, 2048, true, UPDATE_SET);
+        check_rmsnorm(r, 7, 64, true, UPDATE_SET);
+        check_rmsnorm(r, 5, 67, false, UPDATE_ADD);
+        check_rmsnorm(r, 3, 64, true, UPDATE_ADD);
+        check_rmsnorm(r, 4, 13, true, UPDATE_SET);
 }
 
 static void test_rmsnorm(void **state) {
@@ -220,38 +225,63 @@ static void test_rope_again(void **state) {
 }
 
 /* Of matrices of one column, so that values are multiplied as they are. */
-static void gate(Rig *r, float *out, float *gates, float *ups, uint32_t n) {
+static void gate(Rig *r, float *out, float *gates, float *ups, uint32_t n, Activation activation) {
         static const float one = 1;
-        r->ops->swiglu(r->stream, out, &(Matrix){gates, DTYPE_F32, n, 1}, &(Matrix){ups, DTYPE_F32, n, 1},
-                       &(Activations){.x = &one, .n_rows = 1});
+        r->ops->glu(r->stream, out, &(Matrix){gates, DTYPE_F32, n, 1}, &(Matrix){ups, DTYPE_F32, n, 1},
+                    &(Activations){.x = &one, .n_rows = 1}, activation);
         rig_run(r);
 }
 
-static void check_swiglu(Rig *r, uint32_t n, float reach) {
+static double activated(Activation activation, double x) {
+        if (activation == ACTIVATION_SILU)
+                return x / (1 + exp(-x));
+        return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+static void check_glu(Rig *r, uint32_t n, float reach, Activation activation) {
         float *gates = random_floats(n), *ups = random_floats(n), *out = poisoned_floats(n);
         for (size_t i = 0; i < n; i++)
                 gates[i] *= reach;
-        gate(r, out, gates, ups, n);
+        gate(r, out, gates, ups, n, activation);
         for (size_t i = 0; i < n; i++) {
-                double want = gates[i] / (1 + exp(-(double)gates[i])) * ups[i];
-                assert_close(out[i], want, 1e-6 * fabs(want) + 1e-36);
+                double want = activated(activation, gates[i]) * ups[i];
+                assert_close(out[i], want, 1e-6 * fabs(want) + (activation == ACTIVATION_SILU ? 1e-36 : 1e-6));
         }
         free(gates), free(ups), free(out);
 }
 
-static void swiglu(Rig *r) {
-        check_swiglu(r, 1, 3);
-        check_swiglu(r, 3001, 3);
-        check_swiglu(r, 4096, 200);
-        float gates[4] = {INFINITY, -INFINITY, NAN, -104}, ups[4] = {2, 1, 1, 1}, out[4];
-        gate(r, out, gates, ups, 4);
-        assert_true(out[0] == INFINITY);
-        assert_true(isnan(out[2]));
-        assert_close(out[3], 0, 1e-35);
+static void glu(Rig *r) {
+        static const Activation activations[] = {ACTIVATION_SILU, ACTIVATION_GELU_TANH};
+        for (size_t i = 0; i < ARRAY_SIZE(activations); i++) {
+                check_glu(r, 1, 3, activations[i]);
+                check_glu(r, 3001, 3, activations[i]);
+                check_glu(r, 4096, 200, activations[i]);
+                float gates[4] = {INFINITY, -INFINITY, NAN, -104}, ups[4] = {2, 1, 1, 1}, out[4];
+                gate(r, out, gates, ups, 4, activations[i]);
+                assert_true(out[0] == INFINITY);
+                assert_true(isnan(out[2]));
+                assert_close(out[3], 0, 1e-35);
+        }
 }
 
-static void test_swiglu(void **state) {
-        on_every_rig(swiglu);
+static void test_glu(void **state) {
+        on_every_rig(glu);
+}
+
+static void softcap(Rig *r) {
+        enum { N = 1003 };
+        float *x = random_floats(N), capped[N];
+        for (int i = 0; i < N; i++)
+                capped[i] = x[i] *= i % 3 ? 10 : 1000;
+        r->ops->softcap(r->stream, capped, N, 30);
+        rig_run(r);
+        for (int i = 0; i < N; i++)
+                assert_close(capped[i], 30 * tanh((double)x[i] / 30), 1e-5);
+        free(x);
+}
+
+static void test_softcap(void **state) {
+        on_every_rig(softcap);
 }
 
 static void gather(Rig *r) {
@@ -272,7 +302,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_embed),   cmocka_unit_test(test_embed_bad_token),
                 cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rope),
-                cmocka_unit_test(test_swiglu),  cmocka_unit_test(test_gather),
+                cmocka_unit_test(test_glu), cmocka_unit_test(test_softcap),  cmocka_unit_test(test_gather),
                 cmocka_unit_test(test_rope_again),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -382,7 +382,7 @@ static void test_padding(void **state) {
                         memset(&rows, i * 5 + k, sizeof(rows));
                         table.data = zero.data, table.type = DTYPE_F32, table.rows = 1, table.cols = 1;
                         rows.n = rows.context = 1, rows.slot = rows.position = rows.tokens = zero.data;
-                        r.ops->embed(r.stream, out.data, &table, &rows);
+                        r.ops->embed(r.stream, out.data, &table, &rows, 1);
                 }
                 finish(&r);
                 assert_int_equal(fake_cuda.graphs - graphs, i > 0);
@@ -602,7 +602,7 @@ static void test_too_wide(void **state) {
         Rig r = rig_new();
         uint64_t ticket;
         KvLayer kv = {.type = DTYPE_F16, .page_size = 32, .n_kv_heads = 1, .head_dim = 512, .max_pages = 1};
-        r.ops->attention(r.stream, NULL, NULL, &kv, &(Rows){.n = 1}, 1, 0, 1);
+        r.ops->attention(r.stream, NULL, NULL, &kv, &(Rows){.n = 1}, 1, 0, 1, 0);
         assert_int_equal(r.ops->mark(r.stream, &ticket), -ENOTSUP);
         rig_free(&r);
 }

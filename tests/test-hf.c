@@ -170,7 +170,7 @@ static void test_config(void **state) {
         } cases[] = {
                 {"{\"model_type\": null}", -EINVAL, "config.json: 'model_type' is missing"},
                 {"{\"model_type\": 7}", -EINVAL, "'model_type' should be a string"},
-                {"{\"model_type\": \"gemma3_text\"}", -EOPNOTSUPP, "its architecture 'gemma3_text' is not supported"},
+                {"{\"model_type\": \"phi3\"}", -EOPNOTSUPP, "its architecture 'phi3' is not supported"},
                 {"{\"model_type\": \"llama\\u001b\"}", -EOPNOTSUPP, "its architecture 'llama?' is not supported"},
                 {"{\"architectures\": [\"LlamaForSequenceClassification\"]}", -EOPNOTSUPP,
                  "which is no language model"},
@@ -232,6 +232,87 @@ static void test_config(void **state) {
         refused(f, -ENOENT, "is a directory without a config.json, so no model");
 }
 
+static void test_slides(void **state) {
+        Folder *f = *state;
+        static const struct {
+                const char *model, *members;
+                bool slides[2];
+        } cases[] = {
+                {"qwen2", "{\"use_sliding_window\": true, \"sliding_window\": 5, \"layer_types\": [\"full_attention\", \"sliding_attention\"]}",
+                 {false, true}},
+                {"qwen2", "{\"use_sliding_window\": true, \"sliding_window\": 5, \"layer_types\": null, \"max_window_layers\": 1}", {false, true}},
+                {"gemma2", "{\"layer_types\": null}", {true, false}},
+                {"gemma2", "{\"layer_types\": null, \"sliding_window_pattern\": 1}", {true, false}}, /* not of this generation */
+                {"gemma3", "{\"layer_types\": null}", {true, true}},
+                {"gemma3", "{\"layer_types\": null, \"sliding_window_pattern\": 2}", {true, false}},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                copy_all(f, cases[i].model);
+                put_changed(f, cases[i].model, "config.json", cases[i].members);
+                _cleanup_(model_freep) Model *m = open_model(f);
+                for (int l = 0; l < 2; l++)
+                        assert_int_equal(m->params.slides[l], cases[i].slides[l]);
+                folder_put(f, "model.safetensors", NULL, 0);
+        }
+}
+
+/* What Gemma's files leave out is as transformers has it. */
+static void test_gemma_defaults(void **state) {
+        Folder *f = *state;
+        static const char *const models[] = {"gemma", "gemma2", "gemma3"};
+        static const struct {
+                float scale, attention_cap, logit_cap, base, local_base;
+        } want[] = {{0, 0, 0, 10000, 0}, {1 / 16.0f, 50, 30, 10000, 0}, {1 / 16.0f, 0, 0, 1000000, 10000}};
+        for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
+                copy_all(f, models[i]);
+                static const char *const keys[] = {"hidden_activation", "query_pre_attn_scalar", "rms_norm_eps", "rope_parameters",
+                                                   "attn_logit_softcapping", "final_logit_softcapping", "tie_word_embeddings",
+                                                   "max_position_embeddings"};
+                json_t *config = json_load_file(source(models[i], "config.json"), 0, NULL);
+                for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
+                        json_object_del(config, keys[k]);
+                char *text = json_dumps(config, 0);
+                folder_put_text(f, "config.json", text);
+                free(text), json_decref(config);
+                _cleanup_(model_freep) Model *m = open_model(f);
+                const ModelParams *p = &m->params;
+                assert_true(p->attention_scale == want[i].scale && p->attention_cap == want[i].attention_cap);
+                assert_true(p->logit_cap == want[i].logit_cap && p->norm_eps == 1e-6f);
+                assert_true(p->rope.base == want[i].base && p->local_base == want[i].local_base);
+                assert_int_equal(m->info.context_length, i == 2 ? 131072 : 8192);
+                folder_put(f, "model.safetensors", NULL, 0);
+        }
+        copy_all(f, "gemma2"); /* null is no cap */
+        put_changed(f, "gemma2", "config.json", "{\"attn_logit_softcapping\": null, \"final_logit_softcapping\": null}");
+        _cleanup_(model_freep) Model *m = open_model(f);
+        assert_true(m->params.attention_cap == 0 && m->params.logit_cap == 0);
+}
+
+static void test_gemma_config(void **state) {
+        Folder *f = *state;
+        static const struct {
+                const char *model, *members;
+                int code;
+                const char *message;
+        } cases[] = {
+                {"gemma2", "{\"hidden_activation\": \"gelu\"}", -EOPNOTSUPP, "'hidden_activation' is 'gelu'; 'gelu_pytorch_tanh' is"},
+                {"gemma", "{\"hidden_activation\": 7}", -EOPNOTSUPP, "'hidden_activation' is 'no string'"},
+                {"gemma3", "{\"use_bidirectional_attention\": true}", -EOPNOTSUPP, "asks for attention in both directions"},
+                {"gemma3", "{\"query_pre_attn_scalar\": 0}", -EINVAL, "'query_pre_attn_scalar' should be a positive number"},
+                {"gemma2", "{\"attn_logit_softcapping\": -1}", -EINVAL, "'attn_logit_softcapping' should be a positive number"},
+                {"gemma3", "{\"layer_types\": [\"full_attention\"]}", -EINVAL, "'layer_types' lists 1 layers of 7"},
+                {"gemma3", "{\"sliding_window_pattern\": 0}", -EINVAL, "'sliding_window_pattern' should be a whole number from 1"},
+                {"gemma3", "{\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"yarn\"}}}", -EOPNOTSUPP, "'rope_type' is 'yarn'"},
+                {"gemma3-images", "{\"quantization_config\": {}}", -EOPNOTSUPP, "'quantization_config' says"},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                copy_all(f, cases[i].model);
+                put_changed(f, cases[i].model, "config.json", cases[i].members);
+                refused(f, cases[i].code, cases[i].message);
+                folder_put(f, "model.safetensors", NULL, 0);
+        }
+}
+
 static void test_qwen_config(void **state) {
         Folder *f = *state;
         static const struct {
@@ -239,20 +320,18 @@ static void test_qwen_config(void **state) {
                 int code;
                 const char *message;
         } cases[] = {
-                {"{\"layer_types\": [\"full_attention\", \"sliding_attention\"]}", -EOPNOTSUPP, "in some layers only"},
                 {"{\"layer_types\": [\"full_attention\"]}", -EINVAL, "'layer_types' lists 1 layers of 2"},
                 {"{\"layer_types\": [\"full_attention\", \"linear_attention\"]}", -EOPNOTSUPP,
                  "a layer of 'linear_attention'"},
                 {"{\"layer_types\": [7, 7]}", -EOPNOTSUPP, "a layer of 'no string'"},
                 {"{\"layer_types\": 7}", -EINVAL, "'layer_types' should be a list"},
-                {"{\"layer_types\": null, \"max_window_layers\": 1}", -EOPNOTSUPP, "in some layers only"},
                 {"{\"use_sliding_window\": 1}", -EINVAL, "'use_sliding_window' should be true or false"},
         };
         copy_all(f, "qwen2");
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 char members[256];
                 bool uses = strstr(cases[i].members, "use_");
-                snprintf(members, sizeof(members), "{%s%s", uses ? "" : "\"use_sliding_window\": true, ",
+                snprintf(members, sizeof(members), "{%s%s", uses ? "" : "\"use_sliding_window\": true, \"sliding_window\": 5, ",
                          cases[i].members + 1);
                 put_changed(f, "qwen2", "config.json", members);
                 refused(f, cases[i].code, cases[i].message);
@@ -318,7 +397,6 @@ static void test_published_cases(void **state) {
         static const struct {
                 const char *name, *message;
         } cases[] = {
-                {"tiny_random/tiny_gemma3", "its architecture 'gemma3_text' is not supported"},
                 {"tiny_random/tiny_qwen3_sharded", "'quantization' says that the weights are quantised"},
                 {"tiny_random/tiny_llama3_tied", "'quantization' says that the weights are quantised"},
                 {"gpt2-nano-sort-hf", "its architecture 'gpt2' is not supported"},
@@ -362,7 +440,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_info),        TEST(test_rope),      TEST(test_defaults),
                 TEST(test_ignored),     TEST(test_unaligned), TEST(test_config),
-                TEST(test_qwen_config), TEST(test_shards),    TEST(test_published_cases),
+                TEST(test_slides),      TEST(test_gemma_defaults), TEST(test_gemma_config), TEST(test_qwen_config), TEST(test_shards),    TEST(test_published_cases),
                 TEST(test_odd_configs),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

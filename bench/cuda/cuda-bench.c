@@ -206,12 +206,12 @@ static void enqueue_product(Bench *b, void *arg) {
 }
 
 /* Of normed rows: a gate of half of the matrix, and the other half. */
-static void enqueue_swiglu(Bench *b, void *arg) {
+static void enqueue_glu(Bench *b, void *arg) {
         Multiply *m = arg;
         Matrix gate = m->w[m->turn++ % 8], up = gate;
         gate.rows = up.rows = gate.rows / 2;
         up.data = (const char *)gate.data + gate.rows * dtype_row_size(gate.type, gate.cols);
-        b->ops->swiglu(b->stream, m->out, &gate, &up, &(Activations){m->x, m->n, m->norm, 1e-5f, NULL});
+        b->ops->glu(b->stream, m->out, &gate, &up, &(Activations){m->x, m->n, m->norm, 1e-5f, NULL}, ACTIVATION_SILU);
 }
 
 static void bench_product(Bench *b, Multiply *m, const char *name, Enqueue *enqueue) {
@@ -238,7 +238,7 @@ static void bench_products(Bench *b) {
                                                           shapes[s][1]};
                                 m.n = n[k];
                                 bench_product(b, &m, "matmul", enqueue_product);
-                                bench_product(b, &m, "swiglu", enqueue_swiglu);
+                                bench_product(b, &m, "glu", enqueue_glu);
                         }
 }
 
@@ -250,7 +250,7 @@ typedef struct Attend {
 
 static void enqueue_attention(Bench *b, void *arg) {
         Attend *a = arg;
-        b->ops->attention(b->stream, a->out, a->q, &a->kv, &a->rows, 32, 0, 0.1f);
+        b->ops->attention(b->stream, a->out, a->q, &a->kv, &a->rows, 32, 0, 0.1f, 0);
 }
 
 /* 32 query and 8 KV heads of 128 values; a sequence for each row. */
@@ -292,12 +292,12 @@ enum { SMALL_ROWS = 4096, SMALL_COLS = 4096, SMALL_VOCAB = 131072, SMALL_TEXT = 
 
 static void small_rmsnorm(Bench *b, void *arg) {
         Small *s = arg;
-        b->ops->rmsnorm(b->stream, s->y, s->x, s->weight, s->n, s->cols, 1e-5f);
+        b->ops->rmsnorm(b->stream, s->y, s->x, s->weight, s->n, s->cols, 1e-5f, UPDATE_SET);
 }
 
 static void small_layernorm(Bench *b, void *arg) {
         Small *s = arg;
-        b->ops->layernorm(b->stream, s->y, s->x, s->weight, s->weight, s->n, s->cols, 1e-5f);
+        b->ops->layernorm(b->stream, s->y, s->x, s->weight, s->weight, s->n, s->cols, 1e-5f, UPDATE_SET);
 }
 
 /* Queries are rotated, keys are, too, and stored with values. */
@@ -314,7 +314,7 @@ static void small_gather(Bench *b, void *arg) {
 
 static void small_embed(Bench *b, void *arg) {
         Small *s = arg;
-        b->ops->embed(b->stream, s->y, &(Matrix){s->x, DTYPE_F32, SMALL_ROWS, s->cols}, &s->rows);
+        b->ops->embed(b->stream, s->y, &(Matrix){s->x, DTYPE_F32, SMALL_ROWS, s->cols}, &s->rows, 1);
 }
 
 static void small_embed_sum(Bench *b, void *arg) {

@@ -257,24 +257,29 @@ struct DeviceOps {
         /* Host memory must stay until the next mark is reached. */
         void (*download)(Stream *s, void *host, const void *dev, size_t n);
 
-        /* out[i,:] = row tokens[...] of table, as float32. out dev [rows.n, table.cols] */
-        void (*embed)(Stream *s, float *out, const Matrix *table, const Rows *rows);
-        /* out[i,:] = x[i,:] / sqrt(mean(x[i,:]^2) + eps) * weight. out may be x. weight dev f32 [n_cols]. */
+        /* out[i,:] = scale * row tokens[...] of table, as float32. out dev [rows.n, table.cols] */
+        void (*embed)(Stream *s, float *out, const Matrix *table, const Rows *rows, float scale);
+        /* x[i,:] / sqrt(mean(x[i,:]^2) + eps) * weight is put into out[i,:], or added to it. out may be x. weight dev f32
+         * [n_cols]. */
         void (*rmsnorm)(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
-                        float eps);
+                        float eps, Update update);
         /* Of each of n products, at most PRODUCTS_MAX, of matrices with the same number of columns: out[i, r] =
          * dot(w[r,:], x[i,:]) + bias[r], set or added. Nothing that is written may be part of x. */
         void (*matmul)(Stream *s, const Product *products, uint32_t n, const Activations *x, Update update);
-        /* out[i, r] = silu(dot(gate[r,:], x[i,:])) * dot(up[r,:], x[i,:]). out dev [x.n_rows, gate.rows]. */
-        void (*swiglu)(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x);
+        /* A gated linear unit (Shazeer 2020): out[i, r] = activation(dot(gate[r,:], x[i,:])) * dot(up[r,:], x[i,:]). out dev
+         * [x.n_rows, gate.rows]. */
+        void (*glu)(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x,
+                    Activation activation);
         /* Normalises each head of q and of k, where they have norms, as rmsnorm() does, and rotates it by its row's
          * position: in place, but with `kv` keys and values are stored at each row's position, and k is left undefined. */
         void (*rope)(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, const KvLayer *kv);
         /* out[i,h,:] = softmax(scale * q[i,h] . k[0..p]) v[0..p], p the row's position; with window > 0 only the last
-         * `window` positions are seen. q and out dev [rows.n, n_heads, head_dim]; query head h reads kv head
-         * h / (n_heads / n_kv_heads). */
+         * `window` positions are seen, and with cap > 0 a scaled score is softcap()ped. q and out dev [rows.n, n_heads,
+         * head_dim]; query head h reads kv head h / (n_heads / n_kv_heads). */
         void (*attention)(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
-                          uint32_t window, float scale);
+                          uint32_t window, float scale, float cap);
+        /* x[i] = cap * tanh(x[i] / cap), within 1e-7 of cap. x dev [n]; cap above 0. */
+        void (*softcap)(Stream *s, float *x, size_t n, float cap);
         /* out[i,:] = x[index[i],:]. index dev [n]. */
         void (*gather)(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);
         /* Samples row i of logits [n, n_vocab] for step row index[i] with params[i] (host array, copied): writes

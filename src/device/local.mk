@@ -4,7 +4,7 @@ libzl_device_la_SOURCES = \
 	src/device/dtype.h src/device/dtype.c \
 	src/device/device.h src/device/device.c \
 	src/device/cpu/cpu.h src/device/cpu/device.c src/device/cpu/stream.c \
-	src/device/cpu/kernels.h src/device/cpu/finish.h src/device/cpu/half.h src/device/cpu/vec.h src/device/cpu/formats.h src/device/cpu/isa.c \
+	src/device/cpu/kernels.h src/device/cpu/activate.h src/device/cpu/finish.h src/device/cpu/half.h src/device/cpu/vec.h src/device/cpu/formats.h src/device/cpu/isa.c \
 	src/device/cpu/kernels.c src/device/cpu/kernels-gemm.c src/device/cpu/kernels-attention.c \
 	src/device/cpu/matmul.c src/device/cpu/embed.c src/device/cpu/norm.c src/device/cpu/rope.c \
 	src/device/cpu/linear.c src/device/cpu/self-attention.c src/device/cpu/pool.c \

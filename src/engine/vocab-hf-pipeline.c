@@ -193,9 +193,17 @@ static int read_spm_normalizer(Reader *v, const Stage *s) {
         return i < s->n ? reader_refuse_part(v, s->name, s->parts[i]) : 0;
 }
 
+/* Gemma's: a cut at spaces, of which the normalizer has left none. */
+static bool cuts_at_nothing(const Stage *words, const Stage *normalizer) {
+        return words->n == 1 && json_has_type(words->parts[0], "Split") &&
+               json_has(json_member(words->parts[0], "pattern"), "String", " ") &&
+               !json_flag(words->parts[0], "invert", false) && normalizer->n > 0 &&
+               replaces(normalizer->parts[normalizer->n - 1], " ", SPACE_MARK);
+}
+
 static int read_merges_front(Reader *v, const Stage *words, const Stage *normalizer) {
         v->spec.kind = TOKENIZER_SPM;
-        if (words->n == 0)
+        if (words->n == 0 || cuts_at_nothing(words, normalizer))
                 return read_spm_normalizer(v, normalizer);
         if (words->n == 1 && json_has_type(words->parts[0], "Metaspace")) {
                 int k = read_metaspace(v, words->parts[0]);

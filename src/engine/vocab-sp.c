@@ -188,6 +188,9 @@ static int set_spec(Reader *v, const Sentencepiece *sp) {
                 if (v->types[i] == TOKEN_NORMAL)
                         min = fminf(min, v->scores[i]);
         v->spec.kind = sp->model_type == MODEL_UNIGRAM ? TOKENIZER_UNIGRAM : TOKENIZER_SPM;
+        for (size_t i = 0; i < v->spec.n_tokens; i++)
+                if (v->spec.kind == TOKENIZER_SPM && v->types[i] == TOKEN_USER_DEFINED)
+                        v->added[i] = ADDED_NORMALIZED;
         v->spec.scores = v->scores;
         v->spec.unk_log_prob = min - UNK_PENALTY;
         v->spec.single_precision = true;

@@ -22,11 +22,28 @@ enum { WORKSPACE_PARTS = 12, WORKSPACE_IDS = WORKSPACE_PARTS - 1 };
 /* Does a model of these files have this tensor? MAYBE: it does if the tensor is there. */
 typedef enum Presence { PRESENT_MAYBE, PRESENT_YES, PRESENT_NO } Presence;
 
+/* What an architecture's name says of a model, whatever files it is in. */
+typedef struct ModelKind {
+        const char *name; /* the value of general.architecture, or of model_type */
+        /* Of the llama family: */
+        RopeStyle gguf_rope;  /* in GGUF files, where Wq and Wk may be permuted */
+        bool qk_norm;         /* queries and keys are normalised, each head */
+        bool post_norm;       /* what attention and the network make is normalised before it is added */
+        bool gemma;           /* scaled embeddings, GELU, and Hugging Face's norms are stored less 1 */
+        uint8_t global_every; /* every so many-th layer sees all positions, the others a window; 0: all are the same */
+} ModelKind;
+
 /* What the files say beyond ModelInfo. */
 typedef struct ModelParams {
         float norm_eps;
         Rope rope;                            /* its factors are the tensor rope_freqs.weight */
         Presence qkv_bias, output_bias, head; /* head: output.weight, of its own and not the embedding table */
+        /* Of the llama family: */
+        bool *slides;      /* [n_layers]: which see info.window positions only, the others all; NULL: as all layers do */
+        float local_base;  /* rope's of those that do, which are not scaled either; 0: no other */
+        float norm_offset; /* what the files' weights of norms lack */
+        float attention_scale;            /* of scores; 0: 1 / sqrt(head_dim) */
+        float attention_cap, logit_cap;   /* see DeviceOps.softcap; 0: none */
         /* Encoders: */
         Presence ffn_bias;
         Activation activation;
@@ -63,6 +80,7 @@ typedef struct Weight {
         const void *data; /* in the tensor's: of a part, where it begins */
         size_t size;      /* in bytes */
         uint32_t n;       /* of a vector */
+        float offset;     /* added to its values */
         Matrix *matrix;
         Packed *packed;
         Precision coarsest; /* in which it may be packed */
@@ -88,7 +106,7 @@ struct Workspace {
 };
 
 typedef struct ModelArch {
-        const char *const *names; /* values of general.architecture or model_type, NULL-terminated */
+        const ModelKind *kinds; /* name NULL: the end */
         int (*open)(Model *m, Error *e);
         void (*parts)(const Model *m, size_t rows, size_t logits, WorkspacePart parts[static WORKSPACE_PARTS]);
         void (*forward)(const Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv,
@@ -118,6 +136,7 @@ struct Model {
         Precision precision;
         Dtype type; /* of most of the weights */
         const ModelArch *arch;
+        const ModelKind *kind;
         void *graph; /* the family's own; released with free() */
         Weight *weights;
         size_t n_weights;
@@ -147,6 +166,8 @@ static inline void model_mark_nearly(const Model *m, Stream *s, uint32_t layer, 
 
 /* Whether n_heads, n_kv_heads and head_dim go together; for formats, once they are read. */
 int model_check_heads(const Model *m, Error *e);
+/* Makes params.slides, with every layer in it sliding but each `global_every`th. */
+int model_slides(Model *m, uint32_t global_every, Error *e);
 /* Whether the files have a tensor of this name, which is theirs. */
 bool model_has_tensor(const Model *m, const char *name);
 /* Claims a tensor of exactly this shape, by ggml's name. `ret` must stay where it is; its data is set by model_load().

@@ -51,7 +51,7 @@ enum {
         PART_OUT,
 };
 
-static const char *const names[] = {"bert", "roberta", "xlm-roberta", "nomic_bert", "nomic-bert", NULL};
+static const ModelKind kinds[] = {{"bert"}, {"roberta"}, {"xlm-roberta"}, {"nomic_bert"}, {"nomic-bert", .gguf_rope = ROPE_NEOX}, {NULL}};
 
 /* ---- opening ---- */
 
@@ -228,7 +228,7 @@ static void bert_encode(const Model *m, Workspace *w, Stream *s, const Texts *te
 }
 
 const ModelArch arch_bert = {
-        .names = names,
+        .kinds = kinds,
         .open = bert_open,
         .parts = bert_parts,
         .encode = bert_encode,

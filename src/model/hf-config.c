@@ -37,7 +37,7 @@ int config_positive(const Model *m, const json_t *object, const char *key, bool 
 }
 
 int config_flag(const Model *m, const char *key, bool *value, Error *e) {
-        const json_t *v = config_get(hf_config(m->hf), key);
+        const json_t *v = config_get(hf_text_config(m->hf), key);
         *value = json_is_true(v);
         return v && !json_is_boolean(v) ? BAD_VALUE(m, e, -EINVAL, key, "should be true or false") : 0;
 }

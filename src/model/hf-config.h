@@ -12,7 +12,7 @@ const json_t *config_get(const json_t *object, const char *key);
 /* A number of things, 1 or more. An absent key leaves *value as it is, or is an error when `required`. */
 int config_count(const Model *m, const json_t *object, const char *key, bool required, uint32_t *value, Error *e);
 int config_positive(const Model *m, const json_t *object, const char *key, bool required, float *value, Error *e);
-/* Of config.json itself; absent is false. */
+/* Of config.json's part about texts; absent is false. */
 int config_flag(const Model *m, const char *key, bool *value, Error *e);
 /* Refuses each of these of config.json that is true. */
 int config_refuse_true(const Model *m, const char *const *keys, size_t n, Error *e);
@@ -21,6 +21,8 @@ int config_class(const Model *m, const char **ret, Error *e);
 /* Whether a name ends so. */
 bool ends_with(const char *name, const char *end);
 
+/* What config.json of one of gemma's generations says besides, before the sizes are read: defaults of those, too. */
+int describe_gemma(Model *m, Error *e);
 /* An encoder of the BERT family, from config.json to the sizes in info, params and encoder. */
 int describe_bert(Model *m, Error *e);
 int describe_nomic(Model *m, Error *e);

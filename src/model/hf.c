@@ -231,6 +231,11 @@ const json_t *hf_config(const HfModel *h) {
         return h->config;
 }
 
+const json_t *hf_text_config(const HfModel *h) {
+        const json_t *text = json_object_get(h->config, "text_config");
+        return json_is_object(text) ? text : h->config;
+}
+
 const json_t *hf_generation_config(const HfModel *h) {
         return h->generation_config;
 }

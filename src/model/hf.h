@@ -25,6 +25,7 @@ DEFINE_CLEANUP(HfModel, hf_free)
 
 const char *hf_label(const HfModel *h); /* what messages call it: the directory */
 const json_t *hf_config(const HfModel *h);
+const json_t *hf_text_config(const HfModel *h); /* of a model that sees images, too, the part about texts; else the same */
 const json_t *hf_generation_config(const HfModel *h); /* an object; empty where there is no such file */
 const json_t *hf_tokenizer_config(const HfModel *h);  /* as above */
 /* A file of the directory, by a name that we chose. As model_file_open(). */

@@ -35,7 +35,7 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
         const ModelInfo *i = &m->info;
         uint64_t q = (uint64_t)i->n_heads * i->head_dim, kv = (uint64_t)i->n_kv_heads * i->head_dim;
         uint64_t embd = i->n_embd, ff = i->n_ff;
-        const Presence bias = m->params.qkv_bias, head_norm = strcmp(i->architecture, "qwen3") == 0 ? PRESENT_YES : PRESENT_NO;
+        const Presence bias = m->params.qkv_bias, qk_norm = m->kind->qk_norm ? PRESENT_YES : PRESENT_NO;
         const struct {
                 const char *name;
                 uint64_t cols, rows;
@@ -59,8 +59,8 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
         } norms[] = {
                 {"attn_norm", embd, PRESENT_YES, &y->attn_norm},
                 {"ffn_norm", embd, PRESENT_YES, &y->ffn_norm},
-                {"attn_q_norm", i->head_dim, head_norm, &y->q_norm},
-                {"attn_k_norm", i->head_dim, head_norm, &y->k_norm},
+                {"attn_q_norm", i->head_dim, qk_norm, &y->q_norm},
+                {"attn_k_norm", i->head_dim, qk_norm, &y->k_norm},
         };
         char name[64];
         int k = 0;
@@ -106,7 +106,7 @@ static void encoder_parts(const Model *m, size_t rows, size_t texts, WorkspacePa
 }
 
 static void normalise(const EncodeStep *t, float *out, const float *x, const float *weight) {
-        t->ops->rmsnorm(t->stream, out, x, weight, t->texts.n_rows, t->m->info.n_embd, t->m->params.norm_eps);
+        t->ops->rmsnorm(t->stream, out, x, weight, t->texts.n_rows, t->m->info.n_embd, t->m->params.norm_eps, UPDATE_SET);
 }
 
 /* The first part of a layer, up to what attention returns. */

@@ -1,11 +1,15 @@
-/* The Llama family: llama, mistral, qwen2, qwen3; as embedders see llama-encoder.c. One transformer, with small differences:
+/* The Llama family: llama, mistral, qwen2, qwen3, gemma to gemma3; as embedders see llama-encoder.c. One transformer, with
+ * small differences:
  *
- *   x = embedding of the token
+ *   x = embedding of the token                 gemma: * sqrt(n_embd)
  *   each layer:  h = rmsnorm(x);  q, k, v = Wq h, Wk h, Wv h  (+ bias: qwen2)
- *                q, k = rmsnorm of each head (qwen3);  q, k = rope(q), rope(k);  k, v into the cache
- *                x += Wo attention(q)          GQA; mistral: the last `window` positions only
- *                h = rmsnorm(x);  x += Wdown (silu(Wgate h) * Wup h)
- *   logits = Wout rmsnorm(x)                   Wout is the embedding table when there is no output.weight
+ *                q, k = rmsnorm of each head (qwen3, gemma3);  q, k = rope(q), rope(k);  k, v into the cache
+ *                x += Wo attention(q)          GQA; of mistral and some layers of gemma2 and gemma3: the last `window`
+ *                                              positions only; gemma2: scores are capped
+ *                h = rmsnorm(x);  x += Wdown (silu(Wgate h) * Wup h)           gemma: gelu
+ *   logits = Wout rmsnorm(x)                   Wout is the embedding table when there is no output.weight; gemma2: capped
+ *
+ * gemma2 and gemma3 normalise what is added to x, too. Where some layers slide only, these rotate by a base of their own.
  *
  * In the last layer only the rows whose logits are wanted go on after their keys and values are stored.
  *
@@ -26,11 +30,15 @@ typedef struct Layer {
         const float *q_bias, *k_bias, *v_bias, *output_bias; /* NULL: none */
         const float *q_norm, *k_norm;                        /* qwen3, for each head */
         Matrix gate, up, down;
+        const float *attn_post_norm, *ffn_post_norm;         /* gemma2, gemma3 */
+        const Rope *rope;
+        uint32_t window; /* 0: none */
 } Layer;
 
 typedef struct Llama {
-        float eps;
-        Rope rope;
+        float eps, embedding_scale, attention_scale;
+        Activation activation;
+        Rope rope, local_rope; /* local: of layers with a window of their own */
         Matrix embedding, output; /* output.data NULL: tied to the embedding */
         const float *output_norm;
         Layer layers[];
@@ -48,11 +56,17 @@ enum {
         PART_LOGITS,
 };
 
-static const char *const names[] = {"llama", "mistral", "qwen2", "qwen3", NULL};
-
-static bool has_head_norm(const Model *m) {
-        return strcmp(m->info.architecture, "qwen3") == 0;
-}
+static const ModelKind kinds[] = {
+        {.name = "llama", .gguf_rope = ROPE_NORMAL},
+        {.name = "mistral", .gguf_rope = ROPE_NORMAL},
+        {.name = "qwen2", .gguf_rope = ROPE_NEOX},
+        {.name = "qwen3", .gguf_rope = ROPE_NEOX, .qk_norm = true},
+        {.name = "gemma", .gguf_rope = ROPE_NEOX, .gemma = true},
+        {.name = "gemma2", .gguf_rope = ROPE_NEOX, .gemma = true, .post_norm = true, .global_every = 2},
+        {.name = "gemma3", .gguf_rope = ROPE_NEOX, .gemma = true, .post_norm = true, .qk_norm = true, .global_every = 6},
+        {.name = "gemma3_text", .gemma = true, .post_norm = true, .qk_norm = true, .global_every = 6},
+        {NULL},
+};
 
 /* ---- opening ---- */
 
@@ -80,7 +94,8 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
                 {"ffn_gate", embd, ff, &y->gate}, {"attn_output", q, embd, &y->output}, {"ffn_up", embd, ff, &y->up},
                 {"ffn_down", ff, embd, &y->down},
         };
-        const Presence bias = m->params.qkv_bias, head_norm = has_head_norm(m) ? PRESENT_YES : PRESENT_NO;
+        const Presence bias = m->params.qkv_bias, qk_norm = m->kind->qk_norm ? PRESENT_YES : PRESENT_NO,
+                       post_norm = m->kind->post_norm ? PRESENT_YES : PRESENT_NO;
         const struct {
                 const char *name;
                 uint64_t n;
@@ -93,8 +108,10 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
                 {"attn_k.bias", kv, bias, &y->k_bias},
                 {"attn_v.bias", kv, bias, &y->v_bias},
                 {"attn_output.bias", embd, m->params.output_bias, &y->output_bias},
-                {"attn_q_norm.weight", i->head_dim, head_norm, &y->q_norm},
-                {"attn_k_norm.weight", i->head_dim, head_norm, &y->k_norm},
+                {"attn_q_norm.weight", i->head_dim, qk_norm, &y->q_norm},
+                {"attn_k_norm.weight", i->head_dim, qk_norm, &y->k_norm},
+                {"post_attention_norm.weight", embd, post_norm, &y->attn_post_norm},
+                {"post_ffw_norm.weight", embd, post_norm, &y->ffn_post_norm},
         };
         char name[64];
         int k = 0;
@@ -110,16 +127,30 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
         return k;
 }
 
+/* What a layer sees. */
+static void set_window(const Model *m, uint32_t l, Llama *g) {
+        const bool *slides = m->params.slides;
+        g->layers[l].window = !slides || slides[l] ? m->info.window : 0;
+        g->layers[l].rope = slides && slides[l] && m->params.local_base > 0 ? &g->local_rope : &g->rope;
+}
+
 static int llama_open(Model *m, Error *e) {
+        const ModelParams *p = &m->params;
         Llama *g = calloc(1, sizeof(*g) + m->info.n_layers * sizeof(*g->layers));
         if (!g)
                 return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %" PRIu32 " layers", m->info.n_layers);
         m->graph = g;
-        g->eps = m->params.norm_eps;
-        g->rope = m->params.rope;
+        g->eps = p->norm_eps;
+        g->embedding_scale = m->kind->gemma ? sqrtf((float)m->info.n_embd) : 1;
+        g->attention_scale = p->attention_scale > 0 ? p->attention_scale : 1 / sqrtf((float)m->info.head_dim);
+        g->activation = m->kind->gemma ? ACTIVATION_GELU_TANH : ACTIVATION_SILU;
+        g->rope = p->rope;
+        g->local_rope = (Rope){.style = p->rope.style, .n_rot = p->rope.n_rot, .base = p->local_base, .scale = 1};
         int k = claim_globals(m, g, e);
-        for (uint32_t l = 0; l < m->info.n_layers && k == 0; l++)
+        for (uint32_t l = 0; l < m->info.n_layers && k == 0; l++) {
+                set_window(m, l, g);
                 k = claim_layer(m, l, &g->layers[l], e);
+        }
         return k;
 }
 
@@ -164,17 +195,26 @@ static void project(const Step *t, const Layer *y, const KvLayer *kv) {
         Product qkv[] = {{y->q, y->q_bias, h.q}, {y->k, y->k_bias, h.k}, {y->v, y->v_bias, t->part[PART_V]}};
         Activations x = normed(t, t->part[PART_X], t->rows->n, y->attn_norm);
         t->ops->matmul(t->stream, qkv, 3, &x, UPDATE_SET);
-        t->ops->rope(t->stream, &h, t->rows, &t->g->rope, kv);
+        t->ops->rope(t->stream, &h, t->rows, y->rope, kv);
+}
+
+/* x += w in, for `n` rows; `norm` (or NULL) is applied before it is added. */
+static void add_product(const Step *t, float *x, const Matrix *w, const float *bias, const float *in, const float *norm,
+                        uint32_t n) {
+        float *added = t->part[PART_H];
+        Product p = {*w, bias, norm ? added : x};
+        t->ops->matmul(t->stream, &p, 1, &(Activations){.x = in, .n_rows = n}, norm ? UPDATE_SET : UPDATE_ADD);
+        if (norm)
+                t->ops->rmsnorm(t->stream, x, added, norm, n, t->info->n_embd, t->g->eps, UPDATE_ADD);
 }
 
 /* The rest of a layer, for `n` rows: attention's result and the feed-forward network are added to the residual `x`. */
 static void feed_forward(const Step *t, const Layer *y, float *x, const float *mixed, uint32_t n) {
         float *ff = t->part[PART_FF];
-        Product output = {y->output, y->output_bias, x}, down = {y->down, NULL, x};
         Activations h = normed(t, x, n, y->ffn_norm);
-        t->ops->matmul(t->stream, &output, 1, &(Activations){.x = mixed, .n_rows = n}, UPDATE_ADD);
-        t->ops->swiglu(t->stream, ff, &y->gate, &y->up, &h);
-        t->ops->matmul(t->stream, &down, 1, &(Activations){.x = ff, .n_rows = n}, UPDATE_ADD);
+        add_product(t, x, &y->output, y->output_bias, mixed, y->attn_post_norm, n);
+        t->ops->glu(t->stream, ff, &y->gate, &y->up, &h, t->g->activation);
+        add_product(t, x, &y->down, NULL, ff, y->ffn_post_norm, n);
 }
 
 static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *rows, const KvArena *kv,
@@ -186,7 +226,7 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
         float *x = w->part[PART_X], *mixed = w->part[PART_MIXED];
         uint32_t n = rows->n;
         *ret_logits = w->part[PART_LOGITS];
-        ops->embed(s, x, &g->embedding, rows);
+        ops->embed(s, x, &g->embedding, rows, g->embedding_scale);
         for (uint32_t l = 0; l < i->n_layers; l++) {
                 const Layer *y = &g->layers[l];
                 KvLayer layer = model_kv_layer(m, kv, l);
@@ -195,8 +235,8 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
                 project(&t, y, &layer);
                 if (last && n_logits == 0)
                         return;
-                ops->attention(s, mixed, w->part[PART_Q], &layer, rows, i->n_heads, i->window,
-                               1 / sqrtf((float)i->head_dim));
+                ops->attention(s, mixed, w->part[PART_Q], &layer, rows, i->n_heads, y->window, g->attention_scale,
+                               m->params.attention_cap);
                 if (last) { /* queries are done with: their place takes the chosen rows of `mixed` */
                         ops->gather(s, w->part[PART_TAIL], x, logit_index, n_logits, i->n_embd);
                         ops->gather(s, w->part[PART_Q], mixed, logit_index, n_logits, i->n_heads * i->head_dim);
@@ -209,10 +249,12 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
         Product logits = {g->output.data ? g->output : g->embedding, NULL, *ret_logits};
         Activations h = normed(&t, x, n, g->output_norm);
         ops->matmul(s, &logits, 1, &h, UPDATE_SET);
+        if (m->params.logit_cap > 0)
+                ops->softcap(s, *ret_logits, (size_t)n * i->n_vocab, m->params.logit_cap);
 }
 
 const ModelArch arch_llama = {
-        .names = names,
+        .kinds = kinds,
         .open = llama_open,
         .parts = llama_parts,
         .forward = llama_forward,

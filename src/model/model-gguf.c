@@ -124,16 +124,10 @@ static int read_rope_scaling(Model *m, float *ret_scale, Error *e) {
         return 0;
 }
 
-/* "llama" files hold Wq and Wk permuted so that neighbours rotate together. */
-static RopeStyle rope_style(const Model *m) {
-        const char *a = m->info.architecture;
-        return strcmp(a, "llama") == 0 || strcmp(a, "mistral") == 0 ? ROPE_NORMAL : ROPE_NEOX;
-}
-
 static int read_rope(Model *m, Rope *rope, Error *e) {
         const ModelInfo *i = &m->info;
         int k;
-        *rope = (Rope){.style = rope_style(m), .n_rot = i->head_dim, .base = 10000, .scale = 1};
+        *rope = (Rope){.style = m->kind->gguf_rope, .n_rot = i->head_dim, .base = 10000, .scale = 1};
         if ((k = gguf_key_u32(m, "rope.dimension_count", false, &rope->n_rot, e)) < 0 ||
             (k = gguf_key_f32(m, "rope.freq_base", false, &rope->base, e)) < 0 ||
             (k = read_rope_scaling(m, &rope->scale, e)) < 0)
@@ -149,12 +143,14 @@ static int read_rope(Model *m, Rope *rope, Error *e) {
         return 0;
 }
 
-/* Options that would change the result and are not computed here; with the value that changes nothing. */
+/* Options that would change the result and are not computed here, or of gemma's models only; with the value that changes
+ * nothing. */
 static int refuse_options(const Model *m, Error *e) {
         static const struct {
                 const char *key;
                 double neutral;
                 const char *what;
+                bool of_gemma;
         } options[] = {
                 {"expert_count", 0, "a mixture of experts"},
                 {"use_parallel_residual", 0, "parallel residuals"},
@@ -162,9 +158,9 @@ static int refuse_options(const Model *m, Error *e) {
                 {"attention.max_alibi_bias", 0, "ALiBi"},
                 {"attention.scale", 0, "a scale of its own for attention"},
                 {"attention.temperature_scale", 0, "attention temperature"},
-                {"attention.sliding_window_pattern", 0, "a sliding window in some layers only"},
-                {"attn_logit_softcapping", 0, "soft-capped attention"},
-                {"final_logit_softcapping", 0, "soft-capped logits"},
+                {"attention.sliding_window_pattern", 0, "a sliding window in some layers only", true},
+                {"attn_logit_softcapping", 0, "soft-capped attention", true},
+                {"final_logit_softcapping", 0, "soft-capped logits", true},
                 {"logit_scale", 1, "scaled logits"},
                 {"embedding_scale", 1, "scaled embeddings"},
                 {"residual_scale", 1, "scaled residuals"},
@@ -174,6 +170,8 @@ static int refuse_options(const Model *m, Error *e) {
                 char key[96];
                 bool flag = false;
                 double value = 0;
+                if (options[i].of_gemma && m->kind->gemma)
+                        continue;
                 snprintf(key, sizeof(key), "%s.%s", m->info.architecture, options[i].key);
                 int k = gguf_get_bool(m->gguf, key, &flag, NULL);
                 if (k == 0)
@@ -231,13 +229,54 @@ static int read_embedder(Model *m, Error *e) {
         int k = gguf_key_pooling(m, &m->encoder.pooling, &rank, &m->encodes, e);
         if (k < 0 || !m->encodes)
                 return k;
-        if (rank || m->info.window > 0 || m->info.head_dim > SELF_ATTENTION_DIM_MAX)
+        if (rank || m->kind->gemma || m->info.window > 0 || m->info.head_dim > SELF_ATTENTION_DIM_MAX)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP,
                                     "key '%s.pooling_type': %s is not supported for %s models", m->info.architecture,
-                                    rank ? "making scores" : "with a sliding window or heads of such a size it",
+                                    rank             ? "making scores"
+                                    : m->kind->gemma ? "making embeddings"
+                                                     : "with a sliding window or heads of such a size it",
                                     m->info.architecture);
         m->params.head = PRESENT_NO;
         m->params.pad_token = -1;
+        return 0;
+}
+
+/* Which layers slide: a list of flags, or every so many-th does not. */
+static int read_slides(Model *m, Error *e) {
+        static const char key[] = "attention.sliding_window_pattern";
+        char name[96];
+        const void *flags;
+        size_t n;
+        uint32_t every = m->kind->global_every;
+        if (m->info.window == 0 || every == 0)
+                return 0;
+        snprintf(name, sizeof(name), "%s.%s", m->info.architecture, key);
+        bool listed = gguf_get_array_data(m->gguf, name, GGUF_BOOL, &flags, &n, NULL) == 0;
+        int k = listed ? 0 : gguf_key_u32(m, key, false, &every, e);
+        if (k == 0 && (listed ? n != m->info.n_layers : every == 0))
+                k = MODEL_REFUSE(m, e, -EINVAL, "key '%s': does not fit %" PRIu32 " layers", name, m->info.n_layers);
+        if (k < 0 || (k = model_slides(m, every, e)) < 0)
+                return k;
+        for (size_t l = 0; listed && l < n; l++)
+                m->params.slides[l] = ((const uint8_t *)flags)[l] != 0;
+        return 0;
+}
+
+/* The greatest of gemma2 and gemma3, known by their layers, have scores as if heads shared n_embd. */
+static int read_gemma(Model *m, Error *e) {
+        enum { GEMMA2_27B = 46, GEMMA3_27B = 62 };
+        ModelParams *p = &m->params;
+        const ModelInfo *i = &m->info;
+        int k = read_slides(m, e);
+        p->local_base = m->kind->qk_norm ? 10000 : 0; /* gemma3's, whatever its rope.freq_base */
+        if (k < 0 || (k = gguf_key_f32(m, "rope.freq_base_swa", false, &p->local_base, e)) < 0 ||
+            (k = gguf_key_f32(m, "attn_logit_softcapping", false, &p->attention_cap, e)) < 0 ||
+            (k = gguf_key_f32(m, "final_logit_softcapping", false, &p->logit_cap, e)) < 0)
+                return k;
+        if (p->attention_cap < 0 || p->logit_cap < 0 || p->local_base < 0)
+                return MODEL_REFUSE(m, e, -EINVAL, "a soft cap or base of rotation is below 0");
+        if (m->kind->post_norm && i->n_layers == (m->kind->qk_norm ? GEMMA3_27B : GEMMA2_27B))
+                p->attention_scale = 1 / sqrtf((float)i->n_embd / (float)i->n_heads);
         return 0;
 }
 
@@ -245,6 +284,8 @@ static int describe_family(Model *m, Error *e) {
         if (m->arch == &arch_bert)
                 return describe_gguf_bert(m, e);
         int k = read_eps(m, e);
+        if (k == 0 && m->kind->gemma)
+                k = read_gemma(m, e);
         return k < 0 ? k : read_embedder(m, e);
 }
 

@@ -1,4 +1,4 @@
-/* What a Hugging Face directory says of its model: config.json as transformers' Llama, Mistral, Qwen2 and Qwen3 classes
+/* What a Hugging Face directory says of its model: config.json as transformers' Llama, Mistral, Qwen2, Qwen3 and Gemma classes
  * read it, with their defaults. Their rotary embedding rotates the halves of a head together. A value that would
  * change the result and is not computed here is refused by its name; null is the same as absent. */
 #include <errno.h>
@@ -17,18 +17,18 @@ enum { ROT_MAX = 4096 }; /* dimensions of a head that rotate */
 
 static int read_sizes(Model *m, Error *e) {
         ModelInfo *i = &m->info;
-        const json_t *config = hf_config(m->hf);
+        const json_t *config = hf_text_config(m->hf);
         const struct {
                 const char *key;
                 bool required;
                 uint32_t *value;
         } sizes[] = {
-                {"max_position_embeddings", true, &i->context_length},
+                {"max_position_embeddings", i->context_length == 0, &i->context_length},
                 {"num_hidden_layers", true, &i->n_layers},
                 {"hidden_size", true, &i->n_embd},
                 {"intermediate_size", true, &i->n_ff},
-                {"num_attention_heads", true, &i->n_heads},
-                {"vocab_size", true, &i->n_vocab},
+                {"num_attention_heads", i->n_heads == 0, &i->n_heads},
+                {"vocab_size", i->n_vocab == 0, &i->n_vocab},
                 {"num_key_value_heads", false, &i->n_kv_heads},
                 {"head_dim", false, &i->head_dim},
         };
@@ -44,15 +44,18 @@ static int read_sizes(Model *m, Error *e) {
         return model_check_heads(m, e);
 }
 
-/* qwen2 has always biases of q, k and v, mistral none; the other two say so for all four. */
+/* qwen2 has always biases of q, k and v, mistral none; the others say so for all four. */
 static int read_params(Model *m, Error *e) {
+        const json_t *config = hf_text_config(m->hf);
         const char *arch = m->info.architecture;
         bool tied, bias;
         int k;
         m->params.norm_eps = 1e-6f;
-        if ((k = config_positive(m, hf_config(m->hf), "rms_norm_eps", false, &m->params.norm_eps, e)) < 0 ||
+        if ((k = config_positive(m, config, "rms_norm_eps", false, &m->params.norm_eps, e)) < 0 ||
             (k = config_flag(m, "tie_word_embeddings", &tied, e)) < 0 || (k = config_flag(m, "attention_bias", &bias, e)) < 0)
                 return k;
+        if (m->kind->gemma && !config_get(config, "tie_word_embeddings"))
+                tied = true;
         bool always = strcmp(arch, "qwen2") == 0, never = strcmp(arch, "mistral") == 0;
         m->params.head = tied ? PRESENT_NO : PRESENT_YES;
         m->params.qkv_bias = always || (bias && !never) ? PRESENT_YES : PRESENT_NO;
@@ -60,59 +63,66 @@ static int read_params(Model *m, Error *e) {
         return 0;
 }
 
-/* How many of the layers slide, where each is listed: none or all, or it is not supported. */
-static int read_layer_types(const Model *m, const json_t *types, bool *ret_slide, Error *e) {
-        size_t i, sliding = 0;
+static int read_window(Model *m, Error *e) {
+        const char *arch = m->info.architecture;
+        bool slides = strcmp(arch, "mistral") == 0 || m->kind->global_every > 0;
+        int k = strncmp(arch, "qwen", 4) == 0 ? config_flag(m, "use_sliding_window", &slides, e) : 0;
+        if (k < 0 || !slides)
+                return k;
+        return config_count(m, hf_text_config(m->hf), "sliding_window", false, &m->info.window, e);
+}
+
+static int read_layer_types(const Model *m, const json_t *types, Error *e) {
+        size_t i;
         json_t *type;
         if (!json_is_array(types))
                 return BAD_VALUE(m, e, -EINVAL, "layer_types", "should be a list");
+        if (json_array_size(types) != m->info.n_layers)
+                return BAD_VALUE(m, e, -EINVAL, "layer_types", "lists %zu layers of %" PRIu32, json_array_size(types),
+                                 m->info.n_layers);
         json_array_foreach(types, i, type) {
                 const char *name = json_string_value(type);
                 if (!name || (strcmp(name, "full_attention") != 0 && strcmp(name, "sliding_attention") != 0))
                         return BAD_VALUE(m, e, -EOPNOTSUPP, "layer_types",
                                          "has a layer of '%.40s', which is not supported", name ? name : "no string");
-                sliding += name[0] == 's';
+                m->params.slides[i] = name[0] == 's';
         }
-        if (i != m->info.n_layers)
-                return BAD_VALUE(m, e, -EINVAL, "layer_types", "lists %zu layers of %" PRIu32, i, m->info.n_layers);
-        if (sliding > 0 && sliding < i)
-                return BAD_VALUE(m, e, -EOPNOTSUPP, "layer_types",
-                                 "asks for a sliding window in some layers only, which is not supported");
-        *ret_slide = sliding > 0;
         return 0;
 }
 
-/* Qwen's layers slide from max_window_layers on, if at all. */
-static int qwen_slides(const Model *m, bool *ret_slide, Error *e) {
-        const json_t *config = hf_config(m->hf), *types = config_get(config, "layer_types"),
+/* As they are listed; else Qwen's slide from max_window_layers on, and gemma's but for some. */
+static int list_slides(Model *m, bool qwen, Error *e) {
+        const json_t *config = hf_text_config(m->hf), *types = config_get(config, "layer_types"),
                      *first = config_get(config, "max_window_layers");
-        int k = config_flag(m, "use_sliding_window", ret_slide, e);
-        if (k < 0 || !*ret_slide)
+        uint32_t every = qwen ? 1 : m->kind->global_every;
+        int k = m->kind->qk_norm && !qwen ? config_count(m, config, "sliding_window_pattern", false, &every, e) : 0;
+        if (k < 0 || (k = model_slides(m, every, e)) < 0)
                 return k;
         if (types)
-                return read_layer_types(m, types, ret_slide, e);
+                return read_layer_types(m, types, e);
         json_int_t from = first ? json_integer_value(first) : 28;
-        if (from > 0 && from < (json_int_t)m->info.n_layers)
-                return BAD_VALUE(m, e, -EOPNOTSUPP, "max_window_layers",
-                                 "asks for a sliding window in some layers only, which is not supported");
-        *ret_slide = from <= 0;
+        for (uint32_t l = 0; qwen && l < m->info.n_layers; l++)
+                m->params.slides[l] = l >= from;
         return 0;
 }
 
-static int read_window(Model *m, Error *e) {
-        const char *arch = m->info.architecture;
-        bool slides = strcmp(arch, "mistral") == 0;
-        int k = 0;
-        if (strncmp(arch, "qwen", 4) == 0)
-                k = qwen_slides(m, &slides, e);
-        if (k < 0 || !slides)
+static int read_slides(Model *m, Error *e) {
+        bool qwen = strncmp(m->info.architecture, "qwen", 4) == 0;
+        if (m->info.window == 0)
+                return 0;
+        int k = qwen || m->kind->global_every > 0 ? list_slides(m, qwen, e) : 0;
+        if (k < 0)
                 return k;
-        return config_count(m, hf_config(m->hf), "sliding_window", false, &m->info.window, e);
+        if (m->params.slides && !memchr(m->params.slides, true, m->info.n_layers))
+                m->info.window = 0;
+        if (m->encodes && m->info.window > 0)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "sliding_window", "is not supported for embeddings");
+        return 0;
 }
 
 /* Keys that would change the result, and are not computed here unless they have the value that changes nothing. */
 static int refuse_options(const Model *m, Error *e) {
-        const json_t *config = hf_config(m->hf), *act = config_get(config, "hidden_act"),
+        const json_t *config = hf_text_config(m->hf), *act = config_get(config, "hidden_act"),
                      *partial = config_get(config, "partial_rotary_factor");
         bool mlp_bias;
         int k = config_flag(m, "mlp_bias", &mlp_bias, e);
@@ -120,10 +130,10 @@ static int refuse_options(const Model *m, Error *e) {
                 return k;
         static const char *const quantized[] = {"quantization_config", "quantization", "compression_config"};
         for (size_t i = 0; i < ARRAY_SIZE(quantized); i++)
-                if (config_get(config, quantized[i]))
+                if (config_get(hf_config(m->hf), quantized[i]))
                         return BAD_VALUE(m, e, -EOPNOTSUPP, quantized[i],
                                          "says that the weights are quantised; F32, F16 and BF16 are supported");
-        if (act && (!json_is_string(act) || strcmp(json_string_value(act), "silu") != 0))
+        if (act && !m->kind->gemma && (!json_is_string(act) || strcmp(json_string_value(act), "silu") != 0))
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "hidden_act", "is '%.40s'; 'silu' is supported",
                                  json_is_string(act) ? json_string_value(act) : "no string");
         if (mlp_bias)
@@ -183,21 +193,28 @@ static int read_scaling(Model *m, const json_t *scaling, Error *e) {
         return linear ? 0 : add_llama3_factors(m, scaling, factor, e);
 }
 
-/* Older files have rope_theta and rope_scaling, newer ones both in rope_parameters. */
+/* Older files have rope_theta and rope_scaling, newer ones both in rope_parameters; where layers differ, those of each. */
 static int read_rope(Model *m, Error *e) {
-        const json_t *config = hf_config(m->hf), *both = config_get(config, "rope_parameters");
-        const json_t *scaling = both ? both : config_get(config, "rope_scaling");
+        const json_t *config = hf_text_config(m->hf), *both = config_get(config, "rope_parameters");
+        const json_t *full = config_get(both, "full_attention"), *local = config_get(both, "sliding_attention");
         Rope *rope = &m->params.rope;
         *rope = (Rope){.style = ROPE_NEOX, .n_rot = m->info.head_dim, .base = 10000, .scale = 1};
+        if (m->params.local_base > 0) {
+                rope->base = 1000000; /* gemma3's */
+                both = full ? full : both;
+        }
+        const json_t *scaling = both ? both : config_get(config, "rope_scaling");
         if (rope->n_rot > ROT_MAX)
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "head_dim", "is %" PRIu32 "; at most %d are supported", rope->n_rot,
                                  ROT_MAX);
         if (scaling && !json_is_object(scaling))
                 return BAD_VALUE(m, e, -EINVAL, both ? "rope_parameters" : "rope_scaling", "should be an object");
-        int k = config_positive(m, config, "rope_theta", false, &rope->base, e);
-        if (k == 0)
-                k = config_positive(m, both, "rope_theta", false, &rope->base, e);
-        return k < 0 || !scaling ? k : read_scaling(m, scaling, e);
+        int k;
+        if ((k = config_positive(m, config, "rope_theta", false, &rope->base, e)) < 0 ||
+            (k = config_positive(m, both, "rope_theta", false, &rope->base, e)) < 0 ||
+            (k = config_positive(m, local, "rope_theta", false, &m->params.local_base, e)) < 0)
+                return k;
+        return scaling ? read_scaling(m, scaling, e) : 0;
 }
 
 /* "LlamaForCausalLM" computes logits, "LlamaModel" and "LlamaForSequenceClassification" do not; an embedder has no use
@@ -205,7 +222,9 @@ static int read_rope(Model *m, Error *e) {
 static int check_class(const Model *m, Error *e) {
         const char *class;
         int k = config_class(m, &class, e);
-        if (k < 0 || !*class || ends_with(class, "ForCausalLM") || (m->encodes && ends_with(class, "Model")))
+        bool sees_images = hf_text_config(m->hf) != hf_config(m->hf);
+        if (k < 0 || !*class || ends_with(class, "ForCausalLM") || (m->encodes && ends_with(class, "Model")) ||
+            (sees_images && ends_with(class, "ForConditionalGeneration")))
                 return k;
         return BAD_VALUE(m, e, -EOPNOTSUPP, "architectures", "is '%.60s', which is no language model (…ForCausalLM)",
                          class);
@@ -219,13 +238,14 @@ static int read_embedder(Model *m, Error *e) {
         if (k < 0 || !m->encodes)
                 return k;
         for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-                const json_t *v = config_get(hf_config(m->hf), keys[i]);
+                const json_t *v = config_get(hf_text_config(m->hf), keys[i]);
                 if (v && json_is_true(v) != (i == 0))
                         return BAD_VALUE(m, e, -EOPNOTSUPP, keys[i],
                                          "asks for attention in both directions, which is not supported");
         }
-        if (m->info.window > 0)
-                return BAD_VALUE(m, e, -EOPNOTSUPP, "sliding_window", "is not supported for embeddings");
+        if (m->kind->gemma)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "model_type", "is %s, which is not supported for embeddings",
+                                 m->info.architecture);
         if (m->info.head_dim > SELF_ATTENTION_DIM_MAX)
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "head_dim", "is %" PRIu32 "; at most %d are supported",
                                  m->info.head_dim, SELF_ATTENTION_DIM_MAX);
@@ -253,7 +273,7 @@ static int open_weights(Model *m, Error *e) {
 
 /* A model that was saved as part of a greater one has that part's name before all names. */
 static void find_prefix(Model *m, const char *table, const char *usual) {
-        static const char *const prefixes[] = {"", "model.", "bert.", "roberta.", "nomic_bert."};
+        static const char *const prefixes[] = {"", "model.", "bert.", "roberta.", "nomic_bert.", "language_model.model.", "model.language_model."};
         char name[64];
         m->params.prefix = usual;
         for (size_t p = 0; p < ARRAY_SIZE(prefixes); p++) {
@@ -273,8 +293,8 @@ static bool is_nomic(const Model *m) {
 }
 
 static int describe_llama(Model *m, Error *e) {
-        int k;
-        if ((k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 || (k = read_params(m, e)) < 0 ||
+        int k = m->kind->gemma ? describe_gemma(m, e) : 0;
+        if (k < 0 || (k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 || (k = read_params(m, e)) < 0 ||
             (k = read_window(m, e)) < 0 || (k = read_embedder(m, e)) < 0)
                 return k;
         return check_class(m, e);
@@ -288,7 +308,7 @@ static int describe(Model *m, Error *e) {
                 describe_jina_head(m);
         find_prefix(m, is_bert(m) ? "embeddings.word_embeddings.weight" : "embed_tokens.weight",
                     is_bert(m) ? "" : "model.");
-        return is_bert(m) ? 0 : read_rope(m, e);
+        return is_bert(m) || (k = read_slides(m, e)) < 0 ? k : read_rope(m, e);
 }
 
 /* ---- names ---- */
@@ -307,7 +327,8 @@ static void llama_tensor_name(const Model *m, const char *name, char *buf, size_
                   {"attn_v", "self_attn.v_proj"},      {"attn_output", "self_attn.o_proj"},
                   {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"},
                   {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
-                  {"ffn_down", "mlp.down_proj"},
+                  {"ffn_down", "mlp.down_proj"},       {"post_attention_norm", "post_attention_layernorm"},
+                  {"post_ffw_norm", "post_feedforward_layernorm"},
           };
         unsigned layer;
         char part[32], kind[16]; /* blk.LAYER.PART.KIND */
@@ -320,10 +341,23 @@ static void llama_tensor_name(const Model *m, const char *name, char *buf, size_
         for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
                 if (strcmp(part, parts[i].ggml) == 0)
                         snprintf(buf, size, "%slayers.%u.%s.%s", m->params.prefix, layer, parts[i].hf, kind);
+        if (m->kind->post_norm && strcmp(part, "ffn_norm") == 0)
+                snprintf(buf, size, "%slayers.%u.pre_feedforward_layernorm.%s", m->params.prefix, layer, kind);
 }
 
-/* Old files also hold the rotary frequencies, which follow from the configuration, and tied ones the table twice. */
+static bool is_about_images(FileText name) {
+        static const char *const parts[] = {"vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."};
+        for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+                if (name.len > strlen(parts[i]) && memcmp(name.data, parts[i], strlen(parts[i])) == 0)
+                        return true;
+        return false;
+}
+
+/* Old files also hold the rotary frequencies, which follow from the configuration, and tied ones the table twice; and what
+ * sees images has no part in texts. */
 static bool llama_ignores(const Model *m, FileText name) {
+        if (hf_text_config(m->hf) != hf_config(m->hf) && is_about_images(name))
+                return true;
         static const char frequencies[] = ".self_attn.rotary_emb.inv_freq", head[] = HEAD;
         size_t n = sizeof(frequencies) - 1;
         if (name.len > n && memcmp(name.data + name.len - n, frequencies, n) == 0)
@@ -354,6 +388,8 @@ static int name_it(Model *m, Error *e) {
         if (!json_is_string(type))
                 return BAD_VALUE(m, e, -EINVAL, "model_type", "%s", type ? "should be a string" : "is missing");
         const char *name = json_string_value(type);
+        if (strcmp(name, "gemma3") == 0) /* sees images, too; that part is left out */
+                name = "gemma3_text";
         file_text(m->info.architecture, sizeof(m->info.architecture), (FileText){name, strlen(name)});
         file_text(m->info.name, sizeof(m->info.name), file_base_name(m->label));
         return 0;

@@ -99,6 +99,7 @@ int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence
                                     dtype_name(type));
         w.vector = ret;
         w.n = (uint32_t)n;
+        w.offset = strstr(name, "norm.weight") ? m->params.norm_offset : 0;
         m->weights[m->n_weights++] = w;
         return 0;
 }
@@ -131,6 +132,16 @@ int model_check_heads(const Model *m, Error *e) {
         return 0;
 }
 
+int model_slides(Model *m, uint32_t global_every, Error *e) {
+        uint32_t n = m->info.n_layers;
+        m->params.slides = calloc(n, sizeof(*m->params.slides));
+        if (!m->params.slides)
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %" PRIu32 " layers", n);
+        for (uint32_t l = 0; l < n; l++)
+                m->params.slides[l] = (l + 1) % global_every != 0;
+        return 0;
+}
+
 KvLayer model_kv_layer(const Model *m, const KvArena *kv, uint32_t l) {
         const ModelInfo *i = &m->info;
         size_t row = dtype_row_size(kv->type, (uint64_t)i->n_kv_heads * i->head_dim);
@@ -150,12 +161,13 @@ KvLayer model_kv_layer(const Model *m, const KvArena *kv, uint32_t l) {
 static int find_arch(Model *m, Error *e) {
         _cleanup_buf_ Buf known = BUF_NULL;
         for (size_t i = 0; i < ARRAY_SIZE(archs); i++)
-                for (const char *const *n = archs[i]->names; *n; n++) {
-                        if (strcmp(m->info.architecture, *n) == 0) {
+                for (const ModelKind *kind = archs[i]->kinds; kind->name; kind++) {
+                        if (strcmp(m->info.architecture, kind->name) == 0) {
                                 m->arch = archs[i];
+                                m->kind = kind;
                                 return 0;
                         }
-                        buf_printf(&known, "%s%s", known.len ? ", " : "", *n);
+                        buf_printf(&known, "%s%s", known.len ? ", " : "", kind->name);
                 }
         return MODEL_REFUSE(m, e, -EOPNOTSUPP, "its architecture '%s' is not supported; supported are %s",
                             m->info.architecture, known.failed ? "others" : known.data);
@@ -254,6 +266,7 @@ void model_free(Model *m) {
         map_deinit(&m->by_name);
         free(m->weights);
         free(m->claimed);
+        free(m->params.slides);
         free(m->graph);
         free(m);
 }
@@ -473,7 +486,7 @@ static int load_vectors(Loader *l) {
                 if (!w->vector)
                         continue;
                 for (size_t n = 0; n < w->n; n++)
-                        ((float *)(host + at))[n] = value_at(w, n);
+                        ((float *)(host + at))[n] = value_at(w, n) + w->offset;
                 *w->vector = (const float *)((char *)m->vectors.data + at);
                 at += vector_size(w);
         }

@@ -7,7 +7,7 @@
  *   model_forward() enqueues one step on a stream, of a model that generates text
  *   model_encode()  enqueues one batch on a stream, of a model that makes vectors or scores of texts
  * A model does one of the two: model_encoder() tells which. It is immutable once loaded. One file per architecture
- * family implements ModelArch (llama.c: llama, mistral, qwen2, qwen3; bert.c: bert, roberta, xlm-roberta, Nomic's, JinaBERT). */
+ * family implements ModelArch (llama.c: llama, mistral, qwen2, qwen3, gemma to gemma3; bert.c: bert, roberta, xlm-roberta, Nomic's, JinaBERT). */
 #pragma once
 
 #include <stdbool.h>

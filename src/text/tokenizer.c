@@ -183,7 +183,8 @@ static int add_special(Tokenizer *t, const TokenizerSpec *spec, size_t i) {
         unsigned flags = (t->types[i] == TOKEN_USER_DEFINED ? SPECIAL_ORDINARY : 0) |
                          (added & ADDED_LSTRIP ? SPECIAL_LSTRIP : 0) | (added & ADDED_RSTRIP ? SPECIAL_RSTRIP : 0) |
                          (added & ADDED_SINGLE_WORD ? SPECIAL_SINGLE_WORD : 0);
-        TokenText text = token_text(t, i);
+        bool as_written = spec->added && !(added & ADDED_NORMALIZED);
+        TokenText text = as_written ? spec->tokens[i] : token_text(t, i);
         if ((added & ADDED_NORMALIZED) && !merges(t))
                 return add_normalized(t, text, (int32_t)i, flags);
         return specials_add(&t->specials, text.data, text.len, (int32_t)i, flags);

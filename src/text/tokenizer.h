@@ -58,7 +58,7 @@ enum { /* what a tokenizer.json says of its added tokens */
         ADDED_LSTRIP = 1,      /* takes the white space before it */
         ADDED_RSTRIP = 2,      /* … and after it */
         ADDED_SINGLE_WORD = 4, /* is not found inside a word */
-        ADDED_NORMALIZED = 8,  /* is looked for in normalised text; only WordPiece and Unigram heed it */
+        ADDED_NORMALIZED = 8,  /* is looked for in normalised text; of SPM that is: with spaces for its U+2581 */
         ADDED_ONLY = 16,       /* the model proper does not have it */
 };
 

@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Makes arch-*.gguf and arch-*.json: tiny models with random weights, and the logits transformers computes for them.
 
+usage: make-arch-cases.py [CASE ...]     without a case: all
+
 Each model exercises what sets its architecture apart: Llama 3's rope scaling and biases everywhere, a sliding window
 shorter than the text with linear rope scaling, Qwen2's biases (stored as BF16, its norms as F16) with tied embeddings,
-Qwen3's normed heads of a dimension that is not n_embd / n_heads. Run it again only to change the cases: needs numpy, torch and transformers.
+Qwen3's normed heads of a dimension that is not n_embd / n_heads, Gemma's scaled embeddings, Gemma 2's caps, Gemma 3's
+layers of two kinds. Run it again only to change the cases: needs numpy, torch and transformers.
 """
 import json
 import pathlib
 import struct
+import sys
 
 import numpy as np
 import torch
@@ -24,7 +28,11 @@ BASE = dict(vocab_size=VOCAB, hidden_size=EMBD, intermediate_size=FF, num_hidden
 
 def case(kind, theta, scaling=None, **options):
     rope = {"rope_type": "default", **(scaling or {}), "rope_theta": theta}
-    return transformers.AutoConfig.for_model(kind, **BASE, rope_parameters=rope, **options)
+    return transformers.AutoConfig.for_model(kind, **{**BASE, "rope_parameters": rope, **options})
+
+
+GEMMA3_ROPE = {"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1000.0},
+               "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
 
 
 CASES = {
@@ -35,6 +43,11 @@ CASES = {
                                 tie_word_embeddings=True)),
     "qwen2": ("qwen2", case("qwen2", 1000.0, tie_word_embeddings=True)),
     "qwen3": ("qwen3", case("qwen3", 1000.0, head_dim=12, tie_word_embeddings=False)),
+    "gemma": ("gemma", case("gemma", 1000.0, head_dim=12, num_key_value_heads=1)),
+    "gemma2": ("gemma2", case("gemma2", 1000.0, head_dim=12, query_pre_attn_scalar=12, sliding_window=7,
+                              attn_logit_softcapping=2.0, final_logit_softcapping=20.0)),
+    "gemma3": ("gemma3", case("gemma3_text", 0, rope_parameters=GEMMA3_ROPE, hidden_size=16, intermediate_size=16, head_dim=8,
+                              query_pre_attn_scalar=8, num_hidden_layers=7, sliding_window=5)),
 }
 
 TENSORS = {
@@ -44,15 +57,22 @@ TENSORS = {
     "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
 }
+SANDWICHED = {**TENSORS, "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+              "post_feedforward_layernorm": "post_ffw_norm"}
 
 
-def randomise(model):
+def is_gemma(arch):
+    """Whose norms are stored less 1 by transformers, and whole in GGUF."""
+    return arch.startswith("gemma")
+
+
+def randomise(arch, model):
     """Weights large enough that every part changes the logits; vectors that half the bits can hold."""
     rng = np.random.default_rng(20)
     for name, p in model.named_parameters():
         x = rng.standard_normal(tuple(p.shape))
         if "norm" in name:
-            x = 1 + 0.3 * x
+            x = (not is_gemma(arch)) + 0.3 * x
         elif "embed" in name or "lm_head" in name:
             x = 0.7 * x
         else:
@@ -83,22 +103,24 @@ def rope_factors(config):
 def tensors(arch, config, model):
     out = {}
     for name, p in model.named_parameters():
-        w = p.detach().numpy()
+        w = p.detach().numpy() + (is_gemma(arch) and "norm" in name)
+        names = SANDWICHED if arch in ("gemma2", "gemma3") else TENSORS
         prefix, _, suffix = name.rpartition(".")
         if arch in ("llama", "mistral") and prefix.endswith(("q_proj", "k_proj")):
             w = interleave(w, config.num_attention_heads if "q_proj" in prefix else config.num_key_value_heads)
         if prefix.startswith("model.layers."):
             _, _, layer, part = prefix.split(".", 3)
-            out[f"blk.{layer}.{TENSORS[part]}.{suffix}"] = w
+            out[f"blk.{layer}.{names[part]}.{suffix}"] = w
         else:
-            out[f"{TENSORS[prefix]}.{suffix}"] = w
-    if config.rope_parameters["rope_type"] == "llama3":
+            out[f"{names[prefix]}.{suffix}"] = w
+    if config.rope_parameters.get("rope_type") == "llama3":
         out["rope_freqs.weight"] = rope_factors(config)
     return out
 
 
 def metadata(arch, name, config):
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    rope = config.rope_parameters.get("full_attention", config.rope_parameters)
     keys = [
         ("general.architecture", STRING, arch), ("general.name", STRING, f"tiny {name}"),
         ("context_length", U32, config.max_position_embeddings), ("block_count", U32, config.num_hidden_layers),
@@ -106,13 +128,16 @@ def metadata(arch, name, config):
         ("attention.head_count", U32, config.num_attention_heads),
         ("attention.head_count_kv", U32, config.num_key_value_heads),
         ("attention.layer_norm_rms_epsilon", F32, config.rms_norm_eps),
-        ("rope.freq_base", F32, config.rope_parameters["rope_theta"]),
+        ("rope.freq_base", F32, rope["rope_theta"]),
     ]
     if head * config.num_attention_heads != config.hidden_size:
         keys += [("attention.key_length", U32, head), ("attention.value_length", U32, head)]
-    if config.rope_parameters["rope_type"] == "linear":
-        keys += [("rope.scaling.type", STRING, "linear"), ("rope.scaling.factor", F32, config.rope_parameters["factor"])]
-    if arch == "mistral":
+    if rope["rope_type"] == "linear":
+        keys += [("rope.scaling.type", STRING, "linear"), ("rope.scaling.factor", F32, rope["factor"])]
+    if arch == "gemma2":
+        keys += [("attn_logit_softcapping", F32, config.attn_logit_softcapping),
+                 ("final_logit_softcapping", F32, config.final_logit_softcapping)]
+    if arch in ("mistral", "gemma2", "gemma3"):
         keys += [("attention.sliding_window", U32, config.sliding_window)]
     return [(k if k.startswith("general.") else f"{arch}.{k}", t, v) for k, t, v in keys]
 
@@ -146,8 +171,10 @@ def write_gguf(path, arch, keys, weights):
 
 def main():
     for name, (arch, config) in CASES.items():
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
-        randomise(model)
+        randomise(arch, model)
         ids = np.random.default_rng(7).integers(0, VOCAB, LENGTH)
         with torch.no_grad():
             logits = model(torch.tensor(ids[None])).logits[0].numpy()

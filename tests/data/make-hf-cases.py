@@ -4,8 +4,8 @@
 usage: make-hf-cases.py DIRECTORY
 
 hf-*/ are tiny models with random weights as transformers saves them: Llama 3's rope scaling and biases, a sliding
-window with linear scaling (BF16, tied), Qwen2 in shards (F16), Qwen3 in shards. hf-cases.json has their logits, some
-logits of the random models in DIRECTORY/models/tiny_random, and the ids of texts by the tokenizers in DIRECTORY. A
+window with linear scaling (BF16, tied), Qwen2 in shards (F16), Qwen3 in shards, Gemma 1 to 3, and a Gemma 3 that sees
+images, too. hf-cases.json has their logits, some logits of the random models in DIRECTORY/models/tiny_random, and the ids of texts by the tokenizers in DIRECTORY. A
 tokenizer is a file of DIRECTORY with some of its parts replaced, so that those other models use are seen, too. Needs
 numpy, torch, transformers and tokenizers; nothing is fetched.
 """
@@ -28,7 +28,19 @@ BASE = dict(vocab_size=VOCAB, hidden_size=32, intermediate_size=16, num_hidden_l
 
 def config(kind, theta, scaling=None, **options):
     rope = {"rope_type": "default", **(scaling or {}), "rope_theta": theta}
-    return transformers.AutoConfig.for_model(kind, **BASE, rope_parameters=rope, **options)
+    return transformers.AutoConfig.for_model(kind, **{**BASE, "rope_parameters": rope, **options})
+
+
+GEMMA3 = dict(head_dim=8, query_pre_attn_scalar=12, num_hidden_layers=7, sliding_window=5, rope_parameters={
+    "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1000.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}})
+
+
+def config_with_images():
+    text = config("gemma3_text", 0, **{**GEMMA3, "num_hidden_layers": 2}, layer_types=["full_attention", "sliding_attention"])
+    sight = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4)
+    return transformers.Gemma3Config(text_config=text.to_dict(), vision_config=sight, mm_tokens_per_image=4, image_token_index=39,
+                                     boi_token_index=38, eoi_token_index=37)
 
 
 LLAMA3_ROPE = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
@@ -39,20 +51,31 @@ MODELS = {
                                              tie_word_embeddings=True)),
     "qwen2": (torch.float16, "8KB", config("qwen2", 1000.0, tie_word_embeddings=False)),
     "qwen3": (torch.float32, "20KB", config("qwen3", 1000.0, head_dim=12, tie_word_embeddings=False)),
+    "gemma": (torch.bfloat16, None, config("gemma", 1000.0, head_dim=12, num_key_value_heads=1)),
+    "gemma2": (torch.bfloat16, None, config("gemma2", 1000.0, head_dim=12, query_pre_attn_scalar=20, sliding_window=7,
+                                            attn_logit_softcapping=2.0, final_logit_softcapping=20.0)),
+    "gemma3": (torch.bfloat16, None, config("gemma3_text", 0, **GEMMA3)),
+    "gemma3-images": (torch.bfloat16, None, config_with_images()),
 }
 
 
-def randomise(model, dtype):
+def auto_class(cfg):
+    return transformers.AutoModelForImageTextToText if hasattr(cfg, "vision_config") else transformers.AutoModelForCausalLM
+
+
+def randomise(name, model, dtype):
     """Weights large enough that every part changes the logits, and that `dtype` can hold."""
     rng = np.random.default_rng(20)
+    one = not name.startswith("gemma")  # whose norms are stored less 1
     for name, p in model.named_parameters():
         x = rng.standard_normal(tuple(p.shape))
-        x = 1 + 0.3 * x if "norm" in name else x * (0.7 if "embed" in name or "lm_head" in name else 0.35)
+        x = one + 0.3 * x if "norm" in name else x * (0.7 if "embed" in name or "lm_head" in name else 0.35)
         p.data = torch.tensor(x, dtype=torch.float32).to(dtype)
 
 
 def logits(path, ids):
-    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+    cfg = transformers.AutoConfig.from_pretrained(path)
+    model = auto_class(cfg).from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
         return model(torch.tensor([ids])).logits[0].numpy()
 
@@ -62,8 +85,8 @@ def make_models():
     for name, (dtype, shard, cfg) in MODELS.items():
         path = HERE / f"hf-{name}"
         shutil.rmtree(path, ignore_errors=True)
-        model = transformers.AutoModelForCausalLM.from_config(cfg)
-        randomise(model, dtype)
+        model = auto_class(cfg).from_config(cfg)
+        randomise(name, model, dtype)
         model.to(dtype).save_pretrained(path, **({"max_shard_size": shard} if shard else {}))
         for file in path.iterdir():
             file.chmod(0o644)
@@ -74,7 +97,7 @@ def make_models():
 
 def run_random(root):
     out = {}
-    for name in ("tiny_llama3", "tiny_mistral", "tiny_qwen3"):
+    for name in ("tiny_llama3", "tiny_mistral", "tiny_qwen3", "tiny_gemma3"):
         ids = np.random.default_rng(7).integers(0, 256, 2 * LENGTH).tolist()
         out[name] = {"ids": ids, "every": EVERY, "logits": logits(root / "models/tiny_random" / name, ids)[:, ::EVERY]}
     return out
@@ -138,6 +161,12 @@ def tokenizer_cases(root):
         "stories260K, space at the start": {"file": stories, "parts": metaspace("first")},
         "stories260K, space everywhere": {"file": stories, "parts": metaspace("always")},
         "stories260K, space nowhere": {"file": stories, "parts": metaspace("never")},
+        "stories260K as Gemma's": {
+            "file": stories,
+            "parts": {"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+                      "pre_tokenizer": {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious",
+                                        "invert": False},
+                      "added_tokens": added(0, "<unk>", "<s>", "</s>") + added(512, "\n\n", "▁▁", "<tool>", special=False)}},
         "babyllama105": {"file": "models/babyllama105-hf/tokenizer.json", "parts": {}},
     }
 

@@ -21,7 +21,7 @@ typedef struct Attention {
         KvLayer kv;
         Rows rows;
         uint32_t n_heads, window;
-        float scale;
+        float scale, cap;
 } Attention;
 
 /* Up to GROUP query heads of one row that read the same KV head. */
@@ -72,7 +72,10 @@ static void chunk_softmax(Group *g, uint32_t n) {
         const KvLayer *kv = &g->a->kv;
         for (uint32_t h = 0; h < g->n; h++) {
                 float *scores = g->scores[h];
-                g->kernels->scale(scores, n, g->a->scale);
+                if (g->a->cap > 0)
+                        g->kernels->softcap(scores, n, g->a->scale, g->a->cap);
+                else
+                        g->kernels->scale(scores, n, g->a->scale);
                 float most = MAX(g->max[h], g->kernels->max(scores, n));
                 if (most > g->max[h]) {
                         float shrink = expf(g->max[h] - most);
@@ -162,7 +165,7 @@ static uint64_t attention_work(const void *args) {
 }
 
 void cpu_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
-                   uint32_t window, float scale) {
+                   uint32_t window, float scale, float cap) {
         stream_record(s, attention_run, attention_work,
                       &(Attention){.out = out,
                                    .q = q,
@@ -170,6 +173,7 @@ void cpu_attention(Stream *s, float *out, const float *q, const KvLayer *kv, con
                                    .rows = *rows,
                                    .n_heads = n_heads,
                                    .window = window,
-                                   .scale = scale},
+                                   .scale = scale,
+                                   .cap = cap},
                       sizeof(Attention));
 }

@@ -53,14 +53,15 @@ void cpu_upload(Stream *s, void *dev, const void *host, size_t n);
 void cpu_download(Stream *s, void *host, const void *dev, size_t n);
 
 /* The operations; see DeviceOps. */
-void cpu_embed(Stream *s, float *out, const Matrix *table, const Rows *rows);
+void cpu_embed(Stream *s, float *out, const Matrix *table, const Rows *rows, float scale);
 void cpu_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
-                 float eps);
+                 float eps, Update update);
 void cpu_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Update update);
-void cpu_swiglu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x);
+void cpu_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Activation activation);
 void cpu_rope(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, const KvLayer *kv);
 void cpu_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
-                   uint32_t window, float scale);
+                   uint32_t window, float scale, float cap);
+void cpu_softcap(Stream *s, float *x, size_t n, float cap);
 void cpu_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);
 void cpu_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
                 const Rows *rows, const SampleParams *params);

@@ -25,3 +25,24 @@ static uint64_t gather_work(const void *args) {
 void cpu_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols) {
         stream_record(s, gather_run, gather_work, &(Gather){out, x, index, n, n_cols}, sizeof(Gather));
 }
+
+typedef struct Softcap {
+        float *x;
+        size_t n;
+        float cap;
+} Softcap;
+
+static void softcap_run(const void *args, const CpuPart *part) {
+        const Softcap *a = args;
+        CpuShare mine = cpu_share(part, a->n, 64);
+        part->kernels->softcap(a->x + mine.begin, mine.end - mine.begin, 1, a->cap);
+}
+
+static uint64_t softcap_work(const void *args) {
+        const Softcap *a = args;
+        return a->n * 16;
+}
+
+void cpu_softcap(Stream *s, float *x, size_t n, float cap) {
+        stream_record(s, softcap_run, softcap_work, &(Softcap){x, n, cap}, sizeof(Softcap));
+}

@@ -7,6 +7,7 @@ typedef struct Embed {
         float *out;
         Matrix table;
         Rows rows;
+        float scale;
 } Embed;
 
 static void embed_run(const void *args, const CpuPart *part) {
@@ -16,11 +17,13 @@ static void embed_run(const void *args, const CpuPart *part) {
         for (size_t i = mine.begin; i < mine.end; i++) {
                 uint32_t token = (uint32_t)*cpu_token(&a->rows, (uint32_t)i);
                 float *out = a->out + i * a->table.cols;
-                if (token < a->table.rows)
-                        part->kernels->dequantise(a->table.type, (const char *)a->table.data + token * stride, out,
-                                               a->table.cols);
-                else /* no such token: no meaning, and no read outside the table */
+                if (token >= a->table.rows) { /* no such token: no meaning, and no read outside the table */
                         memset(out, 0, a->table.cols * sizeof(float));
+                        continue;
+                }
+                part->kernels->dequantise(a->table.type, (const char *)a->table.data + token * stride, out, a->table.cols);
+                if (a->scale != 1)
+                        part->kernels->scale(out, a->table.cols, a->scale);
         }
 }
 
@@ -29,8 +32,8 @@ static uint64_t embed_work(const void *args) {
         return (uint64_t)a->rows.n * a->table.cols * 2;
 }
 
-void cpu_embed(Stream *s, float *out, const Matrix *table, const Rows *rows) {
-        stream_record(s, embed_run, embed_work, &(Embed){out, *table, *rows}, sizeof(Embed));
+void cpu_embed(Stream *s, float *out, const Matrix *table, const Rows *rows, float scale) {
+        stream_record(s, embed_run, embed_work, &(Embed){out, *table, *rows, scale}, sizeof(Embed));
 }
 
 typedef struct EmbedSum {

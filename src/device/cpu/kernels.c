@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "device/cpu/activate.h"
 #include "device/cpu/formats.h"
 #include "device/cpu/kernels.h"
 
@@ -351,7 +352,12 @@ static void to_f16(const float *x, uint16_t *out, size_t n) {
 
 /* ---- rows of values ---- */
 
-static void rmsnorm(float *out, const float *x, const float *weight, size_t n, float eps) {
+/* What is there already, if it counts. */
+INLINE Vec updated(Update update, Vec before, Vec y) {
+        return update == UPDATE_ADD ? before + y : y;
+}
+
+static void rmsnorm(float *out, const float *x, const float *weight, size_t n, float eps, Update update) {
         size_t whole = n - n % LANES;
         Vec sum = splat(0);
         for (size_t i = 0; i < whole; i += LANES)
@@ -359,20 +365,24 @@ static void rmsnorm(float *out, const float *x, const float *weight, size_t n, f
         Vec last = load_part(x + whole, n - whole);
         float scale = 1 / sqrtf(fold(mul_add(last, last, sum)) / (float)n + eps);
         for (size_t i = 0; i < whole; i += LANES)
-                store(out + i, load(x + i) * scale * load(weight + i));
-        store_part(out + whole, last * scale * load_part(weight + whole, n - whole), n - whole);
+                store(out + i, updated(update, load(out + i), load(x + i) * scale * load(weight + i)));
+        Vec y = last * scale * load_part(weight + whole, n - whole);
+        store_part(out + whole, updated(update, load_part(out + whole, n - whole), y), n - whole);
 }
 
-INLINE Vec silu_mul(Vec gate, Vec up) {
-        return gate / (1.0f + vec_exp(-gate)) * up;
-}
-
-static void swiglu(float *out, const float *gate, const float *up, size_t n) {
+INLINE void glu_as(Activation activation, float *out, const float *gate, const float *up, size_t n) {
         size_t i = 0;
         for (; i + LANES <= n; i += LANES)
-                store(out + i, silu_mul(load(gate + i), load(up + i)));
+                store(out + i, activate(activation, load(gate + i)) * load(up + i));
         if (i < n)
-                store_part(out + i, silu_mul(load_part(gate + i, n - i), load_part(up + i, n - i)), n - i);
+                store_part(out + i, activate(activation, load_part(gate + i, n - i)) * load_part(up + i, n - i), n - i);
+}
+
+static void glu(float *out, const float *gate, const float *up, size_t n, Activation activation) {
+        if (activation == ACTIVATION_SILU)
+                glu_as(ACTIVATION_SILU, out, gate, up, n);
+        else
+                glu_as(activation, out, gate, up, n);
 }
 
 static float max(const float *x, size_t n) {
@@ -404,6 +414,15 @@ static float exp_sum(float *out, const float *x, size_t n, float shift, float sc
 static void scale(float *x, size_t n, float by) {
         for (size_t i = 0; i < n; i++)
                 x[i] *= by;
+}
+
+static void softcap(float *x, size_t n, float scale, float cap) {
+        size_t i = 0;
+        float by = scale / cap;
+        for (; i + LANES <= n; i += LANES)
+                store(x + i, cap * vec_tanh(load(x + i) * by));
+        if (i < n)
+                store_part(x + i, cap * vec_tanh(load_part(x + i, n - i) * by), n - i);
 }
 
 /* A constant row has no variance, however its mean is rounded: eps keeps it finite. */
@@ -451,10 +470,11 @@ const CpuKernels PASTE(cpu_kernels_, CPU_ISA) = {
         .dequantise = dequantise,
         .to_f16 = to_f16,
         .rmsnorm = rmsnorm,
-        .swiglu = swiglu,
+        .glu = glu,
         .max = max,
         .exp_sum = exp_sum,
         .scale = scale,
+        .softcap = softcap,
         .layernorm = layernorm,
         .add = add,
         .dot = dot,

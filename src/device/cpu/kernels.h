@@ -106,13 +106,14 @@ typedef struct CpuKernels {
         void (*dequantise)(Dtype type, const void *row, float *out, size_t n);
         /* Rounds to nearest even. */
         void (*to_f16)(const float *x, uint16_t *out, size_t n);
-        void (*rmsnorm)(float *out, const float *x, const float *weight, size_t n, float eps);
-        void (*swiglu)(float *out, const float *gate, const float *up, size_t n);
+        void (*rmsnorm)(float *out, const float *x, const float *weight, size_t n, float eps, Update update);
+        void (*glu)(float *out, const float *gate, const float *up, size_t n, Activation activation);
         /* The greatest value; NaN are passed over, -INFINITY if there is nothing else. */
         float (*max)(const float *x, size_t n);
         /* out[i] = exp((x[i] - shift) * scale); returns their sum. out may be x. */
         float (*exp_sum)(float *out, const float *x, size_t n, float shift, float scale);
         void (*scale)(float *x, size_t n, float by);
+        void (*softcap)(float *x, size_t n, float scale, float cap); /* x[i] = cap * tanh(x[i] * scale / cap) */
         /* out[i] = (x[i] - mean(x)) / sqrt(variance(x) + eps) * weight[i] + bias[i]; out may be x. */
         void (*layernorm)(float *out, const float *x, const float *weight, const float *bias, size_t n, float eps);
         void (*add)(float *out, const float *x, size_t n); /* out[i] += x[i] */

@@ -6,7 +6,7 @@
  * for all rows, panel after panel along the rows of the weights. A panel is as wide as the blocks in which dot
  * products are summed, so both ways give the same bits.
  *
- * SwiGLU: some features of the gate, the same of the other matrix, which only the part sees, and then their product. */
+ * Gated units: some features of the gate, the same of the other matrix, which only the part sees, and then their product. */
 #include <string.h>
 
 #include "device/cpu/cpu.h"
@@ -16,6 +16,7 @@ typedef struct Matmul {
         uint32_t n, n_rows;
         const float *x;
         Update update;
+        Activation activation; /* of a gated unit, the products gate and up */
 } Matmul;
 
 /* Features [begin, begin + n) of a product, and where they go. */
@@ -105,7 +106,7 @@ static void matmul_run(const void *args, const CpuPart *part) {
         }
 }
 
-static void swiglu_run(const void *args, const CpuPart *part) {
+static void glu_run(const void *args, const CpuPart *part) {
         const Matmul *a = args;
         const Product *gate = &a->products[0], *up = &a->products[1];
         CpuShare mine = cpu_share(part, gate->w.rows, PANEL_ROWS);
@@ -116,7 +117,7 @@ static void swiglu_run(const void *args, const CpuPart *part) {
                 make_features(a, &(Features){up, begin, n, ups, PANEL_ROWS}, part);
                 for (uint32_t i = 0; i < a->n_rows; i++) {
                         float *out = gate->out + i * rows + begin;
-                        part->kernels->swiglu(out, out, ups + (size_t)i * PANEL_ROWS, n);
+                        part->kernels->glu(out, out, ups + (size_t)i * PANEL_ROWS, n, a->activation);
                 }
         }
 }
@@ -129,7 +130,7 @@ static uint64_t matmul_work(const void *args) {
 static const float *normed(Stream *s, const Activations *x, uint32_t cols) {
         if (!x->norm)
                 return x->x;
-        cpu_rmsnorm(s, x->room, x->x, x->norm, x->n_rows, cols, x->eps);
+        cpu_rmsnorm(s, x->room, x->x, x->norm, x->n_rows, cols, x->eps, UPDATE_SET);
         return x->room;
 }
 
@@ -139,9 +140,13 @@ void cpu_matmul(Stream *s, const Product *products, uint32_t n, const Activation
         stream_record(s, matmul_run, matmul_work, &a, sizeof(a));
 }
 
-void cpu_swiglu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x) {
+void cpu_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Activation activation) {
         const float *h = normed(s, x, gate->cols);
-        Matmul *a = stream_op(s, swiglu_run, matmul_work, sizeof(*a), (size_t)x->n_rows * PANEL_ROWS * sizeof(float));
+        Matmul *a = stream_op(s, glu_run, matmul_work, sizeof(*a), (size_t)x->n_rows * PANEL_ROWS * sizeof(float));
         if (a)
-                *a = (Matmul){.products = {{*gate, NULL, out}, {*up, NULL, NULL}}, .n = 2, .n_rows = x->n_rows, .x = h};
+                *a = (Matmul){.products = {{*gate, NULL, out}, {*up, NULL, NULL}},
+                              .n = 2,
+                              .n_rows = x->n_rows,
+                              .x = h,
+                              .activation = activation};
 }

@@ -7,13 +7,14 @@ typedef struct Rmsnorm {
         const float *x, *weight;
         uint32_t n_rows, n_cols;
         float eps;
+        Update update;
 } Rmsnorm;
 
 static void rmsnorm_run(const void *args, const CpuPart *part) {
         const Rmsnorm *a = args;
         CpuShare mine = cpu_share(part, a->n_rows, 1);
         for (size_t i = mine.begin; i < mine.end; i++)
-                part->kernels->rmsnorm(a->out + i * a->n_cols, a->x + i * a->n_cols, a->weight, a->n_cols, a->eps);
+                part->kernels->rmsnorm(a->out + i * a->n_cols, a->x + i * a->n_cols, a->weight, a->n_cols, a->eps, a->update);
 }
 
 static uint64_t rmsnorm_work(const void *args) {
@@ -22,8 +23,8 @@ static uint64_t rmsnorm_work(const void *args) {
 }
 
 void cpu_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
-                 float eps) {
-        stream_record(s, rmsnorm_run, rmsnorm_work, &(Rmsnorm){out, x, weight, n_rows, n_cols, eps},
+                 float eps, Update update) {
+        stream_record(s, rmsnorm_run, rmsnorm_work, &(Rmsnorm){out, x, weight, n_rows, n_cols, eps, update},
                       sizeof(Rmsnorm));
 }
 

@@ -99,7 +99,7 @@ static void head_run(const RopeOp *a, size_t row, uint32_t head, const CpuPart *
         float *x = (is_key ? h->k : h->q) + from;
         const float *norm = is_key ? h->k_norm : h->q_norm;
         if (norm)
-                part->kernels->rmsnorm(x, x, norm, h->head_dim, h->eps);
+                part->kernels->rmsnorm(x, x, norm, h->head_dim, h->eps, UPDATE_SET);
         turn(x, rope, a->turns->table + row * turns_row(rope));
         if (is_key && a->kv.k) {
                 size_t at = cpu_kv_offset(&a->kv, a->slot[row], (uint32_t)a->turns->position[row]) + kv_head * h->head_dim;
