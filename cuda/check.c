@@ -554,6 +554,97 @@ static void check_matmul_long(void) {
         matmul_case(&(MatmulCase){1, {DTYPE_BF16}, {3}, 70016, 33, true, true, UPDATE_ADD, ACTIVATION_NONE});
 }
 
+/* ---- experts ---- */
+
+typedef struct ExpertsCase {
+        uint32_t n_rows, n_experts, n_used, cols, ff;
+        Dtype gate, up, down;
+        bool normalise;
+        Activation activation;
+} ExpertsCase;
+
+/* Two rows of equal logits, one of none that is a number, and one that is for the last expert whatever the others say. */
+static float *random_routes(const ExpertsCase *c) {
+        float *logits = random_floats((size_t)c->n_rows * c->n_experts);
+        for (uint32_t i = 0; i < c->n_rows; i++)
+                for (uint32_t e = 0; e < c->n_experts; e++) {
+                        float *x = &logits[(size_t)i * c->n_experts + e];
+                        *x = i == 1 || i == 40 ? 1 : i == 3 ? NAN : i == 4 && e + 1 < c->n_experts ? -INFINITY : *x * 5;
+                }
+        return logits;
+}
+
+static Experts put_experts(Side *s, const ExpertsCase *c, Dtype type, uint32_t rows, uint32_t cols, const void *data) {
+        size_t each = rows * dtype_row_size(type, cols);
+        const char *dev = put(s, data, c->n_experts * each);
+        const void **table = malloc(c->n_experts * sizeof(*table));
+        for (uint32_t e = 0; e < c->n_experts; e++) /* in any order */
+                table[e] = dev + (c->n_experts - 1 - e) * each;
+        Experts x = {(const void *const *)put(s, table, c->n_experts * sizeof(*table)), type, c->n_experts, rows, cols};
+        free(table);
+        return x;
+}
+
+static void experts_case(const ExpertsCase *c) {
+        size_t places = (size_t)c->n_rows * c->n_used, size = (size_t)c->n_rows * c->cols * sizeof(float);
+        size_t routing = routing_size(c->n_rows, c->n_experts, c->n_used) * 4, known = routing - 3 * places * 4;
+        float *x = random_floats((size_t)c->n_rows * c->cols), *logits = random_routes(c), *out[2], *alone = malloc(size);
+        void *gate = random_rows(c->gate, c->n_experts * c->ff, c->cols), *up = random_rows(c->up, c->n_experts * c->ff, c->cols),
+             *down = random_rows(c->down, c->n_experts * c->cols, c->ff);
+        int32_t *routes[2];
+        char name[120];
+        for (int k = 0; k < 2; k++) {
+                Side *s = &sides[k];
+                Experts gates = put_experts(s, c, c->gate, c->ff, c->cols, gate), ups = put_experts(s, c, c->up, c->ff, c->cols, up),
+                        downs = put_experts(s, c, c->down, c->cols, c->ff, down);
+                float *dev = put(s, x, size), *dev_logits = put(s, logits, (size_t)c->n_rows * c->n_experts * 4);
+                float *of_places = put_poison(s, places * c->cols * 4), *ff = put_poison(s, places * c->ff * 4);
+                void *memory = put_poison(s, routing);
+                out[k] = malloc(size);
+                routes[k] = malloc(routing);
+                for (uint32_t n = c->n_rows;; n = 1) { /* all, and then each row by itself */
+                        for (uint32_t first = 0; first < (n == 1 ? c->n_rows : 1); first++) {
+                                Routing r = routing_in(memory, n, c->n_experts, c->n_used);
+                                float *at = dev + (size_t)first * c->cols;
+                                s->ops->route(s->stream, &r, dev_logits + (size_t)first * c->n_experts, c->normalise);
+                                s->ops->gather(s->stream, of_places, at, r.row, n * c->n_used, c->cols);
+                                s->ops->glu_experts(s->stream, ff, &gates, &ups, &r, of_places, c->activation);
+                                s->ops->matmul_experts(s->stream, of_places, &downs, &r, ff);
+                                s->ops->combine(s->stream, at, of_places, &r, c->cols);
+                        }
+                        if (n == 1)
+                                break;
+                        get(s, out[k], dev, size);
+                        get(s, routes[k], memory, routing);
+                        dev = put(s, x, size);
+                }
+                get(s, alone, dev, size); /* in the end, of the GPU */
+        }
+        snprintf(name, sizeof(name), "experts: %u rows, %u of %u, %u x %u in %s, %s and %s%s", c->n_rows, c->n_used, c->n_experts,
+                 c->cols, c->ff, dtype_name(c->gate), dtype_name(c->up), dtype_name(c->down), c->normalise ? ", normalised" : "");
+        report(name, relative(out[0], out[1], (size_t)c->n_rows * c->cols), 3e-5);
+        report("  weights", relative((float *)routes[0], (float *)routes[1], places), 1e-6);
+        report("  places", unequal(routes[0] + places, routes[1] + places, known - places * 4), 0);
+        report("  rows alone and among others", unequal(out[1], alone, size), 0);
+        case_end();
+        for (int k = 0; k < 2; k++)
+                free(out[k]), free(routes[k]);
+        free(x), free(logits), free(alone), free(gate), free(up), free(down);
+}
+
+static void check_experts(void) {
+        static const ExpertsCase all[] = {
+                {2, 4, 2, 64, 37, DTYPE_F32, DTYPE_F32, DTYPE_F32, true, ACTIVATION_SILU},
+                {7, 33, 8, 64, 32, DTYPE_BF16, DTYPE_BF16, DTYPE_Q8_0, false, ACTIVATION_SILU},
+                {41, 3, 2, 96, 64, DTYPE_Q8_0, DTYPE_Q8_0, DTYPE_BF16, true, ACTIVATION_GELU_TANH}, /* tiles of 32 */
+                {5, 6, 6, 256, 256, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K, true, ACTIVATION_SILU},
+                {41, 2, 1, 256, 256, DTYPE_Q5_K, DTYPE_Q5_K, DTYPE_Q4_K, false, ACTIVATION_SILU},
+                {9, 130, 2, 32, 32, DTYPE_Q4_0, DTYPE_Q4_0, DTYPE_F16, false, ACTIVATION_SILU},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+                experts_case(&all[i]);
+}
+
 /* ---- attention ---- */
 
 typedef struct AttentionCase {
@@ -1055,6 +1146,7 @@ static const struct {
         {"linear invariance", check_linear_invariance}, {"self_attention", check_self_attention}, {"pool", check_pool},
         {"matmul large", check_matmul_large}, {"matmul long", check_matmul_long},
         {"matmul formats", check_matmul_formats}, {"softcap", check_softcap},
+        {"experts", check_experts},
 };
 
 static bool is_wanted(const char *name, int argc, char **argv) {

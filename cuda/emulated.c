@@ -7,5 +7,6 @@
 #include "cuda/norm.cu"
 #include "cuda/pool.cu"
 #include "cuda/rope.cu"
+#include "cuda/routing.cu"
 #include "cuda/sample.cu"
 #include "cuda/self-attention.cu"

@@ -4,7 +4,7 @@ CUDA_HOST = \
 	cuda/cuda.h cuda/runtime.h cuda/stream.h cuda/device.c cuda/stream.c cuda/error.c \
 	cuda/copier.h cuda/copier.c cuda/run.h cuda/run.c cuda/staging.h cuda/staging.c
 CUDA_KERNELS = cuda/attention.cu cuda/elementwise.cu cuda/linear.cu cuda/matmul.cu cuda/matmul-many.cu cuda/norm.cu cuda/pool.cu \
-	cuda/rope.cu cuda/sample.cu cuda/self-attention.cu
+	cuda/rope.cu cuda/routing.cu cuda/sample.cu cuda/self-attention.cu
 EXTRA_DIST += cuda/kernel.h cuda/formats.h cuda/product.h cuda/softmax.h $(CUDA_KERNELS) cuda/gpu-checks cuda/bad-kernel.c bench/cuda/ceiling.cu bench/cuda/make-model.py \
 	bench/cuda/torch-step.py bench/cuda/torch-encode.py bench/cuda/torch-load.py
 

@@ -66,7 +66,7 @@ DEVICE float parts_sum(const float *partial, uint32_t each, uint32_t at) {
 }
 
 DEVICE void few_fetch(Reading r, Dtype type, int tiles, const Share *m, const TileRows *rows, uint32_t k, FewFetched *f) {
-        uint32_t t = threadIdx.x % 4, first = blockIdx.y * (uint32_t)tiles * TILE_N + threadIdx.x % WARP / 4;
+        uint32_t t = threadIdx.x % 4, first = m->tile * (uint32_t)tiles * TILE_N + threadIdx.x % WARP / 4;
         f->a = raw_eight(type, rows->a, k, r.cols, t, r.aligned);
         f->b = raw_eight(type, rows->b, k, r.cols, t, r.aligned);
         f->norm = norm_eight(r, m->a, k + t * EIGHT);
@@ -103,7 +103,7 @@ DEVICE void few_part(Reading r, Dtype type, int tiles, const Share *m, FewSums *
 }
 
 DEVICE void few_rows(Dtype type, int tiles, const Share *m) {
-        uint32_t part = threadIdx.x / WARP, lane = threadIdx.x % WARP, n0 = blockIdx.y * (uint32_t)tiles * TILE_N;
+        uint32_t part = threadIdx.x / WARP, lane = threadIdx.x % WARP, n0 = m->tile * (uint32_t)tiles * TILE_N;
         uint32_t n_rows = (uint32_t)tiles * TILE_N, each = n_rows * TILE_LINES;
         float *partial = (float *)shared_memory; /* [PARTS, tiles, TILE_N, TILE_LINES] */
         float *partial_squares = partial + PARTS * each; /* [PARTS, tiles, TILE_N] */
@@ -171,6 +171,93 @@ MATMUL(matmul_q4_k, DTYPE_Q4_K)
 MATMUL(matmul_q5_k, DTYPE_Q5_K)
 MATMUL(matmul_q6_k, DTYPE_Q6_K)
 MATMUL(matmul_rare, a.type) /* which are not worth a kernel each */
+
+/* ---- experts ---- */
+
+/* A block makes 16 lines for a tile of one expert's places. Which tiles there are route() has written; see routing.cu. */
+typedef struct ExpertsArgs {
+        ProductsArgs products; /* of all places; without weights, and `up` not NULL only says that there is another */
+        const void *const *each, *const *each_up;
+        const int32_t *starts, *tiles; /* [tiles, 2]: the expert, -1 for none, and the first place */
+} ExpertsArgs;
+
+DEVICE void expert_rows(Dtype type, int tiles, const ExpertsArgs *a) {
+        int32_t expert = a->tiles[2 * blockIdx.x], first = a->tiles[2 * blockIdx.x + 1];
+        if (expert < 0)
+                return;
+        ProductsArgs own = a->products;
+        uint32_t left = (uint32_t)(a->starts[expert + 1] - first);
+        own.joined[0].w = a->each[expert];
+        own.joined[0].out += (size_t)first * own.joined[0].rows;
+        own.x += (size_t)first * own.cols;
+        own.n = MIN(left, (uint32_t)tiles * TILE_N);
+        if (own.ending.up)
+                own.ending.up = a->each_up[expert];
+        Share m = {&own, &own.joined[0], blockIdx.y, 0};
+        few_rows(type, tiles, &m);
+}
+
+#define EXPERTS(name, type)                                           \
+        KERNEL(name##_8, ExpertsArgs, FEW_THREADS) {                  \
+                expert_rows(type, 1, &a);                             \
+        }                                                             \
+        KERNEL(name##_32, ExpertsArgs, FEW_THREADS) {                 \
+                expert_rows(type, 4, &a);                             \
+        }
+EXPERTS(experts_bf16, DTYPE_BF16)
+EXPERTS(experts_q8_0, DTYPE_Q8_0)
+EXPERTS(experts_q4_k, DTYPE_Q4_K)
+EXPERTS(experts_q5_k, DTYPE_Q5_K)
+EXPERTS(experts_q6_k, DTYPE_Q6_K)
+EXPERTS(experts_rare, a.products.type)
+
+static const void *find_experts(Dtype type, bool small) {
+        switch (type) {
+        case DTYPE_BF16:
+                return small ? (const void *)experts_bf16_8 : (const void *)experts_bf16_32;
+        case DTYPE_Q8_0:
+                return small ? (const void *)experts_q8_0_8 : (const void *)experts_q8_0_32;
+        case DTYPE_Q4_K:
+                return small ? (const void *)experts_q4_k_8 : (const void *)experts_q4_k_32;
+        case DTYPE_Q5_K:
+                return small ? (const void *)experts_q5_k_8 : (const void *)experts_q5_k_32;
+        case DTYPE_Q6_K:
+                return small ? (const void *)experts_q6_k_8 : (const void *)experts_q6_k_32;
+        default:
+                return small ? (const void *)experts_rare_8 : (const void *)experts_rare_32;
+        }
+}
+
+static void launch_experts(Stream *s, float *out, const Experts *w, const Routing *r, const float *x, const Ending *ending,
+                           const Experts *up) {
+        Product p = {{NULL, w->type, w->rows, w->cols}, NULL, out};
+        Activations all = {.x = x, .n_rows = r->n_rows * r->n_used};
+        uint32_t blocks, tile = experts_tile(r);
+        ExpertsArgs args = {products_args(&p, 1, ending, &all, TILE_LINES, &blocks), w->each, up ? up->each : NULL, r->starts,
+                            r->room + all.n_rows};
+        StreamLaunch l = {find_experts(w->type, tile == TILE_N), {experts_tiles(r), blocks, 1}, FEW_THREADS,
+                          PARTS * tile * (TILE_LINES + 1) * sizeof(float)};
+        stream_launch(s, &l, &args);
+}
+
+HOST void cuda_matmul_experts(Stream *s, float *out, const Experts *w, const Routing *r, const float *x) {
+        Ending ending = {NULL, UPDATE_SET, ACTIVATION_NONE};
+        launch_experts(s, out, w, r, x, &ending, NULL);
+}
+
+HOST void cuda_glu_experts(Stream *s, float *out, const Experts *gate, const Experts *up, const Routing *r, const float *x,
+                           Activation activation) {
+        Ending both = {up->each, UPDATE_SET, activation}, first = {NULL, UPDATE_SET, ACTIVATION_NONE},
+               second = {NULL, UPDATE_MULTIPLY, activation};
+        if (gate->type == up->type)
+                launch_experts(s, out, gate, r, x, &both, up);
+        else {
+                launch_experts(s, out, up, r, x, &first, NULL);
+                launch_experts(s, out, gate, r, x, &second, NULL);
+        }
+}
+
+/* ---- kernels by format ---- */
 
 enum { SHAPES = 3 };
 

@@ -60,13 +60,14 @@ typedef struct Share {
         const ProductsArgs *a;
         const Joined *p;
         uint32_t block; /* of the product's */
+        uint32_t tile;  /* of rows */
 } Share;
 
 DEVICE Share block_share(const ProductsArgs *a) {
         uint32_t i = 0, first = 0;
         while (blockIdx.x >= a->joined[i].end)
                 first = a->joined[i++].end;
-        Share s = {a, &a->joined[i], blockIdx.x - first};
+        Share s = {a, &a->joined[i], blockIdx.x - first, blockIdx.y};
         return s;
 }
 
@@ -193,6 +194,16 @@ static inline ProductsArgs products_args(const Product *p, uint32_t n, const End
         }
         *ret_blocks = blocks;
         return args;
+}
+
+/* Rows of a tile of experts' places, and how many tiles there can be. */
+BOTH uint32_t experts_tile(const Routing *r) {
+        return r->n_rows * r->n_used >= 12 * r->n_experts ? 32 : 8;
+}
+
+BOTH uint32_t experts_tiles(const Routing *r) {
+        uint32_t n = r->n_rows * r->n_used;
+        return MIN(n, n / experts_tile(r) + r->n_experts);
 }
 
 /* Of matmul-many.cu: how many rows can be made at once, 0 for none; their terms, in the scratch; the products. */

@@ -71,6 +71,11 @@ void cuda_rope(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, 
 void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
                     uint32_t window, float scale, float cap);
 void cuda_softcap(Stream *s, float *x, size_t n, float cap);
+void cuda_route(Stream *s, const Routing *r, const float *logits, bool normalise);
+void cuda_glu_experts(Stream *s, float *out, const Experts *gate, const Experts *up, const Routing *r, const float *x,
+                      Activation activation);
+void cuda_matmul_experts(Stream *s, float *out, const Experts *w, const Routing *r, const float *x);
+void cuda_combine(Stream *s, float *x, const float *y, const Routing *r, uint32_t n_cols);
 void cuda_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);
 void cuda_sample(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
                  const Rows *rows, const SampleParams *params);

@@ -80,7 +80,11 @@ static void put_entry(Buf *b, const Entry *n) {
                 buf_putc(b, (char)n->number);
         else if (n->type == GGUF_U32)
                 put_u32(b, n->number);
-        else /* an array of two */
+        else if (n->number > 0) { /* an array of so many flags: no, yes, no, … */
+                put_u32(b, GGUF_BOOL), buf_put(b, &(uint64_t){n->number}, 8);
+                for (uint32_t i = 0; i < n->number; i++)
+                        buf_putc(b, i % 2);
+        } else /* of two numbers */
                 put_u32(b, GGUF_U32), buf_put(b, &(uint64_t){2}, 8), put_u32(b, 1), put_u32(b, 1);
 }
 
@@ -224,9 +228,8 @@ static void test_options(void **state) {
                 int code;
                 const char *message;
         } cases[] = {
-                {{"llama.expert_count", GGUF_U32, .number = 8},
-                 -EOPNOTSUPP,
-                 "key 'llama.expert_count' asks for a mixture"},
+                {{"llama.expert_count", GGUF_U32, .number = 8}, -EINVAL, "key 'llama.expert_used_count' is missing"},
+                {{"llama.expert_shared_count", GGUF_U32, .number = 1}, -EOPNOTSUPP, "asks for experts that all tokens go to"},
                 {{"llama.attn_logit_softcapping", GGUF_F32, .real = 30}, -EOPNOTSUPP, "asks for soft-capped attention"},
                 {{"llama.final_logit_softcapping", GGUF_F32, .real = 30}, -EOPNOTSUPP, "asks for soft-capped logits"},
                 {{"llama.attention.clamp_kqv", GGUF_F32, .real = 8}, -EOPNOTSUPP, "asks for clamped attention"},
@@ -267,6 +270,73 @@ static void test_options(void **state) {
         }
 }
 
+/* Keys that some families have. The entry comes first in the file, and the first of a name counts. */
+static void test_families(void **state) {
+        (void)state;
+        static const struct {
+                const char *file;
+                Entry entry;
+                int code;
+                const char *message;
+        } cases[] = {
+                {"qwen3", {"qwen3.expert_count", GGUF_U32, .number = 8}, -EOPNOTSUPP, "'qwen3.expert_count' asks for a mixture"},
+                {"qwen3", {"qwen3.attn_logit_softcapping", GGUF_F32, .real = 30}, -EOPNOTSUPP, "asks for soft-capped attention"},
+                {"gemma2", {"gemma2.pooling_type", GGUF_U32, .number = 1}, -EOPNOTSUPP, "making embeddings is not supported"},
+                {"gemma3", {"gemma3.attention.sliding_window_pattern", GGUF_U32, .number = 0}, -EINVAL, "does not fit 7 layers"},
+                {"gemma3", {"gemma3.attention.sliding_window_pattern", GGUF_ARRAY, .number = 6}, -EINVAL, "does not fit 7 layers"},
+                {"gemma3", {"gemma3.rope.freq_base_swa", GGUF_F32, .real = -1}, -EINVAL, "is below 0"},
+                {"qwen3moe", {"qwen3moe.pooling_type", GGUF_U32, .number = 3}, -EOPNOTSUPP, "making embeddings is not supported"},
+                {"qwen3moe", {"qwen3moe.expert_weights_scale", GGUF_F32, .real = 2}, -EOPNOTSUPP, "asks for scaled weights of experts"},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_buf_ Buf file = slurp(case_path(cases[i].file)), b = with_entry(&file, &cases[i].entry);
+                refused(&b, cases[i].code, cases[i].message);
+        }
+}
+
+static void test_experts(void **state) {
+        (void)state;
+        static const struct {
+                const char *key;
+                uint32_t value;
+                int code;
+                const char *message;
+        } cases[] = {
+                {"qwen3moe.expert_count", 0, -EINVAL, "experts, or their networks, are 0"},
+                {"qwen3moe.expert_count", 513, -EOPNOTSUPP, "513 experts in a layer; at most 512 are supported"},
+                {"qwen3moe.expert_count", 4, -EINVAL, "blk.0.ffn_gate_inp.weight: is [32, 5], should be [32, 4]"},
+                {"qwen3moe.expert_used_count", 6, -EINVAL, "6 of 5 experts cannot be used"},
+                {"qwen3moe.expert_used_count", 0, -EINVAL, "0 of 5 experts cannot be used"},
+                {"qwen3moe.expert_feed_forward_length", 0, -EINVAL, "experts, or their networks, are 0"},
+                {"qwen3moe.expert_feed_forward_length", 25, -EINVAL, "ffn_gate_exps.weight: is [32, 24, 5], should be [32, 25, 5]"},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_buf_ Buf b = slurp(case_path("qwen3moe"));
+                set_number(&b, cases[i].key, cases[i].value);
+                refused(&b, cases[i].code, cases[i].message);
+        }
+        _cleanup_buf_ Buf b = slurp(case_path("qwen3moe"));
+        patch(&b, "blk.1.ffn_up_exps", "blk.1.ffn_xx_exps", 17);
+        refused(&b, -EINVAL, "blk.1.ffn_up_exps.weight: is missing");
+}
+
+static void check_slides(const char *key, GgufType type, uint32_t number, unsigned slides) {
+        _cleanup_buf_ Buf file = slurp(case_path("gemma3")), b = with_entry(&file, &(Entry){key, type, .number = number});
+        _cleanup_(model_freep) Model *m = NULL;
+        Error e = ERROR_NULL;
+        if (open_bytes(&b, &m, &e) < 0)
+                fail_msg("%s", e.text);
+        for (uint32_t l = 0; l < m->info.n_layers; l++)
+                assert_int_equal(m->params.slides[l], slides >> l & 1);
+}
+
+static void test_slides(void **state) {
+        (void)state;
+        check_slides("pad too", GGUF_U32, 1, 0x5f); /* every sixth does not */
+        check_slides("gemma3.attention.sliding_window_pattern", GGUF_U32, 3, 0x5b);
+        check_slides("gemma3.attention.sliding_window_pattern", GGUF_ARRAY, 7, 0x2a); /* see put_entry() */
+}
+
 /* The same keys with values that change nothing. */
 static void test_neutral(void **state) {
         (void)state;
@@ -298,7 +368,7 @@ static void test_tensors(void **state) {
                 const char *message;
         } cases[] = {
                 {"llama", "lxama", -EOPNOTSUPP,
-                 "architecture 'lxama' is not supported; supported are llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3, gemma3_text"},
+                 "architecture 'lxama' is not supported; supported are llama, mistral, qwen2, qwen3, qwen3moe, qwen3_moe, mixtral, gemma, gemma2, gemma3, gemma3_text"},
                 {"general.architecture", "general.architectura", -EINVAL, "key 'general.architecture' is missing"},
                 {"llama.block_count", "llama.block_kount", -EINVAL, "key 'llama.block_count' is missing"},
                 {"rms_epsilon", "rms_epsilom", -EINVAL, "key 'llama.attention.layer_norm_rms_epsilon' is missing"},
@@ -467,6 +537,9 @@ int main(void) {
                 cmocka_unit_test(test_mixed),
                 cmocka_unit_test(test_window_and_name),
                 cmocka_unit_test(test_options),
+                cmocka_unit_test(test_families),
+                cmocka_unit_test(test_experts),
+                cmocka_unit_test(test_slides),
                 cmocka_unit_test(test_neutral),
                 cmocka_unit_test(test_tensors),
                 cmocka_unit_test(test_vocabulary_only),

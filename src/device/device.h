@@ -63,6 +63,35 @@ typedef struct Product {
 
 enum { PRODUCTS_MAX = 3 };
 
+/* The experts of a network: a matrix each, all of one shape and format. */
+typedef struct Experts {
+        const void *const *each; /* dev [n]: their data, as in Matrix */
+        Dtype type;
+        uint32_t n, rows, cols;
+} Experts;
+
+/* Which experts the rows of a step go to, n_used each, the one with the greatest weight first. What a row was given has a
+ * *place* among all that was, sorted by expert and then by row. */
+typedef struct Routing {
+        uint32_t n_rows, n_experts, n_used;
+        float *weight;   /* dev [n_rows, n_used] */
+        int32_t *place;  /* dev [n_rows, n_used] */
+        int32_t *row;    /* dev [n_rows * n_used]: the row of each place */
+        int32_t *starts; /* dev [n_experts + 1]: the first place of each expert */
+        int32_t *room;   /* dev [3 * n_rows * n_used], for the device's own use */
+} Routing;
+
+/* How many values of four bytes a routing takes, and one in such memory. */
+static inline size_t routing_size(size_t n_rows, size_t n_experts, size_t n_used) {
+        return 6 * n_rows * n_used + n_experts + 1;
+}
+
+static inline Routing routing_in(void *memory, uint32_t n_rows, uint32_t n_experts, uint32_t n_used) {
+        size_t n = (size_t)n_rows * n_used;
+        int32_t *at = (int32_t *)memory;
+        return (Routing){n_rows, n_experts, n_used, (float *)memory, at + n, at + 2 * n, at + 3 * n, at + 3 * n + n_experts + 1};
+}
+
 /* In what numbers a packed matrix is multiplied, from fine to coarse. Sums are exact or float32, and results float32, in
  * any case. Quality, by all-MiniLM-L6-v2's vectors of 500 texts (bench/embed_quality.py): greatest difference 3e-7 in
  * float32; least cosine 0.9999 in 16 bits, 0.9993 in 8, and 0.9999 with one bfloat16. */
@@ -282,6 +311,17 @@ struct DeviceOps {
         void (*softcap)(Stream *s, float *x, size_t n, float cap);
         /* out[i,:] = x[index[i],:]. index dev [n]. */
         void (*gather)(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);
+        /* Mixtures of experts (Shazeer et al. 2017). Routes each row by its logits, dev [n_rows, n_experts]: to the n_used
+         * greatest, of equal ones the first, NaN counting as least, with the weights that the softmax of all gives them, which
+         * are scaled to a sum of 1 if `normalise`. */
+        void (*route)(Stream *s, const Routing *r, const float *logits, bool normalise);
+        /* glu(), and a product that is set, of each expert with what is at its places: x dev [places, columns], out dev [places,
+         * rows of the experts]. */
+        void (*glu_experts)(Stream *s, float *out, const Experts *gate, const Experts *up, const Routing *r, const float *x,
+                            Activation activation);
+        void (*matmul_experts)(Stream *s, float *out, const Experts *w, const Routing *r, const float *x);
+        /* x[i,:] += the sum over c of weight[i, c] * y[place[i, c],:], ascending. y dev [places, n_cols]. */
+        void (*combine)(Stream *s, float *x, const float *y, const Routing *r, uint32_t n_cols);
         /* Samples row i of logits [n, n_vocab] for step row index[i] with params[i] (host array, copied): writes
          * out[i], and the id into tokens at that row's position + 1 when that is inside the context. Logits may be
          * overwritten. out dev [n]. */

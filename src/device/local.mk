@@ -8,7 +8,7 @@ libzl_device_la_SOURCES = \
 	src/device/cpu/kernels.c src/device/cpu/kernels-gemm.c src/device/cpu/kernels-attention.c \
 	src/device/cpu/matmul.c src/device/cpu/embed.c src/device/cpu/norm.c src/device/cpu/rope.c \
 	src/device/cpu/linear.c src/device/cpu/self-attention.c src/device/cpu/pool.c \
-	src/device/cpu/attention.c src/device/cpu/elementwise.c src/device/cpu/sample.c
+	src/device/cpu/attention.c src/device/cpu/elementwise.c src/device/cpu/routing.c src/device/cpu/sample.c
 libzl_device_la_CFLAGS = $(AM_CFLAGS) -pthread
 libzl_device_la_LIBADD =
 

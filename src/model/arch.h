@@ -10,13 +10,13 @@
 #include "model/model.h"
 #include "util/map.h"
 
-enum { SHARES_MAX = 3 };
+enum { EXPERTS_MAX = 512 };
 /* Which of how many equal parts of a tensor's rows; of 0: all of them. */
 typedef struct Share {
-        uint8_t index, of;
+        uint16_t index, of;
 } Share;
 
-enum { WORKSPACE_PARTS = 12, WORKSPACE_IDS = WORKSPACE_PARTS - 1 };
+enum { WORKSPACE_PARTS = 13, WORKSPACE_IDS = WORKSPACE_PARTS - 1 };
 /* In WORKSPACE_IDS an encoder has tokens, positions and types of all rows, and the starts of the texts. */
 
 /* Does a model of these files have this tensor? MAYBE: it does if the tensor is there. */
@@ -29,6 +29,7 @@ typedef struct ModelKind {
         RopeStyle gguf_rope;  /* in GGUF files, where Wq and Wk may be permuted */
         bool qk_norm;         /* queries and keys are normalised, each head */
         bool post_norm;       /* what attention and the network make is normalised before it is added */
+        bool experts;         /* the network of each layer is a mixture of experts: of llama, if the files say so */
         bool gemma;           /* scaled embeddings, GELU, and Hugging Face's norms are stored less 1 */
         uint8_t global_every; /* every so many-th layer sees all positions, the others a window; 0: all are the same */
 } ModelKind;
@@ -42,6 +43,7 @@ typedef struct ModelParams {
         bool *slides;      /* [n_layers]: which see info.window positions only, the others all; NULL: as all layers do */
         float local_base;  /* rope's of those that do, which are not scaled either; 0: no other */
         float norm_offset; /* what the files' weights of norms lack */
+        bool norm_experts;                /* the weights of those that a token goes to are scaled to a sum of 1 */
         float attention_scale;            /* of scores; 0: 1 / sqrt(head_dim) */
         float attention_cap, logit_cap;   /* see DeviceOps.softcap; 0: none */
         /* Encoders: */
@@ -72,6 +74,12 @@ typedef struct ModelFormat {
 } ModelFormat;
 
 extern const ModelFormat format_gguf, format_hf;
+
+/* The matrices of experts, and where their addresses go, in a table on the device. */
+typedef struct ExpertSet {
+        Matrix *matrices; /* [n] */
+        Experts *experts;
+} ExpertSet;
 
 /* A claimed tensor: a matrix, used as it is in the file; or a matrix that is packed; or a
  * vector, loaded as float32. */
@@ -139,12 +147,14 @@ struct Model {
         const ModelKind *kind;
         void *graph; /* the family's own; released with free() */
         Weight *weights;
-        size_t n_weights;
+        size_t n_weights, weights_cap;
+        ExpertSet *expert_sets;
+        size_t n_expert_sets;
         bool *claimed;    /* [n_tensors] */
         Device *device;   /* NULL: not loaded */
         Buffer *matrices; /* one for each file where they are used in place, else one */
         size_t n_matrices;
-        Buffer vectors, packed;
+        Buffer vectors, tables, packed;
 };
 
 /* Called before each layer: puts the mark that says that a step is nearly done, where that is wanted. Whole texts may take
@@ -166,6 +176,8 @@ static inline void model_mark_nearly(const Model *m, Stream *s, uint32_t layer, 
 
 /* Whether n_heads, n_kv_heads and head_dim go together; for formats, once they are read. */
 int model_check_heads(const Model *m, Error *e);
+/* Whether so many experts can be used of so many; likewise. */
+int model_check_experts(const Model *m, Error *e);
 /* Makes params.slides, with every layer in it sliding but each `global_every`th. */
 int model_slides(Model *m, uint32_t global_every, Error *e);
 /* Whether the files have a tensor of this name, which is theirs. */
@@ -176,6 +188,8 @@ int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows,
                        Error *e);
 int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence, const float **ret, Error *e);
 
+/* n matrices, NAME.0.weight and on, of one format. `ret` must stay where it is, too. */
+int model_claim_experts(Model *m, const char *name, uint64_t cols, uint64_t rows, uint32_t n, Experts *ret, Error *e);
 /* NAME.weight and NAME.bias, packed in the model's precision, but none coarser than `coarsest`. */
 int model_claim_linear(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence bias, Precision coarsest,
                        Linear *ret, Error *e);

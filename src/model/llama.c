@@ -1,4 +1,4 @@
-/* The Llama family: llama, mistral, qwen2, qwen3, gemma to gemma3; as embedders see llama-encoder.c. One transformer, with
+/* The Llama family: llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gemma to gemma3; as embedders see llama-encoder.c. One transformer, with
  * small differences:
  *
  *   x = embedding of the token                 gemma: * sqrt(n_embd)
@@ -9,7 +9,8 @@
  *                h = rmsnorm(x);  x += Wdown (silu(Wgate h) * Wup h)           gemma: gelu
  *   logits = Wout rmsnorm(x)                   Wout is the embedding table when there is no output.weight; gemma2: capped
  *
- * gemma2 and gemma3 normalise what is added to x, too. Where some layers slide only, these rotate by a base of their own.
+ * The network may be a mixture of experts (qwen3moe, mixtral): a token goes to those that Wrouter h says, and what they make
+ * is added up by their weights. gemma2 and gemma3 normalise what is added to x, too. Where some layers slide only, these rotate by a base of their own.
  *
  * In the last layer only the rows whose logits are wanted go on after their keys and values are stored.
  *
@@ -30,6 +31,8 @@ typedef struct Layer {
         const float *q_bias, *k_bias, *v_bias, *output_bias; /* NULL: none */
         const float *q_norm, *k_norm;                        /* qwen3, for each head */
         Matrix gate, up, down;
+        Matrix router;
+        Experts gates, ups, downs;                           /* of a mixture, instead */
         const float *attn_post_norm, *ffn_post_norm;         /* gemma2, gemma3 */
         const Rope *rope;
         uint32_t window; /* 0: none */
@@ -38,6 +41,7 @@ typedef struct Layer {
 typedef struct Llama {
         float eps, embedding_scale, attention_scale;
         Activation activation;
+        bool norm_experts;
         Rope rope, local_rope; /* local: of layers with a window of their own */
         Matrix embedding, output; /* output.data NULL: tied to the embedding */
         const float *output_norm;
@@ -52,6 +56,9 @@ enum {
         PART_V,
         PART_MIXED, /* what attention returns */
         PART_FF, /* of the feed-forward network, before the last product */
+        PART_ROUTER, /* logits of experts */
+        PART_ROUTING,
+        PART_PLACES, /* what experts read, and then what they made; see Routing */
         PART_TAIL, /* the residual of the rows that become logits */
         PART_LOGITS,
 };
@@ -61,6 +68,9 @@ static const ModelKind kinds[] = {
         {.name = "mistral", .gguf_rope = ROPE_NORMAL},
         {.name = "qwen2", .gguf_rope = ROPE_NEOX},
         {.name = "qwen3", .gguf_rope = ROPE_NEOX, .qk_norm = true},
+        {.name = "qwen3moe", .gguf_rope = ROPE_NEOX, .qk_norm = true, .experts = true},
+        {.name = "qwen3_moe", .qk_norm = true, .experts = true},
+        {.name = "mixtral", .experts = true},
         {.name = "gemma", .gguf_rope = ROPE_NEOX, .gemma = true},
         {.name = "gemma2", .gguf_rope = ROPE_NEOX, .gemma = true, .post_norm = true, .global_every = 2},
         {.name = "gemma3", .gguf_rope = ROPE_NEOX, .gemma = true, .post_norm = true, .qk_norm = true, .global_every = 6},
@@ -81,6 +91,27 @@ static int claim_globals(Model *m, Llama *g, Error *e) {
         return model_claim_vector(m, "rope_freqs.weight", g->rope.n_rot / 2, PRESENT_MAYBE, &g->rope.factors, e);
 }
 
+static int claim_experts(Model *m, uint32_t l, Layer *y, Error *e) {
+        const ModelInfo *i = &m->info;
+        const struct {
+                const char *name;
+                uint64_t cols, rows;
+                Experts *experts;
+        } all[] = {
+                {"ffn_gate", i->n_embd, i->n_ff, &y->gates},
+                {"ffn_up", i->n_embd, i->n_ff, &y->ups},
+                {"ffn_down", i->n_ff, i->n_embd, &y->downs},
+        };
+        char name[64];
+        snprintf(name, sizeof(name), "blk.%" PRIu32 ".ffn_gate_inp.weight", l);
+        int k = model_claim_matrix(m, name, i->n_embd, i->n_experts, PRESENT_YES, &y->router, e);
+        for (size_t n = 0; n < ARRAY_SIZE(all) && k == 0; n++) {
+                snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s", l, all[n].name);
+                k = model_claim_experts(m, name, all[n].cols, all[n].rows, i->n_experts, all[n].experts, e);
+        }
+        return k;
+}
+
 static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
         const ModelInfo *i = &m->info;
         uint64_t q = (uint64_t)i->n_heads * i->head_dim, kv = (uint64_t)i->n_kv_heads * i->head_dim;
@@ -90,10 +121,12 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
                 uint64_t cols, rows;
                 Matrix *matrix;
         } matrices[] = {
-                {"attn_q", embd, q, &y->q},       {"attn_k", embd, kv, &y->k},          {"attn_v", embd, kv, &y->v},
-                {"ffn_gate", embd, ff, &y->gate}, {"attn_output", q, embd, &y->output}, {"ffn_up", embd, ff, &y->up},
+                {"attn_q", embd, q, &y->q},       {"attn_k", embd, kv, &y->k},
+                {"attn_v", embd, kv, &y->v},      {"attn_output", q, embd, &y->output},
+                {"ffn_gate", embd, ff, &y->gate}, {"ffn_up", embd, ff, &y->up}, /* these three where there are no experts */
                 {"ffn_down", ff, embd, &y->down},
         };
+        const size_t n_matrices = ARRAY_SIZE(matrices) - (i->n_experts > 0 ? 3 : 0);
         const Presence bias = m->params.qkv_bias, qk_norm = m->kind->qk_norm ? PRESENT_YES : PRESENT_NO,
                        post_norm = m->kind->post_norm ? PRESENT_YES : PRESENT_NO;
         const struct {
@@ -114,8 +147,8 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
                 {"post_ffw_norm.weight", embd, post_norm, &y->ffn_post_norm},
         };
         char name[64];
-        int k = 0;
-        for (size_t n = 0; n < ARRAY_SIZE(matrices) && k == 0; n++) {
+        int k = i->n_experts > 0 ? claim_experts(m, l, y, e) : 0;
+        for (size_t n = 0; n < n_matrices && k == 0; n++) {
                 snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s.weight", l, matrices[n].name);
                 k = model_claim_matrix(m, name, matrices[n].cols, matrices[n].rows, PRESENT_YES,
                                        matrices[n].matrix, e);
@@ -144,6 +177,7 @@ static int llama_open(Model *m, Error *e) {
         g->embedding_scale = m->kind->gemma ? sqrtf((float)m->info.n_embd) : 1;
         g->attention_scale = p->attention_scale > 0 ? p->attention_scale : 1 / sqrtf((float)m->info.head_dim);
         g->activation = m->kind->gemma ? ACTIVATION_GELU_TANH : ACTIVATION_SILU;
+        g->norm_experts = p->norm_experts;
         g->rope = p->rope;
         g->local_rope = (Rope){.style = p->rope.style, .n_rot = p->rope.n_rot, .base = p->local_base, .scale = 1};
         int k = claim_globals(m, g, e);
@@ -162,7 +196,12 @@ static void llama_parts(const Model *m, size_t rows, size_t logits, WorkspacePar
         parts[PART_X] = parts[PART_H] = (WorkspacePart){rows, i->n_embd};
         parts[PART_Q] = parts[PART_MIXED] = (WorkspacePart){rows, q};
         parts[PART_K] = parts[PART_V] = (WorkspacePart){rows, kv};
-        parts[PART_FF] = (WorkspacePart){rows, i->n_ff};
+        parts[PART_FF] = (WorkspacePart){rows * MAX(i->n_experts_used, 1u), i->n_ff};
+        if (i->n_experts > 0) {
+                parts[PART_ROUTER] = (WorkspacePart){rows, i->n_experts};
+                parts[PART_ROUTING] = (WorkspacePart){1, routing_size(rows, i->n_experts, i->n_experts_used)};
+                parts[PART_PLACES] = (WorkspacePart){rows * i->n_experts_used, i->n_embd};
+        }
         parts[PART_TAIL] = (WorkspacePart){logits, i->n_embd};
         parts[PART_LOGITS] = (WorkspacePart){logits, i->n_vocab};
 }
@@ -208,11 +247,30 @@ static void add_product(const Step *t, float *x, const Matrix *w, const float *b
                 t->ops->rmsnorm(t->stream, x, added, norm, n, t->info->n_embd, t->g->eps, UPDATE_ADD);
 }
 
+/* x += what the experts make of its rows. */
+static void ask_experts(const Step *t, const Layer *y, float *x, uint32_t n) {
+        const ModelInfo *i = t->info;
+        float *h = t->part[PART_H], *ff = t->part[PART_FF], *places = t->part[PART_PLACES];
+        Routing r = routing_in(t->part[PART_ROUTING], n, i->n_experts, i->n_experts_used);
+        Product logits = {y->router, NULL, t->part[PART_ROUTER]};
+        t->ops->rmsnorm(t->stream, h, x, y->ffn_norm, n, i->n_embd, t->g->eps, UPDATE_SET);
+        t->ops->matmul(t->stream, &logits, 1, &(Activations){.x = h, .n_rows = n}, UPDATE_SET);
+        t->ops->route(t->stream, &r, logits.out, t->g->norm_experts);
+        t->ops->gather(t->stream, places, h, r.row, n * i->n_experts_used, i->n_embd);
+        t->ops->glu_experts(t->stream, ff, &y->gates, &y->ups, &r, places, t->g->activation);
+        t->ops->matmul_experts(t->stream, places, &y->downs, &r, ff);
+        t->ops->combine(t->stream, x, places, &r, i->n_embd);
+}
+
 /* The rest of a layer, for `n` rows: attention's result and the feed-forward network are added to the residual `x`. */
 static void feed_forward(const Step *t, const Layer *y, float *x, const float *mixed, uint32_t n) {
         float *ff = t->part[PART_FF];
         Activations h = normed(t, x, n, y->ffn_norm);
         add_product(t, x, &y->output, y->output_bias, mixed, y->attn_post_norm, n);
+        if (t->info->n_experts > 0) {
+                ask_experts(t, y, x, n);
+                return;
+        }
         t->ops->glu(t->stream, ff, &y->gate, &y->up, &h, t->g->activation);
         add_product(t, x, &y->down, NULL, ff, y->ffn_post_norm, n);
 }

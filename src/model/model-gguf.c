@@ -143,24 +143,34 @@ static int read_rope(Model *m, Rope *rope, Error *e) {
         return 0;
 }
 
-/* Options that would change the result and are not computed here, or of gemma's models only; with the value that changes
+static bool may_have_experts(const Model *m) {
+        return m->kind->experts || strcmp(m->info.architecture, "llama") == 0; /* of llama it is Mixtral */
+}
+
+static bool is_gemma(const Model *m) {
+        return m->kind->gemma;
+}
+
+/* Options that would change the result and are not computed here, or only of some models; with the value that changes
  * nothing. */
 static int refuse_options(const Model *m, Error *e) {
         static const struct {
                 const char *key;
                 double neutral;
                 const char *what;
-                bool of_gemma;
+                bool (*computes)(const Model *m);
         } options[] = {
-                {"expert_count", 0, "a mixture of experts"},
+                {"expert_count", 0, "a mixture of experts", may_have_experts},
+                {"expert_shared_count", 0, "experts that all tokens go to"},
+                {"expert_weights_scale", 1, "scaled weights of experts"},
                 {"use_parallel_residual", 0, "parallel residuals"},
                 {"attention.clamp_kqv", 0, "clamped attention"},
                 {"attention.max_alibi_bias", 0, "ALiBi"},
                 {"attention.scale", 0, "a scale of its own for attention"},
                 {"attention.temperature_scale", 0, "attention temperature"},
-                {"attention.sliding_window_pattern", 0, "a sliding window in some layers only", true},
-                {"attn_logit_softcapping", 0, "soft-capped attention", true},
-                {"final_logit_softcapping", 0, "soft-capped logits", true},
+                {"attention.sliding_window_pattern", 0, "a sliding window in some layers only", is_gemma},
+                {"attn_logit_softcapping", 0, "soft-capped attention", is_gemma},
+                {"final_logit_softcapping", 0, "soft-capped logits", is_gemma},
                 {"logit_scale", 1, "scaled logits"},
                 {"embedding_scale", 1, "scaled embeddings"},
                 {"residual_scale", 1, "scaled residuals"},
@@ -170,7 +180,7 @@ static int refuse_options(const Model *m, Error *e) {
                 char key[96];
                 bool flag = false;
                 double value = 0;
-                if (options[i].of_gemma && m->kind->gemma)
+                if (options[i].computes && options[i].computes(m))
                         continue;
                 snprintf(key, sizeof(key), "%s.%s", m->info.architecture, options[i].key);
                 int k = gguf_get_bool(m->gguf, key, &flag, NULL);
@@ -229,12 +239,13 @@ static int read_embedder(Model *m, Error *e) {
         int k = gguf_key_pooling(m, &m->encoder.pooling, &rank, &m->encodes, e);
         if (k < 0 || !m->encodes)
                 return k;
-        if (rank || m->kind->gemma || m->info.window > 0 || m->info.head_dim > SELF_ATTENTION_DIM_MAX)
+        bool other = m->kind->gemma || m->info.n_experts > 0;
+        if (rank || other || m->info.window > 0 || m->info.head_dim > SELF_ATTENTION_DIM_MAX)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP,
                                     "key '%s.pooling_type': %s is not supported for %s models", m->info.architecture,
-                                    rank             ? "making scores"
-                                    : m->kind->gemma ? "making embeddings"
-                                                     : "with a sliding window or heads of such a size it",
+                                    rank    ? "making scores"
+                                    : other ? "making embeddings"
+                                            : "with a sliding window or heads of such a size it",
                                     m->info.architecture);
         m->params.head = PRESENT_NO;
         m->params.pad_token = -1;
@@ -280,13 +291,30 @@ static int read_gemma(Model *m, Error *e) {
         return 0;
 }
 
+static int read_experts(Model *m, Error *e) {
+        ModelInfo *i = &m->info;
+        int k;
+        if (!may_have_experts(m))
+                return 0;
+        m->params.norm_experts = true;
+        if ((k = gguf_key_u32(m, "expert_count", m->kind->experts, &i->n_experts, e)) < 0 ||
+            (k = gguf_key_u32(m, "expert_used_count", i->n_experts > 0, &i->n_experts_used, e)) < 0 ||
+            (k = gguf_key_u32(m, "expert_feed_forward_length", false, &i->n_ff, e)) < 0)
+                return k;
+        if (i->n_ff == 0 || (m->kind->experts && i->n_experts == 0))
+                return MODEL_REFUSE(m, e, -EINVAL, "experts, or their networks, are 0 in number or size");
+        return model_check_experts(m, e);
+}
+
 static int describe_family(Model *m, Error *e) {
         if (m->arch == &arch_bert)
                 return describe_gguf_bert(m, e);
         int k = read_eps(m, e);
         if (k == 0 && m->kind->gemma)
                 k = read_gemma(m, e);
-        return k < 0 ? k : read_embedder(m, e);
+        if (k < 0 || (k = read_experts(m, e)) < 0)
+                return k;
+        return read_embedder(m, e);
 }
 
 static int describe(Model *m, Error *e) {
@@ -348,9 +376,13 @@ static void close_gguf(Model *m) {
 
 static Share tensor_name(const Model *m, const char *name, char *buf, size_t size) {
         static const char *const fused[] = {"attn_q", "attn_k", "attn_v"};
-        unsigned layer;
+        unsigned layer, expert;
         char part[32], kind[16];
         snprintf(buf, size, "%s", name);
+        if (sscanf(name, "blk.%u.%31[a-z_].%u.weight", &layer, part, &expert) == 3 && !model_has_tensor(m, name)) {
+                snprintf(buf, size, "blk.%u.%s_exps.weight", layer, part); /* older files have each by itself */
+                return (Share){(uint16_t)expert, (uint16_t)m->info.n_experts};
+        }
         if (model_has_tensor(m, name) || sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
                 return (Share){0};
         for (uint8_t i = 0; m->arch == &arch_bert && i < ARRAY_SIZE(fused); i++)
@@ -360,7 +392,7 @@ static Share tensor_name(const Model *m, const char *name, char *buf, size_t siz
                         if (!model_has_tensor(m, all))
                                 return (Share){0};
                         snprintf(buf, size, "%s", all);
-                        return (Share){i, ARRAY_SIZE(fused)};
+                        return (Share){(uint16_t)i, ARRAY_SIZE(fused)};
                 }
         return (Share){0};
 }

@@ -1,4 +1,4 @@
-/* What a Hugging Face directory says of its model: config.json as transformers' Llama, Mistral, Qwen2, Qwen3 and Gemma classes
+/* What a Hugging Face directory says of its model: config.json as transformers' Llama, Mistral, Mixtral, Qwen2, Qwen3, Qwen3Moe and Gemma classes
  * read it, with their defaults. Their rotary embedding rotates the halves of a head together. A value that would
  * change the result and is not computed here is refused by its name; null is the same as absent. */
 #include <errno.h>
@@ -40,7 +40,7 @@ static int read_sizes(Model *m, Error *e) {
         if (i->n_kv_heads == 0)
                 i->n_kv_heads = i->n_heads;
         if (i->head_dim == 0)
-                i->head_dim = strcmp(i->architecture, "qwen3") == 0 ? 128 : i->n_embd / i->n_heads;
+                i->head_dim = strncmp(i->architecture, "qwen3", 5) == 0 ? 128 : i->n_embd / i->n_heads;
         return model_check_heads(m, e);
 }
 
@@ -56,16 +56,39 @@ static int read_params(Model *m, Error *e) {
                 return k;
         if (m->kind->gemma && !config_get(config, "tie_word_embeddings"))
                 tied = true;
-        bool always = strcmp(arch, "qwen2") == 0, never = strcmp(arch, "mistral") == 0;
+        bool always = strcmp(arch, "qwen2") == 0, never = strcmp(arch, "mistral") == 0 || strcmp(arch, "mixtral") == 0;
         m->params.head = tied ? PRESENT_NO : PRESENT_YES;
         m->params.qkv_bias = always || (bias && !never) ? PRESENT_YES : PRESENT_NO;
         m->params.output_bias = bias && !always && !never ? PRESENT_YES : PRESENT_NO;
         return 0;
 }
 
+/* Qwen's have networks of a size of their own; layers without experts are not supported. */
+static int read_experts(Model *m, Error *e) {
+        ModelInfo *i = &m->info;
+        const json_t *config = hf_text_config(m->hf), *plain = config_get(config, "mlp_only_layers");
+        bool qwen = strcmp(i->architecture, "qwen3_moe") == 0;
+        uint32_t step = 1;
+        int k;
+        if (!m->kind->experts)
+                return 0;
+        m->params.norm_experts = !qwen;
+        i->n_experts_used = qwen ? 8 : 2;
+        if ((k = config_count(m, config, qwen && config_get(config, "num_experts") ? "num_experts" : "num_local_experts", true, &i->n_experts, e)) < 0 ||
+            (k = config_count(m, config, "num_experts_per_tok", false, &i->n_experts_used, e)) < 0 ||
+            (k = config_count(m, config, "moe_intermediate_size", qwen, &i->n_ff, e)) < 0 ||
+            (k = config_count(m, config, "decoder_sparse_step", false, &step, e)) < 0 ||
+            (qwen && (k = config_flag(m, "norm_topk_prob", &m->params.norm_experts, e)) < 0))
+                return k;
+        if (step > 1 || json_array_size(plain) > 0)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, step > 1 ? "decoder_sparse_step" : "mlp_only_layers",
+                                 "asks for layers without experts, which are not supported");
+        return model_check_experts(m, e);
+}
+
 static int read_window(Model *m, Error *e) {
         const char *arch = m->info.architecture;
-        bool slides = strcmp(arch, "mistral") == 0 || m->kind->global_every > 0;
+        bool slides = strcmp(arch, "mistral") == 0 || strcmp(arch, "mixtral") == 0 || m->kind->global_every > 0;
         int k = strncmp(arch, "qwen", 4) == 0 ? config_flag(m, "use_sliding_window", &slides, e) : 0;
         if (k < 0 || !slides)
                 return k;
@@ -243,7 +266,7 @@ static int read_embedder(Model *m, Error *e) {
                         return BAD_VALUE(m, e, -EOPNOTSUPP, keys[i],
                                          "asks for attention in both directions, which is not supported");
         }
-        if (m->kind->gemma)
+        if (m->kind->gemma || m->kind->experts)
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "model_type", "is %s, which is not supported for embeddings",
                                  m->info.architecture);
         if (m->info.head_dim > SELF_ATTENTION_DIM_MAX)
@@ -295,7 +318,7 @@ static bool is_nomic(const Model *m) {
 static int describe_llama(Model *m, Error *e) {
         int k = m->kind->gemma ? describe_gemma(m, e) : 0;
         if (k < 0 || (k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 || (k = read_params(m, e)) < 0 ||
-            (k = read_window(m, e)) < 0 || (k = read_embedder(m, e)) < 0)
+            (k = read_experts(m, e)) < 0 || (k = read_window(m, e)) < 0 || (k = read_embedder(m, e)) < 0)
                 return k;
         return check_class(m, e);
 }
@@ -312,6 +335,25 @@ static int describe(Model *m, Error *e) {
 }
 
 /* ---- names ---- */
+
+/* Experts, and the router. */
+static bool expert_tensor_name(const Model *m, const char *name, char *buf, size_t size) {
+        static const struct {
+                const char *ggml, *qwen, *mixtral;
+        } parts[] = {{"ffn_gate", "gate_proj", "w1"}, {"ffn_up", "up_proj", "w3"}, {"ffn_down", "down_proj", "w2"}};
+        bool mixtral = strcmp(m->info.architecture, "mixtral") == 0;
+        const char *network = mixtral ? "block_sparse_moe" : "mlp";
+        unsigned layer, expert;
+        char part[32];
+        int n = sscanf(name, "blk.%u.%31[a-z_].%u.weight", &layer, part, &expert);
+        if (n == 2 && strcmp(part, "ffn_gate_inp") == 0)
+                snprintf(buf, size, "%slayers.%u.%s.gate.weight", m->params.prefix, layer, network);
+        for (size_t i = 0; n == 3 && i < ARRAY_SIZE(parts); i++)
+                if (strcmp(part, parts[i].ggml) == 0)
+                        snprintf(buf, size, "%slayers.%u.%s.experts.%u.%s.weight", m->params.prefix, layer, network, expert,
+                                 mixtral ? parts[i].mixtral : parts[i].qwen);
+        return n == 3 || (n == 2 && strcmp(part, "ffn_gate_inp") == 0);
+}
 
 static void llama_tensor_name(const Model *m, const char *name, char *buf, size_t size) {
         static const struct {
@@ -336,7 +378,7 @@ static void llama_tensor_name(const Model *m, const char *name, char *buf, size_
         for (size_t i = 0; i < ARRAY_SIZE(globals); i++)
                 if (strcmp(name, globals[i].ggml) == 0)
                         snprintf(buf, size, "%s%s", m->params.prefix, globals[i].hf);
-        if (sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
+        if (expert_tensor_name(m, name, buf, size) || sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
                 return;
         for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
                 if (strcmp(part, parts[i].ggml) == 0)

@@ -30,13 +30,17 @@ static const ModelArch *const archs[] = {&arch_llama, &arch_bert};
 
 /* ---- what formats and architectures ask for ---- */
 
-static int check_shape(const Model *m, const char *name, const Tensor *t, uint64_t cols, uint64_t rows, Error *e) {
-        if (t->dims[0] == cols && t->dims[1] == rows && t->dims[2] == 1 && t->dims[3] == 1)
+/* Of `layers` (1: of rows and columns only) matrices in one. */
+static int check_shape(const Model *m, const char *name, const Tensor *t, uint64_t cols, uint64_t rows, uint64_t layers, Error *e) {
+        if (t->dims[0] == cols && t->dims[1] == rows && t->dims[2] == layers && t->dims[3] == 1)
                 return 0;
         _cleanup_buf_ Buf is = BUF_NULL;
         for (uint32_t i = 0; i < t->n_dims; i++)
                 buf_printf(&is, "%s%" PRIu64, i ? ", " : "", t->dims[i]);
         const char *text = is.failed ? "?" : is.data;
+        if (layers > 1)
+                return MODEL_REFUSE(m, e, -EINVAL, "%s: is [%s], should be [%" PRIu64 ", %" PRIu64 ", %" PRIu64 "]", name,
+                                    text, cols, rows, layers);
         if (rows == 1)
                 return MODEL_REFUSE(m, e, -EINVAL, "%s: is [%s], should be [%" PRIu64 "]", name, text, cols);
         return MODEL_REFUSE(m, e, -EINVAL, "%s: is [%s], should be [%" PRIu64 ", %" PRIu64 "]", name, text, cols, rows);
@@ -73,7 +77,22 @@ static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, 
         m->claimed[t - m->tensors] = true;
         ret->size = t->size / parts;
         ret->data = (const char *)t->data + share.index * ret->size;
-        return check_shape(m, name, t, rows == 1 ? cols * parts : cols, rows == 1 ? 1 : rows * parts, e);
+        if (parts > 1 && t->n_dims == 3)
+                return check_shape(m, name, t, cols, rows, parts, e);
+        return check_shape(m, name, t, rows == 1 ? cols * parts : cols, rows == 1 ? 1 : rows * parts, 1, e);
+}
+
+static int put_weight(Model *m, const Weight *w, Error *e) {
+        if (m->n_weights == m->weights_cap) {
+                size_t cap = m->weights_cap ? 2 * m->weights_cap : 64;
+                Weight *weights = reallocarray(m->weights, cap, sizeof(*weights));
+                if (!weights)
+                        return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %zu weights", cap);
+                m->weights = weights;
+                m->weights_cap = cap;
+        }
+        m->weights[m->n_weights++] = *w;
+        return 0;
 }
 
 int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence presence, Matrix *ret,
@@ -84,7 +103,30 @@ int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows,
                 return k;
         *ret = (Matrix){.type = w.tensor->type, .cols = (uint32_t)cols, .rows = (uint32_t)rows};
         w.matrix = ret;
-        m->weights[m->n_weights++] = w;
+        return put_weight(m, &w, e);
+}
+
+int model_claim_experts(Model *m, const char *name, uint64_t cols, uint64_t rows, uint32_t n, Experts *ret, Error *e) {
+        ExpertSet *sets = reallocarray(m->expert_sets, m->n_expert_sets + 1, sizeof(*sets));
+        Matrix *all = calloc(n, sizeof(*all));
+        if (sets)
+                m->expert_sets = sets;
+        if (!sets || !all) {
+                free(all);
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %" PRIu32 " experts", n);
+        }
+        sets[m->n_expert_sets++] = (ExpertSet){all, ret};
+        for (uint32_t i = 0; i < n; i++) {
+                char full[80];
+                snprintf(full, sizeof(full), "%s.%" PRIu32 ".weight", name, i);
+                int k = model_claim_matrix(m, full, cols, rows, PRESENT_YES, &all[i], e);
+                if (k < 0)
+                        return k;
+                if (all[i].type != all[0].type)
+                        return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s: is stored as %s, and the first expert's as %s", full,
+                                            dtype_name(all[i].type), dtype_name(all[0].type));
+        }
+        *ret = (Experts){.type = all[0].type, .n = n, .rows = (uint32_t)rows, .cols = (uint32_t)cols};
         return 0;
 }
 
@@ -100,8 +142,7 @@ int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence
         w.vector = ret;
         w.n = (uint32_t)n;
         w.offset = strstr(name, "norm.weight") ? m->params.norm_offset : 0;
-        m->weights[m->n_weights++] = w;
-        return 0;
+        return put_weight(m, &w, e);
 }
 
 int model_claim_linear(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence bias, Precision coarsest,
@@ -115,9 +156,21 @@ int model_claim_linear(Model *m, const char *name, uint64_t cols, uint64_t rows,
         ret->w = (Packed){.rows = (uint32_t)rows, .cols = (uint32_t)cols};
         w.packed = &ret->w;
         w.coarsest = coarsest;
-        m->weights[m->n_weights++] = w;
+        if ((k = put_weight(m, &w, e)) < 0)
+                return k;
         snprintf(full, sizeof(full), "%s.bias", name);
         return model_claim_vector(m, full, rows, bias, &ret->bias, e);
+}
+
+int model_check_experts(const Model *m, Error *e) {
+        const ModelInfo *i = &m->info;
+        if (i->n_experts > EXPERTS_MAX)
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%" PRIu32 " experts in a layer; at most %d are supported", i->n_experts,
+                                    EXPERTS_MAX);
+        if (i->n_experts > 0 && (i->n_experts_used == 0 || i->n_experts_used > i->n_experts))
+                return MODEL_REFUSE(m, e, -EINVAL, "%" PRIu32 " of %" PRIu32 " experts cannot be used", i->n_experts_used,
+                                    i->n_experts);
+        return 0;
 }
 
 int model_check_heads(const Model *m, Error *e) {
@@ -195,11 +248,10 @@ static void survey_tensors(Model *m) {
 static int index_tensors(Model *m, Error *e) {
         size_t n = m->n_tensors;
         int k = map_init(&m->by_name, n);
-        m->weights = calloc(n, SHARES_MAX * sizeof(*m->weights));
         m->claimed = calloc(n, sizeof(*m->claimed));
         for (size_t i = 0; i < n && k >= 0; i++)
                 k = map_set(&m->by_name, m->tensors[i].name.data, m->tensors[i].name.len, (int32_t)i);
-        if (k < 0 || !m->weights || !m->claimed)
+        if (k < 0 || !m->claimed)
                 return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %zu tensors", n);
         return 0;
 }
@@ -249,11 +301,12 @@ static void unload(Model *m) {
         for (size_t i = 0; i < m->n_matrices; i++)
                 m->device->ops->buffer_free(m->device, &m->matrices[i]);
         m->device->ops->buffer_free(m->device, &m->vectors);
+        m->device->ops->buffer_free(m->device, &m->tables);
         m->device->ops->buffer_free(m->device, &m->packed);
         free(m->matrices);
         m->matrices = NULL;
         m->n_matrices = 0;
-        m->vectors = m->packed = (Buffer){0};
+        m->vectors = m->tables = m->packed = (Buffer){0};
         m->device = NULL;
 }
 
@@ -265,6 +318,9 @@ void model_free(Model *m) {
         free(m->files);
         map_deinit(&m->by_name);
         free(m->weights);
+        for (size_t i = 0; i < m->n_expert_sets; i++)
+                free(m->expert_sets[i].matrices);
+        free(m->expert_sets);
         free(m->claimed);
         free(m->params.slides);
         free(m->graph);
@@ -494,6 +550,30 @@ static int load_vectors(Loader *l) {
         return mark_stream(l, true);
 }
 
+/* Where experts are, once they have been placed. */
+static int load_tables(Loader *l) {
+        Model *m = l->m;
+        size_t n = 0, at = 0;
+        for (size_t i = 0; i < m->n_expert_sets; i++)
+                n += m->expert_sets[i].experts->n;
+        if (n == 0)
+                return 0;
+        _cleanup_free_ const void **host = calloc(n, sizeof(*host));
+        if (!host)
+                return MODEL_REFUSE(m, l->e, -ENOMEM, "no memory for %zu experts", n);
+        int k = new_buffer(l, n * sizeof(*host), &m->tables);
+        if (k < 0)
+                return k;
+        for (size_t i = 0; i < m->n_expert_sets; i++) {
+                ExpertSet *s = &m->expert_sets[i];
+                s->experts->each = (const void *const *)m->tables.data + at;
+                for (uint32_t x = 0; x < s->experts->n; x++)
+                        host[at++] = s->matrices[x].data;
+        }
+        m->device->ops->upload(l->stream, m->tables.data, host, n * sizeof(*host));
+        return mark_stream(l, true);
+}
+
 static Precision precision_of(const Model *m, const Weight *w) {
         return MIN(m->precision, w->coarsest);
 }
@@ -597,6 +677,8 @@ int model_load(Model *m, Device *d, ModelProgress progress, void *arg, Error *e)
         k = load_vectors(&l);
         if (k == 0)
                 k = d->ops->buffer_wrap && all_aligned(m) ? wrap_matrices(&l) : upload_matrices(&l);
+        if (k == 0)
+                k = load_tables(&l);
         if (k == 0 && m->encodes)
                 k = pack_weights(&l);
         d->ops->stream_free(l.stream);

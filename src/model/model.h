@@ -7,7 +7,7 @@
  *   model_forward() enqueues one step on a stream, of a model that generates text
  *   model_encode()  enqueues one batch on a stream, of a model that makes vectors or scores of texts
  * A model does one of the two: model_encoder() tells which. It is immutable once loaded. One file per architecture
- * family implements ModelArch (llama.c: llama, mistral, qwen2, qwen3, gemma to gemma3; bert.c: bert, roberta, xlm-roberta, Nomic's, JinaBERT). */
+ * family implements ModelArch (llama.c: llama, mistral, qwen2, qwen3, gemma and their like; bert.c: bert, roberta, xlm-roberta, Nomic's, JinaBERT). */
 #pragma once
 
 #include <stdbool.h>
@@ -31,6 +31,7 @@ typedef struct ModelInfo {
         uint32_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
         uint32_t context_length; /* trained context */
         uint32_t window;         /* sliding attention window, 0: none */
+        uint32_t n_experts, n_experts_used; /* of each layer's network, and for each token; 0: it is one */
 } ModelInfo;
 
 /* The KV cache of a model: one arena for all layers, 2 * n_layers equal parts [n_pages, page_size, n_kv_heads,

@@ -6,7 +6,7 @@ usage: make-arch-cases.py [CASE ...]     without a case: all
 Each model exercises what sets its architecture apart: Llama 3's rope scaling and biases everywhere, a sliding window
 shorter than the text with linear rope scaling, Qwen2's biases (stored as BF16, its norms as F16) with tied embeddings,
 Qwen3's normed heads of a dimension that is not n_embd / n_heads, Gemma's scaled embeddings, Gemma 2's caps, Gemma 3's
-layers of two kinds. Run it again only to change the cases: needs numpy, torch and transformers.
+layers of two kinds, mixtures of experts. Run it again only to change the cases: needs numpy, torch and transformers.
 """
 import json
 import pathlib
@@ -43,6 +43,9 @@ CASES = {
                                 tie_word_embeddings=True)),
     "qwen2": ("qwen2", case("qwen2", 1000.0, tie_word_embeddings=True)),
     "qwen3": ("qwen3", case("qwen3", 1000.0, head_dim=12, tie_word_embeddings=False)),
+    "qwen3moe": ("qwen3moe", case("qwen3_moe", 1000.0, head_dim=12, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=24,
+                                  norm_topk_prob=True, tie_word_embeddings=False)),
+    "mixtral": ("llama", case("mixtral", 1000.0, num_local_experts=4, num_experts_per_tok=3, tie_word_embeddings=False)),
     "gemma": ("gemma", case("gemma", 1000.0, head_dim=12, num_key_value_heads=1)),
     "gemma2": ("gemma2", case("gemma2", 1000.0, head_dim=12, query_pre_attn_scalar=12, sliding_window=7,
                               attn_logit_softcapping=2.0, final_logit_softcapping=20.0)),
@@ -57,6 +60,8 @@ TENSORS = {
     "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
 }
+EXPERTS = {"mlp.gate": "ffn_gate_inp", "mlp.experts.gate_up_proj": ("ffn_gate_exps", "ffn_up_exps"),
+           "mlp.experts.down_proj": "ffn_down_exps"}
 SANDWICHED = {**TENSORS, "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
               "post_feedforward_layernorm": "post_ffw_norm"}
 
@@ -104,13 +109,17 @@ def tensors(arch, config, model):
     out = {}
     for name, p in model.named_parameters():
         w = p.detach().numpy() + (is_gemma(arch) and "norm" in name)
-        names = SANDWICHED if arch in ("gemma2", "gemma3") else TENSORS
+        names = SANDWICHED if arch in ("gemma2", "gemma3") else {**TENSORS, **EXPERTS}
         prefix, _, suffix = name.rpartition(".")
         if arch in ("llama", "mistral") and prefix.endswith(("q_proj", "k_proj")):
             w = interleave(w, config.num_attention_heads if "q_proj" in prefix else config.num_key_value_heads)
         if prefix.startswith("model.layers."):
-            _, _, layer, part = prefix.split(".", 3)
-            out[f"blk.{layer}.{names[part]}.{suffix}"] = w
+            _, _, layer, part = (f"{prefix}.{suffix}" if ".experts" in prefix else prefix).split(".", 3)
+            if isinstance(names[part], tuple):  # gate above up, of each expert
+                for half, one in zip(np.split(w, 2, axis=1), names[part]):
+                    out[f"blk.{layer}.{one}.weight"] = half
+            else:
+                out[f"blk.{layer}.{names[part]}.{'weight' if '.experts' in prefix else suffix}"] = w
         else:
             out[f"{names[prefix]}.{suffix}"] = w
     if config.rope_parameters.get("rope_type") == "llama3":
@@ -137,6 +146,10 @@ def metadata(arch, name, config):
     if arch == "gemma2":
         keys += [("attn_logit_softcapping", F32, config.attn_logit_softcapping),
                  ("final_logit_softcapping", F32, config.final_logit_softcapping)]
+    if hasattr(config, "num_experts_per_tok"):
+        keys += [("expert_count", U32, config.num_local_experts), ("expert_used_count", U32, config.num_experts_per_tok)]
+    if arch == "qwen3moe":
+        keys += [("expert_feed_forward_length", U32, config.moe_intermediate_size)]
     if arch in ("mistral", "gemma2", "gemma3"):
         keys += [("attention.sliding_window", U32, config.sliding_window)]
     return [(k if k.startswith("general.") else f"{arch}.{k}", t, v) for k, t, v in keys]

@@ -4,8 +4,8 @@
 usage: make-hf-cases.py DIRECTORY
 
 hf-*/ are tiny models with random weights as transformers saves them: Llama 3's rope scaling and biases, a sliding
-window with linear scaling (BF16, tied), Qwen2 in shards (F16), Qwen3 in shards, Gemma 1 to 3, and a Gemma 3 that sees
-images, too. hf-cases.json has their logits, some logits of the random models in DIRECTORY/models/tiny_random, and the ids of texts by the tokenizers in DIRECTORY. A
+window with linear scaling (BF16, tied), Qwen2 in shards (F16), Qwen3 in shards, mixtures of
+experts, Gemma 1 to 3, and a Gemma 3 that sees images, too. hf-cases.json has their logits, some logits of the random models in DIRECTORY/models/tiny_random, and the ids of texts by the tokenizers in DIRECTORY. A
 tokenizer is a file of DIRECTORY with some of its parts replaced, so that those other models use are seen, too. Needs
 numpy, torch, transformers and tokenizers; nothing is fetched.
 """
@@ -51,6 +51,10 @@ MODELS = {
                                              tie_word_embeddings=True)),
     "qwen2": (torch.float16, "8KB", config("qwen2", 1000.0, tie_word_embeddings=False)),
     "qwen3": (torch.float32, "20KB", config("qwen3", 1000.0, head_dim=12, tie_word_embeddings=False)),
+    "qwen3_moe": (torch.bfloat16, "20KB", config("qwen3_moe", 1000.0, head_dim=12, num_experts=11, num_experts_per_tok=2,
+                                                 moe_intermediate_size=8, norm_topk_prob=False, tie_word_embeddings=False)),
+    "mixtral": (torch.bfloat16, None, config("mixtral", 1000.0, num_local_experts=4, num_experts_per_tok=3, sliding_window=7,
+                                             tie_word_embeddings=False)),
     "gemma": (torch.bfloat16, None, config("gemma", 1000.0, head_dim=12, num_key_value_heads=1)),
     "gemma2": (torch.bfloat16, None, config("gemma2", 1000.0, head_dim=12, query_pre_attn_scalar=20, sliding_window=7,
                                             attn_logit_softcapping=2.0, final_logit_softcapping=20.0)),

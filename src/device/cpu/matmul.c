@@ -6,7 +6,8 @@
  * for all rows, panel after panel along the rows of the weights. A panel is as wide as the blocks in which dot
  * products are summed, so both ways give the same bits.
  *
- * Gated units: some features of the gate, the same of the other matrix, which only the part sees, and then their product. */
+ * Gated units: some features of the gate, the same of the other matrix, which only the part sees, and then their product.
+ * Experts: one after another, each with its places. */
 #include <string.h>
 
 #include "device/cpu/cpu.h"
@@ -149,4 +150,59 @@ void cpu_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const 
                               .n_rows = x->n_rows,
                               .x = h,
                               .activation = activation};
+}
+
+typedef struct ExpertProducts {
+        Experts w[2]; /* the second: of a gated unit */
+        Routing routing;
+        const float *x;
+        float *out;
+        Activation activation;
+} ExpertProducts;
+
+/* Those of expert `e`; none where it has no places. */
+static Matmul expert_products(const ExpertProducts *a, uint32_t e) {
+        size_t first = (size_t)a->routing.starts[e];
+        Matmul m = {.n_rows = (uint32_t)(a->routing.starts[e + 1] - a->routing.starts[e]),
+                    .x = a->x + first * a->w[0].cols,
+                    .activation = a->activation};
+        for (int i = 0; i < 2 && a->w[i].each; i++)
+                m.products[m.n++] = (Product){{a->w[i].each[e], a->w[i].type, a->w[i].rows, a->w[i].cols},
+                                              NULL,
+                                              a->out + first * a->w[0].rows};
+        return m;
+}
+
+static void experts_run(const void *args, const CpuPart *part) {
+        const ExpertProducts *a = args;
+        for (uint32_t e = 0; e < a->routing.n_experts; e++) {
+                Matmul m = expert_products(a, e);
+                if (m.n_rows == 0)
+                        continue;
+                if (m.n == 2)
+                        glu_run(&m, part);
+                else
+                        matmul_run(&m, part);
+        }
+}
+
+static size_t places(const Routing *r) {
+        return (size_t)r->n_rows * r->n_used;
+}
+
+static uint64_t experts_work(const void *args) {
+        const ExpertProducts *a = args;
+        return places(&a->routing) * a->w[0].rows * a->w[0].cols * (a->w[1].each ? 2 : 1);
+}
+
+void cpu_glu_experts(Stream *s, float *out, const Experts *gate, const Experts *up, const Routing *r, const float *x,
+                     Activation activation) {
+        ExpertProducts *a = stream_op(s, experts_run, experts_work, sizeof(*a), places(r) * PANEL_ROWS * sizeof(float));
+        if (a)
+                *a = (ExpertProducts){.w = {*gate, *up}, .routing = *r, .x = x, .out = out, .activation = activation};
+}
+
+void cpu_matmul_experts(Stream *s, float *out, const Experts *w, const Routing *r, const float *x) {
+        stream_record(s, experts_run, experts_work, &(ExpertProducts){.w = {*w}, .routing = *r, .x = x, .out = out},
+                      sizeof(ExpertProducts));
 }
