@@ -137,7 +137,7 @@ static int bench_init(Bench *b, uint32_t threads) {
 
 int main(int argc, char **argv) {
         static const Dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q5_K,
-                                      DTYPE_Q6_K, DTYPE_Q5_0, DTYPE_Q4_1, DTYPE_Q5_1, DTYPE_Q3_K, DTYPE_Q2_K};
+                                      DTYPE_Q6_K, DTYPE_Q5_0, DTYPE_Q4_1, DTYPE_Q5_1, DTYPE_Q3_K, DTYPE_Q2_K, DTYPE_IQ4_NL, DTYPE_IQ4_XS, DTYPE_MXFP4};
         static const uint32_t shapes[][2] = {{2048, 2048}, {8192, 2048}, {2048, 8192}};
         Bench b = {.json = argc > 1 && strcmp(argv[1], "--json") == 0};
         if (bench_init(&b, argc > 1 + b.json ? (uint32_t)atoi(argv[1 + b.json]) : 0) < 0)

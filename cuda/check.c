@@ -182,6 +182,10 @@ static void *random_rows(Dtype type, size_t rows, size_t cols) {
         for (size_t i = 0; i < size; i += block) {
                 float f = random_float();
                 uint16_t h = half_from_float(block > 4 ? f / 64 : f), b = (uint16_t)(float_bits(f) >> 16);
+                if (type == DTYPE_MXFP4) {
+                        w[i] = (char)(118 + random_bits() % 4);
+                        continue;
+                }
                 memcpy(w + i + at, type == DTYPE_F32 ? (void *)&f : type == DTYPE_BF16 ? (void *)&b : (void *)&h,
                        type == DTYPE_F32 ? 4 : 2);
                 if (has_offset(type)) {
@@ -193,7 +197,8 @@ static void *random_rows(Dtype type, size_t rows, size_t cols) {
 }
 
 static const Dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q6_K,
-                              DTYPE_Q2_K, DTYPE_Q5_K, DTYPE_Q3_K, DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1};
+                              DTYPE_Q2_K, DTYPE_Q5_K, DTYPE_Q3_K, DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_IQ4_NL,
+                              DTYPE_IQ4_XS, DTYPE_MXFP4};
 enum { N_TYPES = 5, N_KINDS = 8 /* of each way to multiply one */, N_ALL = ARRAY_SIZE(types) };
 
 static uint32_t whole_blocks(Dtype type, uint32_t cols) {

@@ -3,6 +3,7 @@
  * A lane reads eight values of a group of 32. In the quantised formats they become integers, exact in bfloat16:
  *
  *   Q8_0, Q4_0, Q5_0, Q3_K          scale * P       Q3_K: P is the factor times the value
+ *   IQ4_NL, IQ4_XS, MXFP4           scale * P       P is of a table
  *   Q6_K                            scale * P       P, factor times value, is two terms
  *   Q4_1, Q5_1, Q2_K, Q4_K, Q5_K    scale * P + offset * M
  *
@@ -77,6 +78,12 @@ DEVICE uint32_t third_factor(const unsigned char *s, uint32_t i) {
         return (s[i % 8] >> i / 8 * 4 & 15u) | (s[8 + i % 4] >> i / 4 * 2 & 3u) << 4;
 }
 
+/* Of IQ4_XS: factor of group g, less 32. */
+DEVICE uint32_t fourth_factor(const unsigned char *b, uint32_t g) {
+        uint32_t high = *(const uint16_t *)(b + 2) >> 2 * g & 3u;
+        return (b[4 + g / 2] >> g % 2 * 4 & 15u) + high * 16 - 32;
+}
+
 DEVICE void read_k(Dtype type, const unsigned char *b, uint32_t g, uint32_t t, Raw *r) {
         uint32_t pair = g / 4 * 32 + t * EIGHT; /* of 128 values a row of 32 bytes */
         switch (type) {
@@ -98,6 +105,11 @@ DEVICE void read_k(Dtype type, const unsigned char *b, uint32_t g, uint32_t t, R
                 r->scales = *(const uint16_t *)(b + 208);
                 r->factor = (uint32_t)(int8_t)b[192 + 2 * g + t / 2];
                 return;
+        case DTYPE_IQ4_XS:
+                two_words(b + 8 + g * 16 + t % 2 * EIGHT, r->w);
+                r->scales = *(const uint16_t *)b;
+                r->factor = fourth_factor(b, g);
+                return;
         case DTYPE_Q5_K:
                 two_words(b + 16 + t * EIGHT, r->w + 2);
                 b += 32;
@@ -113,7 +125,19 @@ DEVICE void read_k(Dtype type, const unsigned char *b, uint32_t g, uint32_t t, R
         }
 }
 
+/* Whose blocks are of 17 bytes. */
+DEVICE void read_mxfp4(const unsigned char *b, uint32_t t, Raw *r) {
+        r->scales = b[0];
+        b += 1 + t % 2 * EIGHT;
+        UNROLL for (int j = 0; j < EIGHT; j++)
+                r->w[j / 4] |= (uint32_t)b[j] << j % 4 * 8;
+}
+
 DEVICE void read_block(Dtype type, const unsigned char *b, uint32_t t, Raw *r) {
+        if (type == DTYPE_MXFP4) {
+                read_mxfp4(b, t, r);
+                return;
+        }
         bool fifth = type == DTYPE_Q5_0 || type == DTYPE_Q5_1;
         uint32_t head = has_offset(type) ? 4 : 2;
         r->scales = head == 4 ? two_halves(b) : *(const uint16_t *)b;
@@ -147,6 +171,20 @@ DEVICE Raw raw_eight(Dtype type, const char *row, uint32_t k, uint32_t cols, uin
         return r;
 }
 
+/* Entry q of a table of signed bytes, the first eight in `low`. */
+DEVICE int table_entry(uint64_t low, uint64_t high, uint32_t q) {
+        return (int8_t)((q < 8 ? low : high) >> q % 8 * 8 & 255);
+}
+
+/* DTYPE_TABLE_IQ4 and DTYPE_TABLE_E2M1, as bytes. */
+DEVICE int iq4_entry(uint32_t q) {
+        return table_entry(0xf6eaddcfbfad9881, 0x7159453526190d01, q);
+}
+
+DEVICE int e2m1_entry(uint32_t q) {
+        return table_entry(0x0c08060403020100, 0xf4f8fafcfdfeff00, q);
+}
+
 /* P of value j of a lane's eight. */
 DEVICE int quantised_integer(Dtype type, const Raw *r, uint32_t g, uint32_t t, uint32_t j) {
         uint32_t low = r->w[j / 4] >> j % 4 * 8 & 255, high = r->w[2 + j / 4] >> j % 4 * 8 & 255;
@@ -158,6 +196,11 @@ DEVICE int quantised_integer(Dtype type, const Raw *r, uint32_t g, uint32_t t, u
                 return (int)(low >> t / 2 * 4 & 15) - 8;
         case DTYPE_Q4_1:
                 return (int)(low >> t / 2 * 4 & 15);
+        case DTYPE_IQ4_NL:
+        case DTYPE_IQ4_XS:
+                return iq4_entry(low >> t / 2 * 4 & 15);
+        case DTYPE_MXFP4:
+                return e2m1_entry(low >> t / 2 * 4 & 15);
         case DTYPE_Q5_0:
                 return (int)((low >> t / 2 * 4 & 15) | fifth << 4) - 16;
         case DTYPE_Q5_1:
@@ -197,8 +240,9 @@ DEVICE Eights unpack_eight(Dtype type, const Raw *r, uint32_t k, uint32_t t) {
                         u.e.hi[j] = bfloat_pair(v[2 * j], v[2 * j + 1]);
         if (!is_quantised(type))
                 return u;
-        u.scale = from_half((uint16_t)r->scales);
-        if (type == DTYPE_Q4_K || type == DTYPE_Q5_K)
+        u.scale = type != DTYPE_MXFP4 ? from_half((uint16_t)r->scales)
+                                      : float_of(r->scales < 2 ? 0x00200000u << r->scales : (r->scales - 1) << 23); /* 2^(e - 128) */
+        if (type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_IQ4_XS)
                 u.scale *= (float)(int)r->factor;
         if (has_offset(type)) {
                 bool k_format = block_values(type) != GROUP;

@@ -123,6 +123,8 @@ static inline void *random_rows(Dtype type, size_t rows, size_t cols) {
                         memcpy(w + i, &half, sizeof(half));
                 else if (type == DTYPE_BF16)
                         memcpy(w + i, &bfloat, sizeof(bfloat));
+                else if (type == DTYPE_MXFP4)
+                        w[i] = (unsigned char)(120 + random_bits() % 6);
                 else
                         memcpy(w + i + factor_at(type), &scale, sizeof(scale));
                 if (has_summands(type))
@@ -175,6 +177,22 @@ static inline double q6_k_value(const unsigned char *p, size_t i) {
         return half_at(p + 208) * (signed char)p[192 + i / 16] * ((in < 64 ? low % 16 : low / 16) + 16 * high - 32);
 }
 
+static inline double iq4_xs_value(const unsigned char *p, size_t i) {
+        static const int table[] = {DTYPE_TABLE_IQ4};
+        size_t g = i / 32;
+        int s = (p[4 + g / 2] >> (g % 2 ? 4 : 0) & 15) + ((p[2] | p[3] << 8) >> 2 * g & 3) * 16;
+        return half_at(p) * (s - 32) * table[p[8 + g * 16 + i % 16] >> (i % 32 < 16 ? 0 : 4) & 15];
+}
+
+static inline double table_value(Dtype type, const unsigned char *p, size_t i) {
+        static const int iq4[] = {DTYPE_TABLE_IQ4};
+        static const double e2m1[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+        if (type == DTYPE_IQ4_NL)
+                return half_at(p) * iq4[p[2 + i % 16] >> (i < 16 ? 0 : 4) & 15];
+        int q = p[1 + i % 16] >> (i < 16 ? 0 : 4) & 15;
+        return ldexp(e2m1[q & 7], p[0] - 127) * (q & 8 ? -1 : 1);
+}
+
 /* One value, as the format's definition has it. */
 static inline double row_value(Dtype type, const void *row, size_t i) {
         const unsigned char *p = row;
@@ -214,6 +232,11 @@ static inline double row_value(Dtype type, const void *row, size_t i) {
                 return k45_value(type, p + i / 256 * dtype_info(type)->block_size, i % 256);
         case DTYPE_Q6_K:
                 return q6_k_value(p + i / 256 * 210, i % 256);
+        case DTYPE_IQ4_XS:
+                return iq4_xs_value(p + i / 256 * 136, i % 256);
+        case DTYPE_IQ4_NL:
+        case DTYPE_MXFP4:
+                return table_value(type, p + i / 32 * dtype_info(type)->block_size, i % 32);
         }
         return NAN;
 }

@@ -27,6 +27,7 @@ tests_test_hf_bert_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_hf_bert_LDADD = $(MODEL_TEST_LIBS)
 EXTRA_DIST += tests/data/make-arch-cases.py tests/data/make-quant-cases.py \
 	tests/data/quant-q4_k_m.gguf tests/data/quant-q4_k_m.json tests/data/quant-q3_k_m.gguf tests/data/quant-q3_k_m.json \
+	tests/data/quant-iq4_xs.gguf tests/data/quant-iq4_xs.json \
 	tests/data/arch-llama3.gguf tests/data/arch-llama3.json \
 	tests/data/arch-mistral.gguf tests/data/arch-mistral.json \
 	tests/data/arch-qwen2.gguf tests/data/arch-qwen2.json \

@@ -55,6 +55,7 @@ static void test_ggml(void **state) {
         check_ggml("q4_k", DTYPE_Q4_K, 512);
         check_ggml("q5_k", DTYPE_Q5_K, 512);
         check_ggml("q6_k", DTYPE_Q6_K, 512);
+        check_ggml("iq4_nl", DTYPE_IQ4_NL, 64);
 }
 
 /* All 65536 halves, there and back. */

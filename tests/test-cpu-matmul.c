@@ -4,7 +4,7 @@
 
 static const Dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0,
                               DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q2_K, DTYPE_Q3_K,
-                              DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K};
+                              DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K, DTYPE_IQ4_NL, DTYPE_IQ4_XS, DTYPE_MXFP4};
 enum { N_TYPES = ARRAY_SIZE(types) };
 
 /* The sum and, for the tolerance, the sum of the magnitudes. */

@@ -5,7 +5,7 @@
 static void embed(Rig *r) {
         static const Dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0,
                                       DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1, DTYPE_Q2_K, DTYPE_Q3_K,
-                                      DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K};
+                                      DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K, DTYPE_IQ4_NL, DTYPE_IQ4_XS, DTYPE_MXFP4};
         enum { VOCAB = 11, CONTEXT = 8, N = 5 };
         int32_t tokens[2 * CONTEXT], slot[N] = {0, 1, 1, 0, 1}, position[N] = {3, 0, 7, 0, 2};
         for (int i = 0; i < 2 * CONTEXT; i++)

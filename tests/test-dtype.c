@@ -16,6 +16,9 @@ static void test_info(void **state) {
         assert_int_equal(dtype_info(DTYPE_Q4_K)->block_size, 2 * 2 + 12 + 128);
         assert_int_equal(dtype_info(DTYPE_Q5_K)->block_size, 2 * 2 + 12 + 32 + 128);
         assert_int_equal(dtype_info(DTYPE_Q6_K)->block_size, 128 + 64 + 16 + 2);
+        assert_int_equal(dtype_info(DTYPE_IQ4_NL)->block_size, 2 + 16);
+        assert_int_equal(dtype_info(DTYPE_IQ4_XS)->block_size, 2 * 2 + 4 + 128);
+        assert_int_equal(dtype_info(DTYPE_MXFP4)->block_size, 1 + 16);
         assert_null(dtype_info(16));
         assert_null(dtype_info(4));
         assert_null(dtype_info(1000));

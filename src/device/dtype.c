@@ -16,10 +16,8 @@ static const DtypeInfo dtypes[] = {
         [17] = {"IQ2_XS"},
         [18] = {"IQ3_XXS"},
         [19] = {"IQ1_S"},
-        [20] = {"IQ4_NL"},
         [21] = {"IQ3_S"},
         [22] = {"IQ2_S"},
-        [23] = {"IQ4_XS"},
         [24] = {"I8"},
         [25] = {"I16"},
         [26] = {"I32"},
@@ -28,7 +26,6 @@ static const DtypeInfo dtypes[] = {
         [29] = {"IQ1_M"},
         [34] = {"TQ1_0"},
         [35] = {"TQ2_0"},
-        [39] = {"MXFP4"},
 };
 
 const DtypeInfo *dtype_info(uint32_t type) {

@@ -20,27 +20,38 @@
  *   Q5_K: 176 bytes: as Q4_K, with uint8 h[32] before q: bit g of h[i] is bit 4 of value i of group g
  *   Q6_K: 210 bytes: uint8 q[128]; uint8 h[64]; int8 s[16]; f16 d;              x = d*s*(q-32)
  *         of each 128 values, of q 64 bytes and of h 32: low nibbles are values 0-63, high ones 64-127, and bits 2g and
- *         2g+1 of h[i] are bits 4 and 5 of value 32g+i */
+ *         2g+1 of h[i] are bits 4 and 5 of value 32g+i
+ * and with nibbles that say which of 16 values it is (DTYPE_TABLE_IQ4, and DTYPE_TABLE_E2M1 of OCP's Microscaling Formats):
+ *   IQ4_NL: 18 bytes per 32 values: as Q4_0;                     x = d*table[q]
+ *   MXFP4:  17 bytes per 32 values: uint8 e; q as Q4_0;          x = 2^(e-128)*table[q], whose values are twice E2M1's
+ *   IQ4_XS: 136 bytes per 256 values: f16 d; uint16 h; uint8 l[4]; uint8 q[128], of each 16 bytes as Q4_0
+ *           factor s of group g: nibble g of l, and bits 2g and 2g+1 of h above it;      x = d*(s-32)*table[q] */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
 /* X(name, number, values of a block, its bytes), of all that can be computed with. */
-#define DTYPES(X)             \
-        X(F32, 0, 1, 4)       \
-        X(F16, 1, 1, 2)       \
-        X(Q4_0, 2, 32, 18)    \
-        X(Q4_1, 3, 32, 20)    \
-        X(Q5_0, 6, 32, 22)    \
-        X(Q5_1, 7, 32, 24)    \
-        X(Q8_0, 8, 32, 34)    \
-        X(Q2_K, 10, 256, 84)  \
-        X(Q3_K, 11, 256, 110) \
-        X(Q4_K, 12, 256, 144) \
-        X(Q5_K, 13, 256, 176) \
-        X(Q6_K, 14, 256, 210) \
-        X(BF16, 30, 1, 2)
+#define DTYPES(X)               \
+        X(F32, 0, 1, 4)         \
+        X(F16, 1, 1, 2)         \
+        X(Q4_0, 2, 32, 18)      \
+        X(Q4_1, 3, 32, 20)      \
+        X(Q5_0, 6, 32, 22)      \
+        X(Q5_1, 7, 32, 24)      \
+        X(Q8_0, 8, 32, 34)      \
+        X(Q2_K, 10, 256, 84)    \
+        X(Q3_K, 11, 256, 110)   \
+        X(Q4_K, 12, 256, 144)   \
+        X(Q5_K, 13, 256, 176)   \
+        X(Q6_K, 14, 256, 210)   \
+        X(IQ4_NL, 20, 32, 18)   \
+        X(IQ4_XS, 23, 256, 136) \
+        X(BF16, 30, 1, 2)       \
+        X(MXFP4, 39, 32, 17)
+
+#define DTYPE_TABLE_IQ4 -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+#define DTYPE_TABLE_E2M1 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12
 
 #define DTYPE_NUMBER(name, number, values, bytes) DTYPE_##name = number,
 typedef enum Dtype { DTYPES(DTYPE_NUMBER) } Dtype;

@@ -334,7 +334,8 @@ static int describe(Model *m, Error *e) {
 /* The names of mixtures of formats, which tensors do not tell; the numbers are those of enum llama_ftype in llama.h. */
 static const char *mixture(uint64_t file_type) {
         static const char *const names[] = {[10] = "Q2_K",   [11] = "Q3_K_S", [12] = "Q3_K_M", [13] = "Q3_K_L", [14] = "Q4_K_S",
-                                            [15] = "Q4_K_M", [16] = "Q5_K_S", [17] = "Q5_K_M", [18] = "Q6_K",   [21] = "Q2_K_S"};
+                                            [15] = "Q4_K_M", [16] = "Q5_K_S", [17] = "Q5_K_M", [18] = "Q6_K",   [21] = "Q2_K_S",
+                                            [25] = "IQ4_NL", [30] = "IQ4_XS",  [38] = "MXFP4"};
         return file_type < ARRAY_SIZE(names) && names[file_type] ? names[file_type] : "";
 }
 

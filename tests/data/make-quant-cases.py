@@ -32,10 +32,12 @@ CASES = {
                     "ffn_gate": "Q4_K", "ffn_up": "Q5_K", "ffn_down": "Q6_K", "output": "Q6_K"}),
     "q3_k_m": (12, {"token_embd": "Q2_K", "attn_q": "Q3_K", "attn_k": "Q4_1", "attn_v": "Q5_1", "attn_output": "Q5_0",
                     "ffn_gate": "Q2_K", "ffn_up": "Q3_K", "ffn_down": "Q3_K", "output": "Q2_K"}),
+    "iq4_xs": (30, {"token_embd": "IQ4_XS", "attn_q": "IQ4_XS", "attn_k": "IQ4_NL", "attn_v": "Q6_K", "attn_output": "MXFP4",
+                    "ffn_gate": "IQ4_XS", "ffn_up": "MXFP4", "ffn_down": "IQ4_NL", "output": "Q6_K"}),
 }
 # Where in a block the factor is, and where what is added or taken off, of what size relative to it.
 FACTORS = {"Q8_0": (0,), "Q5_0": (0,), "Q4_1": (0, 2, -7.5), "Q5_1": (0, 2, -15.5), "Q2_K": (80, 82, 1.5), "Q3_K": (108,),
-           "Q4_K": (0, 2, 7.5), "Q5_K": (0, 2, 15.5), "Q6_K": (208,)}
+           "IQ4_NL": (0,), "IQ4_XS": (0,), "Q4_K": (0, 2, 7.5), "Q5_K": (0, 2, 15.5), "Q6_K": (208,)}
 
 
 def put_half(blocks, at, values):
@@ -51,6 +53,9 @@ def random_matrix(rng, kind, shape, size):
     stored = blocks.reshape(shape[0], -1)
 
     def weights(scale):
+        if kind == "MXFP4":  # a power of two
+            blocks[:, 0] = np.round(127 + np.log2(np.abs(by) * scale)).astype(np.uint8)
+            return quants.dequantize(stored, kind_number).astype(np.float32)
         at, *added = FACTORS[kind]
         put_half(blocks, at, by * scale)
         if added:
@@ -69,7 +74,7 @@ def main():
             attn_implementation="eager", tie_word_embeddings=False,
             rope_parameters={"rope_type": "default", "rope_theta": 1000.0})
         model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
-        arch_cases.randomise(model)
+        arch_cases.randomise("qwen3", model)
         tensors = []
         for full, p in model.named_parameters():
             part = full.removeprefix("model.layers.0.").rpartition(".")[0]

@@ -3,7 +3,8 @@
  *
  * A row is read block by block, in parts of 32 values, or of 128 where a block has 256. A quantised value is an integer
  * times the factor of its group of 16 or 32 and, in some formats, plus a summand of the group. Integers of 8 and 4 bits are
- * read where they stand; those that are put together from several places are unpacked to bytes first, a part at a time.
+ * read where they stand; those that are put together from several places, or looked up, are unpacked to bytes first, a part
+ * at a time.
  * A factor times an integer is exact in float32, so a value is rounded once at most, and has the same bits whichever
  * instructions made it. */
 #pragma once
@@ -92,14 +93,20 @@ INLINE Vec floats_of(const void *bytes) {
         return __builtin_convertvector(from_bytes(bytes), Vec);
 }
 
+#if defined(__AVX512F__)
+/* Which of sixteen values each number of four bits says, the low half of each byte or the high: the look-up minds the low
+ * four bits only. */
+INLINE Vec look_up(const void *p, bool high, Vec values) {
+        __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
+        return (Vec)_mm512_permutexvar_ps(high ? _mm512_srli_epi32(q, 4) : q, (__m512)values);
+}
+#endif
+
 /* Integers of four bits, the low half of each byte or the high, less `zero`, times `by`, plus `plus`. */
 INLINE Vec from_nibbles(const void *p, bool high, int zero, Vec by, Vec plus) {
 #if defined(__AVX512F__)
-        /* Looks all up in the sixteen values there are; the look-up minds the low four bits only. */
         const Vec integers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-        Vec values = zero ? (integers - (float)zero) * by : mul_add(integers, by, plus);
-        __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
-        return (Vec)_mm512_permutexvar_ps(high ? _mm512_srli_epi32(q, 4) : q, (__m512)values);
+        return look_up(p, high, zero ? (integers - (float)zero) * by : mul_add(integers, by, plus));
 #else
         IntVec b = from_bytes(p);
         Vec q = __builtin_convertvector(((high ? b >> 4 : b) & 15) - zero, Vec);
@@ -150,7 +157,7 @@ INLINE int part_values(Dtype type) {
 
 /* Values of one factor. */
 INLINE int group_values(Dtype type) {
-        return block_values(type) == 256 && type != DTYPE_Q4_K && type != DTYPE_Q5_K ? 16 : GROUP;
+        return block_values(type) == 256 && type != DTYPE_Q4_K && type != DTYPE_Q5_K && type != DTYPE_IQ4_XS ? 16 : GROUP;
 }
 
 /* The factors and summands of the eight groups of Q4_K and Q5_K: d * 6 bits, -dmin * 6 bits. Of the 12 bytes from 4 on, the
@@ -186,7 +193,31 @@ INLINE void sixteen_groups(const char *block, float *groups) {
                 store(groups + i, (floats_of(six + i) - 32.0f) * splat_half(block + 108));
 }
 
+/* The eight factors of IQ4_XS: d * (6 bits - 32). */
+INLINE void eight_factors(const char *block, float *groups) {
+        typedef uint32_t Eight __attribute__((vector_size(32)));
+        typedef float Floats __attribute__((vector_size(32)));
+        uint16_t high;
+        uint32_t low;
+        memcpy(&high, block + 2, sizeof(high));
+        memcpy(&low, block + 4, sizeof(low));
+        Eight six = ((Eight){low, low, low, low, low, low, low, low} >> (Eight){0, 4, 8, 12, 16, 20, 24, 28} & 15) |
+                    ((Eight){high, high, high, high, high, high, high, high} >> (Eight){0, 2, 4, 6, 8, 10, 12, 14} & 3) << 4;
+        Floats factors = (__builtin_convertvector(six, Floats) - 32.0f) * splat_half(block)[0];
+        memcpy(groups, &factors, sizeof(factors));
+}
+
+/* 2^(e - 128), right at both ends. */
+INLINE Vec splat_power(const char *p) {
+        uint32_t e = (uint8_t)*p, bits = e < 2 ? UINT32_C(0x00200000) << e : (e - 1) << 23;
+        float f;
+        memcpy(&f, &bits, sizeof(f));
+        return splat(f);
+}
+
 INLINE void unpack_groups(Dtype type, const char *block, Unpacked *u) {
+        if (type == DTYPE_IQ4_XS)
+                eight_factors(block, u->groups);
         if (type == DTYPE_Q4_K || type == DTYPE_Q5_K)
                 eight_groups(block, u->groups);
         if (type == DTYPE_Q3_K)
@@ -251,16 +282,51 @@ INLINE void unpack_fives(const char *p, int zero, uint8_t *q) {
         memcpy(q + 16, &second, sizeof(second));
 }
 
+/* Vectors of sixteen lanes look values up, others bytes. */
+INLINE bool has_table(Dtype type) {
+        return type == DTYPE_IQ4_NL || type == DTYPE_IQ4_XS || type == DTYPE_MXFP4;
+}
+
+/* 32 values of a table, by nibbles. */
+INLINE void unpack_table(const char *p, bool iq4, uint8_t *q) {
+        typedef int8_t Sixteen __attribute__((vector_size(16)));
+        const Sixteen table = iq4 ? (Sixteen){DTYPE_TABLE_IQ4} : (Sixteen){DTYPE_TABLE_E2M1};
+        Sixteen nibbles;
+        memcpy(&nibbles, p, sizeof(nibbles));
+        Sixteen first = __builtin_shuffle(table, nibbles & 15), second = __builtin_shuffle(table, nibbles >> 4 & 15);
+        memcpy(q, &first, sizeof(first));
+        memcpy(q + 16, &second, sizeof(second));
+}
+
+/* Where the nibbles of group g of the part from `at` on are. */
+INLINE int table_at(Dtype type, int at, int g) {
+        return type == DTYPE_IQ4_XS ? 8 + at / 2 + g * 16 : type == DTYPE_IQ4_NL ? 2 : 1;
+}
+
 INLINE void unpack_part(Dtype type, const char *block, int at, Unpacked *u) {
         if (type == DTYPE_Q5_0)
                 unpack_fives(block + 2, 16, u->q);
         if (type == DTYPE_Q5_1)
                 unpack_fives(block + 4, 0, u->q);
-        if (block_values(type) == GROUP || type == DTYPE_Q4_K)
+        for (int g = 0; g < part_values(type) / GROUP && has_table(type) && LANES < 16; g++)
+                unpack_table(block + table_at(type, at, g), type != DTYPE_MXFP4, u->q + g * GROUP);
+        if (block_values(type) == GROUP || type == DTYPE_Q4_K || has_table(type))
                 return;
         UNROLL for (int g = 0; g < PART_MAX / GROUP; g++)
                 UNROLL for (int i = 0; i < GROUP; i += BYTES)
                         store_bytes(u->q + g * GROUP + i, unpack_bytes(type, block, at, g, i));
+}
+
+/* Vector v of group g of a format with a table, times `by`. */
+INLINE Vec table_vec(Dtype type, const char *block, const Unpacked *u, int at, int g, int v, Vec by) {
+#if defined(__AVX512F__)
+        (void)u;
+        const Vec table = type == DTYPE_MXFP4 ? (Vec){DTYPE_TABLE_E2M1} : (Vec){DTYPE_TABLE_IQ4};
+        return look_up(block + table_at(type, at, g), v > 0, table * by);
+#else
+        (void)type, (void)block, (void)at;
+        return floats_of(u->q + g * GROUP + v * LANES) * by;
+#endif
 }
 
 /* Vector v of group g of the part from `at` on. */
@@ -280,6 +346,12 @@ INLINE Vec block_vec(Dtype type, const char *block, const Unpacked *u, int at, i
                 return from_nibbles(block + 4 + i % 16, i >= 16, 0, splat_half(block), splat_half(block + 2));
         case DTYPE_Q5_0:
                 return floats_of(u->q + i) * splat_half(block);
+        case DTYPE_IQ4_NL:
+                return table_vec(type, block, u, at, g, v, splat_half(block));
+        case DTYPE_IQ4_XS:
+                return table_vec(type, block, u, at, g, v, splat(group[0]));
+        case DTYPE_MXFP4:
+                return table_vec(type, block, u, at, g, v, splat_power(block));
         case DTYPE_Q5_1:
                 return mul_add(floats_of(u->q + i), splat_half(block), splat_half(block + 2));
         case DTYPE_Q2_K:

@@ -129,66 +129,26 @@ INLINE void dots_of(const CpuDots *a, Dtype type, int nr) {
                 tile_column(a, type, 1, c);
 }
 
-/* Functions of their own, so that each is compiled for itself. Only float32 and caches meet several rows of x at once. */
-#define DOTS(name, type, nr)                                             \
-        static __attribute__((noinline)) void name(const CpuDots *a) {   \
-                dots_of(a, type, nr);                                    \
+/* Only float32 and caches meet several rows of x at once. */
+INLINE int rows_together(Dtype type) {
+        return type == DTYPE_F32 ? NR_MAX : type == DTYPE_F16 ? NR : 1;
+}
+
+/* Functions of their own, so that each is compiled for itself. */
+#define DOTS(name, ...)                                                        \
+        static __attribute__((noinline)) void dots_##name(const CpuDots *a) {  \
+                dots_of(a, DTYPE_##name, rows_together(DTYPE_##name));         \
         }
-DOTS(dots_f32, DTYPE_F32, NR_MAX)
-DOTS(dots_f16, DTYPE_F16, NR)
-DOTS(dots_bf16, DTYPE_BF16, 1)
-DOTS(dots_q8_0, DTYPE_Q8_0, 1)
-DOTS(dots_q4_0, DTYPE_Q4_0, 1)
-DOTS(dots_q4_1, DTYPE_Q4_1, 1)
-DOTS(dots_q5_0, DTYPE_Q5_0, 1)
-DOTS(dots_q5_1, DTYPE_Q5_1, 1)
-DOTS(dots_q2_k, DTYPE_Q2_K, 1)
-DOTS(dots_q3_k, DTYPE_Q3_K, 1)
-DOTS(dots_q4_k, DTYPE_Q4_K, 1)
-DOTS(dots_q5_k, DTYPE_Q5_K, 1)
-DOTS(dots_q6_k, DTYPE_Q6_K, 1)
+DTYPES(DOTS)
+
+#define DOTS_CASE(name, ...)    \
+        case DTYPE_##name:      \
+                dots_##name(a); \
+                break;
 
 static void dots(const CpuDots *a) {
         switch (a->type) {
-        case DTYPE_F32:
-                dots_f32(a);
-                break;
-        case DTYPE_F16:
-                dots_f16(a);
-                break;
-        case DTYPE_BF16:
-                dots_bf16(a);
-                break;
-        case DTYPE_Q8_0:
-                dots_q8_0(a);
-                break;
-        case DTYPE_Q4_0:
-                dots_q4_0(a);
-                break;
-        case DTYPE_Q4_1:
-                dots_q4_1(a);
-                break;
-        case DTYPE_Q5_0:
-                dots_q5_0(a);
-                break;
-        case DTYPE_Q5_1:
-                dots_q5_1(a);
-                break;
-        case DTYPE_Q2_K:
-                dots_q2_k(a);
-                break;
-        case DTYPE_Q3_K:
-                dots_q3_k(a);
-                break;
-        case DTYPE_Q4_K:
-                dots_q4_k(a);
-                break;
-        case DTYPE_Q5_K:
-                dots_q5_k(a);
-                break;
-        case DTYPE_Q6_K:
-                dots_q6_k(a);
-                break;
+                DTYPES(DOTS_CASE)
         }
 }
 
@@ -297,47 +257,14 @@ INLINE void dequantise_as(Dtype type, const char *row, float *out, size_t n) {
         }
 }
 
+#define DEQUANTISE_CASE(name, ...)                        \
+        case DTYPE_##name:                                \
+                dequantise_as(DTYPE_##name, row, out, n); \
+                break;
+
 static void dequantise(Dtype type, const void *row, float *out, size_t n) {
         switch (type) {
-        case DTYPE_F32:
-                memcpy(out, row, n * sizeof(float));
-                break;
-        case DTYPE_F16:
-                dequantise_as(DTYPE_F16, row, out, n);
-                break;
-        case DTYPE_BF16:
-                dequantise_as(DTYPE_BF16, row, out, n);
-                break;
-        case DTYPE_Q8_0:
-                dequantise_as(DTYPE_Q8_0, row, out, n);
-                break;
-        case DTYPE_Q4_0:
-                dequantise_as(DTYPE_Q4_0, row, out, n);
-                break;
-        case DTYPE_Q4_1:
-                dequantise_as(DTYPE_Q4_1, row, out, n);
-                break;
-        case DTYPE_Q5_0:
-                dequantise_as(DTYPE_Q5_0, row, out, n);
-                break;
-        case DTYPE_Q5_1:
-                dequantise_as(DTYPE_Q5_1, row, out, n);
-                break;
-        case DTYPE_Q2_K:
-                dequantise_as(DTYPE_Q2_K, row, out, n);
-                break;
-        case DTYPE_Q3_K:
-                dequantise_as(DTYPE_Q3_K, row, out, n);
-                break;
-        case DTYPE_Q4_K:
-                dequantise_as(DTYPE_Q4_K, row, out, n);
-                break;
-        case DTYPE_Q5_K:
-                dequantise_as(DTYPE_Q5_K, row, out, n);
-                break;
-        case DTYPE_Q6_K:
-                dequantise_as(DTYPE_Q6_K, row, out, n);
-                break;
+                DTYPES(DEQUANTISE_CASE)
         }
 }
 
