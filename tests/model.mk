@@ -32,6 +32,7 @@ EXTRA_DIST += tests/data/make-arch-cases.py tests/data/make-quant-cases.py \
 	tests/data/arch-mistral.gguf tests/data/arch-mistral.json \
 	tests/data/arch-qwen2.gguf tests/data/arch-qwen2.json \
 	tests/data/arch-qwen3.gguf tests/data/arch-qwen3.json \
+	tests/data/arch-yarn.gguf tests/data/arch-yarn.json \
 	tests/data/arch-qwen3moe.gguf tests/data/arch-qwen3moe.json \
 	tests/data/arch-mixtral.gguf tests/data/arch-mixtral.json \
 	tests/data/arch-gemma.gguf tests/data/arch-gemma.json \
@@ -39,7 +40,7 @@ EXTRA_DIST += tests/data/make-arch-cases.py tests/data/make-quant-cases.py \
 	tests/data/arch-gemma3.gguf tests/data/arch-gemma3.json \
 	tests/data/make-hf-cases.py tests/data/hf-cases.json \
 	tests/data/hf-llama tests/data/hf-mistral tests/data/hf-qwen2 tests/data/hf-qwen3 \
-	tests/data/hf-qwen3_moe tests/data/hf-mixtral tests/data/hf-gemma tests/data/hf-gemma2 tests/data/hf-gemma3 tests/data/hf-gemma3-images \
+	tests/data/hf-yarn tests/data/hf-qwen3_moe tests/data/hf-mixtral tests/data/hf-gemma tests/data/hf-gemma2 tests/data/hf-gemma3 tests/data/hf-gemma3-images \
 	tests/data/make-bert-cases.py tests/data/bert-cases.json \
 	tests/data/enc-bert tests/data/enc-xlm-roberta tests/data/enc-roberta tests/data/enc-qwen3 \
 	tests/data/enc-nomic tests/data/enc-jina tests/data/enc-jina-rerank tests/data/make-gguf-encoders.py tests/data/gguf-encoder-cases.json \

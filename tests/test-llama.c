@@ -304,14 +304,14 @@ static void test_quants(void **state) {
 }
 
 static void test_archs(void **state) {
-        static const char *const names[] = {"llama3", "mistral", "qwen2", "qwen3", "qwen3moe", "mixtral", "gemma", "gemma2", "gemma3"};
+        static const char *const names[] = {"llama3", "mistral", "qwen2", "qwen3", "yarn", "qwen3moe", "mixtral", "gemma", "gemma2", "gemma3"};
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
                 check_arch(*state, names[i]);
 }
 
 /* Directories as transformers saves them (tests/data/make-hf-cases.py). */
 static void test_directories(void **state) {
-        static const char *const names[] = {"llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "mixtral", "gemma", "gemma2", "gemma3", "gemma3-images"};
+        static const char *const names[] = {"llama", "mistral", "qwen2", "qwen3", "yarn", "qwen3_moe", "mixtral", "gemma", "gemma2", "gemma3", "gemma3-images"};
         json_t *j = load_json(source_path("hf-cases.json")), *made = json_object_get(j, "made");
         for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
                 char name[64];

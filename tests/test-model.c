@@ -239,10 +239,11 @@ static void test_options(void **state) {
                 {{"llama.attention.sliding_window_pattern", GGUF_ARRAY},
                  -EOPNOTSUPP,
                  "a sliding window in some layers"},
-                {{"llama.rope.scaling.type", GGUF_STRING, .text = "yarn"}, -EOPNOTSUPP, "rope scaling 'yarn' is not"},
+                {{"llama.rope.scaling.type", GGUF_STRING, .text = "yarn"}, -EOPNOTSUPP, "'rope_freqs.weight' has no place"},
+                {{"llama.rope.scaling.yarn_attn_factor", GGUF_F32, .real = 2}, -EOPNOTSUPP, "asks for YaRN with an attention factor"},
                 {{"llama.rope.scaling.type", GGUF_STRING, .text = "longrope"},
                  -EOPNOTSUPP,
-                 "'longrope' is not supported"},
+                 "'longrope' is not supported; linear and yarn are"},
                 {{"llama.rope.scaling.type", GGUF_U32, .number = 1}, -EINVAL, "is u32, should be a string"},
                 {{"llama.rope.scaling.factor", GGUF_F32, .real = -1}, -EINVAL, "'llama.rope.scaling.factor': is -1"},
                 {{"llama.rope.scaling.factor", GGUF_F32, .real = NAN}, -EINVAL, "nan, should be a number"},
@@ -281,6 +282,8 @@ static void test_families(void **state) {
         } cases[] = {
                 {"qwen3", {"qwen3.expert_count", GGUF_U32, .number = 8}, -EOPNOTSUPP, "'qwen3.expert_count' asks for a mixture"},
                 {"qwen3", {"qwen3.attn_logit_softcapping", GGUF_F32, .real = 30}, -EOPNOTSUPP, "asks for soft-capped attention"},
+                {"yarn", {"qwen3.rope.scaling.yarn_beta_fast", GGUF_F32, .real = 0}, -EINVAL, "its YaRN scaling has a number of 0"},
+                {"yarn", {"qwen3.rope.dimension_count", GGUF_U32, .number = 6}, -EOPNOTSUPP, "heads that rotate in part"},
                 {"gemma2", {"gemma2.pooling_type", GGUF_U32, .number = 1}, -EOPNOTSUPP, "making embeddings is not supported"},
                 {"gemma3", {"gemma3.attention.sliding_window_pattern", GGUF_U32, .number = 0}, -EINVAL, "does not fit 7 layers"},
                 {"gemma3", {"gemma3.attention.sliding_window_pattern", GGUF_ARRAY, .number = 6}, -EINVAL, "does not fit 7 layers"},
@@ -294,24 +297,28 @@ static void test_families(void **state) {
         }
 }
 
-static void test_experts(void **state) {
+static void test_numbers(void **state) {
         (void)state;
+        enum { ONE = 0x3f800000 /* as a float */ };
         static const struct {
-                const char *key;
+                const char *file, *key;
                 uint32_t value;
                 int code;
                 const char *message;
         } cases[] = {
-                {"qwen3moe.expert_count", 0, -EINVAL, "experts, or their networks, are 0"},
-                {"qwen3moe.expert_count", 513, -EOPNOTSUPP, "513 experts in a layer; at most 512 are supported"},
-                {"qwen3moe.expert_count", 4, -EINVAL, "blk.0.ffn_gate_inp.weight: is [32, 5], should be [32, 4]"},
-                {"qwen3moe.expert_used_count", 6, -EINVAL, "6 of 5 experts cannot be used"},
-                {"qwen3moe.expert_used_count", 0, -EINVAL, "0 of 5 experts cannot be used"},
-                {"qwen3moe.expert_feed_forward_length", 0, -EINVAL, "experts, or their networks, are 0"},
-                {"qwen3moe.expert_feed_forward_length", 25, -EINVAL, "ffn_gate_exps.weight: is [32, 24, 5], should be [32, 25, 5]"},
+                {"yarn", "qwen3.rope.scaling.original_context_length", 0, -EINVAL, "its YaRN scaling has a number of 0"},
+                {"yarn", "qwen3.rope.scaling.factor", 0, -EINVAL, "its YaRN scaling has a number of 0"},
+                {"yarn", "qwen3.rope.freq_base", ONE, -EINVAL, "a base that is not above 1"},
+                {"qwen3moe", "qwen3moe.expert_count", 0, -EINVAL, "experts, or their networks, are 0"},
+                {"qwen3moe", "qwen3moe.expert_count", 513, -EOPNOTSUPP, "513 experts in a layer; at most 512 are supported"},
+                {"qwen3moe", "qwen3moe.expert_count", 4, -EINVAL, "blk.0.ffn_gate_inp.weight: is [32, 5], should be [32, 4]"},
+                {"qwen3moe", "qwen3moe.expert_used_count", 6, -EINVAL, "6 of 5 experts cannot be used"},
+                {"qwen3moe", "qwen3moe.expert_used_count", 0, -EINVAL, "0 of 5 experts cannot be used"},
+                {"qwen3moe", "qwen3moe.expert_feed_forward_length", 0, -EINVAL, "experts, or their networks, are 0"},
+                {"qwen3moe", "qwen3moe.expert_feed_forward_length", 25, -EINVAL, "ffn_gate_exps.weight: is [32, 24, 5], should be [32, 25, 5]"},
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-                _cleanup_buf_ Buf b = slurp(case_path("qwen3moe"));
+                _cleanup_buf_ Buf b = slurp(case_path(cases[i].file));
                 set_number(&b, cases[i].key, cases[i].value);
                 refused(&b, cases[i].code, cases[i].message);
         }
@@ -538,7 +545,7 @@ int main(void) {
                 cmocka_unit_test(test_window_and_name),
                 cmocka_unit_test(test_options),
                 cmocka_unit_test(test_families),
-                cmocka_unit_test(test_experts),
+                cmocka_unit_test(test_numbers),
                 cmocka_unit_test(test_slides),
                 cmocka_unit_test(test_neutral),
                 cmocka_unit_test(test_tensors),

@@ -137,6 +137,8 @@ struct Model {
         const Tensor *tensors;
         size_t n_tensors;
         Map by_name;
+        Tensor factors;      /* of rotation, where they are made and not a tensor of the files; then its values are */
+        float *factor_values;
         ModelInfo info;
         ModelParams params;
         bool encodes;
@@ -178,6 +180,23 @@ static inline void model_mark_nearly(const Model *m, Stream *s, uint32_t layer, 
 int model_check_heads(const Model *m, Error *e);
 /* Whether so many experts can be used of so many; likewise. */
 int model_check_experts(const Model *m, Error *e);
+/* What scores are multiplied by. */
+float model_attention_scale(const Model *m);
+/* Gives the model the tensor rope_freqs.weight; the `n` values are copied. */
+int model_make_factors(Model *m, const float *values, uint32_t n, Error *e);
+
+/* YaRN (Peng et al. 2023) as transformers and llama.cpp have it: pairs that turn more often than beta_fast times in
+ * `original` positions stay as they are, those with fewer than beta_slow turns are slowed down by `factor`, the others
+ * gradually; cosines and sines are multiplied by `magnitude`. */
+typedef struct Yarn {
+        float factor, beta_fast, beta_slow;
+        float magnitude; /* 0: 1 + ln(factor) / 10 */
+        uint32_t original;
+        bool whole; /* the pairs where that begins and ends are rounded to whole ones */
+} Yarn;
+
+/* Makes the factors, and sets params.attention_scale: the magnitude is as good there. Expects params.rope and the heads. */
+int model_set_yarn(Model *m, const Yarn *y, Error *e);
 /* Makes params.slides, with every layer in it sliding but each `global_every`th. */
 int model_slides(Model *m, uint32_t global_every, Error *e);
 /* Whether the files have a tensor of this name, which is theirs. */

@@ -59,7 +59,7 @@ static inline void encode_attend(const EncodeStep *t, bool causal) {
                            .head_dim = i->head_dim,
                            .causal = causal,
                            .alibi = t->m->params.alibi,
-                           .scale = 1 / sqrtf((float)i->head_dim)};
+                           .scale = model_attention_scale(t->m)};
         t->ops->self_attention(t->stream, t->mixed, &a);
 }
 

@@ -26,9 +26,8 @@ struct HfModel {
         ModelFile template; /* chat_template.jinja */
         size_t n_shards;
         Safetensors **shards;
-        Tensor *tensors; /* [n_tensors + 1] */
+        Tensor *tensors;
         size_t n_tensors;
-        float *vector; /* of the tensor that was added */
 };
 
 /* ---- files ---- */
@@ -177,7 +176,7 @@ static int gather_tensors(HfModel *h, Error *e) {
         size_t n = 0;
         for (size_t i = 0; i < h->n_shards; i++)
                 n += safetensors_n_tensors(h->shards[i]);
-        h->tensors = calloc(n + 1, sizeof(*h->tensors));
+        h->tensors = calloc(MAX(n, (size_t)1), sizeof(*h->tensors));
         if (!h->tensors)
                 return HF_REFUSE(h, e, -ENOMEM, "no memory for its index");
         for (size_t i = 0; i < h->n_shards; i++)
@@ -211,7 +210,6 @@ void hf_free(HfModel *h) {
                 safetensors_free(h->shards[i]);
         free(h->shards);
         free(h->tensors);
-        free(h->vector);
         json_decref(h->config);
         json_decref(h->generation_config);
         json_decref(h->tokenizer_config);
@@ -289,18 +287,4 @@ size_t hf_n_tensors(const HfModel *h) {
 
 const Tensor *hf_tensors(const HfModel *h) {
         return h->tensors;
-}
-
-int hf_add_vector(HfModel *h, const char *name, const float *values, size_t n) {
-        h->vector = reallocarray(NULL, n, sizeof(float));
-        if (!h->vector)
-                return -ENOMEM;
-        memcpy(h->vector, values, n * sizeof(float));
-        h->tensors[h->n_tensors++] = (Tensor){.name = {name, strlen(name)},
-                                              .type = DTYPE_F32,
-                                              .n_dims = 1,
-                                              .dims = {n, 1, 1, 1},
-                                              .data = h->vector,
-                                              .size = n * sizeof(float)};
-        return 0;
 }

@@ -43,12 +43,9 @@ int hf_chat_template(const HfModel *h, const char *name, FileText *ret, Error *e
 
 size_t hf_n_files(const HfModel *h);
 const ModelFile *hf_file_at(const HfModel *h, size_t i); /* of the weights */
-/* All tensors of all files, and one place after them for a tensor that is made from the configuration. Their names
- * are unique. */
+/* All tensors of all files. Their names are unique. */
 size_t hf_n_tensors(const HfModel *h);
 const Tensor *hf_tensors(const HfModel *h);
-/* Fills that place with `n` numbers, which are copied. -ENOMEM. */
-int hf_add_vector(HfModel *h, const char *name, const float *values, size_t n);
 
 /* Says why, with the directory's name, and returns `code`. */
 #define HF_REFUSE(h, e, code, fmt, ...)                                                                                \

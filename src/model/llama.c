@@ -175,7 +175,7 @@ static int llama_open(Model *m, Error *e) {
         m->graph = g;
         g->eps = p->norm_eps;
         g->embedding_scale = m->kind->gemma ? sqrtf((float)m->info.n_embd) : 1;
-        g->attention_scale = p->attention_scale > 0 ? p->attention_scale : 1 / sqrtf((float)m->info.head_dim);
+        g->attention_scale = model_attention_scale(m);
         g->activation = m->kind->gemma ? ACTIVATION_GELU_TANH : ACTIVATION_SILU;
         g->norm_experts = p->norm_experts;
         g->rope = p->rope;

@@ -101,8 +101,22 @@ static int read_heads(Model *m, Error *e) {
         return 0;
 }
 
-/* *ret_scale multiplies positions. An absent type means linear, as in older files. */
-static int read_rope_scaling(Model *m, float *ret_scale, Error *e) {
+static bool is_text(FileText text, const char *what) {
+        return text.len == strlen(what) && memcmp(text.data, what, text.len) == 0;
+}
+
+static int read_yarn(Model *m, float factor, Error *e) {
+        Yarn y = {.factor = factor, .beta_fast = 32, .beta_slow = 1, .original = m->info.context_length, .whole = true};
+        int k;
+        if ((k = gguf_key_u32(m, "rope.scaling.original_context_length", false, &y.original, e)) < 0 ||
+            (k = gguf_key_f32(m, "rope.scaling.yarn_beta_fast", false, &y.beta_fast, e)) < 0 ||
+            (k = gguf_key_f32(m, "rope.scaling.yarn_beta_slow", false, &y.beta_slow, e)) < 0)
+                return k;
+        return model_set_yarn(m, &y, e);
+}
+
+/* Linear scaling, which an absent type means as in older files, multiplies positions. */
+static int read_rope_scaling(Model *m, Rope *rope, Error *e) {
         char key[64], shown[32];
         float factor = 1;
         FileText type = {.data = "linear", .len = 6};
@@ -110,17 +124,19 @@ static int read_rope_scaling(Model *m, float *ret_scale, Error *e) {
         int k = gguf_get_string(m->gguf, key, &type, e);
         if (k < 0 && k != -ENOENT)
                 return k;
-        bool none = type.len == 4 && memcmp(type.data, "none", 4) == 0;
-        if (!none && !(type.len == 6 && memcmp(type.data, "linear", 6) == 0))
-                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "key '%s': rope scaling '%s' is not supported; linear is", key,
-                                    file_text(shown, sizeof(shown), type));
+        bool none = is_text(type, "none"), yarn = is_text(type, "yarn") && m->arch != &arch_bert;
+        if (!none && !yarn && !is_text(type, "linear"))
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "key '%s': rope scaling '%s' is not supported; linear %s", key,
+                                    file_text(shown, sizeof(shown), type), m->arch == &arch_bert ? "is" : "and yarn are");
         if ((k = gguf_key_f32(m, "rope.scale_linear", false, &factor, e)) < 0 || /* the old name */
             (k = gguf_key_f32(m, "rope.scaling.factor", false, &factor, e)) < 0)
                 return k;
         if (factor < 0)
                 return MODEL_REFUSE(m, e, -EINVAL, "key '%s.rope.scaling.factor': is %g", m->info.architecture,
                                     (double)factor);
-        *ret_scale = none || factor == 0 ? 1 : 1 / factor;
+        if (yarn)
+                return read_yarn(m, factor, e);
+        rope->scale = none || factor == 0 ? 1 : 1 / factor;
         return 0;
 }
 
@@ -129,8 +145,7 @@ static int read_rope(Model *m, Rope *rope, Error *e) {
         int k;
         *rope = (Rope){.style = m->kind->gguf_rope, .n_rot = i->head_dim, .base = 10000, .scale = 1};
         if ((k = gguf_key_u32(m, "rope.dimension_count", false, &rope->n_rot, e)) < 0 ||
-            (k = gguf_key_f32(m, "rope.freq_base", false, &rope->base, e)) < 0 ||
-            (k = read_rope_scaling(m, &rope->scale, e)) < 0)
+            (k = gguf_key_f32(m, "rope.freq_base", false, &rope->base, e)) < 0)
                 return k;
         if (rope->n_rot == 0 || rope->n_rot % 2 != 0 || rope->n_rot > i->head_dim)
                 return MODEL_REFUSE(m, e, -EINVAL,
@@ -140,7 +155,7 @@ static int read_rope(Model *m, Rope *rope, Error *e) {
         if (rope->base <= 0)
                 return MODEL_REFUSE(m, e, -EINVAL, "key '%s.rope.freq_base': is %g, should be positive",
                                     i->architecture, (double)rope->base);
-        return 0;
+        return read_rope_scaling(m, rope, e);
 }
 
 static bool may_have_experts(const Model *m) {
@@ -175,6 +190,9 @@ static int refuse_options(const Model *m, Error *e) {
                 {"embedding_scale", 1, "scaled embeddings"},
                 {"residual_scale", 1, "scaled residuals"},
                 {"rope.scaling.attn_factor", 1, "rope scaling with an attention factor"},
+                {"rope.scaling.yarn_attn_factor", 1, "YaRN with an attention factor"},
+                {"rope.scaling.yarn_ext_factor", 1, "YaRN with an extrapolation factor"},
+                {"rope.scaling.yarn_log_multiplier", 0, "YaRN with a factor of its magnitude"},
         };
         for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
                 char key[96];

@@ -188,10 +188,26 @@ static int add_llama3_factors(Model *m, const json_t *scaling, float factor, Err
                              : wave > original / (double)low ? factor
                                                              : (float)(1 / ((1 - smooth) / (double)factor + smooth));
         }
-        if (hf_add_vector(m->hf, "rope_freqs.weight", factors, n) < 0)
-                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for rope factors");
-        m->n_tensors = hf_n_tensors(m->hf);
-        return 0;
+        return model_make_factors(m, factors, n, e);
+}
+
+static int read_yarn(Model *m, const json_t *scaling, float factor, Error *e) {
+        static const char *const others[] = {"mscale", "mscale_all_dim"};
+        Yarn y = {.factor = factor, .beta_fast = 32, .beta_slow = 1, .original = m->info.context_length, .whole = true};
+        const json_t *truncate = config_get(scaling, "truncate");
+        int k;
+        for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+                if (config_get(scaling, others[i]))
+                        return BAD_VALUE(m, e, -EOPNOTSUPP, others[i], "is not supported");
+        if (truncate && !json_is_boolean(truncate))
+                return BAD_VALUE(m, e, -EINVAL, "truncate", "should be true or false");
+        y.whole = !json_is_false(truncate);
+        if ((k = config_count(m, scaling, "original_max_position_embeddings", false, &y.original, e)) < 0 ||
+            (k = config_positive(m, scaling, "attention_factor", false, &y.magnitude, e)) < 0 ||
+            (k = config_positive(m, scaling, "beta_fast", false, &y.beta_fast, e)) < 0 ||
+            (k = config_positive(m, scaling, "beta_slow", false, &y.beta_slow, e)) < 0)
+                return k;
+        return model_set_yarn(m, &y, e);
 }
 
 static int read_scaling(Model *m, const json_t *scaling, Error *e) {
@@ -204,15 +220,17 @@ static int read_scaling(Model *m, const json_t *scaling, Error *e) {
         const char *name = type ? json_string_value(type) : "default";
         if (strcmp(name, "default") == 0)
                 return 0;
-        bool linear = strcmp(name, "linear") == 0;
-        if (!linear && strcmp(name, "llama3") != 0)
-                return BAD_VALUE(m, e, -EOPNOTSUPP, "rope_type", "is '%.40s'; default, linear and llama3 are supported",
-                                 name);
+        bool linear = strcmp(name, "linear") == 0, yarn = strcmp(name, "yarn") == 0;
+        if (!linear && !yarn && strcmp(name, "llama3") != 0)
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "rope_type",
+                                 "is '%.40s'; default, linear, llama3 and yarn are supported", name);
         int k = config_positive(m, scaling, "factor", true, &factor, e);
         if (k < 0)
                 return k;
         if (linear)
                 m->params.rope.scale = 1 / factor;
+        if (yarn)
+                return read_yarn(m, scaling, factor, e);
         return linear ? 0 : add_llama3_factors(m, scaling, factor, e);
 }
 

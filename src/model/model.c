@@ -48,6 +48,8 @@ static int check_shape(const Model *m, const char *name, const Tensor *t, uint64
 
 static const Tensor *find_tensor(const Model *m, const char *name) {
         int32_t i;
+        if (m->factor_values && strcmp(name, m->factors.name.data) == 0)
+                return &m->factors;
         return map_get(&m->by_name, name, strlen(name), &i) ? &m->tensors[i] : NULL;
 }
 
@@ -74,7 +76,8 @@ static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, 
         if (t->foreign)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s: is stored as %s; supported are F32, F16 and BF16", name,
                                     t->foreign);
-        m->claimed[t - m->tensors] = true;
+        if (t != &m->factors)
+                m->claimed[t - m->tensors] = true;
         ret->size = t->size / parts;
         ret->data = (const char *)t->data + share.index * ret->size;
         if (parts > 1 && t->n_dims == 3)
@@ -183,6 +186,52 @@ int model_check_heads(const Model *m, Error *e) {
                 return MODEL_REFUSE(m, e, -EINVAL, "attention heads of %" PRIu32 " values cannot be rotated",
                                     i->head_dim);
         return 0;
+}
+
+float model_attention_scale(const Model *m) {
+        return m->params.attention_scale > 0 ? m->params.attention_scale : 1 / sqrtf((float)m->info.head_dim);
+}
+
+int model_make_factors(Model *m, const float *values, uint32_t n, Error *e) {
+        static const char name[] = "rope_freqs.weight";
+        m->factor_values = calloc(n, sizeof(*values));
+        if (!m->factor_values)
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for factors of rotation");
+        memcpy(m->factor_values, values, n * sizeof(*values));
+        m->factors = (Tensor){.name = {name, sizeof(name) - 1},
+                              .type = DTYPE_F32,
+                              .n_dims = 1,
+                              .dims = {n, 1, 1, 1},
+                              .data = m->factor_values,
+                              .size = n * sizeof(*values)};
+        return 0;
+}
+
+/* The pair, not a whole one, that turns `turns` times in the original positions. */
+static double yarn_pair(const Rope *rope, const Yarn *y, float turns) {
+        return rope->n_rot * log(y->original / ((double)turns * 2 * M_PI)) / (2 * log((double)rope->base));
+}
+
+int model_set_yarn(Model *m, const Yarn *y, Error *e) {
+        const Rope *rope = &m->params.rope;
+        uint32_t n = rope->n_rot / 2;
+        double low = yarn_pair(rope, y, y->beta_fast), high = yarn_pair(rope, y, y->beta_slow);
+        double magnitude = y->magnitude > 0 ? (double)y->magnitude : y->factor > 1 ? 1 + log((double)y->factor) / 10 : 1;
+        if (rope->base <= 1 || y->factor <= 0 || y->original == 0 || y->beta_fast <= 0 || y->beta_slow <= 0)
+                return MODEL_REFUSE(m, e, -EINVAL, "its YaRN scaling has a number of 0 or less, or a base that is not above 1");
+        if (rope->n_rot != m->info.head_dim)
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "YaRN scaling of heads that rotate in part is not supported");
+        low = MAX(y->whole ? floor(low) : low, 0);
+        high = MIN(y->whole ? ceil(high) : high, (double)rope->n_rot - 1);
+        _cleanup_free_ float *factors = calloc(n, sizeof(*factors));
+        if (!factors)
+                return MODEL_REFUSE(m, e, -ENOMEM, "no memory for factors of rotation");
+        for (uint32_t i = 0; i < n; i++) {
+                double slowed = CLAMP((i - low) / MAX(high - low, 0.001), 0, 1);
+                factors[i] = (float)(1 / (slowed / (double)y->factor + 1 - slowed));
+        }
+        m->params.attention_scale = model_attention_scale(m) * (float)(magnitude * magnitude);
+        return model_make_factors(m, factors, n, e);
 }
 
 int model_slides(Model *m, uint32_t global_every, Error *e) {
@@ -323,6 +372,7 @@ void model_free(Model *m) {
         free(m->expert_sets);
         free(m->claimed);
         free(m->params.slides);
+        free(m->factor_values);
         free(m->graph);
         free(m);
 }

@@ -6,7 +6,7 @@ usage: make-arch-cases.py [CASE ...]     without a case: all
 Each model exercises what sets its architecture apart: Llama 3's rope scaling and biases everywhere, a sliding window
 shorter than the text with linear rope scaling, Qwen2's biases (stored as BF16, its norms as F16) with tied embeddings,
 Qwen3's normed heads of a dimension that is not n_embd / n_heads, Gemma's scaled embeddings, Gemma 2's caps, Gemma 3's
-layers of two kinds, mixtures of experts. Run it again only to change the cases: needs numpy, torch and transformers.
+layers of two kinds, mixtures of experts, YaRN. Run it again only to change the cases: needs numpy, torch and transformers.
 """
 import json
 import pathlib
@@ -43,6 +43,8 @@ CASES = {
                                 tie_word_embeddings=True)),
     "qwen2": ("qwen2", case("qwen2", 1000.0, tie_word_embeddings=True)),
     "qwen3": ("qwen3", case("qwen3", 1000.0, head_dim=12, tie_word_embeddings=False)),
+    "yarn": ("qwen3", case("qwen3", 100.0, dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16), head_dim=12,
+                           tie_word_embeddings=True)),
     "qwen3moe": ("qwen3moe", case("qwen3_moe", 1000.0, head_dim=12, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=24,
                                   norm_topk_prob=True, tie_word_embeddings=False)),
     "mixtral": ("llama", case("mixtral", 1000.0, num_local_experts=4, num_experts_per_tok=3, tie_word_embeddings=False)),
@@ -141,8 +143,10 @@ def metadata(arch, name, config):
     ]
     if head * config.num_attention_heads != config.hidden_size:
         keys += [("attention.key_length", U32, head), ("attention.value_length", U32, head)]
-    if rope["rope_type"] == "linear":
-        keys += [("rope.scaling.type", STRING, "linear"), ("rope.scaling.factor", F32, rope["factor"])]
+    if rope["rope_type"] in ("linear", "yarn"):
+        keys += [("rope.scaling.type", STRING, rope["rope_type"]), ("rope.scaling.factor", F32, rope["factor"])]
+    if rope["rope_type"] == "yarn":
+        keys += [("rope.scaling.original_context_length", U32, rope["original_max_position_embeddings"])]
     if arch == "gemma2":
         keys += [("attn_logit_softcapping", F32, config.attn_logit_softcapping),
                  ("final_logit_softcapping", F32, config.final_logit_softcapping)]

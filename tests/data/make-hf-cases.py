@@ -4,7 +4,7 @@
 usage: make-hf-cases.py DIRECTORY
 
 hf-*/ are tiny models with random weights as transformers saves them: Llama 3's rope scaling and biases, a sliding
-window with linear scaling (BF16, tied), Qwen2 in shards (F16), Qwen3 in shards, mixtures of
+window with linear scaling (BF16, tied), Qwen2 in shards (F16), Qwen3 in shards, YaRN, mixtures of
 experts, Gemma 1 to 3, and a Gemma 3 that sees images, too. hf-cases.json has their logits, some logits of the random models in DIRECTORY/models/tiny_random, and the ids of texts by the tokenizers in DIRECTORY. A
 tokenizer is a file of DIRECTORY with some of its parts replaced, so that those other models use are seen, too. Needs
 numpy, torch, transformers and tokenizers; nothing is fetched.
@@ -55,6 +55,9 @@ MODELS = {
                                                  moe_intermediate_size=8, norm_topk_prob=False, tie_word_embeddings=False)),
     "mixtral": (torch.bfloat16, None, config("mixtral", 1000.0, num_local_experts=4, num_experts_per_tok=3, sliding_window=7,
                                              tie_word_embeddings=False)),
+    "yarn": (torch.bfloat16, None, config("llama", 100.0, dict(
+        rope_type="yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=3.0, beta_slow=1.5, attention_factor=1.3,
+        truncate=False), tie_word_embeddings=True)),
     "gemma": (torch.bfloat16, None, config("gemma", 1000.0, head_dim=12, num_key_value_heads=1)),
     "gemma2": (torch.bfloat16, None, config("gemma2", 1000.0, head_dim=12, query_pre_attn_scalar=20, sliding_window=7,
                                             attn_logit_softcapping=2.0, final_logit_softcapping=20.0)),
