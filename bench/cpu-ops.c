@@ -99,7 +99,7 @@ static void bench_attention(Bench *b) {
                         KvLayer kv = {b->memory + 2 * c * half, b->memory + (2 * c + 1) * half, DTYPE_F16, PAGE,
                                       KV_HEADS, DIM, tables, POSITIONS / PAGE};
                         b->device->ops->attention(b->stream, b->out, b->x, &kv, &(Rows){1, &slot, &position, NULL, 0},
-                                                  HEADS, 0, 0.001f, 0);
+                                                  &(Attending){.n_heads = HEADS, .scale = 0.001f});
                 }
                 double t = run(b) / (double)copies;
                 best = MIN(best, t);

@@ -42,8 +42,7 @@ typedef struct AttentionArgs {
         const float *q;
         KvLayer kv;
         Rows rows;
-        uint32_t n_heads, window;
-        float scale, cap;
+        Attending how;
         uint32_t tile_rows, tile_heads; /* tile_rows * tile_heads <= LINES */
         uint32_t split, n_splits;
         float *partial; /* [rows, heads, n_splits, 2 + head_dim]: maximum, sum, output; NULL: blocks do all splits */
@@ -72,7 +71,7 @@ typedef struct Run {
 } Run;
 
 DEVICE uint32_t first_seen(const AttentionArgs *a, uint32_t end) {
-        return a->window > 0 && end > a->window ? end - a->window : 0;
+        return a->how.window > 0 && end > a->how.window ? end - a->how.window : 0;
 }
 
 DEVICE const char *cached(const AttentionArgs *a, const void *cache, const Run *run, uint32_t position) {
@@ -97,16 +96,24 @@ DEVICE float merged(const Merge *m, float first, float second) {
         return fmaf(second, m->second, first * m->first);
 }
 
+/* What is weighed besides is in the sum, and in nothing else. */
+DEVICE float weighed(const AttentionArgs *a, size_t head, float max, float sum, float out) {
+        if (!a->how.sinks)
+                return out / sum;
+        Merge m = merge_of(max, a->how.sinks[head % a->how.n_heads]);
+        return out * m.first / merged(&m, sum, 1);
+}
+
 /* ---- lines ---- */
 
 DEVICE bool line_is_used(const AttentionArgs *a, const Run *run, uint32_t line) {
-        return line / a->tile_heads < run->n && line % a->tile_heads + run->head < a->n_heads / a->kv.n_kv_heads;
+        return line / a->tile_heads < run->n && line % a->tile_heads + run->head < a->how.n_heads / a->kv.n_kv_heads;
 }
 
 /* Where a line's values begin in q and out, counted in heads. */
 DEVICE size_t line_head(const AttentionArgs *a, const Run *run, uint32_t line) {
-        uint32_t per_kv = a->n_heads / a->kv.n_kv_heads;
-        return (size_t)(run->first + line / a->tile_heads) * a->n_heads + run->kv_head * per_kv + run->head +
+        uint32_t per_kv = a->how.n_heads / a->kv.n_kv_heads;
+        return (size_t)(run->first + line / a->tile_heads) * a->how.n_heads + run->kv_head * per_kv + run->head +
                line % a->tile_heads;
 }
 
@@ -294,7 +301,7 @@ DEVICE void half_positions(int width, const AttentionArgs *a, const Run *run, co
                 }
                 size_t after = run_base(a, run, p + 2 * STEP, end);
                 half_scores(width, shared, terms, &h.keys, score);
-                weigh(width, 2, a->scale, a->cap, s, p, score);
+                weigh(width, 2, a->how.scale, a->how.cap, s, p, score);
                 if (width > 128)
                         fetch_values(width, a, run, p, base, &h);
                 add_half_values(width, &h, score, s);
@@ -328,7 +335,7 @@ DEVICE void strand_run(Kind kind, const AttentionArgs *a, const Run *run, const 
         for (uint32_t p = begin; p < end; p += ATTENTION_WARPS * RUN) {
                 float score[2][4];
                 scores(width, a, run, terms, p, score);
-                weigh(width, 2, a->scale, a->cap, s, p, score);
+                weigh(width, 2, a->how.scale, a->how.cap, s, p, score);
                 add_values(width, a, run, s, p, score);
         }
 }
@@ -337,7 +344,7 @@ DEVICE void strand_run(Kind kind, const AttentionArgs *a, const Run *run, const 
 
 /* Rows from `first` on that are of one sequence, up to `limit`. */
 DEVICE Run run_of(const AttentionArgs *a, uint32_t first, uint32_t limit) {
-        uint32_t head_blocks = (a->n_heads / a->kv.n_kv_heads + a->tile_heads - 1) / a->tile_heads;
+        uint32_t head_blocks = (a->how.n_heads / a->kv.n_kv_heads + a->tile_heads - 1) / a->tile_heads;
         Run r = {first, 0, a->rows.slot[first], blockIdx.y / head_blocks, blockIdx.y % head_blocks * a->tile_heads,
                  0xffffffff, 0};
         while (first + r.n < limit && a->rows.slot[first + r.n] == r.slot) {
@@ -448,9 +455,10 @@ DEVICE void normalise(const AttentionArgs *a, const Run *run, const AttentionSha
         for (uint32_t line = 0; line < LINES; line++) {
                 if (!line_is_used(a, run, line))
                         continue;
-                float *to = a->out + line_head(a, run, line) * a->kv.head_dim;
+                size_t head = line_head(a, run, line);
+                float *to = a->out + head * a->kv.head_dim;
                 for (uint32_t d = threadIdx.x; d < a->kv.head_dim; d += ATTENTION_THREADS)
-                        to[d] /= s->total_sum[line];
+                        to[d] = weighed(a, head, s->total_max[line], s->total_sum[line], to[d]);
         }
 }
 
@@ -521,7 +529,7 @@ DEVICE void merge_partials(const AttentionArgs *a, const Run *run) {
                         sum = merged(&m, sum, p[1]);
                         max = m.max;
                 }
-                a->out[head * dim + d] = out / sum;
+                a->out[head * dim + d] = weighed(a, head, max, sum, out);
         }
 }
 
@@ -596,13 +604,12 @@ static void launch_attention(Stream *s, AttentionArgs *a, uint32_t columns) {
         stream_launch(s, &l, a);
 }
 
-HOST void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
-                         uint32_t window, float scale, float cap) {
-        uint32_t per_kv = n_heads / kv->n_kv_heads, heads = MIN(per_kv, (uint32_t)LINES), split = split_size(kv);
-        AttentionArgs a = {out, q, *kv, *rows, n_heads, window, scale, cap, 1, heads, split,
+HOST void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, const Attending *how) {
+        uint32_t per_kv = how->n_heads / kv->n_kv_heads, heads = MIN(per_kv, (uint32_t)LINES), split = split_size(kv);
+        AttentionArgs a = {out, q, *kv, *rows, *how, 1, heads, split,
                            ceil_div(kv->max_pages * kv->page_size, split), NULL, NULL};
         uint32_t columns = kv->n_kv_heads * ceil_div(per_kv, heads), enough = 2 * stream_processors(s);
-        size_t partial = (size_t)rows->n * n_heads * a.n_splits * (2 + kv->head_dim) * sizeof(float);
+        size_t partial = (size_t)rows->n * how->n_heads * a.n_splits * (2 + kv->head_dim) * sizeof(float);
         if (kv->head_dim > HEAD_DIM_MAX) {
                 stream_fail(s, -ENOTSUP);
                 return;

@@ -364,7 +364,8 @@ typedef struct MatmulCase {
         uint32_t rows[PRODUCTS_MAX], cols, n;
         bool bias, normed;
         Update update;
-        Activation glu; /* of two; NONE: products */
+        bool glu; /* of two */
+        Gate unit;
 } MatmulCase;
 
 /* Residuals are of any size: the norm sees to it. */
@@ -373,6 +374,8 @@ static void random_activations(const MatmulCase *c, float *x) {
                 for (uint32_t k = 0; k < c->cols; k++)
                         x[(size_t)i * c->cols + k] *= (float)(1 + i * i) * (k == 3 ? 50 : 1);
 }
+
+static const char *const units[] = {"swiglu", "geglu", "clamped swiglu"};
 
 static void matmul_case(const MatmulCase *c) {
         uint32_t n_out = c->glu ? 1 : c->n_products, total = 0;
@@ -405,7 +408,7 @@ static void matmul_case(const MatmulCase *c) {
                 }
                 out[k] = malloc(size);
                 if (c->glu)
-                        s->ops->glu(s->stream, dev, &p[0].w, &p[1].w, &h, c->glu);
+                        s->ops->glu(s->stream, dev, &p[0].w, &p[1].w, &h, c->unit);
                 else
                         s->ops->matmul(s->stream, p, c->n_products, &h, c->update);
                 get(s, out[k], dev, size);
@@ -413,7 +416,7 @@ static void matmul_case(const MatmulCase *c) {
         size_t at = 0;
         for (uint32_t i = 0; i < n_out; at += (size_t)c->n * c->rows[i++]) /* a large one would hide the others */
                 worst = fmax(worst, relative(out[0] + at, out[1] + at, (size_t)c->n * c->rows[i]));
-        snprintf(name, sizeof(name), "%s %s x %u, %u rows%s%s%s", c->glu ? c->glu == ACTIVATION_SILU ? "swiglu" : "geglu" : "matmul", shape, c->cols, c->n,
+        snprintf(name, sizeof(name), "%s %s x %u, %u rows%s%s%s", c->glu ? units[c->unit] : "matmul", shape, c->cols, c->n,
                  c->normed ? ", normed" : "", c->bias ? ", bias" : "", c->update == UPDATE_ADD ? ", added" : "");
         report(name, worst, 3e-5);
         case_end();
@@ -428,7 +431,7 @@ static void check_matmul(void) {
         for (size_t t = 0; t < N_TYPES; t++)
                 for (size_t k = SLOW ? t % 2 : 0; k < ARRAY_SIZE(n); k += 1 + SLOW)
                         matmul_case(&(MatmulCase){1, {types[t]}, {rows[(k + t) % 4]},
-                                                  whole_blocks(types[t], cols[(k + 2 * t) % 6]), n[k], k % 2, k % 2, k % 3 == 1 ? UPDATE_ADD : UPDATE_SET, ACTIVATION_NONE});
+                                                  whole_blocks(types[t], cols[(k + 2 * t) % 6]), n[k], k % 2, k % 2, k % 3 == 1 ? UPDATE_ADD : UPDATE_SET, false, GATE_SILU});
 }
 
 static void check_matmul_formats(void) {
@@ -437,9 +440,9 @@ static void check_matmul_formats(void) {
                 Dtype a = types[t], b = types[(t + 1) % N_ALL];
                 uint32_t cols = whole_blocks(a, 100);
                 for (size_t k = SLOW ? t % 3 : 0; k < ARRAY_SIZE(n); k += 1 + 2 * SLOW)
-                        matmul_case(&(MatmulCase){1, {a}, {37}, cols, n[k], k % 2, k % 2, UPDATE_SET, ACTIVATION_NONE});
-                matmul_case(&(MatmulCase){2, {a, a}, {21, 21}, 2 * cols, 3, false, true, UPDATE_SET, ACTIVATION_SILU});
-                matmul_case(&(MatmulCase){3, {a, a, b}, {20, 37, 5}, 256, 2, true, true, UPDATE_SET, ACTIVATION_NONE});
+                        matmul_case(&(MatmulCase){1, {a}, {37}, cols, n[k], k % 2, k % 2, UPDATE_SET, false, GATE_SILU});
+                matmul_case(&(MatmulCase){2, {a, a}, {21, 21}, 2 * cols, 3, false, true, UPDATE_SET, true, GATE_SILU});
+                matmul_case(&(MatmulCase){3, {a, a, b}, {20, 37, 5}, 256, 2, true, true, UPDATE_SET, false, GATE_SILU});
         }
 }
 
@@ -449,8 +452,8 @@ static void check_matmul_together(void) {
         for (size_t t = 0; t < N_TYPES; t++)
                 for (size_t k = t % 2; k < ARRAY_SIZE(n); k += 2) {
                         Dtype a = types[t], b = types[(t + 1) % N_TYPES], c = types[(t + 2) % N_TYPES];
-                        matmul_case(&(MatmulCase){3, {a, a, a}, {37, 5, 20}, 96, n[k], true, true, UPDATE_SET, ACTIVATION_NONE});
-                        matmul_case(&(MatmulCase){3, {a, b, c}, {20, 37, 5}, 64, n[k], false, true, UPDATE_ADD, ACTIVATION_NONE});
+                        matmul_case(&(MatmulCase){3, {a, a, a}, {37, 5, 20}, 96, n[k], true, true, UPDATE_SET, false, GATE_SILU});
+                        matmul_case(&(MatmulCase){3, {a, b, c}, {20, 37, 5}, 64, n[k], false, true, UPDATE_ADD, false, GATE_SILU});
                 }
 }
 
@@ -459,12 +462,12 @@ static void check_glu(void) {
         for (size_t t = 0; t < N_TYPES; t++)
                 for (size_t k = t % 2; k < ARRAY_SIZE(n); k += 2) {
                         Dtype a = types[t], b = types[(t + 1) % N_TYPES];
-                        matmul_case(&(MatmulCase){2, {a, a}, {37, 37}, 1056, n[k], false, true, UPDATE_SET, ACTIVATION_SILU});
-                        matmul_case(&(MatmulCase){2, {a, b}, {21, 21}, 96, n[k], false, k % 2, UPDATE_SET, ACTIVATION_SILU});
+                        matmul_case(&(MatmulCase){2, {a, a}, {37, 37}, 1056, n[k], false, true, UPDATE_SET, true, GATE_SILU});
+                        matmul_case(&(MatmulCase){2, {a, b}, {21, 21}, 96, n[k], false, k % 2, UPDATE_SET, true, GATE_SILU});
                         if (t == 2)
-                                matmul_case(&(MatmulCase){2, {a, k % 2 ? a : b}, {21, 21}, 96, n[k], false, true, UPDATE_SET, ACTIVATION_GELU_TANH});
+                                matmul_case(&(MatmulCase){2, {a, k % 2 ? a : b}, {21, 21}, 96, n[k], false, true, UPDATE_SET, true, GATE_GELU_TANH});
                 }
-        matmul_case(&(MatmulCase){2, {DTYPE_BF16, DTYPE_BF16}, {130, 130}, 100, 5, false, true, UPDATE_SET, ACTIVATION_SILU});
+        matmul_case(&(MatmulCase){2, {DTYPE_BF16, DTYPE_BF16}, {130, 130}, 100, 5, false, true, UPDATE_SET, true, GATE_SILU});
 }
 
 /* Stored, and SwiGLU of normed activations. */
@@ -474,7 +477,7 @@ static void matmul_twice(Side *s, const Matrix *m, const float *x, const float *
         Matrix half = {m->data, m->type, m->rows - 1, m->cols}, other = half;
         other.data = (const char *)m->data + skip;
         s->ops->matmul(s->stream, &(Product){*m, NULL, stored}, 1, &(Activations){.x = x, .n_rows = n}, UPDATE_SET);
-        s->ops->glu(s->stream, gated, &half, &other, &(Activations){x, n, norm, 1e-5f, NULL}, ACTIVATION_SILU);
+        s->ops->glu(s->stream, gated, &half, &other, &(Activations){x, n, norm, 1e-5f, NULL}, GATE_SILU);
 }
 
 /* Each number of rows, against all of them. */
@@ -553,10 +556,10 @@ static void check_matmul_large(void) {
 /* Columns so many that there is room for the terms of some rows only, and of none. Emulated, the former would take long. */
 static void check_matmul_long(void) {
 #ifndef CUDA_EMULATED
-        matmul_case(&(MatmulCase){1, {DTYPE_BF16}, {3}, 8192, 300, true, true, UPDATE_ADD, ACTIVATION_NONE});
-        matmul_case(&(MatmulCase){1, {DTYPE_Q8_0}, {130}, 40000, 300, true, true, UPDATE_ADD, ACTIVATION_NONE});
+        matmul_case(&(MatmulCase){1, {DTYPE_BF16}, {3}, 8192, 300, true, true, UPDATE_ADD, false, GATE_SILU});
+        matmul_case(&(MatmulCase){1, {DTYPE_Q8_0}, {130}, 40000, 300, true, true, UPDATE_ADD, false, GATE_SILU});
 #endif
-        matmul_case(&(MatmulCase){1, {DTYPE_BF16}, {3}, 70016, 33, true, true, UPDATE_ADD, ACTIVATION_NONE});
+        matmul_case(&(MatmulCase){1, {DTYPE_BF16}, {3}, 70016, 33, true, true, UPDATE_ADD, false, GATE_SILU});
 }
 
 /* ---- experts ---- */
@@ -565,7 +568,8 @@ typedef struct ExpertsCase {
         uint32_t n_rows, n_experts, n_used, cols, ff;
         Dtype gate, up, down;
         bool normalise;
-        Activation activation;
+        Gate unit;
+        bool biased;
 } ExpertsCase;
 
 /* Two rows of equal logits, one of none that is a number, and one that is for the last expert whatever the others say. */
@@ -585,7 +589,7 @@ static Experts put_experts(Side *s, const ExpertsCase *c, Dtype type, uint32_t r
         const void **table = malloc(c->n_experts * sizeof(*table));
         for (uint32_t e = 0; e < c->n_experts; e++) /* in any order */
                 table[e] = dev + (c->n_experts - 1 - e) * each;
-        Experts x = {(const void *const *)put(s, table, c->n_experts * sizeof(*table)), type, c->n_experts, rows, cols};
+        Experts x = {.each = (const void *const *)put(s, table, c->n_experts * sizeof(*table)), .type = type, .n = c->n_experts, .rows = rows, .cols = cols};
         free(table);
         return x;
 }
@@ -596,12 +600,17 @@ static void experts_case(const ExpertsCase *c) {
         float *x = random_floats((size_t)c->n_rows * c->cols), *logits = random_routes(c), *out[2], *alone = malloc(size);
         void *gate = random_rows(c->gate, c->n_experts * c->ff, c->cols), *up = random_rows(c->up, c->n_experts * c->ff, c->cols),
              *down = random_rows(c->down, c->n_experts * c->cols, c->ff);
+        float *biases = random_floats((size_t)c->n_experts * MAX(c->ff, c->cols) + 1);
         int32_t *routes[2];
         char name[120];
         for (int k = 0; k < 2; k++) {
                 Side *s = &sides[k];
+                float *bias = c->biased ? put(s, biases, ((size_t)c->n_experts * MAX(c->ff, c->cols) + 1) * 4) : NULL;
                 Experts gates = put_experts(s, c, c->gate, c->ff, c->cols, gate), ups = put_experts(s, c, c->up, c->ff, c->cols, up),
                         downs = put_experts(s, c, c->down, c->cols, c->ff, down);
+                gates.bias = bias;
+                ups.bias = bias ? bias + 1 : NULL;
+                downs.bias = bias;
                 float *dev = put(s, x, size), *dev_logits = put(s, logits, (size_t)c->n_rows * c->n_experts * 4);
                 float *of_places = put_poison(s, places * c->cols * 4), *ff = put_poison(s, places * c->ff * 4);
                 void *memory = put_poison(s, routing);
@@ -613,7 +622,7 @@ static void experts_case(const ExpertsCase *c) {
                                 float *at = dev + (size_t)first * c->cols;
                                 s->ops->route(s->stream, &r, dev_logits + (size_t)first * c->n_experts, c->normalise);
                                 s->ops->gather(s->stream, of_places, at, r.row, n * c->n_used, c->cols);
-                                s->ops->glu_experts(s->stream, ff, &gates, &ups, &r, of_places, c->activation);
+                                s->ops->glu_experts(s->stream, ff, &gates, &ups, &r, of_places, c->unit);
                                 s->ops->matmul_experts(s->stream, of_places, &downs, &r, ff);
                                 s->ops->combine(s->stream, at, of_places, &r, c->cols);
                         }
@@ -626,7 +635,7 @@ static void experts_case(const ExpertsCase *c) {
                 get(s, alone, dev, size); /* in the end, of the GPU */
         }
         snprintf(name, sizeof(name), "experts: %u rows, %u of %u, %u x %u in %s, %s and %s%s", c->n_rows, c->n_used, c->n_experts,
-                 c->cols, c->ff, dtype_name(c->gate), dtype_name(c->up), dtype_name(c->down), c->normalise ? ", normalised" : "");
+                 c->cols, c->ff, dtype_name(c->gate), dtype_name(c->up), dtype_name(c->down), c->biased ? ", biased" : c->normalise ? ", normalised" : "");
         report(name, relative(out[0], out[1], (size_t)c->n_rows * c->cols), 3e-5);
         report("  weights", relative((float *)routes[0], (float *)routes[1], places), 1e-6);
         report("  places", unequal(routes[0] + places, routes[1] + places, known - places * 4), 0);
@@ -634,17 +643,19 @@ static void experts_case(const ExpertsCase *c) {
         case_end();
         for (int k = 0; k < 2; k++)
                 free(out[k]), free(routes[k]);
-        free(x), free(logits), free(alone), free(gate), free(up), free(down);
+        free(x), free(logits), free(alone), free(biases), free(gate), free(up), free(down);
 }
 
 static void check_experts(void) {
         static const ExpertsCase all[] = {
-                {2, 4, 2, 64, 37, DTYPE_F32, DTYPE_F32, DTYPE_F32, true, ACTIVATION_SILU},
-                {7, 33, 8, 64, 32, DTYPE_BF16, DTYPE_BF16, DTYPE_Q8_0, false, ACTIVATION_SILU},
-                {41, 3, 2, 96, 64, DTYPE_Q8_0, DTYPE_Q8_0, DTYPE_BF16, true, ACTIVATION_GELU_TANH}, /* tiles of 32 */
-                {5, 6, 6, 256, 256, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K, true, ACTIVATION_SILU},
-                {41, 2, 1, 256, 256, DTYPE_Q5_K, DTYPE_Q5_K, DTYPE_Q4_K, false, ACTIVATION_SILU},
-                {9, 130, 2, 32, 32, DTYPE_Q4_0, DTYPE_Q4_0, DTYPE_F16, false, ACTIVATION_SILU},
+                {2, 4, 2, 64, 37, DTYPE_F32, DTYPE_F32, DTYPE_F32, true, GATE_SILU},
+                {7, 33, 8, 64, 32, DTYPE_BF16, DTYPE_BF16, DTYPE_Q8_0, false, GATE_SILU},
+                {41, 3, 2, 96, 64, DTYPE_Q8_0, DTYPE_Q8_0, DTYPE_BF16, true, GATE_GELU_TANH}, /* tiles of 32 */
+                {5, 6, 6, 256, 256, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K, true, GATE_SILU},
+                {41, 2, 1, 256, 256, DTYPE_Q5_K, DTYPE_Q5_K, DTYPE_Q4_K, false, GATE_SILU},
+                {9, 130, 2, 32, 32, DTYPE_Q4_0, DTYPE_Q4_0, DTYPE_F16, false, GATE_SILU},
+                {9, 7, 3, 64, 64, DTYPE_MXFP4, DTYPE_MXFP4, DTYPE_MXFP4, true, GATE_CLAMPED, true},
+                {9, 7, 3, 64, 64, DTYPE_F16, DTYPE_Q8_0, DTYPE_BF16, true, GATE_CLAMPED, true},
         };
         for (size_t i = 0; i < ARRAY_SIZE(all); i++)
                 experts_case(&all[i]);
@@ -660,6 +671,7 @@ typedef struct AttentionCase {
         uint32_t capacity;  /* positions */
         float size;         /* of queries; 0: of 1 */
         float cap;
+        bool sinks;
 } AttentionCase;
 
 typedef struct Cache {
@@ -717,23 +729,23 @@ static void attention_case(const AttentionCase *c) {
                 int32_t *dev_slot = put(s, slot, n * 4), *dev_position = put(s, position, n * 4);
                 Rows rows = {n, dev_slot, dev_position, NULL, 0};
                 float *dev = put_poison(s, size), *dev_q = put(s, q, size);
+                Attending how = {c->n_heads, c->window, scale, c->cap, c->sinks ? put(s, q, c->n_heads * 4) : NULL};
                 out[i] = malloc(size);
                 keys[i] = malloc(cache.size);
-                s->ops->attention(s->stream, dev, dev_q, &cache.kv, &rows, c->n_heads, c->window, scale, c->cap);
+                s->ops->attention(s->stream, dev, dev_q, &cache.kv, &rows, &how);
                 get(s, out[i], dev, size);
                 get(s, keys[i], cache.kv.k, cache.size);
                 cache_size = cache.size;
                 for (uint32_t r = 0; r < n; r++) { /* each row by itself */
                         Rows one = {1, dev_slot + r, dev_position + r, NULL, 0};
                         size_t at = (size_t)r * width;
-                        s->ops->attention(s->stream, dev + at, dev_q + at, &cache.kv, &one, c->n_heads, c->window,
-                                          scale, c->cap);
+                        s->ops->attention(s->stream, dev + at, dev_q + at, &cache.kv, &one, &how);
                 }
                 get(s, alone, dev, size); /* in the end, of the GPU */
         }
         snprintf(name, sizeof(name), "%s %u/%u heads of %u, window %u, positions %u and %u, rows %u and %u%s",
                  dtype_name(c->type), c->n_heads, c->n_kv_heads, c->head_dim, c->window, c->length[0], c->length[1],
-                 c->rows[0], c->rows[1], c->cap > 0 ? ", capped" : "");
+                 c->rows[0], c->rows[1], c->cap > 0 ? ", capped" : c->sinks ? ", sinks" : "");
         report(name, relative(out[0], out[1], (size_t)n * width), 5e-5);
         report("  rows alone and among others", unequal(out[1], alone, size), 0);
         report("  the cache", unequal(keys[0], keys[1], cache_size), 0);
@@ -761,6 +773,8 @@ static void check_attention(void) {
                 {DTYPE_F16, 16, 2, 2, 64, 0, {90, 30}, {2, 1}, 1024, 1e-20f},
                 {DTYPE_F16, 16, 1, 2, 256, 40, {90, 30}, {2, 1}, 1024, 0, 0.5f},
                 {DTYPE_F32, 16, 2, 4, 24, 0, {150, 9}, {2, 1}, 1024, 0, 0.5f},
+                {DTYPE_F16, 32, 2, 8, 64, 0, {700, 60}, {1, 1}, 2048, 0, 0, true},
+                {DTYPE_F16, 32, 2, 8, 64, 7, {90, 60}, {40, 30}, 128, 0, 0, true},
         };
         for (size_t i = 0; i < ARRAY_SIZE(all); i++)
                 attention_case(&all[i]);

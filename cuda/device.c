@@ -152,7 +152,7 @@ static int compute(Device *d, float out[static 5], Error *e) {
                 cuda_upload(s, b.data, in, sizeof(in));
                 float *dev = b.data, *dev_out = dev + ARRAY_SIZE(in);
                 Matrix gate = {dev, DTYPE_F32, 4, 1}, up = {dev + 4, DTYPE_F32, 4, 1};
-                cuda_glu(s, dev_out, &gate, &up, &(Activations){.x = dev + 8, .n_rows = 1}, ACTIVATION_SILU);
+                cuda_glu(s, dev_out, &gate, &up, &(Activations){.x = dev + 8, .n_rows = 1}, GATE_SILU);
                 cuda_awaits(s, dev_out + 4);
                 cuda_download(s, out, dev_out, 5 * sizeof(float));
                 r = cuda_mark(s, &ticket);

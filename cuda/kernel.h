@@ -332,10 +332,15 @@ DEVICE int32_t *row_token(const Rows *rows, uint32_t i) {
         return rows->tokens + (size_t)rows->slot[i] * rows->context + (size_t)rows->position[i];
 }
 
-/* Of a gate: SILU or GELU_TANH, which is x times a sigmoid, too. */
-DEVICE float gate_activate(Activation activation, float x) {
-        float z = activation == ACTIVATION_GELU_TANH ? 1.5957691216f * fmaf(x * x, x * 0.044715f, x) : x;
-        return x / (1 + expf(-z));
+/* See Gate: all are x times a sigmoid. */
+DEVICE float gated(Gate unit, float x, float up) {
+        bool clamped = unit == GATE_CLAMPED;
+        if (clamped) {
+                x = fminf(x, 7);
+                up = fminf(fmaxf(up, -7), 7) + 1;
+        }
+        float z = unit == GATE_GELU_TANH ? 1.5957691216f * fmaf(x * x, x * 0.044715f, x) : clamped ? 1.702f * x : x;
+        return x / (1 + expf(-z)) * up;
 }
 
 /* cap tanh(x / cap) */

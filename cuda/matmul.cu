@@ -191,8 +191,12 @@ DEVICE void expert_rows(Dtype type, int tiles, const ExpertsArgs *a) {
         own.joined[0].out += (size_t)first * own.joined[0].rows;
         own.x += (size_t)first * own.cols;
         own.n = MIN(left, (uint32_t)tiles * TILE_N);
+        if (own.joined[0].bias)
+                own.joined[0].bias += (size_t)expert * own.joined[0].rows;
         if (own.ending.up)
                 own.ending.up = a->each_up[expert];
+        if (own.ending.up_bias)
+                own.ending.up_bias += (size_t)expert * own.joined[0].rows;
         Share m = {&own, &own.joined[0], blockIdx.y, 0};
         few_rows(type, tiles, &m);
 }
@@ -230,7 +234,7 @@ static const void *find_experts(Dtype type, bool small) {
 
 static void launch_experts(Stream *s, float *out, const Experts *w, const Routing *r, const float *x, const Ending *ending,
                            const Experts *up) {
-        Product p = {{NULL, w->type, w->rows, w->cols}, NULL, out};
+        Product p = {{NULL, w->type, w->rows, w->cols}, w->bias, out};
         Activations all = {.x = x, .n_rows = r->n_rows * r->n_used};
         uint32_t blocks, tile = experts_tile(r);
         ExpertsArgs args = {products_args(&p, 1, ending, &all, TILE_LINES, &blocks), w->each, up ? up->each : NULL, r->starts,
@@ -241,14 +245,14 @@ static void launch_experts(Stream *s, float *out, const Experts *w, const Routin
 }
 
 HOST void cuda_matmul_experts(Stream *s, float *out, const Experts *w, const Routing *r, const float *x) {
-        Ending ending = {NULL, UPDATE_SET, ACTIVATION_NONE};
+        Ending ending = {.update = UPDATE_SET};
         launch_experts(s, out, w, r, x, &ending, NULL);
 }
 
 HOST void cuda_glu_experts(Stream *s, float *out, const Experts *gate, const Experts *up, const Routing *r, const float *x,
-                           Activation activation) {
-        Ending both = {up->each, UPDATE_SET, activation}, first = {NULL, UPDATE_SET, ACTIVATION_NONE},
-               second = {NULL, UPDATE_MULTIPLY, activation};
+                           Gate unit) {
+        Ending both = {.up = up->each, .up_bias = up->bias, .update = UPDATE_SET, .unit = unit},
+               first = {.update = UPDATE_SET}, second = {.update = UPDATE_MULTIPLY, .unit = unit};
         if (gate->type == up->type)
                 launch_experts(s, out, gate, r, x, &both, up);
         else {
@@ -323,7 +327,7 @@ static void launch_products(Stream *s, const Slice *t, const Product *products, 
 
 /* Those of one format at the same time, so that the small ones find the GPU at work. */
 HOST void cuda_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Update update) {
-        Ending ending = {NULL, update, ACTIVATION_NONE};
+        Ending ending = {.update = update};
         for (uint32_t i = 0; i < x->n_rows;) {
                 Slice t = slice_at(s, x, i, products->w.cols);
                 for (uint32_t first = 0, last; first < n; first = last) {
@@ -335,10 +339,10 @@ HOST void cuda_matmul(Stream *s, const Product *products, uint32_t n, const Acti
         }
 }
 
-HOST void cuda_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Activation activation) {
+HOST void cuda_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Gate unit) {
         Product of_gate = {*gate, NULL, out}, of_up = {*up, NULL, out};
-        Ending both = {up->data, UPDATE_SET, activation}, first = {NULL, UPDATE_SET, ACTIVATION_NONE},
-               second = {NULL, UPDATE_MULTIPLY, activation};
+        Ending both = {.up = up->data, .update = UPDATE_SET, .unit = unit}, first = {.update = UPDATE_SET},
+               second = {.update = UPDATE_MULTIPLY, .unit = unit};
         for (uint32_t i = 0; i < x->n_rows;) {
                 Slice t = slice_at(s, x, i, gate->cols);
                 if (gate->type == up->type)

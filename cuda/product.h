@@ -39,8 +39,9 @@ typedef struct Terms {
 /* What becomes of the sums. In a gated unit they are the gate's, with the same feature of `up`; or with what is in `out`. */
 typedef struct Ending {
         const void *up; /* of the gate's format; NULL: none */
+        const float *up_bias;
         Update update;
-        Activation activation; /* of the gate, where there is `up` or with UPDATE_MULTIPLY */
+        Gate unit; /* where there is `up`, or with UPDATE_MULTIPLY */
 } Ending;
 
 /* Products of matrices of one format; with `up` one. */
@@ -167,9 +168,9 @@ DEVICE void finish(const Share *m, uint32_t row, uint32_t i, float sum, float up
         if (m->p->bias)
                 sum += m->p->bias[row];
         if (m->a->ending.up)
-                *out = gate_activate(m->a->ending.activation, sum) * up;
+                *out = gated(m->a->ending.unit, sum, m->a->ending.up_bias ? up + m->a->ending.up_bias[row] : up);
         else if (m->a->ending.update == UPDATE_MULTIPLY)
-                *out = gate_activate(m->a->ending.activation, sum) * *out;
+                *out = gated(m->a->ending.unit, sum, *out);
         else
                 *out = m->a->ending.update == UPDATE_ADD ? *out + sum : sum;
 }

@@ -66,14 +66,13 @@ void cuda_embed(Stream *s, float *out, const Matrix *table, const Rows *rows, fl
 void cuda_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
                   float eps, Update update);
 void cuda_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Update update);
-void cuda_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Activation activation);
+void cuda_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Gate unit);
 void cuda_rope(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, const KvLayer *kv);
-void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
-                    uint32_t window, float scale, float cap);
+void cuda_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, const Attending *how);
 void cuda_softcap(Stream *s, float *x, size_t n, float cap);
 void cuda_route(Stream *s, const Routing *r, const float *logits, bool normalise);
 void cuda_glu_experts(Stream *s, float *out, const Experts *gate, const Experts *up, const Routing *r, const float *x,
-                      Activation activation);
+                      Gate unit);
 void cuda_matmul_experts(Stream *s, float *out, const Experts *w, const Routing *r, const float *x);
 void cuda_combine(Stream *s, float *x, const float *y, const Routing *r, uint32_t n_cols);
 void cuda_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);

@@ -35,6 +35,7 @@ EXTRA_DIST += tests/data/make-arch-cases.py tests/data/make-quant-cases.py \
 	tests/data/arch-yarn.gguf tests/data/arch-yarn.json \
 	tests/data/arch-qwen3moe.gguf tests/data/arch-qwen3moe.json \
 	tests/data/arch-mixtral.gguf tests/data/arch-mixtral.json \
+	tests/data/arch-gpt-oss.gguf tests/data/arch-gpt-oss.json \
 	tests/data/arch-gemma.gguf tests/data/arch-gemma.json \
 	tests/data/arch-gemma2.gguf tests/data/arch-gemma2.json \
 	tests/data/arch-gemma3.gguf tests/data/arch-gemma3.json \

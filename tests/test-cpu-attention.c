@@ -7,6 +7,7 @@ typedef struct Case {
         uint32_t page_size, n_kv_heads, n_heads, head_dim, window;
         uint32_t length[2]; /* of the sequences in slots 0 and 1 */
         float cap;
+        bool sinks;
 } Case;
 
 /* The cache, and beside it what was stored, plainly. */
@@ -67,13 +68,13 @@ static void cache_fill(Rig *r, Cache *cache) {
 }
 
 /* Stored as F16 a value is off by half of its last place. */
-static void check_row(const Cache *cache, const float *q, const float *out, int slot, uint32_t position, float scale) {
+static void check_row(const Cache *cache, const float *q, const float *out, int slot, uint32_t position, const Attending *how) {
         const Case *c = cache->c;
         uint32_t begin = c->window > 0 && position + 1 > c->window ? position + 1 - c->window : 0;
         double *p = malloc((position + 1) * sizeof(double));
         for (uint32_t h = 0; h < c->n_heads; h++) {
                 uint32_t kv_head = h / (c->n_heads / c->n_kv_heads);
-                double sum = 0;
+                double sum = how->sinks ? exp((double)how->sinks[h]) : 0, scale = how->scale;
                 for (uint32_t j = begin; j <= position; j++) {
                         double s = 0;
                         for (uint32_t d = 0; d < c->head_dim; d++)
@@ -106,18 +107,19 @@ static void check(Rig *r, const Case *c) {
         position[2] = 0;
         size_t width = c->n_heads * c->head_dim;
         float scale = 2 / sqrtf((float)c->head_dim);
+        float *sinks = random_floats(c->n_heads);
+        Attending how = {c->n_heads, c->window, scale, c->cap, c->sinks ? sinks : NULL};
         float *q = random_floats(N * width), *out = poisoned_floats(N * width), *alone = poisoned_floats(width);
-        r->ops->attention(r->stream, out, q, &cache.kv, &(Rows){N, slot, position, NULL, 0}, c->n_heads, c->window,
-                          scale, c->cap);
+        r->ops->attention(r->stream, out, q, &cache.kv, &(Rows){N, slot, position, NULL, 0}, &how);
         rig_run(r);
         for (int i = 0; i < N; i++) {
-                check_row(&cache, q + i * width, out + i * width, slot[i], (uint32_t)position[i], scale);
+                check_row(&cache, q + i * width, out + i * width, slot[i], (uint32_t)position[i], &how);
                 r->ops->attention(r->stream, alone, q + i * width, &cache.kv,
-                                  &(Rows){1, slot + i, position + i, NULL, 0}, c->n_heads, c->window, scale, c->cap);
+                                  &(Rows){1, slot + i, position + i, NULL, 0}, &how);
                 rig_run(r);
                 assert_memory_equal(alone, out + i * width, width * sizeof(float));
         }
-        free(q), free(out), free(alone);
+        free(q), free(out), free(alone), free(sinks);
         cache_deinit(&cache);
 }
 
@@ -131,6 +133,8 @@ static void every_case(Rig *r) {
                 {DTYPE_F16, 64, 1, 4, 128, 130, {400, 256}},
                 {DTYPE_F32, 256, 1, 1, 8, 1, {1, 2}},
                 {DTYPE_F32, 16, 2, 4, 24, 0, {150, 9}, 0.5f},
+                {DTYPE_F32, 16, 2, 8, 24, 5, {150, 9}, 0, true},
+                {DTYPE_F16, 16, 1, 11, 16, 0, {150, 9}, 0, true},
         };
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
                 check(r, &cases[i]);
@@ -154,7 +158,7 @@ static void far_apart(Rig *r) {
                         v[i] = (float)i;
                 }
                 store(r, &kv, &(Rows){LENGTH, slot, position, NULL, 0}, k, v);
-                r->ops->attention(r->stream, &out, &q, &kv, &(Rows){1, slot, &last, NULL, 0}, 1, 0, 1, 0);
+                r->ops->attention(r->stream, &out, &q, &kv, &(Rows){1, slot, &last, NULL, 0}, &(Attending){.n_heads = 1, .scale = 1});
                 rig_run(r);
                 assert_close(out, rising ? LENGTH - 1 : 0, 1e-6);
         }

@@ -103,7 +103,7 @@ static void check_together(Rig *r, const Together *t) {
                         memcpy(p[i].out, before[i], size * sizeof(float));
         }
         if (t->gated)
-                r->ops->glu(r->stream, p[0].out, &p[0].w, &p[1].w, &rows, ACTIVATION_SILU);
+                r->ops->glu(r->stream, p[0].out, &p[0].w, &p[1].w, &rows, GATE_SILU);
         else
                 r->ops->matmul(r->stream, p, t->n_products, &rows, t->update);
         rig_run(r);
@@ -159,7 +159,7 @@ static void multiply(Rig *r, const Matrix *m, const float *x, const float *norm,
         float *room = poisoned_floats((size_t)n * COLS);
         Matrix gate = {m->data, m->type, HALF, COLS}, up = {(const char *)m->data + half, m->type, HALF, COLS};
         r->ops->matmul(r->stream, &(Product){*m, NULL, out}, 1, &(Activations){.x = x, .n_rows = n}, UPDATE_SET);
-        r->ops->glu(r->stream, out + (size_t)n * ROWS, &gate, &up, &(Activations){x, n, norm, 1e-6f, room}, ACTIVATION_SILU);
+        r->ops->glu(r->stream, out + (size_t)n * ROWS, &gate, &up, &(Activations){x, n, norm, 1e-6f, room}, GATE_SILU);
         rig_run(r);
         free(room);
 }

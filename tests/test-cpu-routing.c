@@ -13,7 +13,7 @@ typedef struct Mixture {
 static Experts experts_of(const void **each, const float *data, uint32_t rows, uint32_t cols) {
         for (int e = 0; e < EXPERTS; e++)
                 each[e] = data + (size_t)e * rows * cols;
-        return (Experts){each, DTYPE_F32, EXPERTS, rows, cols};
+        return (Experts){.each = each, .type = DTYPE_F32, .n = EXPERTS, .rows = rows, .cols = cols};
 }
 
 static void mixture_init(Mixture *m) {
@@ -35,7 +35,7 @@ static void ask(Rig *r, const Mixture *m, float *x, const float *logits, uint32_
         *route = routing_in(memory, n, EXPERTS, USED);
         r->ops->route(r->stream, route, logits, normalise);
         r->ops->gather(r->stream, places, x, route->row, n * USED, COLS);
-        r->ops->glu_experts(r->stream, ff, &m->gates, &m->ups, route, places, ACTIVATION_SILU);
+        r->ops->glu_experts(r->stream, ff, &m->gates, &m->ups, route, places, GATE_SILU);
         r->ops->matmul_experts(r->stream, places, &m->downs, route, ff);
         r->ops->combine(r->stream, x, places, route, COLS);
         rig_run(r);

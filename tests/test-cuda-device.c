@@ -602,7 +602,7 @@ static void test_too_wide(void **state) {
         Rig r = rig_new();
         uint64_t ticket;
         KvLayer kv = {.type = DTYPE_F16, .page_size = 32, .n_kv_heads = 1, .head_dim = 512, .max_pages = 1};
-        r.ops->attention(r.stream, NULL, NULL, &kv, &(Rows){.n = 1}, 1, 0, 1, 0);
+        r.ops->attention(r.stream, NULL, NULL, &kv, &(Rows){.n = 1}, &(Attending){.n_heads = 1, .scale = 1});
         assert_int_equal(r.ops->mark(r.stream, &ticket), -ENOTSUP);
         rig_free(&r);
 }

@@ -375,7 +375,7 @@ static void test_tensors(void **state) {
                 const char *message;
         } cases[] = {
                 {"llama", "lxama", -EOPNOTSUPP,
-                 "architecture 'lxama' is not supported; supported are llama, mistral, qwen2, qwen3, qwen3moe, qwen3_moe, mixtral, gemma, gemma2, gemma3, gemma3_text"},
+                 "architecture 'lxama' is not supported; supported are llama, mistral, qwen2, qwen3, qwen3moe, qwen3_moe, mixtral, gpt-oss, gemma, gemma2, gemma3, gemma3_text"},
                 {"general.architecture", "general.architectura", -EINVAL, "key 'general.architecture' is missing"},
                 {"llama.block_count", "llama.block_kount", -EINVAL, "key 'llama.block_count' is missing"},
                 {"rms_epsilon", "rms_epsilom", -EINVAL, "key 'llama.attention.layer_norm_rms_epsilon' is missing"},

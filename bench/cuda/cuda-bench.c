@@ -211,7 +211,7 @@ static void enqueue_glu(Bench *b, void *arg) {
         Matrix gate = m->w[m->turn++ % 8], up = gate;
         gate.rows = up.rows = gate.rows / 2;
         up.data = (const char *)gate.data + gate.rows * dtype_row_size(gate.type, gate.cols);
-        b->ops->glu(b->stream, m->out, &gate, &up, &(Activations){m->x, m->n, m->norm, 1e-5f, NULL}, ACTIVATION_SILU);
+        b->ops->glu(b->stream, m->out, &gate, &up, &(Activations){m->x, m->n, m->norm, 1e-5f, NULL}, GATE_SILU);
 }
 
 static void bench_product(Bench *b, Multiply *m, const char *name, Enqueue *enqueue) {
@@ -250,7 +250,7 @@ typedef struct Attend {
 
 static void enqueue_attention(Bench *b, void *arg) {
         Attend *a = arg;
-        b->ops->attention(b->stream, a->out, a->q, &a->kv, &a->rows, 32, 0, 0.1f, 0);
+        b->ops->attention(b->stream, a->out, a->q, &a->kv, &a->rows, &(Attending){.n_heads = 32, .scale = 0.1f});
 }
 
 /* 32 query and 8 KV heads of 128 values; a sequence for each row. */

@@ -66,6 +66,7 @@ enum { PRODUCTS_MAX = 3 };
 /* The experts of a network: a matrix each, all of one shape and format. */
 typedef struct Experts {
         const void *const *each; /* dev [n]: their data, as in Matrix */
+        const float *bias;       /* dev f32 [n, rows] or NULL */
         Dtype type;
         uint32_t n, rows, cols;
 } Experts;
@@ -117,6 +118,13 @@ typedef enum Activation {
         ACTIVATION_TANH,
         ACTIVATION_SILU, /* x / (1 + exp(-x)) */
 } Activation;
+
+/* Gated linear units (Shazeer 2020), of a gate and what goes through it. */
+typedef enum Gate {
+        GATE_SILU,      /* SwiGLU: silu(gate) * up */
+        GATE_GELU_TANH, /* GeGLU: gelu(gate) * up, by tanh */
+        GATE_CLAMPED,   /* gpt-oss's: g / (1 + exp(-1.702 g)) * (u + 1), of g = min(gate, 7) and u = up between -7 and 7 */
+} Gate;
 
 /* What becomes of what is in the output. */
 typedef enum Update {
@@ -173,6 +181,14 @@ typedef struct KvLayer {
         const int32_t *block_tables; /* dev [slots, max_pages] */
         uint32_t max_pages;
 } KvLayer;
+
+/* How attention() weighs positions. */
+typedef struct Attending {
+        uint32_t n_heads;
+        uint32_t window;    /* only so many last positions are seen; 0: all */
+        float scale, cap;   /* cap 0: none; else scaled scores are softcap()ped */
+        const float *sinks; /* dev f32 [n_heads] or NULL: the score of what is seen besides, and has no value */
+} Attending;
 
 /* The rows of one step: row i is position `position[i]` of the sequence in slot `slot[i]`. Its token is
  * tokens[slot*context + position]: the prompt was uploaded there, and sampling writes each new token there, so that
@@ -295,18 +311,14 @@ struct DeviceOps {
         /* Of each of n products, at most PRODUCTS_MAX, of matrices with the same number of columns: out[i, r] =
          * dot(w[r,:], x[i,:]) + bias[r], set or added. Nothing that is written may be part of x. */
         void (*matmul)(Stream *s, const Product *products, uint32_t n, const Activations *x, Update update);
-        /* A gated linear unit (Shazeer 2020): out[i, r] = activation(dot(gate[r,:], x[i,:])) * dot(up[r,:], x[i,:]). out dev
-         * [x.n_rows, gate.rows]. */
-        void (*glu)(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x,
-                    Activation activation);
+        /* out[i, r] = the gated unit of dot(gate[r,:], x[i,:]) and dot(up[r,:], x[i,:]). out dev [x.n_rows, gate.rows]. */
+        void (*glu)(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Gate unit);
         /* Normalises each head of q and of k, where they have norms, as rmsnorm() does, and rotates it by its row's
          * position: in place, but with `kv` keys and values are stored at each row's position, and k is left undefined. */
         void (*rope)(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, const KvLayer *kv);
-        /* out[i,h,:] = softmax(scale * q[i,h] . k[0..p]) v[0..p], p the row's position; with window > 0 only the last
-         * `window` positions are seen, and with cap > 0 a scaled score is softcap()ped. q and out dev [rows.n, n_heads,
+        /* out[i,h,:] = softmax(scale * q[i,h] . k[0..p]) v[0..p], p the row's position. q and out dev [rows.n, n_heads,
          * head_dim]; query head h reads kv head h / (n_heads / n_kv_heads). */
-        void (*attention)(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
-                          uint32_t window, float scale, float cap);
+        void (*attention)(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, const Attending *how);
         /* x[i] = cap * tanh(x[i] / cap), within 1e-7 of cap. x dev [n]; cap above 0. */
         void (*softcap)(Stream *s, float *x, size_t n, float cap);
         /* out[i,:] = x[index[i],:]. index dev [n]. */
@@ -318,7 +330,7 @@ struct DeviceOps {
         /* glu(), and a product that is set, of each expert with what is at its places: x dev [places, columns], out dev [places,
          * rows of the experts]. */
         void (*glu_experts)(Stream *s, float *out, const Experts *gate, const Experts *up, const Routing *r, const float *x,
-                            Activation activation);
+                            Gate unit);
         void (*matmul_experts)(Stream *s, float *out, const Experts *w, const Routing *r, const float *x);
         /* x[i,:] += the sum over c of weight[i, c] * y[place[i, c],:], ascending. y dev [places, n_cols]. */
         void (*combine)(Stream *s, float *x, const float *y, const Routing *r, uint32_t n_cols);

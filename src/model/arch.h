@@ -29,6 +29,7 @@ typedef struct ModelKind {
         RopeStyle gguf_rope;  /* in GGUF files, where Wq and Wk may be permuted */
         bool qk_norm;         /* queries and keys are normalised, each head */
         bool post_norm;       /* what attention and the network make is normalised before it is added */
+        bool oss;             /* OpenAI's: sinks, biases of experts, a clamped unit, and another name of a norm */
         bool experts;         /* the network of each layer is a mixture of experts: of llama, if the files say so */
         bool gemma;           /* scaled embeddings, GELU, and Hugging Face's norms are stored less 1 */
         uint8_t global_every; /* every so many-th layer sees all positions, the others a window; 0: all are the same */
@@ -87,7 +88,7 @@ typedef struct Weight {
         const Tensor *tensor;
         const void *data; /* in the tensor's: of a part, where it begins */
         size_t size;      /* in bytes */
-        uint32_t n;       /* of a vector */
+        size_t n;         /* of a vector, or of several */
         float offset;     /* added to its values */
         Matrix *matrix;
         Packed *packed;
@@ -206,6 +207,7 @@ bool model_has_tensor(const Model *m, const char *name);
 int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence presence, Matrix *ret,
                        Error *e);
 int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence, const float **ret, Error *e);
+int model_claim_vectors(Model *m, const char *name, uint64_t n, uint64_t rows, Presence presence, const float **ret, Error *e);
 
 /* n matrices, NAME.0.weight and on, of one format. `ret` must stay where it is, too. */
 int model_claim_experts(Model *m, const char *name, uint64_t cols, uint64_t rows, uint32_t n, Experts *ret, Error *e);

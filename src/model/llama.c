@@ -10,7 +10,8 @@
  *   logits = Wout rmsnorm(x)                   Wout is the embedding table when there is no output.weight; gemma2: capped
  *
  * The network may be a mixture of experts (qwen3moe, mixtral): a token goes to those that Wrouter h says, and what they make
- * is added up by their weights. gemma2 and gemma3 normalise what is added to x, too. Where some layers slide only, these rotate by a base of their own.
+ * is added up by their weights. gpt-oss has besides biases of router and experts, a clamped unit, and in each head a score
+ * for nothing (`sinks`). gemma2 and gemma3 normalise what is added to x, too. Where some layers slide only, these rotate by a base of their own.
  *
  * In the last layer only the rows whose logits are wanted go on after their keys and values are stored.
  *
@@ -32,6 +33,7 @@ typedef struct Layer {
         const float *q_norm, *k_norm;                        /* qwen3, for each head */
         Matrix gate, up, down;
         Matrix router;
+        const float *router_bias, *sinks;                    /* gpt-oss */
         Experts gates, ups, downs;                           /* of a mixture, instead */
         const float *attn_post_norm, *ffn_post_norm;         /* gemma2, gemma3 */
         const Rope *rope;
@@ -40,7 +42,7 @@ typedef struct Layer {
 
 typedef struct Llama {
         float eps, embedding_scale, attention_scale;
-        Activation activation;
+        Gate unit;
         bool norm_experts;
         Rope rope, local_rope; /* local: of layers with a window of their own */
         Matrix embedding, output; /* output.data NULL: tied to the embedding */
@@ -71,6 +73,7 @@ static const ModelKind kinds[] = {
         {.name = "qwen3moe", .gguf_rope = ROPE_NEOX, .qk_norm = true, .experts = true},
         {.name = "qwen3_moe", .qk_norm = true, .experts = true},
         {.name = "mixtral", .experts = true},
+        {.name = "gpt-oss", .gguf_rope = ROPE_NEOX, .experts = true, .oss = true, .global_every = 2},
         {.name = "gemma", .gguf_rope = ROPE_NEOX, .gemma = true},
         {.name = "gemma2", .gguf_rope = ROPE_NEOX, .gemma = true, .post_norm = true, .global_every = 2},
         {.name = "gemma3", .gguf_rope = ROPE_NEOX, .gemma = true, .post_norm = true, .qk_norm = true, .global_every = 6},
@@ -102,12 +105,19 @@ static int claim_experts(Model *m, uint32_t l, Layer *y, Error *e) {
                 {"ffn_up", i->n_embd, i->n_ff, &y->ups},
                 {"ffn_down", i->n_ff, i->n_embd, &y->downs},
         };
+        const Presence biased = m->kind->oss ? PRESENT_YES : PRESENT_NO;
         char name[64];
         snprintf(name, sizeof(name), "blk.%" PRIu32 ".ffn_gate_inp.weight", l);
         int k = model_claim_matrix(m, name, i->n_embd, i->n_experts, PRESENT_YES, &y->router, e);
+        snprintf(name, sizeof(name), "blk.%" PRIu32 ".ffn_gate_inp.bias", l);
+        if (k == 0)
+                k = model_claim_vector(m, name, i->n_experts, biased, &y->router_bias, e);
         for (size_t n = 0; n < ARRAY_SIZE(all) && k == 0; n++) {
                 snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s", l, all[n].name);
                 k = model_claim_experts(m, name, all[n].cols, all[n].rows, i->n_experts, all[n].experts, e);
+                snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s_exps.bias", l, all[n].name);
+                if (k == 0)
+                        k = model_claim_vectors(m, name, all[n].rows, i->n_experts, biased, &all[n].experts->bias, e);
         }
         return k;
 }
@@ -136,7 +146,8 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
                 const float **vector;
         } vectors[] = {
                 {"attn_norm.weight", embd, PRESENT_YES, &y->attn_norm},
-                {"ffn_norm.weight", embd, PRESENT_YES, &y->ffn_norm},
+                {m->kind->oss ? "post_attention_norm.weight" : "ffn_norm.weight", embd, PRESENT_YES, &y->ffn_norm},
+                {"attn_sinks.weight", i->n_heads, m->kind->oss ? PRESENT_YES : PRESENT_NO, &y->sinks},
                 {"attn_q.bias", q, bias, &y->q_bias},
                 {"attn_k.bias", kv, bias, &y->k_bias},
                 {"attn_v.bias", kv, bias, &y->v_bias},
@@ -176,7 +187,7 @@ static int llama_open(Model *m, Error *e) {
         g->eps = p->norm_eps;
         g->embedding_scale = m->kind->gemma ? sqrtf((float)m->info.n_embd) : 1;
         g->attention_scale = model_attention_scale(m);
-        g->activation = m->kind->gemma ? ACTIVATION_GELU_TANH : ACTIVATION_SILU;
+        g->unit = m->kind->gemma ? GATE_GELU_TANH : m->kind->oss ? GATE_CLAMPED : GATE_SILU;
         g->norm_experts = p->norm_experts;
         g->rope = p->rope;
         g->local_rope = (Rope){.style = p->rope.style, .n_rot = p->rope.n_rot, .base = p->local_base, .scale = 1};
@@ -252,12 +263,12 @@ static void ask_experts(const Step *t, const Layer *y, float *x, uint32_t n) {
         const ModelInfo *i = t->info;
         float *h = t->part[PART_H], *ff = t->part[PART_FF], *places = t->part[PART_PLACES];
         Routing r = routing_in(t->part[PART_ROUTING], n, i->n_experts, i->n_experts_used);
-        Product logits = {y->router, NULL, t->part[PART_ROUTER]};
+        Product logits = {y->router, y->router_bias, t->part[PART_ROUTER]};
         t->ops->rmsnorm(t->stream, h, x, y->ffn_norm, n, i->n_embd, t->g->eps, UPDATE_SET);
         t->ops->matmul(t->stream, &logits, 1, &(Activations){.x = h, .n_rows = n}, UPDATE_SET);
         t->ops->route(t->stream, &r, logits.out, t->g->norm_experts);
         t->ops->gather(t->stream, places, h, r.row, n * i->n_experts_used, i->n_embd);
-        t->ops->glu_experts(t->stream, ff, &y->gates, &y->ups, &r, places, t->g->activation);
+        t->ops->glu_experts(t->stream, ff, &y->gates, &y->ups, &r, places, t->g->unit);
         t->ops->matmul_experts(t->stream, places, &y->downs, &r, ff);
         t->ops->combine(t->stream, x, places, &r, i->n_embd);
 }
@@ -271,7 +282,7 @@ static void feed_forward(const Step *t, const Layer *y, float *x, const float *m
                 ask_experts(t, y, x, n);
                 return;
         }
-        t->ops->glu(t->stream, ff, &y->gate, &y->up, &h, t->g->activation);
+        t->ops->glu(t->stream, ff, &y->gate, &y->up, &h, t->g->unit);
         add_product(t, x, &y->down, NULL, ff, y->ffn_post_norm, n);
 }
 
@@ -293,8 +304,8 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
                 project(&t, y, &layer);
                 if (last && n_logits == 0)
                         return;
-                ops->attention(s, mixed, w->part[PART_Q], &layer, rows, i->n_heads, y->window, g->attention_scale,
-                               m->params.attention_cap);
+                Attending how = {i->n_heads, y->window, g->attention_scale, m->params.attention_cap, y->sinks};
+                ops->attention(s, mixed, w->part[PART_Q], &layer, rows, &how);
                 if (last) { /* queries are done with: their place takes the chosen rows of `mixed` */
                         ops->gather(s, w->part[PART_TAIL], x, logit_index, n_logits, i->n_embd);
                         ops->gather(s, w->part[PART_Q], mixed, logit_index, n_logits, i->n_heads * i->head_dim);

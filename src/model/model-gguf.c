@@ -162,6 +162,10 @@ static bool may_have_experts(const Model *m) {
         return m->kind->experts || strcmp(m->info.architecture, "llama") == 0; /* of llama it is Mixtral */
 }
 
+static bool may_slide(const Model *m) {
+        return m->kind->global_every > 0;
+}
+
 static bool is_gemma(const Model *m) {
         return m->kind->gemma;
 }
@@ -183,7 +187,7 @@ static int refuse_options(const Model *m, Error *e) {
                 {"attention.max_alibi_bias", 0, "ALiBi"},
                 {"attention.scale", 0, "a scale of its own for attention"},
                 {"attention.temperature_scale", 0, "attention temperature"},
-                {"attention.sliding_window_pattern", 0, "a sliding window in some layers only", is_gemma},
+                {"attention.sliding_window_pattern", 0, "a sliding window in some layers only", may_slide},
                 {"attn_logit_softcapping", 0, "soft-capped attention", is_gemma},
                 {"final_logit_softcapping", 0, "soft-capped logits", is_gemma},
                 {"logit_scale", 1, "scaled logits"},
@@ -296,9 +300,9 @@ static int read_gemma(Model *m, Error *e) {
         enum { GEMMA2_27B = 46, GEMMA3_27B = 62 };
         ModelParams *p = &m->params;
         const ModelInfo *i = &m->info;
-        int k = read_slides(m, e);
+        int k;
         p->local_base = m->kind->qk_norm ? 10000 : 0; /* gemma3's, whatever its rope.freq_base */
-        if (k < 0 || (k = gguf_key_f32(m, "rope.freq_base_swa", false, &p->local_base, e)) < 0 ||
+        if ((k = gguf_key_f32(m, "rope.freq_base_swa", false, &p->local_base, e)) < 0 ||
             (k = gguf_key_f32(m, "attn_logit_softcapping", false, &p->attention_cap, e)) < 0 ||
             (k = gguf_key_f32(m, "final_logit_softcapping", false, &p->logit_cap, e)) < 0)
                 return k;
@@ -328,6 +332,8 @@ static int describe_family(Model *m, Error *e) {
         if (m->arch == &arch_bert)
                 return describe_gguf_bert(m, e);
         int k = read_eps(m, e);
+        if (k == 0)
+                k = read_slides(m, e);
         if (k == 0 && m->kind->gemma)
                 k = read_gemma(m, e);
         if (k < 0 || (k = read_experts(m, e)) < 0)

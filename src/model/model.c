@@ -129,13 +129,17 @@ int model_claim_experts(Model *m, const char *name, uint64_t cols, uint64_t rows
                         return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s: is stored as %s, and the first expert's as %s", full,
                                             dtype_name(all[i].type), dtype_name(all[0].type));
         }
-        *ret = (Experts){.type = all[0].type, .n = n, .rows = (uint32_t)rows, .cols = (uint32_t)cols};
+        *ret = (Experts){.bias = ret->bias, .type = all[0].type, .n = n, .rows = (uint32_t)rows, .cols = (uint32_t)cols};
         return 0;
 }
 
 int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence, const float **ret, Error *e) {
+        return model_claim_vectors(m, name, n, 1, presence, ret, e);
+}
+
+int model_claim_vectors(Model *m, const char *name, uint64_t n, uint64_t rows, Presence presence, const float **ret, Error *e) {
         Weight w;
-        int k = claim(m, name, n, 1, presence, &w, e);
+        int k = claim(m, name, n, rows, presence, &w, e);
         if (k < 0 || !w.tensor)
                 return k;
         Dtype type = w.tensor->type;
@@ -143,7 +147,7 @@ int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%s: is stored as %s; a vector should be F32, F16 or BF16", name,
                                     dtype_name(type));
         w.vector = ret;
-        w.n = (uint32_t)n;
+        w.n = (size_t)n * rows;
         w.offset = strstr(name, "norm.weight") ? m->params.norm_offset : 0;
         return put_weight(m, &w, e);
 }

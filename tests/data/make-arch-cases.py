@@ -6,7 +6,8 @@ usage: make-arch-cases.py [CASE ...]     without a case: all
 Each model exercises what sets its architecture apart: Llama 3's rope scaling and biases everywhere, a sliding window
 shorter than the text with linear rope scaling, Qwen2's biases (stored as BF16, its norms as F16) with tied embeddings,
 Qwen3's normed heads of a dimension that is not n_embd / n_heads, Gemma's scaled embeddings, Gemma 2's caps, Gemma 3's
-layers of two kinds, mixtures of experts, YaRN. Run it again only to change the cases: needs numpy, torch and transformers.
+layers of two kinds, mixtures of experts, YaRN,
+gpt-oss, which has most of these. Run it again only to change the cases: needs numpy, torch and transformers.
 """
 import json
 import pathlib
@@ -48,6 +49,9 @@ CASES = {
     "qwen3moe": ("qwen3moe", case("qwen3_moe", 1000.0, head_dim=12, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=24,
                                   norm_topk_prob=True, tie_word_embeddings=False)),
     "mixtral": ("llama", case("mixtral", 1000.0, num_local_experts=4, num_experts_per_tok=3, tie_word_embeddings=False)),
+    "gpt-oss": ("gpt-oss", case("gpt_oss", 100.0, dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16),
+                                head_dim=8, hidden_size=16, intermediate_size=16, num_local_experts=4, num_experts_per_tok=2,
+                                sliding_window=5, num_hidden_layers=3, tie_word_embeddings=False)),
     "gemma": ("gemma", case("gemma", 1000.0, head_dim=12, num_key_value_heads=1)),
     "gemma2": ("gemma2", case("gemma2", 1000.0, head_dim=12, query_pre_attn_scalar=12, sliding_window=7,
                               attn_logit_softcapping=2.0, final_logit_softcapping=20.0)),
@@ -62,6 +66,7 @@ TENSORS = {
     "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
 }
+OSS = {"post_attention_layernorm": "post_attention_norm", "self_attn": "attn_sinks", "mlp.router": "ffn_gate_inp"}
 EXPERTS = {"mlp.gate": "ffn_gate_inp", "mlp.experts.gate_up_proj": ("ffn_gate_exps", "ffn_up_exps"),
            "mlp.experts.down_proj": "ffn_down_exps"}
 SANDWICHED = {**TENSORS, "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
@@ -91,6 +96,16 @@ def randomise(arch, model):
             p.data = p.data.bfloat16().float()
 
 
+def oss_experts(part, w):
+    """gpt-oss's, which have columns before rows, and rows of gate and up in turn."""
+    suffix = "bias" if part.endswith("_bias") else "weight"
+    if suffix == "weight":
+        w = w.swapaxes(1, 2)
+    if "gate_up" in part:
+        return {f"ffn_gate_exps.{suffix}": w[:, ::2], f"ffn_up_exps.{suffix}": w[:, 1::2]}
+    return {f"ffn_down_exps.{suffix}": w}
+
+
 def interleave(w, heads):
     """The halves of each head become neighbours: "llama" files rotate (2i, 2i+1)."""
     return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
@@ -111,13 +126,17 @@ def tensors(arch, config, model):
     out = {}
     for name, p in model.named_parameters():
         w = p.detach().numpy() + (is_gemma(arch) and "norm" in name)
-        names = SANDWICHED if arch in ("gemma2", "gemma3") else {**TENSORS, **EXPERTS}
+        names = SANDWICHED if arch in ("gemma2", "gemma3") else {**TENSORS, **EXPERTS, **(OSS if arch == "gpt-oss" else {})}
         prefix, _, suffix = name.rpartition(".")
         if arch in ("llama", "mistral") and prefix.endswith(("q_proj", "k_proj")):
             w = interleave(w, config.num_attention_heads if "q_proj" in prefix else config.num_key_value_heads)
         if prefix.startswith("model.layers."):
             _, _, layer, part = (f"{prefix}.{suffix}" if ".experts" in prefix else prefix).split(".", 3)
-            if isinstance(names[part], tuple):  # gate above up, of each expert
+            if arch == "gpt-oss" and ".experts" in part:
+                out.update({f"blk.{layer}.{one}": v for one, v in oss_experts(part, w).items()})
+            elif part == "self_attn":  # .sinks
+                out[f"blk.{layer}.attn_sinks.weight"] = w
+            elif isinstance(names[part], tuple):  # gate above up, of each expert
                 for half, one in zip(np.split(w, 2, axis=1), names[part]):
                     out[f"blk.{layer}.{one}.weight"] = half
             else:
@@ -154,7 +173,7 @@ def metadata(arch, name, config):
         keys += [("expert_count", U32, config.num_local_experts), ("expert_used_count", U32, config.num_experts_per_tok)]
     if arch == "qwen3moe":
         keys += [("expert_feed_forward_length", U32, config.moe_intermediate_size)]
-    if arch in ("mistral", "gemma2", "gemma3"):
+    if arch in ("mistral", "gemma2", "gemma3", "gpt-oss"):
         keys += [("attention.sliding_window", U32, config.sliding_window)]
     return [(k if k.startswith("general.") else f"{arch}.{k}", t, v) for k, t, v in keys]
 

@@ -20,8 +20,7 @@ typedef struct Attention {
         const float *q;
         KvLayer kv;
         Rows rows;
-        uint32_t n_heads, window;
-        float scale, cap;
+        Attending how;
 } Attention;
 
 /* Up to GROUP query heads of one row that read the same KV head. */
@@ -29,7 +28,7 @@ typedef struct Group {
         const Attention *a;
         const CpuKernels *kernels;
         int32_t slot;
-        uint32_t kv_head, n;
+        uint32_t kv_head, first, n; /* the first query head, and how many */
         const float *q;
         float *out;
         float max[GROUP], sum[GROUP];
@@ -72,10 +71,10 @@ static void chunk_softmax(Group *g, uint32_t n) {
         const KvLayer *kv = &g->a->kv;
         for (uint32_t h = 0; h < g->n; h++) {
                 float *scores = g->scores[h];
-                if (g->a->cap > 0)
-                        g->kernels->softcap(scores, n, g->a->scale, g->a->cap);
+                if (g->a->how.cap > 0)
+                        g->kernels->softcap(scores, n, g->a->how.scale, g->a->how.cap);
                 else
-                        g->kernels->scale(scores, n, g->a->scale);
+                        g->kernels->scale(scores, n, g->a->how.scale);
                 float most = MAX(g->max[h], g->kernels->max(scores, n));
                 if (most > g->max[h]) {
                         float shrink = expf(g->max[h] - most);
@@ -110,8 +109,9 @@ static void group_run(Group *g, uint32_t begin, uint32_t end) {
         size_t dim = g->a->kv.head_dim;
         memset(g->out, 0, g->n * dim * sizeof(float));
         for (uint32_t h = 0; h < g->n; h++) {
-                g->max[h] = -INFINITY;
-                g->sum[h] = 0;
+                const float *sinks = g->a->how.sinks;
+                g->max[h] = sinks ? sinks[g->first + h] : -INFINITY;
+                g->sum[h] = sinks ? 1 : 0;
         }
         for (uint32_t p = begin, next; p < end; p = next) {
                 next = MIN(end, (p / CHUNK + 1) * CHUNK);
@@ -125,11 +125,11 @@ static void group_run(Group *g, uint32_t begin, uint32_t end) {
 
 /* The first position that a row sees whose own is end - 1. */
 static uint32_t first_seen(const Attention *a, uint32_t end) {
-        return a->window > 0 && end > a->window ? end - a->window : 0;
+        return a->how.window > 0 && end > a->how.window ? end - a->how.window : 0;
 }
 
 static void kv_head_run(const Attention *a, uint32_t row, uint32_t kv_head, const CpuPart *part) {
-        uint32_t end = (uint32_t)a->rows.position[row] + 1, per_kv = a->n_heads / a->kv.n_kv_heads;
+        uint32_t end = (uint32_t)a->rows.position[row] + 1, per_kv = a->how.n_heads / a->kv.n_kv_heads;
         uint32_t begin = first_seen(a, end);
         Group g; /* the scores are not worth clearing */
         g.a = a;
@@ -137,7 +137,8 @@ static void kv_head_run(const Attention *a, uint32_t row, uint32_t kv_head, cons
         g.slot = a->rows.slot[row];
         g.kv_head = kv_head;
         for (uint32_t h = 0; h < per_kv; h += GROUP) {
-                size_t at = ((size_t)row * a->n_heads + (size_t)kv_head * per_kv + h) * a->kv.head_dim;
+                g.first = kv_head * per_kv + h;
+                size_t at = ((size_t)row * a->how.n_heads + g.first) * a->kv.head_dim;
                 g.n = MIN(per_kv - h, (uint32_t)GROUP);
                 g.q = a->q + at;
                 g.out = a->out + at;
@@ -161,19 +162,10 @@ static uint64_t attention_work(const void *args) {
                 uint32_t end = (uint32_t)a->rows.position[i] + 1;
                 seen += end - first_seen(a, end);
         }
-        return a->rows.n * a->kv.n_kv_heads > 1 ? seen * a->n_heads * (2 * a->kv.head_dim + 16) : 0;
+        return a->rows.n * a->kv.n_kv_heads > 1 ? seen * a->how.n_heads * (2 * a->kv.head_dim + 16) : 0;
 }
 
-void cpu_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
-                   uint32_t window, float scale, float cap) {
-        stream_record(s, attention_run, attention_work,
-                      &(Attention){.out = out,
-                                   .q = q,
-                                   .kv = *kv,
-                                   .rows = *rows,
-                                   .n_heads = n_heads,
-                                   .window = window,
-                                   .scale = scale,
-                                   .cap = cap},
+void cpu_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, const Attending *how) {
+        stream_record(s, attention_run, attention_work, &(Attention){.out = out, .q = q, .kv = *kv, .rows = *rows, .how = *how},
                       sizeof(Attention));
 }

@@ -57,14 +57,13 @@ void cpu_embed(Stream *s, float *out, const Matrix *table, const Rows *rows, flo
 void cpu_rmsnorm(Stream *s, float *out, const float *x, const float *weight, uint32_t n_rows, uint32_t n_cols,
                  float eps, Update update);
 void cpu_matmul(Stream *s, const Product *products, uint32_t n, const Activations *x, Update update);
-void cpu_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Activation activation);
+void cpu_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Gate unit);
 void cpu_rope(Stream *s, const Qkv *heads, const Rows *rows, const Rope *rope, const KvLayer *kv);
-void cpu_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, uint32_t n_heads,
-                   uint32_t window, float scale, float cap);
+void cpu_attention(Stream *s, float *out, const float *q, const KvLayer *kv, const Rows *rows, const Attending *how);
 void cpu_softcap(Stream *s, float *x, size_t n, float cap);
 void cpu_route(Stream *s, const Routing *r, const float *logits, bool normalise);
 void cpu_glu_experts(Stream *s, float *out, const Experts *gate, const Experts *up, const Routing *r, const float *x,
-                     Activation activation);
+                     Gate unit);
 void cpu_matmul_experts(Stream *s, float *out, const Experts *w, const Routing *r, const float *x);
 void cpu_combine(Stream *s, float *x, const float *y, const Routing *r, uint32_t n_cols);
 void cpu_gather(Stream *s, float *out, const float *x, const int32_t *index, uint32_t n, uint32_t n_cols);

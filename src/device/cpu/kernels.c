@@ -297,19 +297,25 @@ static void rmsnorm(float *out, const float *x, const float *weight, size_t n, f
         store_part(out + whole, updated(update, load_part(out + whole, n - whole), y), n - whole);
 }
 
-INLINE void glu_as(Activation activation, float *out, const float *gate, const float *up, size_t n) {
-        size_t i = 0;
-        for (; i + LANES <= n; i += LANES)
-                store(out + i, activate(activation, load(gate + i)) * load(up + i));
-        if (i < n)
-                store_part(out + i, activate(activation, load_part(gate + i, n - i)) * load_part(up + i, n - i), n - i);
+INLINE Vec gated(Gate unit, Vec gate, Vec up) {
+        switch (unit) {
+        case GATE_GELU_TANH:
+                return activate(ACTIVATION_GELU_TANH, gate) * up;
+        case GATE_CLAMPED:
+                gate = vec_min(splat(7), gate);
+                return gate / (1.0f + vec_exp(-1.702f * gate)) * (vec_min(splat(7), vec_max(splat(-7), up)) + 1.0f);
+        case GATE_SILU:
+        default:
+                return activate(ACTIVATION_SILU, gate) * up;
+        }
 }
 
-static void glu(float *out, const float *gate, const float *up, size_t n, Activation activation) {
-        if (activation == ACTIVATION_SILU)
-                glu_as(ACTIVATION_SILU, out, gate, up, n);
-        else
-                glu_as(activation, out, gate, up, n);
+static void glu(float *out, const float *gate, const float *up, size_t n, Gate unit) {
+        size_t i = 0;
+        for (; i + LANES <= n; i += LANES)
+                store(out + i, gated(unit, load(gate + i), load(up + i)));
+        if (i < n)
+                store_part(out + i, gated(unit, load_part(gate + i, n - i), load_part(up + i, n - i)), n - i);
 }
 
 static float max(const float *x, size_t n) {

@@ -107,7 +107,7 @@ typedef struct CpuKernels {
         /* Rounds to nearest even. */
         void (*to_f16)(const float *x, uint16_t *out, size_t n);
         void (*rmsnorm)(float *out, const float *x, const float *weight, size_t n, float eps, Update update);
-        void (*glu)(float *out, const float *gate, const float *up, size_t n, Activation activation);
+        void (*glu)(float *out, const float *gate, const float *up, size_t n, Gate unit);
         /* The greatest value; NaN are passed over, -INFINITY if there is nothing else. */
         float (*max)(const float *x, size_t n);
         /* out[i] = exp((x[i] - shift) * scale); returns their sum. out may be x. */

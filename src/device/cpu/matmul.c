@@ -17,7 +17,7 @@ typedef struct Matmul {
         uint32_t n, n_rows;
         const float *x;
         Update update;
-        Activation activation; /* of a gated unit, the products gate and up */
+        Gate unit; /* of the products gate and up */
 } Matmul;
 
 /* Features [begin, begin + n) of a product, and where they go. */
@@ -118,7 +118,7 @@ static void glu_run(const void *args, const CpuPart *part) {
                 make_features(a, &(Features){up, begin, n, ups, PANEL_ROWS}, part);
                 for (uint32_t i = 0; i < a->n_rows; i++) {
                         float *out = gate->out + i * rows + begin;
-                        part->kernels->glu(out, out, ups + (size_t)i * PANEL_ROWS, n, a->activation);
+                        part->kernels->glu(out, out, ups + (size_t)i * PANEL_ROWS, n, a->unit);
                 }
         }
 }
@@ -141,7 +141,7 @@ void cpu_matmul(Stream *s, const Product *products, uint32_t n, const Activation
         stream_record(s, matmul_run, matmul_work, &a, sizeof(a));
 }
 
-void cpu_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Activation activation) {
+void cpu_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const Activations *x, Gate unit) {
         const float *h = normed(s, x, gate->cols);
         Matmul *a = stream_op(s, glu_run, matmul_work, sizeof(*a), (size_t)x->n_rows * PANEL_ROWS * sizeof(float));
         if (a)
@@ -149,7 +149,7 @@ void cpu_glu(Stream *s, float *out, const Matrix *gate, const Matrix *up, const 
                               .n = 2,
                               .n_rows = x->n_rows,
                               .x = h,
-                              .activation = activation};
+                              .unit = unit};
 }
 
 typedef struct ExpertProducts {
@@ -157,7 +157,7 @@ typedef struct ExpertProducts {
         Routing routing;
         const float *x;
         float *out;
-        Activation activation;
+        Gate unit;
 } ExpertProducts;
 
 /* Those of expert `e`; none where it has no places. */
@@ -165,11 +165,13 @@ static Matmul expert_products(const ExpertProducts *a, uint32_t e) {
         size_t first = (size_t)a->routing.starts[e];
         Matmul m = {.n_rows = (uint32_t)(a->routing.starts[e + 1] - a->routing.starts[e]),
                     .x = a->x + first * a->w[0].cols,
-                    .activation = a->activation};
-        for (int i = 0; i < 2 && a->w[i].each; i++)
-                m.products[m.n++] = (Product){{a->w[i].each[e], a->w[i].type, a->w[i].rows, a->w[i].cols},
-                                              NULL,
+                    .unit = a->unit};
+        for (int i = 0; i < 2 && a->w[i].each; i++) {
+                const Experts *w = &a->w[i];
+                m.products[m.n++] = (Product){{w->each[e], w->type, w->rows, w->cols},
+                                              w->bias ? w->bias + (size_t)e * w->rows : NULL,
                                               a->out + first * a->w[0].rows};
+        }
         return m;
 }
 
@@ -196,10 +198,10 @@ static uint64_t experts_work(const void *args) {
 }
 
 void cpu_glu_experts(Stream *s, float *out, const Experts *gate, const Experts *up, const Routing *r, const float *x,
-                     Activation activation) {
+                     Gate unit) {
         ExpertProducts *a = stream_op(s, experts_run, experts_work, sizeof(*a), places(r) * PANEL_ROWS * sizeof(float));
         if (a)
-                *a = (ExpertProducts){.w = {*gate, *up}, .routing = *r, .x = x, .out = out, .activation = activation};
+                *a = (ExpertProducts){.w = {*gate, *up}, .routing = *r, .x = x, .out = out, .unit = unit};
 }
 
 void cpu_matmul_experts(Stream *s, float *out, const Experts *w, const Routing *r, const float *x) {
