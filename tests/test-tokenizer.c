@@ -411,13 +411,13 @@ static void encode_megabyte(const Tokenizer *t, const char *unit) {
         assert_memory_equal(back.data, text, len);
 }
 
-static const char *const units[] = {"a",    " ",  "\n", "\r\n ",    "1", "=", "\xe7\x9a\x84",
+static const char *const units[] = {"a",    "A",  "aA", "\xe7\x9a\x84" "A", " ",  "\n", "\r\n ",    "1", "=", "\xe7\x9a\x84",
                                     "\xff", "<|", "ab", " \xc2\xa0", "'"};
 
 static void test_megabytes_bpe(void **state) {
         (void)state;
         skip_without("tokenizers/gpt2/tokenizer.json");
-        static const char *const names[] = {"gpt-2", "llama-bpe", "smollm"};
+        static const char *const names[] = {"gpt-2", "llama-bpe", "smollm", "gpt-4o"};
         for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
                 _cleanup_(tokenizer_freep) Tokenizer *t = gpt2(names[i]);
                 for (size_t j = 0; j < ARRAY_SIZE(units); j++)

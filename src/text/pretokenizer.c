@@ -1,6 +1,6 @@
 /* Pre-tokenizer regexes, matched by PCRE2.
  *
- * The patterns are those the models were trained with (GPT-2's encoder.py, Llama 3's and Qwen's tokenizer.json),
+ * The patterns are those the models were trained with (GPT-2's encoder.py, Llama 3's, Qwen's and gpt-oss's tokenizer.json),
  * rewritten where the original would backtrack, so that hostile text costs linear time: quantifiers are possessive
  * wherever what follows cannot match what they took. "\s*[\r\n]+", the part of a white-space run up to its last line
  * end, becomes a possessive chain of "blanks, then line ends". "\s+(?!\S)", a white-space run without its last
@@ -39,6 +39,23 @@
         CONTRACTIONS_ANY_CASE "|[^" LINE_ENDS WORD "]?\\p{L}++|\\p{N}" digits "| ?[^" WHITE WORD "]++[" LINE_ENDS "]*+"    \
         "|" UPTO_LAST_LINE_END "|" TRAILING_WHITE("[^" WHITE "]")
 
+/* GPT-4o's letters: words are cut where a small letter, or one of neither case, is followed by a capital. UPPER* LOWER+ of
+ * the original, which have the letters of neither case in common, is: up to a small letter and on, or else up to the last
+ * letter of neither case. */
+#define CAPITAL "\\p{Lu}\\p{Lt}"
+#define NEITHER "\\p{Lm}\\p{Lo}\\p{M}"
+#define UPPER "[" CAPITAL NEITHER "]"
+#define LOWER "[\\p{Ll}" NEITHER "]"
+#define GPT4O_PATTERN                                                                                                  \
+        "[^" LINE_ENDS WORD "]?(?:" UPPER "*+\\p{Ll}" LOWER "*+|(?:[" CAPITAL "]*+[" NEITHER "]++)++)(?:" CONTRACTIONS_ANY_CASE \
+        ")?|[^" LINE_ENDS WORD "]?" UPPER "++" LOWER "*+(?:" CONTRACTIONS_ANY_CASE ")?|\\p{N}{1,3}+"                     \
+        "| ?[^" WHITE WORD "]++[" LINE_ENDS "/]*+|" UPTO_LAST_LINE_END "|" TRAILING_WHITE("[^" WHITE "]")
+#define GPT4O_PUBLISHED                                                                                                \
+        "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"                                     \
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+"                           \
+        "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*"             \
+        "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
 /* Llama 3's as its tokenizer.json has it; Qwen's differs in the digits. */
 #define LLAMA3_PUBLISHED(digits)                                                                                       \
         "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits                                       \
@@ -55,6 +72,7 @@ static const PretokenizerRule rules[] = {
         {.names = "qwen2 deepseek-r1-qwen stablelm2 megrez",
          .published = LLAMA3_PUBLISHED(""),
          .pattern = LLAMA3_PATTERN("")},
+        {.names = "gpt-4o", .published = GPT4O_PUBLISHED, .pattern = GPT4O_PATTERN},
         {.names = "smollm starcoder refact command-r codeshell", .pattern = DIGITS_PATTERN},
 };
 

@@ -114,6 +114,9 @@ def run_random(root):
 
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
           r"\s*[\r\n]+|\s+(?!\S)|\s+")
+GPT4O = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+         r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
@@ -152,6 +155,9 @@ def tokenizer_cases(root):
                 "type": "Sequence", "processors": [BYTE_LEVEL, template("<|begin_of_text|>", 50257)]},
                 "added_tokens": added(50256, "<|endoftext|>", "<|begin_of_text|>", "<|eot_id|>")
                 + added(50259, "<tool>", " the", "漢字", special=False)}},
+        "gpt2 cut as GPT-4o cuts": {
+            "file": "tokenizers/gpt2/tokenizer.json",
+            "parts": {"pre_tokenizer": split(GPT4O)}},
         "gpt2 with digits apart": {
             "file": "tokenizers/gpt2/tokenizer.json",
             "parts": {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
@@ -189,7 +195,7 @@ TEXTS = [
     "e\u0301 n\u0303 A\u030a ę\u0301", "한글 \u1112\u1161\u11ab", "\u0958 \ufb1d \u2126 \u212b ﬁ", "क\u093c ড\u09bc", "a\u0323\u0307 a\u0307\u0323",
     "🦙 👨\u200d👩\u200d👧 🇩🇪 👍🏽", "a\u00a0b\u3000c\u2028d", "#include <stdio.h>\nint main(void) { return 0; }\n", "x = [1, 2]  # два",
     "<s>", "<s>Hello</s> again", "Hi<s> there", "<tool> x<tool>", "a<tool>b <tool>", "<|endoftext|>x", "<|begin_of_text|>Hi<|eot_id|>", "  <|eot_id|> ",
-    "<|im_start|>user\nHi<|im_end|>\n", "of the 漢字 x", "<|im_start", "<0x41> <unk>", "\x01\x7f",
+    "<|im_start|>user\nHi<|im_end|>\n", "helloWorld HTTPServer XMLs ÀÉtéÉ I'VE a'S 日本Aあb漢Ab ǅa ʰAʰ", "A\u0301B\u0301c \u0301A \u0301 x\u0301\u0301Y ᾼΑ", "a//\n/b ... /\r\n//c", "of the 漢字 x", "<|im_start", "<0x41> <unk>", "\x01\x7f",
 ]
 
 
