@@ -181,6 +181,24 @@ class CallsTest(ToolsCase):
         self.check_calls("mistral", "<|call|>", [WEATHER], "")
         self.check_calls("mistral", "<|named|>", [TIME], "Look:")
 
+    def test_channels(self):
+        """gpt-oss's messages, of which a scripted model can write one only."""
+        shown, marks = "{# <|channel|> <|message|> #}", ("<|channel|>", "<|message|>", "<|constrain|>", "<|end|>")
+        arguments = json.dumps(WEATHER[1], ensure_ascii=False)
+        call = f"<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{arguments}"
+        self.add("oss", CHECK + shown, {"<|1|>": call}, marks)
+        self.check_calls("oss", "<|1|>", [WEATHER], "")
+        self.add("oss-thinks", CHECK + shown, {"<|1|>": "<|channel|>analysis<|message|>Hm, what <now>?<|end|>"}, marks)
+        self.check_text("oss-thinks", "<|1|>", "", "Hm, what <now>?")
+        self.add("oss-says", CHECK + shown, {"<|1|>": "<|channel|>final<|message|>It rains."}, marks)
+        self.check_text("oss-says", "<|1|>", "It rains.")
+        self.check_text("oss-says", "<|1|>", "It rains.", tools=None)
+        for choice in ("required", {"type": "function", "function": {"name": "get_time"}}):
+            a = self.assertStatus(self.d.post(OPENAI, self.body("oss", "<|1|>", tool_choice=choice)), 400)
+            self.assertIn("model oss cannot be made to call; auto and none are possible", a.text)
+        a = self.assertStatus(self.d.post("/api/show", {"model": "oss"}), 200)
+        self.assertEqual(a.json()["capabilities"], ["completion", "tools", "thinking"])
+
     def test_no_calls(self):
         for model in MARKS:
             self.check_text(model, "<|plain|>", MARKS[model][1]["<|plain|>"])

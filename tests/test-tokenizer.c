@@ -357,6 +357,22 @@ static void test_user_defined(void **state) {
         assert_int_equal(tokenizer_piece(t, 7, false).len, 0);
 }
 
+/* Where two others end turns, <|end|> ends a message only. */
+static void test_messages(void **state) {
+        (void)state;
+        for (size_t others = 0; others <= 2; others++) {
+                static const char *const texts[] = {MARK, "a", "<|end|>", "<|return|>", "<|call|>"};
+                _cleanup_(vocab_deinit) Vocab v = {0};
+                spm_vocab(&v, 3 + others, texts, (float[5]){0}, false);
+                for (size_t i = 0; i <= others; i++)
+                        v.types[5 + i] = TOKEN_CONTROL;
+                _cleanup_(tokenizer_freep) Tokenizer *t = make(&v.spec);
+                assert_int_equal(tokenizer_is_eog(t, 5), others < 2);
+                for (int32_t i = 1; i <= (int32_t)others; i++)
+                        assert_true(tokenizer_is_eog(t, 5 + i));
+        }
+}
+
 /* Every byte string comes back as it was; an SPM text only where it has no U+2581. */
 static void round_trip(const Tokenizer *t) {
         static const char *const bits[] = {"a",        "ab", " ", "  ",   "\n", "\xc3\xa9", "\xf0\x9f\xa6\x99",
@@ -562,6 +578,7 @@ int main(void) {
                 cmocka_unit_test(test_pairs),
                 cmocka_unit_test(test_spm_space_inside),
                 cmocka_unit_test(test_user_defined),
+                cmocka_unit_test(test_messages),
                 cmocka_unit_test(test_round_trip_bpe),
                 cmocka_unit_test(test_round_trip_spm),
                 cmocka_unit_test(test_megabytes_bpe),

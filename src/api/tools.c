@@ -37,10 +37,13 @@ static void normalise_call(Args *a, const char *where, size_t i, json_t *call) {
 }
 
 void tools_normalise(Args *a, const char *where, json_t *message) {
-        json_t *calls = json_object_get(message, "tool_calls"), *call, *thinking = json_object_get(message, "thinking");
+        json_t *calls = json_object_get(message, "tool_calls"), *call, *thinking = json_object_get(message, "thinking"),
+               *reasoning = json_object_get(message, "reasoning_content");
         size_t i;
-        if (json_is_string(thinking)) /* Ollama's name for it */
+        if (json_is_string(thinking)) /* Ollama's name for it, and gpt-oss's */
                 set_missing(message, "reasoning_content", json_incref(thinking));
+        if (json_is_string(reasoning))
+                set_missing(message, "thinking", json_incref(reasoning));
         if (!calls)
                 return;
         if (!json_is_array(calls) && !json_is_null(calls))

@@ -109,6 +109,11 @@ static IpcFailCode choose_forms(const PrepModel *m, const IpcJob *j, const json_
                 error_set(e, -EINVAL, "model %s does not support thinking: its chat template does not speak of it", m->name);
                 return IPC_E_INVALID;
         }
+        if (calls && (forms & SPLIT_CHANNELS)) {
+                error_set(e, -EOPNOTSUPP, "%.*s: model %s cannot be made to call; auto and none are possible",
+                          (int)j->grammar_name.len, j->grammar_name.data, m->name);
+                return IPC_E_INVALID;
+        }
         if (calls)
                 *ret = (forms & SPLIT_CALLS) | SPLIT_CALLING;
         else
@@ -183,6 +188,8 @@ static IpcFailCode prompt_from_chat(const PrepModel *m, const IpcJob *j, Ids *re
                 return r == -ENOMEM || text.failed ? no_memory(e) : IPC_E_INVALID;
         if (ret->forms & SPLIT_CALLING)
                 split_begin_call(chat->forms, &text);
+        else if (j->grammar_kind != IPC_GRAMMAR_NONE)
+                split_begin_answer(chat->forms, &text);
         else if (split_is_thinking(ret->forms, text.data, text.len))
                 ret->forms |= SPLIT_THINKING;
         if (text.failed)

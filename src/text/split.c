@@ -8,6 +8,15 @@
  * Each step looks at `held`, takes from its front what is certain, and returns false when only more text can tell. Thoughts
  * begin at the start of the text or not at all: what is said of "<think>" later is content. So does a call without a mark.
  *
+ * gpt-oss writes messages instead, one after another (OpenAI's "harmony" format), of which the prompt has begun the first:
+ *
+ *   [<|start|>assistant][ to=RECIPIENT]<|channel|>CHANNEL[ to=RECIPIENT][ <|constrain|>json]<|message|>BODY<|end|>
+ *
+ *   IN_HEADER ──<|message|>──▶ IN_MESSAGE ──<|end|> or <|start|>──▶ IN_HEADER
+ *
+ * What is on the channel "analysis" is thought; what goes to functions.NAME is a call of NAME, whose arguments are the body; all
+ * else is content.
+ *
  * A call ends with its JSON, which is followed byte by byte to the bracket that closes it; the closing mark may be in one of its
  * strings. What jansson then accepts is a call, and its arguments are copied from the text: numbers stay what they were. */
 #include <string.h>
@@ -16,6 +25,10 @@
 
 #include "text/split.h"
 #include "util/macro.h"
+
+typedef struct TextPart { /* of what is held */
+        size_t at, len;
+} TextPart;
 
 typedef struct Form {
         unsigned bit;
@@ -41,6 +54,13 @@ static const Form calls[] = {
 #define NAME_ENDS "[ARGS]"
 #define NAME_ID "[CALL_ID]"
 enum { CALL_NAME_MAX = 256 }; /* bytes of it all, or it is none */
+
+#define CHANNEL "<|channel|>"
+#define MESSAGE "<|message|>"
+#define FUNCTIONS "functions."
+enum { HEADER_MAX = 512 }; /* bytes, or it is none */
+
+static const char *const message_ends[] = {"<|end|>", "<|start|>"};
 
 static const Form *find_form(const Form *rows, size_t n, unsigned forms) {
         for (size_t i = 0; i < n; i++)
@@ -75,6 +95,8 @@ static unsigned first_shown(const Form *rows, size_t n, const char *template, si
 }
 
 unsigned split_forms(const char *template, size_t len) {
+        if (contains(template, len, CHANNEL) && contains(template, len, MESSAGE))
+                return SPLIT_CHANNELS;
         unsigned forms = first_shown(thinks, ARRAY_SIZE(thinks), template, len);
         if (!contains(template, len, "tools"))
                 return forms;
@@ -99,6 +121,11 @@ bool split_is_thinking(unsigned forms, const char *prompt, size_t len) {
         return f && end >= n && memcmp(prompt + end - n, f->open, n) == 0;
 }
 
+void split_begin_answer(unsigned forms, Buf *prompt) {
+        if (forms & SPLIT_CHANNELS)
+                buf_puts(prompt, CHANNEL "final" MESSAGE);
+}
+
 void split_begin_call(unsigned forms, Buf *prompt) {
         const Form *t = think_form(forms), *c = call_form(forms);
         if (split_is_thinking(forms, prompt->data ? prompt->data : "", prompt->len)) {
@@ -116,7 +143,11 @@ static bool is_text(const char *mark, const char *text, size_t len) {
 }
 
 bool split_is_mark(unsigned forms, const char *text, size_t len) {
+        static const char *const channels[] = {CHANNEL, MESSAGE, "<|constrain|>", "<|end|>", "<|start|>"};
         const Form *t = think_form(forms), *c = call_form(forms);
+        for (size_t i = 0; (forms & SPLIT_CHANNELS) && i < ARRAY_SIZE(channels); i++)
+                if (is_text(channels[i], text, len))
+                        return true;
         return (t && (is_text(t->open, text, len) || is_text(t->close, text, len))) ||
                (c && (is_text(c->open, text, len) || is_text(c->close, text, len))) ||
                ((forms & SPLIT_CALL_BRACKETS) && (is_text(NAME_ENDS, text, len) || is_text(NAME_ID, text, len)));
@@ -126,7 +157,7 @@ bool split_is_mark(unsigned forms, const char *text, size_t len) {
 
 void split_init(Split *s, unsigned forms) {
         s->forms = forms;
-        s->state = forms & SPLIT_THINKING ? SPLIT_IN_THOUGHTS : forms & SPLIT_CALLING ? SPLIT_IN_CALL : SPLIT_AT_START;
+        s->state = forms & SPLIT_CHANNELS ? SPLIT_IN_HEADER : forms & SPLIT_THINKING ? SPLIT_IN_THOUGHTS : forms & SPLIT_CALLING ? SPLIT_IN_CALL : SPLIT_AT_START;
 }
 
 void split_deinit(Split *s) {
@@ -442,10 +473,111 @@ static bool after_call(Split *s, bool last) {
         return begin_content(s, white_at(s, 0), last);
 }
 
+/* ---- messages with headers ---- */
+
+/* What stands behind `key` in the header, up to white space or a mark. */
+static TextPart header_value(const Split *s, size_t len, const char *key) {
+        const char *at = memmem(s->held.data, len, key, strlen(key));
+        if (!at)
+                return (TextPart){0};
+        at += strlen(key);
+        size_t n = 0, most = (size_t)(s->held.data + len - at);
+        while (n < most && !is_white(at[n]) && at[n] != '<')
+                n++;
+        return (TextPart){(size_t)(at - s->held.data), n};
+}
+
+static bool part_is(const Split *s, TextPart part, const char *text) {
+        return part.len == strlen(text) && memcmp(s->held.data + part.at, text, part.len) == 0;
+}
+
+/* Several messages of a kind are told apart by a line's end. */
+static void begin_message(Split *s) {
+        bool *before = s->thinks ? &s->thought : &s->said;
+        if (*before)
+                buf_putc(s->thinks ? &s->thinking : &s->content, '\n');
+        *before = true;
+}
+
+/* What never becomes a header is content, but for the beginning of one. */
+static bool no_header(Split *s, bool last) {
+        if (!last && s->held.len <= HEADER_MAX)
+                return false;
+        if (last && s->held.data[0] == '<')
+                drop(s, s->held.len);
+        s->thinks = s->calls_it = false;
+        enter(s, SPLIT_IN_MESSAGE);
+        return s->held.len > 0;
+}
+
+/* A call's header is held until its arguments are known. */
+static bool in_header(Split *s, bool last) {
+        bool whole;
+        size_t len = find(s, MESSAGE, &whole), body = len + strlen(MESSAGE);
+        if (!whole || len > HEADER_MAX)
+                return no_header(s, last && !whole);
+        TextPart to = header_value(s, len, "to=" FUNCTIONS), channel = header_value(s, len, CHANNEL);
+        enter(s, SPLIT_IN_MESSAGE);
+        s->thinks = part_is(s, channel, "analysis");
+        s->calls_it = to.len > 0;
+        if (s->calls_it) {
+                s->name = to.at;
+                s->name_len = to.len;
+                s->value = s->scanned = body;
+                return true;
+        }
+        drop(s, body);
+        begin_message(s);
+        return true;
+}
+
+/* Where the message ends, or may end, from `from` on; *ret_mark is the mark that ends it, or NULL. */
+static size_t message_end(const Split *s, size_t from, const char **ret_mark) {
+        for (size_t i = from; i < s->held.len; i++)
+                for (size_t k = 0; k < ARRAY_SIZE(message_ends); k++) {
+                        *ret_mark = begins_with(s, i, message_ends[k]) ? message_ends[k] : NULL;
+                        if (*ret_mark || may_begin(s, i, message_ends[k]))
+                                return i;
+                }
+        *ret_mark = NULL;
+        return s->held.len;
+}
+
+static void take_arguments(Split *s, size_t end) {
+        const char *json = s->held.data + s->value;
+        json_t *value = json_loadb(json, end - s->value, JSON_ALLOW_NUL, NULL);
+        if (json_is_object(value)) {
+                add_call(s, s->held.data + s->name, s->name_len, json + white_at(s, s->value));
+                drop(s, end);
+        } else
+                give(s, &s->content, end);
+        json_decref(value);
+}
+
+static bool in_message(Split *s, bool last) {
+        const char *mark;
+        size_t end = message_end(s, s->scanned, &mark);
+        if (!mark && last)
+                end = s->held.len;
+        s->scanned = s->calls_it ? end : 0;
+        if (s->calls_it && !mark && !last)
+                return false;
+        if (s->calls_it)
+                take_arguments(s, end);
+        else
+                give(s, s->thinks ? &s->thinking : &s->content, end);
+        if (!mark)
+                return false;
+        drop(s, strlen(mark));
+        enter(s, SPLIT_IN_HEADER);
+        return true;
+}
+
 void split_put(Split *s, const char *text, size_t len, bool last) {
         static bool (*const steps[])(Split *s, bool last) = {
                 [SPLIT_AT_START] = at_start,     [SPLIT_IN_THOUGHTS] = in_thoughts, [SPLIT_AFTER_THOUGHTS] = after_thoughts,
                 [SPLIT_IN_CONTENT] = in_content, [SPLIT_IN_CALL] = in_call,         [SPLIT_AFTER_CALL] = after_call,
+                [SPLIT_IN_HEADER] = in_header,   [SPLIT_IN_MESSAGE] = in_message,
         };
         buf_put(s->forms ? &s->held : &s->content, text, len);
         while (s->held.len > 0 && !s->held.failed && steps[s->state](s, last))

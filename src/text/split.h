@@ -23,17 +23,21 @@ enum { /* forms, and what a prompt says of the text that follows it */
         SPLIT_CALL_BRACKETS = 32,   /* [TOOL_CALLS][{…}, …], or [TOOL_CALLS]name[ARGS]{…}: Mistral */
         SPLIT_CALL_BARE = 64,       /* {"name": …, "parameters": {…}} and nothing else, or after <|python_tag|>: Llama 3 */
         SPLIT_CALL_UNKNOWN = 128,   /* the template takes tools; how calls are written is not known */
+        SPLIT_CHANNELS = 1024,      /* messages with headers, each for a channel or a function: gpt-oss, see split.c */
         SPLIT_THINKING = 256,       /* the prompt has begun the thinking already, */
         SPLIT_CALLING = 512,        /* or a call */
-        SPLIT_THINKS = SPLIT_THINK_TAGS | SPLIT_THINK_BRACKETS,
-        SPLIT_CALLS = SPLIT_CALL_TAGS | SPLIT_CALL_LIST_TAGS | SPLIT_CALL_LIST | SPLIT_CALL_BRACKETS | SPLIT_CALL_BARE,
+        SPLIT_THINKS = SPLIT_THINK_TAGS | SPLIT_THINK_BRACKETS | SPLIT_CHANNELS,
+        SPLIT_CALLS = SPLIT_CALL_TAGS | SPLIT_CALL_LIST_TAGS | SPLIT_CALL_LIST | SPLIT_CALL_BRACKETS | SPLIT_CALL_BARE | SPLIT_CHANNELS,
 };
 
 /* The forms that a chat template speaks of: one way to think and one way to call at most. */
 unsigned split_forms(const char *template, size_t len);
 /* Whether a prompt of a model with these forms ends amid thoughts. */
 bool split_is_thinking(unsigned forms, const char *prompt, size_t len);
-/* Ends thoughts that a prompt has begun, and begins a call, of which the JSON is to come. */
+/* What a prompt needs besides where the answer is told what to be, and begins at once. */
+void split_begin_answer(unsigned forms, Buf *prompt);
+/* Ends thoughts that a prompt has begun, and begins a call, of which the JSON is to come. Not of SPLIT_CHANNELS, which names
+ * the function before. */
 void split_begin_call(unsigned forms, Buf *prompt);
 /* Whether `text`, of a special token, is a mark of these forms: then it belongs to the text, whatever its token is like. */
 bool split_is_mark(unsigned forms, const char *text, size_t len);
@@ -43,7 +47,8 @@ typedef struct SplitCall { /* where in `call_text` */
         size_t arguments, arguments_len; /* an object's JSON, as the model wrote it but for white space */
 } SplitCall;
 
-typedef enum SplitState { SPLIT_AT_START, SPLIT_IN_THOUGHTS, SPLIT_AFTER_THOUGHTS, SPLIT_IN_CONTENT, SPLIT_IN_CALL, SPLIT_AFTER_CALL } SplitState;
+typedef enum SplitState { SPLIT_AT_START, SPLIT_IN_THOUGHTS, SPLIT_AFTER_THOUGHTS, SPLIT_IN_CONTENT, SPLIT_IN_CALL, SPLIT_AFTER_CALL,
+                          SPLIT_IN_HEADER, SPLIT_IN_MESSAGE } SplitState;
 
 typedef struct SplitScan { /* how deep in JSON */
         unsigned depth;
@@ -54,6 +59,8 @@ typedef struct Split { /* all zero: of a text without forms, all of which is con
         unsigned forms;
         SplitState state;
         bool thought; /* there is a thought already: white space may be part of it */
+        bool said;    /* with channels: there is content already; and whether the message at hand is a thought, or a call */
+        bool thinks, calls_it;
         Buf held;     /* what is not told apart yet; of a call, all of it: */
         size_t mark;                   /* bytes of the mark, */
         size_t name, name_len;         /* where a name comes before the JSON, */

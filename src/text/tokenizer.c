@@ -190,6 +190,22 @@ static int add_special(Tokenizer *t, const TokenizerSpec *spec, size_t i) {
         return specials_add(&t->specials, text.data, text.len, (int32_t)i, flags);
 }
 
+/* gpt-oss ends turns by two tokens of its own, and messages in a turn by one that ends turns elsewhere. */
+static void keep_messages(Tokenizer *t, const TokenizerSpec *spec) {
+        static const char *const names[] = {"<|return|>", "<|call|>", "<|end|>"};
+        size_t found[ARRAY_SIZE(names)] = {0}, n = 0;
+        for (size_t i = 0; i < t->n; i++)
+                for (size_t k = 0; k < ARRAY_SIZE(names) && t->types[i] == TOKEN_CONTROL; k++) {
+                        TokenText text = token_text(t, i);
+                        if (text.len == strlen(names[k]) && memcmp(text.data, names[k], text.len) == 0) {
+                                n += found[k] == 0;
+                                found[k] = i;
+                        }
+                }
+        if (n == ARRAY_SIZE(names) && (int32_t)found[2] != spec->eos)
+                t->eog[found[2]] = false;
+}
+
 /* Makes the texts findable; when two tokens have the same, the later one is meant, as in every other reader. */
 static int index_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
         int r = map_init(&t->ids, merges(t) ? t->n : 0);
@@ -205,6 +221,7 @@ static int index_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
                 if (r >= 0 && is_special(t->types[i]))
                         r = add_special(t, spec, i);
         }
+        keep_messages(t, spec);
         return r < 0 ? error_set(e, r, "not enough memory for a vocabulary of %zu tokens", t->n) : 0;
 }
 
