@@ -654,6 +654,8 @@ static void check_experts(void) {
                 {5, 6, 6, 256, 256, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K, true, GATE_SILU},
                 {41, 2, 1, 256, 256, DTYPE_Q5_K, DTYPE_Q5_K, DTYPE_Q4_K, false, GATE_SILU},
                 {9, 130, 2, 32, 32, DTYPE_Q4_0, DTYPE_Q4_0, DTYPE_F16, false, GATE_SILU},
+                {5, 512, 4, 32, 32, DTYPE_IQ4_NL, DTYPE_IQ4_NL, DTYPE_IQ4_NL, true, GATE_SILU},
+                {3, 5, 2, 256, 256, DTYPE_IQ4_XS, DTYPE_IQ4_XS, DTYPE_IQ4_XS, false, GATE_SILU},
                 {9, 7, 3, 64, 64, DTYPE_MXFP4, DTYPE_MXFP4, DTYPE_MXFP4, true, GATE_CLAMPED, true},
                 {9, 7, 3, 64, 64, DTYPE_F16, DTYPE_Q8_0, DTYPE_BF16, true, GATE_CLAMPED, true},
         };

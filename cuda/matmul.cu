@@ -2,6 +2,8 @@
  *
  * Few rows (decoding): bound by reading the weights. A block makes 16 lines for 8 to 32 rows; each of its PARTS warps
  * sums one part, so that many loads are under way, and the parts meet in shared memory. */
+#include <errno.h>
+
 #include "cuda/product.h"
 
 enum {
@@ -182,7 +184,7 @@ typedef struct ExpertsArgs {
 } ExpertsArgs;
 
 DEVICE void expert_rows(Dtype type, int tiles, const ExpertsArgs *a) {
-        int32_t expert = a->tiles[2 * blockIdx.x], first = a->tiles[2 * blockIdx.x + 1];
+        int32_t expert = a->tiles[2 * blockIdx.y], first = a->tiles[2 * blockIdx.y + 1];
         if (expert < 0)
                 return;
         ProductsArgs own = a->products;
@@ -197,7 +199,7 @@ DEVICE void expert_rows(Dtype type, int tiles, const ExpertsArgs *a) {
                 own.ending.up = a->each_up[expert];
         if (own.ending.up_bias)
                 own.ending.up_bias += (size_t)expert * own.joined[0].rows;
-        Share m = {&own, &own.joined[0], blockIdx.y, 0};
+        Share m = {&own, &own.joined[0], blockIdx.x, 0};
         few_rows(type, tiles, &m);
 }
 
@@ -239,9 +241,12 @@ static void launch_experts(Stream *s, float *out, const Experts *w, const Routin
         uint32_t blocks, tile = experts_tile(r);
         ExpertsArgs args = {products_args(&p, 1, ending, &all, TILE_LINES, &blocks), w->each, up ? up->each : NULL, r->starts,
                             r->room + all.n_rows};
-        StreamLaunch l = {find_experts(w->type, tile == TILE_N), {experts_tiles(r), blocks, 1}, FEW_THREADS,
+        StreamLaunch l = {find_experts(w->type, tile == TILE_N), {blocks, experts_tiles(r), 1}, FEW_THREADS,
                           PARTS * tile * (TILE_LINES + 1) * sizeof(float)};
-        stream_launch(s, &l, &args);
+        if (l.grid[1] > GRID_MAX)
+                stream_fail(s, -ENOTSUP);
+        else
+                stream_launch(s, &l, &args);
 }
 
 HOST void cuda_matmul_experts(Stream *s, float *out, const Experts *w, const Routing *r, const float *x) {

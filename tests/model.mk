@@ -38,6 +38,7 @@ EXTRA_DIST += tests/data/make-arch-cases.py tests/data/make-quant-cases.py \
 	tests/data/arch-gpt-oss.gguf tests/data/arch-gpt-oss.json \
 	tests/data/arch-gemma.gguf tests/data/arch-gemma.json \
 	tests/data/arch-gemma2.gguf tests/data/arch-gemma2.json \
+	tests/data/arch-gemma2-27b.gguf tests/data/arch-gemma2-27b.json \
 	tests/data/arch-gemma3.gguf tests/data/arch-gemma3.json \
 	tests/data/make-hf-cases.py tests/data/hf-cases.json \
 	tests/data/hf-llama tests/data/hf-mistral tests/data/hf-qwen2 tests/data/hf-qwen3 \

@@ -58,6 +58,19 @@ static void test_ggml(void **state) {
         check_ggml("iq4_nl", DTYPE_IQ4_NL, 64);
 }
 
+/* All powers of two that a block of MXFP4 may have: 2^-128 and 2^-127 are no normal numbers. */
+static void test_powers(void **state) {
+        (void)state;
+        size_t i = 0;
+        for (const CpuKernels *k; (k = next_set(&i));)
+                for (int e = 0; e < 256; e++) {
+                        unsigned char block[17] = {(unsigned char)e, 0x21};
+                        float x[32];
+                        k->dequantise(DTYPE_MXFP4, block, x, 32);
+                        assert_true(x[0] == ldexpf(1, e - 128) && x[16] == ldexpf(2, e - 128) && x[1] == 0);
+                }
+}
+
 /* All 65536 halves, there and back. */
 static void test_half(void **state) {
         size_t i = 0;
@@ -146,7 +159,7 @@ static void test_max(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_ggml), cmocka_unit_test(test_half), cmocka_unit_test(test_to_half),
+                cmocka_unit_test(test_ggml), cmocka_unit_test(test_powers), cmocka_unit_test(test_half), cmocka_unit_test(test_to_half),
                 cmocka_unit_test(test_exp),  cmocka_unit_test(test_max),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

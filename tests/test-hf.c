@@ -334,6 +334,9 @@ static void test_gemma_config(void **state) {
                 {"gemma3", "{\"layer_types\": [\"full_attention\"]}", -EINVAL, "'layer_types' lists 1 layers of 7"},
                 {"gemma3", "{\"sliding_window_pattern\": 0}", -EINVAL, "'sliding_window_pattern' should be a whole number from 1"},
                 {"gemma3", "{\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"dynamic\"}}}", -EOPNOTSUPP, "'rope_type' is 'dynamic'"},
+                {"gemma3", "{\"rope_parameters\": {\"sliding_attention\": {\"rope_type\": \"linear\", \"factor\": 8}}}", -EOPNOTSUPP,
+                 "'rope_parameters' scale layers with a window"},
+                {"gemma2", "{\"model_type\": \"qwen3moe\"}", -EOPNOTSUPP, "its architecture 'qwen3moe' is not supported"},
                 {"gemma3-images", "{\"quantization_config\": {}}", -EOPNOTSUPP, "'quantization_config' says"},
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

@@ -304,7 +304,7 @@ static void test_quants(void **state) {
 }
 
 static void test_archs(void **state) {
-        static const char *const names[] = {"llama3", "mistral", "qwen2", "qwen3", "yarn", "qwen3moe", "mixtral", "gpt-oss", "gemma", "gemma2", "gemma3"};
+        static const char *const names[] = {"llama3", "mistral", "qwen2", "qwen3", "yarn", "qwen3moe", "mixtral", "gpt-oss", "gemma", "gemma2", "gemma2-27b", "gemma3"};
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
                 check_arch(*state, names[i]);
 }

@@ -287,7 +287,7 @@ static void test_families(void **state) {
                 {"gemma2", {"gemma2.pooling_type", GGUF_U32, .number = 1}, -EOPNOTSUPP, "making embeddings is not supported"},
                 {"gemma3", {"gemma3.attention.sliding_window_pattern", GGUF_U32, .number = 0}, -EINVAL, "does not fit 7 layers"},
                 {"gemma3", {"gemma3.attention.sliding_window_pattern", GGUF_ARRAY, .number = 6}, -EINVAL, "does not fit 7 layers"},
-                {"gemma3", {"gemma3.rope.freq_base_swa", GGUF_F32, .real = -1}, -EINVAL, "is below 0"},
+                {"gemma3", {"gemma3.final_logit_softcapping", GGUF_F32, .real = -1}, -EINVAL, "is below 0"},
                 {"qwen3moe", {"qwen3moe.pooling_type", GGUF_U32, .number = 3}, -EOPNOTSUPP, "making embeddings is not supported"},
                 {"qwen3moe", {"qwen3moe.expert_weights_scale", GGUF_F32, .real = 2}, -EOPNOTSUPP, "asks for scaled weights of experts"},
         };
@@ -337,6 +337,44 @@ static void check_slides(const char *key, GgufType type, uint32_t number, unsign
                 assert_int_equal(m->params.slides[l], slides >> l & 1);
 }
 
+/* What a file says that has the first name changed to the second, of the same length. */
+static Model *renamed(const char *file, const char *from, const char *to) {
+        Model *m = NULL;
+        Error e = ERROR_NULL;
+        _cleanup_buf_ Buf b = slurp(case_path(file));
+        assert_int_equal(strlen(from), strlen(to));
+        patch(&b, from, to, strlen(from));
+        if (open_bytes(&b, &m, &e) < 0)
+                fail_msg("%s", e.text);
+        return m;
+}
+
+static void test_gemma_defaults(void **state) {
+        (void)state;
+        _cleanup_(model_freep) Model *swa = renamed("gemma3", "rope.freq_base_swa", "rope.freq_base_xyz");
+        assert_true(swa->params.local_base == 10000 && swa->params.rope.base == 1000);
+        _cleanup_(model_freep) Model *base = renamed("gemma3", "gemma3.rope.freq_base", "gemma3.xxxx.freq_base");
+        assert_true(base->params.local_base == 50 && base->params.rope.base == 1000000);
+        _cleanup_(model_freep) Model *second = renamed("gemma2", "gemma2.attention.sliding_window", "gemma2.attention.sliding_xxxxxx");
+        assert_int_equal(second->info.window, 4096);
+        _cleanup_(model_freep) Model *caps = renamed("gemma2", "gemma2.attn_logit", "gemma2.xxxx_logit");
+        assert_true(caps->params.attention_cap == 50 && caps->params.logit_cap == 20);
+        _cleanup_buf_ Buf b = slurp(case_path("gemma3"));
+        patch(&b, "attention.sliding_window", "attention.sliding_xxxxxx", 24);
+        refused(&b, -EINVAL, "key 'gemma3.attention.sliding_window': is missing");
+        static const Entry ollama[] = {{"gemma3.rope.global.freq_base", GGUF_F32, .real = 77}, {"gemma3.rope.local.freq_base", GGUF_F32, .real = 78}};
+        for (size_t i = 0; i < ARRAY_SIZE(ollama); i++) {
+                Model *m = NULL;
+                Error e = ERROR_NULL;
+                _cleanup_buf_ Buf file = slurp(case_path("gemma3"));
+                patch(&file, i ? "rope.freq_base_swa" : "rope.freq_base", i ? "rope.freq_base_xyz" : "rope.xxxx_base", i ? 18 : 14);
+                _cleanup_buf_ Buf with = with_entry(&file, &ollama[i]);
+                assert_int_equal(open_bytes(&with, &m, &e), 0);
+                assert_true(i ? m->params.local_base == 78 : m->params.rope.base == 77);
+                model_free(m);
+        }
+}
+
 static void test_slides(void **state) {
         (void)state;
         check_slides("pad too", GGUF_U32, 1, 0x5f); /* every sixth does not */
@@ -375,7 +413,7 @@ static void test_tensors(void **state) {
                 const char *message;
         } cases[] = {
                 {"llama", "lxama", -EOPNOTSUPP,
-                 "architecture 'lxama' is not supported; supported are llama, mistral, qwen2, qwen3, qwen3moe, qwen3_moe, mixtral, gpt-oss, gemma, gemma2, gemma3, gemma3_text"},
+                 "architecture 'lxama' is not supported; supported are llama, mistral, qwen2, qwen3, qwen3moe, gpt-oss, gemma, gemma2, gemma3, bert, roberta, xlm-roberta, nomic-bert"},
                 {"general.architecture", "general.architectura", -EINVAL, "key 'general.architecture' is missing"},
                 {"llama.block_count", "llama.block_kount", -EINVAL, "key 'llama.block_count' is missing"},
                 {"rms_epsilon", "rms_epsilom", -EINVAL, "key 'llama.attention.layer_norm_rms_epsilon' is missing"},
@@ -546,6 +584,7 @@ int main(void) {
                 cmocka_unit_test(test_options),
                 cmocka_unit_test(test_families),
                 cmocka_unit_test(test_numbers),
+                cmocka_unit_test(test_gemma_defaults),
                 cmocka_unit_test(test_slides),
                 cmocka_unit_test(test_neutral),
                 cmocka_unit_test(test_tensors),

@@ -368,6 +368,9 @@ static void test_messages(void **state) {
                         v.types[5 + i] = TOKEN_CONTROL;
                 _cleanup_(tokenizer_freep) Tokenizer *t = make(&v.spec);
                 assert_int_equal(tokenizer_is_eog(t, 5), others < 2);
+                v.spec.eos = 5; /* whoever says so */
+                _cleanup_(tokenizer_freep) Tokenizer *said = make(&v.spec);
+                assert_true(tokenizer_is_eog(said, 5));
                 for (int32_t i = 1; i <= (int32_t)others; i++)
                         assert_true(tokenizer_is_eog(t, 5 + i));
         }

@@ -17,7 +17,7 @@ static const json_t *config_of(const Reader *v) {
 TokenText reader_class(const Reader *v) {
         static const char *const models[][2] = {
                 {"bert", "BertTokenizer"},   {"gpt2", "GPT2Tokenizer"},       {"qwen2", "Qwen2Tokenizer"},
-                {"qwen3", "Qwen2Tokenizer"}, {"roberta", "RobertaTokenizer"}, {"t5", "T5Tokenizer"},
+                {"qwen3", "Qwen2Tokenizer"}, {"qwen3_moe", "Qwen2Tokenizer"}, {"roberta", "RobertaTokenizer"}, {"t5", "T5Tokenizer"},
                 {"xlm-roberta", "XLMRobertaTokenizer"},
         };
         const json_t *class = json_member(config_of(v), "tokenizer_class");

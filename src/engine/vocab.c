@@ -132,7 +132,10 @@ static int read_spm(const Gguf *g, Vocab *v, Error *e) {
         v->spec.bos = 1;
         v->spec.eos = 2;
         v->spec.unk = 0;
-        bool prefix = v->add_bos = true;
+        FileText architecture = {0};
+        (void)gguf_get_string(g, "general.architecture", &architecture, NULL);
+        bool prefix = architecture.len < 5 || memcmp(architecture.data, "gemma", 5) != 0; /* which has none */
+        v->add_bos = true;
         int r = read_per_token(g, KEY("scores"), GGUF_F32, v->spec.n_tokens, (void **)&v->scores, e);
         if (r == 0 && !v->scores)
                 return refuse(g, e, -EINVAL, KEY("scores") " is missing, which a 'llama' vocabulary needs");

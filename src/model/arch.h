@@ -24,7 +24,8 @@ typedef enum Presence { PRESENT_MAYBE, PRESENT_YES, PRESENT_NO } Presence;
 
 /* What an architecture's name says of a model, whatever files it is in. */
 typedef struct ModelKind {
-        const char *name; /* the value of general.architecture, or of model_type */
+        const char *name;   /* the value of general.architecture, or of model_type */
+        const char *format; /* the one that has this name for it; NULL: all do */
         /* Of the llama family: */
         RopeStyle gguf_rope;  /* in GGUF files, where Wq and Wk may be permuted */
         bool qk_norm;         /* queries and keys are normalised, each head */

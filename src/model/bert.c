@@ -51,7 +51,7 @@ enum {
         PART_OUT,
 };
 
-static const ModelKind kinds[] = {{"bert"}, {"roberta"}, {"xlm-roberta"}, {"nomic_bert"}, {"nomic-bert", .gguf_rope = ROPE_NEOX}, {NULL}};
+static const ModelKind kinds[] = {{"bert"}, {"roberta"}, {"xlm-roberta"}, {"nomic_bert", "safetensors"}, {"nomic-bert", "gguf", .gguf_rope = ROPE_NEOX}, {NULL}};
 
 /* ---- opening ---- */
 

@@ -144,6 +144,11 @@ static int read_rope(Model *m, Rope *rope, Error *e) {
         const ModelInfo *i = &m->info;
         int k;
         *rope = (Rope){.style = m->kind->gguf_rope, .n_rot = i->head_dim, .base = 10000, .scale = 1};
+        if (m->kind->gemma && m->params.local_base > 0) {
+                rope->base = 1000000; /* gemma3's */
+                if ((k = gguf_key_f32(m, "rope.global.freq_base", false, &rope->base, e)) < 0)
+                        return k;
+        }
         if ((k = gguf_key_u32(m, "rope.dimension_count", false, &rope->n_rot, e)) < 0 ||
             (k = gguf_key_f32(m, "rope.freq_base", false, &rope->base, e)) < 0)
                 return k;
@@ -295,20 +300,27 @@ static int read_slides(Model *m, Error *e) {
         return 0;
 }
 
-/* The greatest of gemma2 and gemma3, known by their layers, have scores as if heads shared n_embd. */
+/* What files leave out is as llama.cpp has it. Ollama's gemma3 have their own names for the bases of rotation. The greatest of
+ * gemma2 and gemma3, known by their layers, have scores as if heads shared n_embd. */
 static int read_gemma(Model *m, Error *e) {
         enum { GEMMA2_27B = 46, GEMMA3_27B = 62 };
         ModelParams *p = &m->params;
         const ModelInfo *i = &m->info;
+        bool third = m->kind->qk_norm, second = m->kind->post_norm && !third;
         int k;
-        p->local_base = m->kind->qk_norm ? 10000 : 0; /* gemma3's, whatever its rope.freq_base */
-        if ((k = gguf_key_f32(m, "rope.freq_base_swa", false, &p->local_base, e)) < 0 ||
+        p->local_base = third ? 10000 : 0;
+        p->attention_cap = second ? 50 : 0;
+        p->logit_cap = second ? 30 : 0;
+        if (third && i->window == 0)
+                return MODEL_REFUSE(m, e, -EINVAL, "key 'gemma3.attention.sliding_window': is missing, or 0");
+        if ((k = gguf_key_f32(m, "rope.local.freq_base", false, &p->local_base, e)) < 0 ||
+            (k = gguf_key_f32(m, "rope.freq_base_swa", false, &p->local_base, e)) < 0 ||
             (k = gguf_key_f32(m, "attn_logit_softcapping", false, &p->attention_cap, e)) < 0 ||
             (k = gguf_key_f32(m, "final_logit_softcapping", false, &p->logit_cap, e)) < 0)
                 return k;
         if (p->attention_cap < 0 || p->logit_cap < 0 || p->local_base < 0)
                 return MODEL_REFUSE(m, e, -EINVAL, "a soft cap or base of rotation is below 0");
-        if (m->kind->post_norm && i->n_layers == (m->kind->qk_norm ? GEMMA3_27B : GEMMA2_27B))
+        if (m->kind->post_norm && i->n_layers == (third ? GEMMA3_27B : GEMMA2_27B))
                 p->attention_scale = 1 / sqrtf((float)i->n_embd / (float)i->n_heads);
         return 0;
 }
@@ -345,6 +357,7 @@ static int describe(Model *m, Error *e) {
         int k;
         if (m->n_tensors == 0)
                 return MODEL_REFUSE(m, e, -EINVAL, "holds a vocabulary only, no weights");
+        m->info.window = m->kind->gemma && m->kind->global_every == 2 ? 4096 : 0; /* gemma2's, where none is named */
         if ((k = read_sizes(m, e)) < 0 || (k = read_heads(m, e)) < 0 || (k = refuse_options(m, e)) < 0 ||
             (k = check_causal(m, e)) < 0 || (k = describe_family(m, e)) < 0 ||
             (k = read_rope(m, &m->params.rope, e)) < 0)

@@ -50,7 +50,7 @@ static int read_params(Model *m, Error *e) {
         const char *arch = m->info.architecture;
         bool tied, bias;
         int k;
-        m->params.norm_eps = 1e-6f;
+        m->params.norm_eps = strcmp(arch, "mixtral") == 0 ? 1e-5f : 1e-6f;
         if ((k = config_positive(m, config, "rms_norm_eps", false, &m->params.norm_eps, e)) < 0 ||
             (k = config_flag(m, "tie_word_embeddings", &tied, e)) < 0 || (k = config_flag(m, "attention_bias", &bias, e)) < 0)
                 return k;
@@ -250,6 +250,9 @@ static int read_rope(Model *m, Error *e) {
                                  ROT_MAX);
         if (scaling && !json_is_object(scaling))
                 return BAD_VALUE(m, e, -EINVAL, both ? "rope_parameters" : "rope_scaling", "should be an object");
+        const json_t *type = config_get(local, "rope_type");
+        if (type && (!json_is_string(type) || strcmp(json_string_value(type), "default") != 0))
+                return BAD_VALUE(m, e, -EOPNOTSUPP, "rope_parameters", "scale layers with a window, which is not supported");
         int k;
         if ((k = config_positive(m, config, "rope_theta", false, &rope->base, e)) < 0 ||
             (k = config_positive(m, both, "rope_theta", false, &rope->base, e)) < 0 ||

@@ -268,6 +268,8 @@ static int find_arch(Model *m, Error *e) {
         _cleanup_buf_ Buf known = BUF_NULL;
         for (size_t i = 0; i < ARRAY_SIZE(archs); i++)
                 for (const ModelKind *kind = archs[i]->kinds; kind->name; kind++) {
+                        if (kind->format && strcmp(kind->format, m->format->name) != 0)
+                                continue;
                         if (strcmp(m->info.architecture, kind->name) == 0) {
                                 m->arch = archs[i];
                                 m->kind = kind;
@@ -503,7 +505,7 @@ static int wrap_matrices(Loader *l) {
 static bool all_aligned(const Model *m) {
         for (size_t i = 0; i < m->n_weights; i++) {
                 const Weight *w = &m->weights[i];
-                size_t align = w->tensor->type == DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
+                size_t align = w->tensor->type == DTYPE_F32 ? sizeof(float) : w->tensor->type == DTYPE_MXFP4 ? 1 : sizeof(uint16_t);
                 if (w->matrix && (uintptr_t)w->data % align != 0)
                         return false;
         }
@@ -656,6 +658,9 @@ size_t model_load_size(const Model *m, const Device *d) {
                 if (!checked_add(total, w->matrix ? aligned(w->size) : vector_size(w), &total))
                         return SIZE_MAX;
         }
+        for (size_t i = 0; i < m->n_expert_sets; i++)
+                if (!checked_add(total, m->expert_sets[i].experts->n * sizeof(void *), &total))
+                        return SIZE_MAX;
         return total;
 }
 

@@ -5,8 +5,8 @@ usage: make-arch-cases.py [CASE ...]     without a case: all
 
 Each model exercises what sets its architecture apart: Llama 3's rope scaling and biases everywhere, a sliding window
 shorter than the text with linear rope scaling, Qwen2's biases (stored as BF16, its norms as F16) with tied embeddings,
-Qwen3's normed heads of a dimension that is not n_embd / n_heads, Gemma's scaled embeddings, Gemma 2's caps, Gemma 3's
-layers of two kinds, mixtures of experts, YaRN,
+Qwen3's normed heads of a dimension that is not n_embd / n_heads, Gemma's scaled embeddings, Gemma 2's caps and
+the scale of its greatest, Gemma 3's layers of two kinds, mixtures of experts, YaRN,
 gpt-oss, which has most of these. Run it again only to change the cases: needs numpy, torch and transformers.
 """
 import json
@@ -33,7 +33,7 @@ def case(kind, theta, scaling=None, **options):
 
 
 GEMMA3_ROPE = {"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1000.0},
-               "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+               "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}
 
 
 CASES = {
@@ -55,6 +55,8 @@ CASES = {
     "gemma": ("gemma", case("gemma", 1000.0, head_dim=12, num_key_value_heads=1)),
     "gemma2": ("gemma2", case("gemma2", 1000.0, head_dim=12, query_pre_attn_scalar=12, sliding_window=7,
                               attn_logit_softcapping=2.0, final_logit_softcapping=20.0)),
+    "gemma2-27b": ("gemma2", case("gemma2", 1000.0, head_dim=8, query_pre_attn_scalar=4, hidden_size=8, intermediate_size=8,
+                                  num_attention_heads=2, num_key_value_heads=1, num_hidden_layers=46, sliding_window=7)),
     "gemma3": ("gemma3", case("gemma3_text", 0, rope_parameters=GEMMA3_ROPE, hidden_size=16, intermediate_size=16, head_dim=8,
                               query_pre_attn_scalar=8, num_hidden_layers=7, sliding_window=5)),
 }
@@ -85,6 +87,8 @@ def randomise(arch, model):
         x = rng.standard_normal(tuple(p.shape))
         if "norm" in name:
             x = (not is_gemma(arch)) + 0.3 * x
+            if "post_" in name and model.config.num_hidden_layers > 40:  # or an error would grow from layer to layer
+                x = 0.1 * (1 + x) - 1
         elif "embed" in name or "lm_head" in name:
             x = 0.7 * x
         else:
@@ -138,7 +142,10 @@ def tensors(arch, config, model):
                 out[f"blk.{layer}.attn_sinks.weight"] = w
             elif isinstance(names[part], tuple):  # gate above up, of each expert
                 for half, one in zip(np.split(w, 2, axis=1), names[part]):
-                    out[f"blk.{layer}.{one}.weight"] = half
+                    if arch == "llama":  # as older files have them, each by itself
+                        out.update({f"blk.{layer}.{one.removesuffix('_exps')}.{i}.weight": each for i, each in enumerate(half)})
+                    else:
+                        out[f"blk.{layer}.{one}.weight"] = half
             else:
                 out[f"blk.{layer}.{names[part]}.{'weight' if '.experts' in prefix else suffix}"] = w
         else:
@@ -166,7 +173,9 @@ def metadata(arch, name, config):
         keys += [("rope.scaling.type", STRING, rope["rope_type"]), ("rope.scaling.factor", F32, rope["factor"])]
     if rope["rope_type"] == "yarn":
         keys += [("rope.scaling.original_context_length", U32, rope["original_max_position_embeddings"])]
-    if arch == "gemma2":
+    if arch == "gemma3":
+        keys += [("rope.freq_base_swa", F32, config.rope_parameters["sliding_attention"]["rope_theta"])]
+    if arch == "gemma2" and config.num_hidden_layers < 46:  # else they are what goes without saying
         keys += [("attn_logit_softcapping", F32, config.attn_logit_softcapping),
                  ("final_logit_softcapping", F32, config.final_logit_softcapping)]
     if hasattr(config, "num_experts_per_tok"):

@@ -56,7 +56,7 @@ MODELS = {
     "mixtral": (torch.bfloat16, None, config("mixtral", 1000.0, num_local_experts=4, num_experts_per_tok=3, sliding_window=7,
                                              tie_word_embeddings=False)),
     "yarn": (torch.bfloat16, None, config("llama", 100.0, dict(
-        rope_type="yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=3.0, beta_slow=1.5, attention_factor=1.3,
+        rope_type="yarn", factor=4.0, original_max_position_embeddings=400, beta_fast=8.0, beta_slow=1.5, attention_factor=1.3,
         truncate=False), tie_word_embeddings=True)),
     "gemma": (torch.bfloat16, None, config("gemma", 1000.0, head_dim=12, num_key_value_heads=1)),
     "gemma2": (torch.bfloat16, None, config("gemma2", 1000.0, head_dim=12, query_pre_attn_scalar=20, sliding_window=7,

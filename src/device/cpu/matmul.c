@@ -7,7 +7,7 @@
  * products are summed, so both ways give the same bits.
  *
  * Gated units: some features of the gate, the same of the other matrix, which only the part sees, and then their product.
- * Experts: one after another, each with its places. */
+ * Experts: each with its places. */
 #include <string.h>
 
 #include "device/cpu/cpu.h"
@@ -95,9 +95,8 @@ static size_t all_features(const Matmul *a) {
         return n;
 }
 
-static void matmul_run(const void *args, const CpuPart *part) {
-        const Matmul *a = args;
-        CpuShare mine = cpu_share(part, all_features(a), 4);
+/* Of the features of all products, as one row of them. */
+static void make_products(const Matmul *a, CpuShare mine, const CpuPart *part) {
         size_t first = 0;
         for (uint32_t i = 0; i < a->n; first += a->products[i++].w.rows) {
                 const Product *p = &a->products[i];
@@ -107,10 +106,12 @@ static void matmul_run(const void *args, const CpuPart *part) {
         }
 }
 
-static void glu_run(const void *args, const CpuPart *part) {
-        const Matmul *a = args;
+static void matmul_run(const void *args, const CpuPart *part) {
+        make_products(args, cpu_share(part, all_features(args), 4), part);
+}
+
+static void make_units(const Matmul *a, CpuShare mine, const CpuPart *part) {
         const Product *gate = &a->products[0], *up = &a->products[1];
-        CpuShare mine = cpu_share(part, gate->w.rows, PANEL_ROWS);
         float *ups = (float *)part->scratch; /* [n_rows, PANEL_ROWS] */
         for (size_t begin = mine.begin; begin < mine.end; begin += PANEL_ROWS) {
                 size_t n = MIN(mine.end - begin, (size_t)PANEL_ROWS), rows = gate->w.rows;
@@ -121,6 +122,11 @@ static void glu_run(const void *args, const CpuPart *part) {
                         part->kernels->glu(out, out, ups + (size_t)i * PANEL_ROWS, n, a->unit);
                 }
         }
+}
+
+static void glu_run(const void *args, const CpuPart *part) {
+        const Matmul *a = args;
+        make_units(a, cpu_share(part, a->products[0].w.rows, PANEL_ROWS), part);
 }
 
 static uint64_t matmul_work(const void *args) {
@@ -175,16 +181,22 @@ static Matmul expert_products(const ExpertProducts *a, uint32_t e) {
         return m;
 }
 
+/* Panels of all experts, as one row of them: those with many places take longer, so that a panel counts once for each. A part
+ * has those that begin in its share. */
 static void experts_run(const void *args, const CpuPart *part) {
         const ExpertProducts *a = args;
+        size_t rows = a->w[0].rows, panels = (rows + PANEL_ROWS - 1) / PANEL_ROWS;
+        CpuShare mine = cpu_share(part, panels * (size_t)a->routing.starts[a->routing.n_experts], 1);
         for (uint32_t e = 0; e < a->routing.n_experts; e++) {
                 Matmul m = expert_products(a, e);
-                if (m.n_rows == 0)
+                size_t before = panels * (size_t)a->routing.starts[e], n = m.n_rows;
+                if (n == 0)
                         continue;
-                if (m.n == 2)
-                        glu_run(&m, part);
-                else
-                        matmul_run(&m, part);
+                size_t begin = mine.begin > before ? (mine.begin - before + n - 1) / n : 0;
+                size_t end = mine.end > before ? (mine.end - before + n - 1) / n : 0;
+                CpuShare features = {MIN(begin * PANEL_ROWS, rows), MIN(end * PANEL_ROWS, rows)};
+                if (features.begin < features.end)
+                        (m.n == 2 ? make_units : make_products)(&m, features, part);
         }
 }
 
