@@ -86,7 +86,8 @@ static void test_links(void **state) {
                 "{'role':'tool','content':'1'},{'role':'tool','content':'2'},{'role':'tool','content':'3'},"
                 "{'role':'assistant','content':'so','thinking':'hm','tool_calls':[{'id':'x','function':{'name':'h','arguments':'{'}}]},"
                 "{'role':'tool','content':'4'},{'role':'tool','content':'5','tool_call_id':'call00000'},"
-                "{'role':'assistant','content':'end','tool_calls':[]}]",
+                "{'role':'assistant','content':null,'reasoning_content':'hm','tool_calls':[{'id':'y','function':{'name':'i'}}]},"
+                "{'role':'assistant','content':'end','reasoning_content':'hm','tool_calls':[]}]",
                 expected[] = "["
                 "{'role':'assistant','content':'','tool_calls':["
                 "{'id':'call00000','type':'function','function':{'name':'f','arguments':{}}},"
@@ -96,7 +97,9 @@ static void test_links(void **state) {
                 "{'role':'assistant','content':'so','thinking':'hm','reasoning_content':'hm',"
                 "'tool_calls':[{'id':'x','type':'function','function':{'name':'h','arguments':'{'}}]},"
                 "{'role':'tool','content':'4','tool_call_id':'x','name':'h'},{'role':'tool','content':'5','tool_call_id':'call00000'},"
-                "{'role':'assistant','content':'end'}]";
+                "{'role':'assistant','content':'','reasoning_content':'hm','thinking':'hm',"
+                "'tool_calls':[{'id':'y','type':'function','function':{'name':'i','arguments':{}}}]},"
+                "{'role':'assistant','content':'end','reasoning_content':'hm'}]";
         json_t *lists[2];
         const char *texts[] = {sent, expected};
         for (size_t i = 0; i < 2; i++) {

@@ -40,10 +40,10 @@ void tools_normalise(Args *a, const char *where, json_t *message) {
         json_t *calls = json_object_get(message, "tool_calls"), *call, *thinking = json_object_get(message, "thinking"),
                *reasoning = json_object_get(message, "reasoning_content");
         size_t i;
-        if (json_is_string(thinking)) /* Ollama's name for it, and gpt-oss's */
+        if (json_is_string(thinking)) /* Ollama's name for it */
                 set_missing(message, "reasoning_content", json_incref(thinking));
-        if (json_is_string(reasoning))
-                set_missing(message, "thinking", json_incref(reasoning));
+        if (json_is_string(reasoning) && json_string_length(json_object_get(message, "content")) == 0)
+                set_missing(message, "thinking", json_incref(reasoning)); /* gpt-oss's, which takes one of the two only */
         if (!calls)
                 return;
         if (!json_is_array(calls) && !json_is_null(calls))

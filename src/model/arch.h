@@ -22,6 +22,10 @@ enum { WORKSPACE_PARTS = 13, WORKSPACE_IDS = WORKSPACE_PARTS - 1 };
 /* Does a model of these files have this tensor? MAYBE: it does if the tensor is there. */
 typedef enum Presence { PRESENT_MAYBE, PRESENT_YES, PRESENT_NO } Presence;
 
+/* What config.json of a family says, or what goes without saying. */
+typedef enum BiasRule { BIAS_AS_SAID, BIAS_ALWAYS, BIAS_NEVER } BiasRule;
+typedef enum WindowRule { WINDOW_NEVER, WINDOW_AS_SAID, WINDOW_IF_USED /* … by use_sliding_window */ } WindowRule;
+
 /* What an architecture's name says of a model, whatever files it is in. */
 typedef struct ModelKind {
         const char *name;   /* the value of general.architecture, or of model_type */
@@ -34,6 +38,11 @@ typedef struct ModelKind {
         bool experts;         /* the network of each layer is a mixture of experts: of llama, if the files say so */
         bool gemma;           /* scaled embeddings, GELU, and Hugging Face's norms are stored less 1 */
         uint8_t global_every; /* every so many-th layer sees all positions, the others a window; 0: all are the same */
+        /* … in config.json: */
+        BiasRule bias; /* of queries, keys and values */
+        WindowRule window;
+        uint32_t head_dim; /* where it is not said; 0: n_embd / n_heads */
+        float norm_eps;    /* likewise; 0: 1e-6 */
 } ModelKind;
 
 /* What the files say beyond ModelInfo. */

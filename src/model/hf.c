@@ -230,8 +230,9 @@ const json_t *hf_config(const HfModel *h) {
 }
 
 const json_t *hf_text_config(const HfModel *h) {
-        const json_t *text = json_object_get(h->config, "text_config");
-        return json_is_object(text) ? text : h->config;
+        const json_t *text = json_object_get(h->config, "text_config"), *type = json_object_get(h->config, "model_type");
+        bool sees_images = json_is_string(type) && strcmp(json_string_value(type), "gemma3") == 0;
+        return sees_images && json_is_object(text) ? text : h->config;
 }
 
 const json_t *hf_generation_config(const HfModel *h) {

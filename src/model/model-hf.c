@@ -40,26 +40,25 @@ static int read_sizes(Model *m, Error *e) {
         if (i->n_kv_heads == 0)
                 i->n_kv_heads = i->n_heads;
         if (i->head_dim == 0)
-                i->head_dim = strncmp(i->architecture, "qwen3", 5) == 0 ? 128 : i->n_embd / i->n_heads;
+                i->head_dim = m->kind->head_dim > 0 ? m->kind->head_dim : i->n_embd / i->n_heads;
         return model_check_heads(m, e);
 }
 
-/* qwen2 has always biases of q, k and v, mistral none; the others say so for all four. */
+/* Those that say whether there are biases say so of the output, too. */
 static int read_params(Model *m, Error *e) {
         const json_t *config = hf_text_config(m->hf);
-        const char *arch = m->info.architecture;
         bool tied, bias;
         int k;
-        m->params.norm_eps = strcmp(arch, "mixtral") == 0 ? 1e-5f : 1e-6f;
+        m->params.norm_eps = m->kind->norm_eps > 0 ? m->kind->norm_eps : 1e-6f;
         if ((k = config_positive(m, config, "rms_norm_eps", false, &m->params.norm_eps, e)) < 0 ||
             (k = config_flag(m, "tie_word_embeddings", &tied, e)) < 0 || (k = config_flag(m, "attention_bias", &bias, e)) < 0)
                 return k;
         if (m->kind->gemma && !config_get(config, "tie_word_embeddings"))
                 tied = true;
-        bool always = strcmp(arch, "qwen2") == 0, never = strcmp(arch, "mistral") == 0 || strcmp(arch, "mixtral") == 0;
+        bool said = bias && m->kind->bias == BIAS_AS_SAID;
         m->params.head = tied ? PRESENT_NO : PRESENT_YES;
-        m->params.qkv_bias = always || (bias && !never) ? PRESENT_YES : PRESENT_NO;
-        m->params.output_bias = bias && !always && !never ? PRESENT_YES : PRESENT_NO;
+        m->params.qkv_bias = said || m->kind->bias == BIAS_ALWAYS ? PRESENT_YES : PRESENT_NO;
+        m->params.output_bias = said ? PRESENT_YES : PRESENT_NO;
         return 0;
 }
 
@@ -87,9 +86,8 @@ static int read_experts(Model *m, Error *e) {
 }
 
 static int read_window(Model *m, Error *e) {
-        const char *arch = m->info.architecture;
-        bool slides = strcmp(arch, "mistral") == 0 || strcmp(arch, "mixtral") == 0 || m->kind->global_every > 0;
-        int k = strncmp(arch, "qwen", 4) == 0 ? config_flag(m, "use_sliding_window", &slides, e) : 0;
+        bool slides = m->kind->window == WINDOW_AS_SAID;
+        int k = m->kind->window == WINDOW_IF_USED ? config_flag(m, "use_sliding_window", &slides, e) : 0;
         if (k < 0 || !slides)
                 return k;
         return config_count(m, hf_text_config(m->hf), "sliding_window", false, &m->info.window, e);
@@ -114,7 +112,8 @@ static int read_layer_types(const Model *m, const json_t *types, Error *e) {
 }
 
 /* As they are listed; else Qwen's slide from max_window_layers on, and gemma's but for some. */
-static int list_slides(Model *m, bool qwen, Error *e) {
+static int list_slides(Model *m, Error *e) {
+        bool qwen = m->kind->window == WINDOW_IF_USED;
         const json_t *config = hf_text_config(m->hf), *types = config_get(config, "layer_types"),
                      *first = config_get(config, "max_window_layers");
         uint32_t every = qwen ? 1 : m->kind->global_every;
@@ -130,10 +129,9 @@ static int list_slides(Model *m, bool qwen, Error *e) {
 }
 
 static int read_slides(Model *m, Error *e) {
-        bool qwen = strncmp(m->info.architecture, "qwen", 4) == 0;
         if (m->info.window == 0)
                 return 0;
-        int k = qwen || m->kind->global_every > 0 ? list_slides(m, qwen, e) : 0;
+        int k = m->kind->window == WINDOW_IF_USED || m->kind->global_every > 0 ? list_slides(m, e) : 0;
         if (k < 0)
                 return k;
         if (m->params.slides && !memchr(m->params.slides, true, m->info.n_layers))
