@@ -207,7 +207,7 @@ static void test_config(void **state) {
                 {"{\"rope_parameters\": 7}", -EINVAL, "'rope_parameters' should be an object"},
                 {"{\"rope_parameters\": {\"rope_type\": \"dynamic\"}}", -EOPNOTSUPP,
                  "'rope_type' is 'dynamic'; default, linear, llama3 and"},
-                {"{\"rope_parameters\": {\"rope_type\": \"yarn\"}}", -EINVAL, "'factor' is missing"},
+                {"{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 0}}", -EINVAL, "'factor' should be a positive"},
                 {"{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 2, \"mscale\": 1}}", -EOPNOTSUPP, "'mscale' is not supported"},
                 {"{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 2, \"truncate\": 1}}", -EINVAL, "'truncate' should be true"},
                 {"{\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 2, \"beta_slow\": 0}}", -EINVAL, "'beta_slow' should be a positive"},

@@ -10,6 +10,7 @@ typedef struct Sample {
         const char *said; /* "thoughts|content|name(arguments)name(arguments)…" */
 } Sample;
 
+#define CHANNELS (SPLIT_CHANNELS | SPLIT_CHANNEL_CALLS)
 #define TAGS (SPLIT_THINK_TAGS | SPLIT_CALL_TAGS)
 
 static const Sample samples[] = {
@@ -89,21 +90,26 @@ static const Sample samples[] = {
         {SPLIT_CALL_BARE, "So: {\"name\": \"f\", \"parameters\": {}}", "|So: {\"name\": \"f\", \"parameters\": {}}|"},
         {SPLIT_CALL_BARE, "{\"name\": \"f\", \"par", "|{\"name\": \"f\", \"par|"},
         /* messages */
-        {SPLIT_CHANNELS, "<|channel|>analysis<|message|>Hm <3.<|end|><|start|>assistant<|channel|>final<|message|>Yes.", "Hm <3.|Yes.|"},
-        {SPLIT_CHANNELS, "<|channel|>final<|message|> Yes <|en", "| Yes <|en|"},
-        {SPLIT_CHANNELS, "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>analysis<|message|>b<|end|>"
+        {CHANNELS, "<|channel|>analysis<|message|>Hm <3.<|end|><|start|>assistant<|channel|>final<|message|>Yes.", "Hm <3.|Yes.|"},
+        {CHANNELS, "<|channel|>final<|message|> Yes <|en", "| Yes <|en|"},
+        {CHANNELS, "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>analysis<|message|>b<|end|>"
                          "<|start|>assistant<|channel|>commentary<|message|>c<|start|>assistant<|channel|>final<|message|>d<|end|>", "a\nb|c\nd|"},
-        {SPLIT_CHANNELS, "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary to=functions.get_it <|constrain|>json<|message|>"
+        {CHANNELS, "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary to=functions.get_it <|constrain|>json<|message|>"
                          "{\"a\": \"<|x\", \"b\": 1.50}", "a||get_it({\"a\":\"<|x\",\"b\":1.50})"},
-        {SPLIT_CHANNELS, " to=functions.f<|channel|>commentary json<|message|> {}<|end|><|start|>assistant to=functions.g<|channel|>commentary<|message|>{\"x\": {}}<|end|>",
+        {CHANNELS, " to=functions.f<|channel|>commentary json<|message|> {}<|end|><|start|>assistant to=functions.g<|channel|>commentary<|message|>{\"x\": {}}<|end|>",
          "||f({})g({\"x\":{}})"},
-        {SPLIT_CHANNELS, "<|channel|>commentary to=functions.f<|message|>{\"a\":<|end|>", "|<|channel|>commentary to=functions.f<|message|>{\"a\":|"},
-        {SPLIT_CHANNELS, "<|channel|>commentary to=functions.f<|message|>[1]", "|<|channel|>commentary to=functions.f<|message|>[1]|"},
-        {SPLIT_CHANNELS, "<|channel|>commentary to=browser.open<|message|>{}", "|{}|"},
-        {SPLIT_CHANNELS, "<|channel|>anal", "||"},
-        {SPLIT_CHANNELS, "<|channel|>final<|message|>a<|end|><|start|>assis", "|a|"},
-        {SPLIT_CHANNELS, "no header at all", "|no header at all|"},
-        {SPLIT_CHANNELS, "", "||"},
+        {CHANNELS, "<|channel|>commentary to=functions.f<|message|>{\"a\":<|end|>", "|<|channel|>commentary to=functions.f<|message|>{\"a\":|"},
+        {CHANNELS, "<|channel|>commentary to=functions.f<|message|>[1]", "|<|channel|>commentary to=functions.f<|message|>[1]|"},
+        {CHANNELS, "<|channel|>commentary to=browser.open<|message|>{}", "|{}|"},
+        {CHANNELS, "<|channel|>anal", "||"},
+        {CHANNELS, "<|channel|>final<|message|>a<|end|><|start|>assis", "|a|"},
+        {CHANNELS, "no header at all", "|no header at all|"},
+        {CHANNELS, "", "||"},
+        {CHANNELS, "<b>hi</b>", "|<b>hi</b>|"},
+        {CHANNELS, " to=functions.f<|channel|>comm", "||"},
+        {CHANNELS, "<|channel|>commentary to=functions.f<|message|>{\"code\": \"<|end|><|start|>\"}<|end|><|start|>assistant<|channel|>final<|message|>a",
+         "|a|f({\"code\":\"<|end|><|start|>\"})"},
+        {SPLIT_CHANNELS, "<|channel|>commentary to=functions.f<|message|>{}", "|{}|"},
 };
 
 static void show(const Split *s, Buf *out) {
@@ -213,15 +219,29 @@ static void test_hostile(void **state) {
 }
 
 /* What is too long for a header is content, wherever it is cut. */
+static void check_long_header(size_t length, bool is_one) {
+        _cleanup_buf_ Buf text = BUF_NULL, said = BUF_NULL;
+        buf_puts(&text, "<|channel|>");
+        while (text.len < length)
+                buf_putc(&text, 'x');
+        buf_puts(&text, "<|message|>a");
+        buf_printf(&said, "|%s|", is_one ? "a" : text.data);
+        Sample sample = {SPLIT_CHANNELS, text.data, said.data};
+        check(&sample, text.len, 1);
+        check(&sample, 1, 1);
+}
+
 static void test_no_header(void **state) {
         (void)state;
+        for (size_t length = 500; length <= 530; length++)
+                check_long_header(length, length <= 512);
         _cleanup_buf_ Buf text = BUF_NULL, said = BUF_NULL;
         buf_puts(&text, "<|channel|>");
         for (int i = 0; i < 600; i++)
                 buf_putc(&text, 'x');
         buf_puts(&text, "<|message|>a<|end|><|channel|>analysis<|message|>b");
         buf_printf(&said, "b|%.*s|", (int)(text.len - strlen("<|end|><|channel|>analysis<|message|>b")), text.data);
-        Sample sample = {SPLIT_CHANNELS, text.data, said.data};
+        Sample sample = {CHANNELS, text.data, said.data};
         check(&sample, text.len, 1);
         check(&sample, 1, 1);
         check(&sample, 517, 100);
@@ -248,7 +268,7 @@ static void test_forms(void **state) {
                 /* calls that are written otherwise */
                 {"Qwen3-Coder", SPLIT_CALL_UNKNOWN}, {"Qwen3.5-4B", SPLIT_THINK_TAGS | SPLIT_CALL_UNKNOWN},
                 {"GLM-4.6", SPLIT_THINK_TAGS | SPLIT_CALL_UNKNOWN}, {"meetkai-functionary-medium-v3.1", SPLIT_CALL_UNKNOWN},
-                {"ByteDance-Seed-OSS", SPLIT_CALL_UNKNOWN}, {"openai-gpt-oss-120b", SPLIT_CHANNELS},
+                {"ByteDance-Seed-OSS", SPLIT_CALL_UNKNOWN}, {"openai-gpt-oss-120b", CHANNELS},
                 {"moonshotai-Kimi-K2", SPLIT_CALL_UNKNOWN}, {"deepseek-ai-DeepSeek-V3.1", SPLIT_THINK_TAGS},
                 /* no tools */
                 {"google-gemma-2-2b-it", 0}, {"microsoft-Phi-3.5-mini-instruct", 0},

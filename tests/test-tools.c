@@ -94,7 +94,7 @@ static void test_links(void **state) {
                 "{'id':'call00001','type':'function','function':{'name':'g','arguments':{}}}]},"
                 "{'role':'tool','content':'1','tool_call_id':'call00000','name':'f'},"
                 "{'role':'tool','content':'2','tool_call_id':'call00001','name':'g'},{'role':'tool','content':'3'},"
-                "{'role':'assistant','content':'so','thinking':'hm','reasoning_content':'hm',"
+                "{'role':'assistant','content':'so','reasoning_content':'hm',"
                 "'tool_calls':[{'id':'x','type':'function','function':{'name':'h','arguments':'{'}}]},"
                 "{'role':'tool','content':'4','tool_call_id':'x','name':'h'},{'role':'tool','content':'5','tool_call_id':'call00000'},"
                 "{'role':'assistant','content':'','reasoning_content':'hm','thinking':'hm',"

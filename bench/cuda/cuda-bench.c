@@ -297,7 +297,7 @@ static void small_rmsnorm(Bench *b, void *arg) {
 
 static void small_layernorm(Bench *b, void *arg) {
         Small *s = arg;
-        b->ops->layernorm(b->stream, s->y, s->x, s->weight, s->weight, s->n, s->cols, 1e-5f, UPDATE_SET);
+        b->ops->layernorm(b->stream, s->y, s->x, s->weight, s->weight, s->n, s->cols, 1e-5f);
 }
 
 /* Queries are rotated, keys are, too, and stored with values. */

@@ -222,7 +222,7 @@ static void on_piece(Job *j, const IpcPiece *p) {
                 measure(c, p, a->model);
         if (p->finish != IPC_FINISH_NONE)
                 take_last(c, p);
-        if (c->split.state == SPLIT_IN_THOUGHTS)
+        if (split_is_in_thoughts(&c->split))
                 c->thought_tokens += p->ids.n;
         split_put(&c->split, p->text.data, p->text.len, p->finish != IPC_FINISH_NONE);
         if (a->stream) {

@@ -43,13 +43,15 @@ void tools_normalise(Args *a, const char *where, json_t *message) {
         if (json_is_string(thinking)) /* Ollama's name for it */
                 set_missing(message, "reasoning_content", json_incref(thinking));
         if (json_is_string(reasoning) && json_string_length(json_object_get(message, "content")) == 0)
-                set_missing(message, "thinking", json_incref(reasoning)); /* gpt-oss's, which takes one of the two only */
+                set_missing(message, "thinking", json_incref(reasoning)); /* gpt-oss's name for it */
         if (!calls)
                 return;
         if (!json_is_array(calls) && !json_is_null(calls))
                 arg_fail(a, where, "tool_calls must be a list");
         json_array_foreach(calls, i, call)
                 normalise_call(a, where, i, call);
+        if (json_array_size(calls) > 0 && json_string_length(json_object_get(message, "content")) > 0)
+                json_object_del(message, "thinking"); /* gpt-oss's template takes one of the two only */
         if (json_array_size(calls) == 0) /* templates ask whether it is there */
                 json_object_del(message, "tool_calls");
 }

@@ -189,9 +189,10 @@ static int add_llama3_factors(Model *m, const json_t *scaling, float factor, Err
         return model_make_factors(m, factors, n, e);
 }
 
-static int read_yarn(Model *m, const json_t *scaling, float factor, Error *e) {
+/* Without a factor it is what the original context has grown by. */
+static int read_yarn(Model *m, const json_t *scaling, Error *e) {
         static const char *const others[] = {"mscale", "mscale_all_dim"};
-        Yarn y = {.factor = factor, .beta_fast = 32, .beta_slow = 1, .original = m->info.context_length, .whole = true};
+        Yarn y = {.beta_fast = 32, .beta_slow = 1, .original = m->info.context_length, .whole = true};
         const json_t *truncate = config_get(scaling, "truncate");
         int k;
         for (size_t i = 0; i < ARRAY_SIZE(others); i++)
@@ -200,7 +201,10 @@ static int read_yarn(Model *m, const json_t *scaling, float factor, Error *e) {
         if (truncate && !json_is_boolean(truncate))
                 return BAD_VALUE(m, e, -EINVAL, "truncate", "should be true or false");
         y.whole = !json_is_false(truncate);
-        if ((k = config_count(m, scaling, "original_max_position_embeddings", false, &y.original, e)) < 0 ||
+        if ((k = config_count(m, scaling, "original_max_position_embeddings", false, &y.original, e)) < 0)
+                return k;
+        y.factor = (float)m->info.context_length / (float)y.original;
+        if ((k = config_positive(m, scaling, "factor", false, &y.factor, e)) < 0 ||
             (k = config_positive(m, scaling, "attention_factor", false, &y.magnitude, e)) < 0 ||
             (k = config_positive(m, scaling, "beta_fast", false, &y.beta_fast, e)) < 0 ||
             (k = config_positive(m, scaling, "beta_slow", false, &y.beta_slow, e)) < 0)
@@ -222,13 +226,13 @@ static int read_scaling(Model *m, const json_t *scaling, Error *e) {
         if (!linear && !yarn && strcmp(name, "llama3") != 0)
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "rope_type",
                                  "is '%.40s'; default, linear, llama3 and yarn are supported", name);
+        if (yarn)
+                return read_yarn(m, scaling, e);
         int k = config_positive(m, scaling, "factor", true, &factor, e);
         if (k < 0)
                 return k;
         if (linear)
                 m->params.rope.scale = 1 / factor;
-        if (yarn)
-                return read_yarn(m, scaling, factor, e);
         return linear ? 0 : add_llama3_factors(m, scaling, factor, e);
 }
 

@@ -96,7 +96,7 @@ static unsigned first_shown(const Form *rows, size_t n, const char *template, si
 
 unsigned split_forms(const char *template, size_t len) {
         if (contains(template, len, CHANNEL) && contains(template, len, MESSAGE))
-                return SPLIT_CHANNELS;
+                return SPLIT_CHANNELS | (contains(template, len, "tools") ? SPLIT_CHANNEL_CALLS : 0);
         unsigned forms = first_shown(thinks, ARRAY_SIZE(thinks), template, len);
         if (!contains(template, len, "tools"))
                 return forms;
@@ -499,27 +499,33 @@ static void begin_message(Split *s) {
         *before = true;
 }
 
-/* What never becomes a header is content, but for the beginning of one. */
-static bool no_header(Split *s, bool last) {
-        if (!last && s->held.len <= HEADER_MAX)
-                return false;
-        if (last && s->held.data[0] == '<')
-                drop(s, s->held.len);
-        s->thinks = s->calls_it = false;
-        enter(s, SPLIT_IN_MESSAGE);
-        return s->held.len > 0;
+/* Whether a text that ends here was about to write a header. */
+static bool begins_header(const Split *s) {
+        static const char *const begins[] = {"<|start|>", CHANNEL, " to="};
+        for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
+                if (begins_with(s, 0, begins[i]) || may_begin(s, 0, begins[i]))
+                        return true;
+        return false;
 }
 
-/* A call's header is held until its arguments are known. */
+/* A call's header is held until its arguments are known. What never becomes a header is content, but for the beginning of one
+ * at the end of the text. */
 static bool in_header(Split *s, bool last) {
         bool whole;
         size_t len = find(s, MESSAGE, &whole), body = len + strlen(MESSAGE);
-        if (!whole || len > HEADER_MAX)
-                return no_header(s, last && !whole);
+        if (!whole && !last && len <= HEADER_MAX)
+                return false;
+        if (!whole || len > HEADER_MAX) {
+                if (len <= HEADER_MAX && begins_header(s))
+                        drop(s, s->held.len);
+                s->thinks = s->calls_it = false;
+                enter(s, SPLIT_IN_MESSAGE);
+                return s->held.len > 0;
+        }
         TextPart to = header_value(s, len, "to=" FUNCTIONS), channel = header_value(s, len, CHANNEL);
         enter(s, SPLIT_IN_MESSAGE);
         s->thinks = part_is(s, channel, "analysis");
-        s->calls_it = to.len > 0;
+        s->calls_it = to.len > 0 && (s->forms & SPLIT_CHANNEL_CALLS);
         if (s->calls_it) {
                 s->name = to.at;
                 s->name_len = to.len;
@@ -552,20 +558,36 @@ static void take_arguments(Split *s, size_t end) {
         } else
                 give(s, &s->content, end);
         json_decref(value);
+        s->calls_it = false;
+        enter(s, SPLIT_IN_MESSAGE);
+}
+
+/* A call ends with its JSON, or, if it is none, with the message. */
+static bool in_arguments(Split *s, bool last) {
+        const char *mark;
+        size_t begin = s->value + white_at(s, s->value);
+        if (begin < s->held.len && s->held.data[begin] == '{') {
+                for (s->scanned = MAX(s->scanned, begin); s->scanned < s->held.len;)
+                        if (closes(&s->scan, s->held.data[s->scanned++])) {
+                                take_arguments(s, s->scanned);
+                                return true;
+                        }
+                if (!last)
+                        return false;
+        }
+        size_t end = message_end(s, begin, &mark);
+        if (!mark && !last)
+                return false;
+        take_arguments(s, mark ? end : s->held.len);
+        return true;
 }
 
 static bool in_message(Split *s, bool last) {
         const char *mark;
-        size_t end = message_end(s, s->scanned, &mark);
-        if (!mark && last)
-                end = s->held.len;
-        s->scanned = s->calls_it ? end : 0;
-        if (s->calls_it && !mark && !last)
-                return false;
         if (s->calls_it)
-                take_arguments(s, end);
-        else
-                give(s, s->thinks ? &s->thinking : &s->content, end);
+                return in_arguments(s, last);
+        size_t end = message_end(s, 0, &mark);
+        give(s, s->thinks ? &s->thinking : &s->content, mark || !last ? end : s->held.len);
         if (!mark)
                 return false;
         drop(s, strlen(mark));

@@ -23,11 +23,13 @@ enum { /* forms, and what a prompt says of the text that follows it */
         SPLIT_CALL_BRACKETS = 32,   /* [TOOL_CALLS][{…}, …], or [TOOL_CALLS]name[ARGS]{…}: Mistral */
         SPLIT_CALL_BARE = 64,       /* {"name": …, "parameters": {…}} and nothing else, or after <|python_tag|>: Llama 3 */
         SPLIT_CALL_UNKNOWN = 128,   /* the template takes tools; how calls are written is not known */
-        SPLIT_CHANNELS = 1024,      /* messages with headers, each for a channel or a function: gpt-oss, see split.c */
+        SPLIT_CHANNELS = 1024,      /* messages with headers, each for a channel: gpt-oss, see split.c */
+        SPLIT_CHANNEL_CALLS = 2048, /* … or for a function */
         SPLIT_THINKING = 256,       /* the prompt has begun the thinking already, */
         SPLIT_CALLING = 512,        /* or a call */
         SPLIT_THINKS = SPLIT_THINK_TAGS | SPLIT_THINK_BRACKETS | SPLIT_CHANNELS,
-        SPLIT_CALLS = SPLIT_CALL_TAGS | SPLIT_CALL_LIST_TAGS | SPLIT_CALL_LIST | SPLIT_CALL_BRACKETS | SPLIT_CALL_BARE | SPLIT_CHANNELS,
+        SPLIT_CALLS = SPLIT_CALL_TAGS | SPLIT_CALL_LIST_TAGS | SPLIT_CALL_LIST | SPLIT_CALL_BRACKETS | SPLIT_CALL_BARE |
+                      SPLIT_CHANNEL_CALLS,
 };
 
 /* The forms that a chat template speaks of: one way to think and one way to call at most. */
@@ -86,6 +88,11 @@ bool split_failed(const Split *s);
 /* Whether anything came of it. */
 static inline bool split_has_news(const Split *s) {
         return s->content.len > 0 || s->thinking.len > 0 || s->calls.len > 0;
+}
+
+/* Whether what comes next is thought. */
+static inline bool split_is_in_thoughts(const Split *s) {
+        return s->state == SPLIT_IN_THOUGHTS || (s->state == SPLIT_IN_MESSAGE && s->thinks);
 }
 
 static inline size_t split_calls(const Split *s, const SplitCall **ret) {
