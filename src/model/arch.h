@@ -217,6 +217,7 @@ bool model_has_tensor(const Model *m, const char *name);
 int model_claim_matrix(Model *m, const char *name, uint64_t cols, uint64_t rows, Presence presence, Matrix *ret,
                        Error *e);
 int model_claim_vector(Model *m, const char *name, uint64_t n, Presence presence, const float **ret, Error *e);
+/* `rows` of them, as one tensor has them: [rows, n] in *ret. */
 int model_claim_vectors(Model *m, const char *name, uint64_t n, uint64_t rows, Presence presence, const float **ret, Error *e);
 
 /* n matrices, NAME.0.weight and on, of one format. `ret` must stay where it is, too. */

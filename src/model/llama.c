@@ -1,5 +1,5 @@
-/* The Llama family: llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gemma to gemma3; as embedders see llama-encoder.c. One transformer, with
- * small differences:
+/* The Llama family: llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gpt-oss, gemma to gemma3; as embedders see
+ * llama-encoder.c. One transformer, with small differences:
  *
  *   x = embedding of the token                 gemma: * sqrt(n_embd)
  *   each layer:  h = rmsnorm(x);  q, k, v = Wq h, Wk h, Wv h  (+ bias: qwen2)
@@ -11,7 +11,8 @@
  *
  * The network may be a mixture of experts (qwen3moe, mixtral): a token goes to those that Wrouter h says, and what they make
  * is added up by their weights. gpt-oss has besides biases of router and experts, a clamped unit, and in each head a score
- * for nothing (`sinks`). gemma2 and gemma3 normalise what is added to x, too. Where some layers slide only, these rotate by a base of their own.
+ * for nothing (`sinks`). gemma2 and gemma3 normalise what is added to x, too. gemma3's layers that slide rotate by a base of
+ * their own.
  *
  * In the last layer only the rows whose logits are wanted go on after their keys and values are stored.
  *

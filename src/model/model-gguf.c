@@ -144,7 +144,7 @@ static int read_rope(Model *m, Rope *rope, Error *e) {
         const ModelInfo *i = &m->info;
         int k;
         *rope = (Rope){.style = m->kind->gguf_rope, .n_rot = i->head_dim, .base = 10000, .scale = 1};
-        if (m->kind->gemma && m->params.local_base > 0) {
+        if (m->params.local_base > 0) {
                 rope->base = 1000000; /* gemma3's */
                 if ((k = gguf_key_f32(m, "rope.global.freq_base", false, &rope->base, e)) < 0)
                         return k;

@@ -1,5 +1,5 @@
-/* What a Hugging Face directory says of its model: config.json as transformers' Llama, Mistral, Mixtral, Qwen2, Qwen3, Qwen3Moe and Gemma classes
- * read it, with their defaults. Their rotary embedding rotates the halves of a head together. A value that would
+/* What a Hugging Face directory says of its model: config.json as transformers' Llama, Mistral, Mixtral, Qwen2, Qwen3,
+ * Qwen3Moe and Gemma classes read it, with their defaults. Their rotary embedding rotates the halves of a head together. A value that would
  * change the result and is not computed here is refused by its name; null is the same as absent. */
 #include <errno.h>
 #include <inttypes.h>

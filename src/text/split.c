@@ -157,7 +157,10 @@ bool split_is_mark(unsigned forms, const char *text, size_t len) {
 
 void split_init(Split *s, unsigned forms) {
         s->forms = forms;
-        s->state = forms & SPLIT_CHANNELS ? SPLIT_IN_HEADER : forms & SPLIT_THINKING ? SPLIT_IN_THOUGHTS : forms & SPLIT_CALLING ? SPLIT_IN_CALL : SPLIT_AT_START;
+        s->state = forms & SPLIT_CHANNELS   ? SPLIT_IN_HEADER
+                   : forms & SPLIT_THINKING ? SPLIT_IN_THOUGHTS
+                   : forms & SPLIT_CALLING  ? SPLIT_IN_CALL
+                                            : SPLIT_AT_START;
 }
 
 void split_deinit(Split *s) {
