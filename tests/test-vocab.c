@@ -270,7 +270,7 @@ static void bpe_keys(Writer *w, const char *pre) {
         add_strings(w, "merges", "a b");
 }
 
-static void check_bpe(Writer *w, const int32_t *want, size_t n_want) {
+static void check_ids(Writer *w, const int32_t *want, size_t n_want) {
         _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
         Error e = ERROR_NULL;
         if (load_written(w, &t, &e) < 0)
@@ -282,26 +282,44 @@ static void check_bpe(Writer *w, const int32_t *want, size_t n_want) {
         assert_memory_equal(ids, want, n * sizeof(*ids));
 }
 
+/* Where a file does not say whether a space is put before a text, only Gemma's have none. */
+static void test_spm_defaults(void **state) {
+        (void)state;
+        static const char *const architectures[] = {"llama", "gemma3"};
+        for (size_t i = 0; i < ARRAY_SIZE(architectures); i++) {
+                Writer w = {0};
+                put_string(&w, "general.architecture");
+                put_u32(&w, GGUF_STRING);
+                put_string(&w, architectures[i]);
+                w.n_keys++;
+                add_string(&w, "model", "llama");
+                add_strings(&w, "tokens", "<unk>/<s>/<e>/a/b/\xe2\x96\x81");
+                add_zeros(&w, "scores", GGUF_F32, 6);
+                add_bool(&w, "add_bos_token", false);
+                check_ids(&w, i == 0 ? (int32_t[]){5, 3, 4, 4} : (int32_t[]){3, 4, 4}, i == 0 ? 4 : 3);
+        }
+}
+
 static void test_bpe_defaults(void **state) {
         (void)state;
         Writer w = {0};
         bpe_keys(&w, NULL);
         add_u32(&w, "bos_token_id", 3);
-        check_bpe(&w, (int32_t[]){2, 1}, 2);
+        check_ids(&w, (int32_t[]){2, 1}, 2);
         w = (Writer){0};
         bpe_keys(&w, "llama-bpe");
         add_u32(&w, "bos_token_id", 3);
-        check_bpe(&w, (int32_t[]){3, 2, 1}, 3);
+        check_ids(&w, (int32_t[]){3, 2, 1}, 3);
         w = (Writer){0};
         bpe_keys(&w, "llama-bpe");
         add_u32(&w, "bos_token_id", 3);
         add_bool(&w, "add_bos_token", false);
-        check_bpe(&w, (int32_t[]){2, 1}, 2);
+        check_ids(&w, (int32_t[]){2, 1}, 2);
         w = (Writer){0};
         bpe_keys(&w, "gpt-2");
         add_u32(&w, "eos_token_id", 3);
         add_bool(&w, "add_eos_token", true);
-        check_bpe(&w, (int32_t[]){2, 1, 3}, 3);
+        check_ids(&w, (int32_t[]){2, 1, 3}, 3);
 }
 
 static void test_refused_bpe(void **state) {
@@ -472,6 +490,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_gpt2),
                 cmocka_unit_test(test_llama_spm),
+                cmocka_unit_test(test_spm_defaults),
                 cmocka_unit_test(test_phi3),
                 cmocka_unit_test(test_bert),
                 cmocka_unit_test(test_bert_case),
