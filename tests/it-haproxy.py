@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """HAProxy with etc/haproxy/zerollama.cfg before three daemons, as if on three machines: requests are spread over all of
-them, and one after the other is drained, ended and started again under load without a request that fails. Skipped where
-haproxy is not installed."""
+them, one after the other is drained, ended and started again under load without a request that fails, and none fails
+when all are slow for a while. Skipped where haproxy is not installed."""
 
 import collections
 import http.client
@@ -10,11 +10,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 sys.dont_write_bytecode = True
 from harness import PATIENCE, SKIP, SRC, Case, Daemon, figure, main, wait_until  # noqa: E402
@@ -28,6 +30,7 @@ REQUESTS = (
     {"model": "null", "prompt": "x", "max_tokens": 500, "stream": True},
     {"model": "delay", "prompt": "400ms", "stream": True},
 )
+STANDSTILL = 4  # seconds
 LARGE = {"model": "null", "prompt": "word " * 50000, "max_tokens": 3}  # HAProxy cannot send it twice
 
 
@@ -85,12 +88,16 @@ class Proxy:
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
             return f.read()
 
+    def troubles(self):
+        """What it says of servers that come and go, and of requests that it answered itself."""
+        return "\n".join(line for line in self.log().splitlines() if "WARN" in line or "ALERT" in line or "<NOSRV>" in line)
+
 
 class Load:
     """Clients that ask without a pause, each request on a connection of its own, and look closely at the answers."""
 
-    def __init__(self, port, requests):
-        self.port = port
+    def __init__(self, proxy, requests):
+        self.proxy = proxy
         self.requests = requests
         self.over = threading.Event()
         self.done = collections.Counter()
@@ -110,7 +117,7 @@ class Load:
                 self.failures.append(f"{str(body)[:100]}: {e!r}")
 
     def ask(self, body):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2 * PATIENCE)
+        c = http.client.HTTPConnection("127.0.0.1", self.proxy.port, timeout=2 * PATIENCE)
         try:
             c.request("POST", "/v1/completions", json.dumps(body))
             response = c.getresponse()
@@ -128,9 +135,18 @@ class Load:
     def n(self):
         return sum(self.done.values())
 
+    def until(self, condition, what):
+        """The load goes on until then. A failure ends the test where it happens."""
+        wait_until(lambda: condition() or self.failures, what)
+        assert not self.failures, f"{self.failures[0]}\n{self.proxy.troubles()[-3000:]}"
+
     def more(self, n):
         goal = self.n + n
-        wait_until(lambda: self.n >= goal or self.failures, f"{n} more requests")
+        self.until(lambda: self.n >= goal, f"{n} more requests")
+
+    def finish(self):
+        self.stop()
+        self.until(lambda: True, "the end")
 
     def stop(self):
         self.over.set()
@@ -159,13 +175,9 @@ class HaproxyTest(Case):
         return d
 
     def load(self, *more):
-        load = Load(self.proxy.port, REQUESTS + more)
+        load = Load(self.proxy, REQUESTS + more)
         self.addCleanup(load.stop)
         return load
-
-    def finish(self, load):
-        load.stop()
-        self.assertEqual(load.failures, [], self.proxy.log()[-2000:])
 
     def replace(self, i):
         """The daemon ends in order and comes back on the same address."""
@@ -173,12 +185,12 @@ class HaproxyTest(Case):
         self.daemons[i] = self.start_daemon(i)
 
     def is_used_again(self, i, load):
-        wait_until(lambda: self.daemons[i].admitted() > 0 or load.failures, f"requests to come to {NAMES[i]} again")
+        load.until(lambda: self.daemons[i].admitted() > 0, f"requests to come to {NAMES[i]} again")
 
     def test_spread(self):
         load = self.load()
         load.more(60)
-        self.finish(load)
+        load.finish()
         admitted = [d.admitted() for d in self.daemons]
         self.assertEqual(sum(admitted), load.n)
         self.assertGreater(min(admitted), 0)
@@ -190,14 +202,14 @@ class HaproxyTest(Case):
         load.more(10)
         for i, name in enumerate(NAMES):
             self.proxy.say(f"set server zerollama/{name} state drain")
-            wait_until(lambda n=name: self.proxy.used(n) == 0, f"{name} to be free")
+            load.until(lambda n=name: self.proxy.used(n) == 0, f"{name} to be free")
             before = self.daemons[i].admitted()
             load.more(30)
             self.assertEqual(self.daemons[i].admitted(), before, "a drained daemon got requests")
             self.replace(i)
             self.proxy.say(f"set server zerollama/{name} state ready")
             self.is_used_again(i, load)
-        self.finish(load)
+        load.finish()
         figure(f"three drained and restarted in turn during {load.n} requests: none failed")
 
     def test_unannounced(self):
@@ -207,10 +219,22 @@ class HaproxyTest(Case):
         load.more(10)
         for i, name in enumerate(NAMES):
             self.replace(i)
-            wait_until(lambda n=name: self.proxy.is_up(n), f"{name} to be up")
+            load.until(lambda n=name: self.proxy.is_up(n), f"{name} to be up")
             self.is_used_again(i, load)
-        self.finish(load)
+        load.finish()
         figure(f"three restarted unannounced during {load.n} requests: none failed")
+
+    def test_standstill(self):
+        """All stand still for longer than two checks take: their requests wait, and nobody is told that no server is there."""
+        load = self.load()
+        load.more(10)
+        for d in self.daemons:
+            os.kill(d.process.pid, signal.SIGSTOP)
+        time.sleep(STANDSTILL)
+        for d in self.daemons:
+            os.kill(d.process.pid, signal.SIGCONT)
+        load.more(30)
+        load.finish()
 
 
 if __name__ == "__main__":
