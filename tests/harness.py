@@ -30,12 +30,14 @@ BUILD = os.path.abspath(os.environ.get("top_builddir", "."))
 DATA = os.environ.get("ZEROLLAMA_TEST_DATA", os.path.join(SRC, "..", "shared", "data"))
 ZEROLLAMAD = os.path.join(BUILD, "zerollamad")
 SKIP = 77
+GGUF_U32, GGUF_STRING = 4, 8  # types of keys
 
 STORIES, BABY = "stories260K-f32", "babyllama105-f16"  # real, tiny, with texts computed elsewhere
 PROMPT = "Once upon a time"
-# Given to a copy of STORIES, which has none.
-CHAT = "stories-chat"
+# Copies of STORIES with what it has not: a chat template, and tokens that mark where to fill in.
+CHAT, FILL = "stories-chat", "stories-fill"
 TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+FILL_PREFIX, FILL_SUFFIX, FILL_MIDDLE = 3, 4, 5
 
 SANITIZER_REPORT = re.compile(r"ERROR: AddressSanitizer|runtime error:|LeakSanitizer|ThreadSanitizer|MemorySanitizer")
 
@@ -90,18 +92,35 @@ def wait_until(condition, what, timeout=None):
 # ---- models ----
 
 
-def with_template(source, target, template=TEMPLATE):
-    """Copies a GGUF file with a chat template added. The new key is as long as a multiple of the alignment, by means of
-    a comment in the template, so that nothing else moves against it."""
+def with_keys(source, target, *entries):
+    """Copies a GGUF file with keys added: (name, type, value as bytes). One more of spaces makes them as long as a multiple
+    of the alignment, so that nothing else moves against it."""
     with open(source, "rb") as f:
         old = f.read()
     magic, version, n_tensors, n_keys = struct.unpack_from("<4sIQQ", old)
-    key = b"tokenizer.chat_template"
-    fixed = 8 + len(key) + 4 + 8 + len(template) + len("{##}")
-    value = (template + "{#" + " " * (-fixed % 32) + "#}").encode()
-    entry = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(value)) + value
+
+    def packed(key, kind, value):
+        return struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", kind) + value
+
+    new = b"".join(packed(*e) for e in entries)
+    room = -(len(new) + len(packed("test.spaces", GGUF_STRING, gguf_string("")))) % 32
+    new += packed("test.spaces", GGUF_STRING, gguf_string(" " * room))
     with open(target, "wb") as f:
-        f.write(struct.pack("<4sIQQ", magic, version, n_tensors, n_keys + 1) + entry + old[24:])
+        f.write(struct.pack("<4sIQQ", magic, version, n_tensors, n_keys + len(entries) + 1) + new + old[24:])
+
+
+def gguf_string(text):
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+COPIES = {
+    CHAT: [("tokenizer.chat_template", GGUF_STRING, gguf_string(TEMPLATE))],
+    FILL: [
+        ("tokenizer.ggml.fim_pre_token_id", GGUF_U32, struct.pack("<I", FILL_PREFIX)),
+        ("tokenizer.ggml.fim_suf_token_id", GGUF_U32, struct.pack("<I", FILL_SUFFIX)),
+        ("tokenizer.ggml.fim_mid_token_id", GGUF_U32, struct.pack("<I", FILL_MIDDLE)),
+    ],
+}
 
 
 # ---- HTTP ----
@@ -280,8 +299,8 @@ class Daemon:
 
     def add_model(self, name):
         path = os.path.join(self.models, name + ".gguf")
-        if name == CHAT and have_data("models", STORIES + ".gguf"):
-            with_template(model_file(STORIES), path)
+        if name in COPIES and have_data("models", STORIES + ".gguf"):
+            with_keys(model_file(STORIES), path, *COPIES[name])
         else:
             os.symlink(model_file(name), path)
 

@@ -10,10 +10,11 @@ import socket
 import sys
 import tempfile
 import time
+import unittest
 
 sys.dont_write_bytecode = True
 from harness import (  # noqa: E402
-    BABY, CHAT, PATIENCE, PROMPT, STORIES, Answer, Case, chunk_text, data, figure, frozen,
+    BABY, CHAT, FILL, FILL_MIDDLE, FILL_PREFIX, FILL_SUFFIX, PATIENCE, PROMPT, STORIES, Answer, Case, chunk_text, data, figure, frozen,
     have_data, in_parallel, main, wait_until,
 )
 
@@ -339,7 +340,7 @@ class OpenaiTest(ApiCase):
         ("logprobs", (-1, 21, True, "1"), (0, 20)),
         ("best_of", (2, 0), (1,)),
         ("echo", (1, "x"), (True,)),
-        ("suffix", ("end",), ("", None)),
+        ("suffix", (7, ["x"]), ("", None)),
     )
     OF_CHAT = (
         (
@@ -562,7 +563,7 @@ class OllamaTest(ApiCase):
         ("options", ([], "x", 7), ({}, None)),
         ("format", ("xml", 7, ["json"]), ("", None, "json", {"type": "object"})),
         ("images", (["x"],), ([],)),
-        ("suffix", ("x",), ("",)),
+        ("suffix", (7, ["x"]), ("",)),
         ("template", ("x",), ("",)),
         ("context", ([1, 2],), ([],)),
         ("think", (True, "high"), (False,)),
@@ -605,7 +606,6 @@ class OllamaTest(ApiCase):
 
     def test_not_here(self):
         for method, path in (
-            ("POST", "/api/pull"),
             ("POST", "/api/push"),
             ("POST", "/api/create"),
             ("POST", "/api/copy"),
@@ -613,6 +613,74 @@ class OllamaTest(ApiCase):
         ):
             a = self.assertStatus(self.d.request(method, path, '{"model": "x"}'), 501)
             self.assertIn("models_path", a.error)
+
+    def test_pull(self):
+        """Of what is there already; nothing else can be had so."""
+        for body in ({"model": CHAT}, {"name": CHAT + ":latest", "stream": False}):
+            answer = self.assertStatus(self.d.post("/api/pull", body), 200)
+            self.assertEqual(answer.json(), {"status": "success"})
+        self.assertIn("zerollama pull", self.assertStatus(self.d.post("/api/pull", {"model": "x"}), 501).error)
+        self.assertStatus(self.d.post("/api/pull", {}), 400)
+        path = os.path.join(self.d.models, "new.gguf")
+        os.symlink(os.path.join(self.d.models, STORIES + ".gguf"), path)
+        self.addCleanup(os.unlink, path)
+        self.assertStatus(self.d.post("/api/pull", {"model": "new"}), 200)
+
+
+@unittest.skipUnless(have_data("models", STORIES + ".gguf"), "no test data")
+class FillTest(Case):
+    """A text in the middle is what the model says after the three tokens that mark where it is."""
+
+    CONFIG = {}
+    MODELS = (STORIES, FILL)
+    SUFFIX = " the end."
+
+    def tokens(self, text):
+        answer = self.d.post("/tokenize", {"model": FILL, "content": text})
+        return self.assertStatus(answer, 200).json()["tokens"]
+
+    @property
+    def expected(self):
+        """The suffix has no space in front but its own."""
+        ids = [FILL_PREFIX, *self.tokens(PROMPT), FILL_SUFFIX, *self.tokens(self.SUFFIX.strip()), FILL_MIDDLE]
+        return self.d.complete([1, *ids], model=FILL, max_tokens=30)
+
+    def test_completions(self):
+        expected = self.expected
+        self.assertNotEqual(expected, self.d.complete(PROMPT, model=FILL, max_tokens=30))
+        for stream in (False, True):
+            text = self.d.complete(PROMPT, model=FILL, max_tokens=30, suffix=self.SUFFIX, stream=stream)
+            self.assertEqual(text, expected)
+        body = {"model": FILL, "prompt": [PROMPT, ""], "suffix": self.SUFFIX, "max_tokens": 30, "echo": True, **GREEDY}
+        choices = self.assertStatus(self.d.post("/v1/completions", body), 200).json()["choices"]
+        self.assertEqual(choices[0]["text"], PROMPT + expected)
+        self.assertEqual(len(choices), 2)
+
+    def test_generate(self):
+        body = {"model": FILL, "prompt": PROMPT, "suffix": self.SUFFIX, "stream": False}
+        body["options"] = {**GREEDY, "repeat_penalty": 1, "num_predict": 30}
+        answer = self.assertStatus(self.d.post("/api/generate", body), 200).json()
+        self.assertEqual(answer["response"], self.expected)
+        answer = self.assertStatus(self.d.post("/api/generate", {**body, "prompt": ""}), 200).json()
+        self.assertGreater(answer["eval_count"], 0)
+        for more in ({"raw": True}, {"system": "x"}, {"truncate": True}):
+            error = self.assertStatus(self.d.post("/api/generate", {**body, **more}), 400).error
+            self.assertIn("suffix", error)
+
+    def test_refused(self):
+        for model, prompt, why in ((STORIES, PROMPT, "no tokens for it"), (FILL, [1, 5], "not as token ids")):
+            body = {"model": model, "prompt": prompt, "suffix": self.SUFFIX}
+            error = self.assertStatus(self.d.post("/v1/completions", body), 400).error
+            self.assertIn("suffix", error)
+            self.assertIn(why, error)
+        for path in ("/v1/chat/completions", "/api/chat"):
+            body = {"model": FILL, "messages": MESSAGES, "suffix": self.SUFFIX}
+            self.assertIn("suffix", self.assertStatus(self.d.post(path, body), 400).error)
+
+    def test_capability(self):
+        for model, able in ((STORIES, False), (FILL, True)):
+            shown = self.assertStatus(self.d.post("/api/show", {"model": model}), 200).json()
+            self.assertEqual("insert" in shown["capabilities"], able)
 
 
 class DaemonTest(ApiCase):

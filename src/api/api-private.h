@@ -118,6 +118,8 @@ bool arg_bool(Args *a, const char *key, bool otherwise);
 double arg_number(Args *a, const char *key, double min, double max, double otherwise);
 int64_t arg_int(Args *a, const char *key, int64_t min, int64_t max, int64_t otherwise);
 const char *arg_string(Args *a, const char *key, const char *otherwise);
+/* The same, which may hold NUL; empty: none. It lives as long as the request. */
+IpcStr arg_bytes(Args *a, const char *key);
 void arg_fail(Args *a, const char *key, const char *fmt, ...) _printf_(3, 4);
 void arg_no_memory(Args *a);
 /* A mistake when the field is there and is not what its absence means. */

@@ -98,6 +98,11 @@ const char *arg_string(Args *a, const char *key, const char *otherwise) {
         return json_string_value(v);
 }
 
+IpcStr arg_bytes(Args *a, const char *key) {
+        const char *text = arg_string(a, key, "");
+        return (IpcStr){text, (uint32_t)json_string_length(arg_get(a, key))};
+}
+
 /* Empty things, false, 0 and "none" ask for nothing. */
 static bool asks_for_nothing(const json_t *v) {
         return json_is_false(v) || (json_is_array(v) && json_array_size(v) == 0) || (json_is_object(v) && json_object_size(v) == 0) ||

@@ -271,7 +271,6 @@ static void read_format(Spec *s, Args *a) {
 
 static void read_unsupported(Args *a) {
         arg_unsupported(a, "images", "only text is supported");
-        arg_unsupported(a, "suffix", "filling in the middle is not supported");
         arg_unsupported(a, "template", "the model's own template is used; it cannot be replaced per request");
         arg_unsupported(a, "context", "send the conversation as messages to /api/chat instead");
 }
@@ -305,11 +304,17 @@ static void *generate_context(Args *a) {
         static const char one[] = "[{s:s,s:O}]", two[] = "[{s:s,s:O},{s:s,s:O}]";
         json_t *prompt = arg_get(a, "prompt"), *system = arg_get(a, "system");
         const char *text = arg_string(a, "system", "");
-        if (arg_bool(a, "raw", false) || !json_is_string(prompt))
+        if (arg_bool(a, "raw", false) || arg_bytes(a, "suffix").len > 0 || !json_is_string(prompt))
                 return NULL;
         json_t *messages = *text ? json_pack(two, "role", "system", "content", system, "role", "user", "content", prompt)
                                  : json_pack(one, "role", "user", "content", prompt);
         return arg_context(a, variables(a), messages);
+}
+
+/* What a model fills in is no answer to anybody: its template is not used. */
+static void check_suffix(Args *a, bool raw) {
+        if (raw || *arg_string(a, "system", "") || arg_bool(a, "truncate", false) || read_think(a, &(const char *){NULL}))
+                arg_fail(a, "suffix", "cannot be combined with raw, system, think or truncate");
 }
 
 static void run(Api *api, Args *a, Spec *s, ModelEntry *m, bool chat) {
@@ -342,15 +347,17 @@ static void generate(Api *api) {
         bool raw = arg_bool(&a, "raw", false);
         if (arg_failed(&a))
                 return;
-        if (!*prompt) {
+        s.job.suffix = arg_bytes(&a, "suffix");
+        if (!*prompt && s.job.suffix.len == 0) {
                 load_or_unload(api, &a, &s, m, loaded_to_generate);
                 return;
         }
         _cleanup_free_ char *context = api_context(api, &a, generate_context);
-        s.job.kind = raw ? IPC_PROMPT_TEXT : IPC_PROMPT_PLAIN_CHAT;
-        s.job.prompt = raw ? (IpcStr){prompt, (uint32_t)json_string_length(arg_get(&a, "prompt"))} /* may hold NUL */
-                           : ipc_str(context);
+        s.job.kind = context ? IPC_PROMPT_PLAIN_CHAT : IPC_PROMPT_TEXT;
+        s.job.prompt = context ? ipc_str(context) : arg_bytes(&a, "prompt");
         s.job.parse_special = raw; /* a raw prompt is a template's output, made by the client */
+        if (s.job.suffix.len > 0)
+                check_suffix(&a, raw);
         run(api, &a, &s, m, false);
 }
 
@@ -365,6 +372,7 @@ static void chat(Api *api) {
                 load_or_unload(api, &a, &s, m, loaded_to_chat);
                 return;
         }
+        arg_unsupported(&a, "suffix", "is for /api/generate");
         _cleanup_free_ char *context = api_context(api, &a, chat_context);
         s.job.kind = IPC_PROMPT_CHAT;
         s.job.prompt = ipc_str(context);
@@ -601,11 +609,26 @@ static void showing_done(PoolWaiter *w, IpcStr json, const char *error) {
         free(s);
 }
 
+/* Older clients call it its name. */
+static ModelEntry *model_or_name(Api *api, Args *a) {
+        if (!arg_get(a, "model") && arg_get(a, "name"))
+                json_object_set(api->body, "model", arg_get(a, "name"));
+        return arg_model(a, api->d);
+}
+
+/* Clients pull what they are going to use, there or not. Nothing is fetched: the daemon sees no network. */
+static void pull(Api *api) {
+        Args a = api_args(api);
+        if (model_or_name(api, &a))
+                api_reply(api->r, 200, json_pack("{s:s}", "status", "success"));
+        else if (api->looked && a.error->status == 404)
+                *a.error = (ApiError){.status = 501, .code = "not_supported", .param = "model",
+                                      .text = "that model is not here, and the daemon fetches none: the command `zerollama pull` does"};
+}
+
 static void show(Api *api) {
         Args a = api_args(api);
-        if (!arg_get(&a, "model") && arg_get(&a, "name")) /* older clients */
-                json_object_set(api->body, "model", arg_get(&a, "name"));
-        ModelEntry *m = arg_model(&a, api->d);
+        ModelEntry *m = model_or_name(api, &a);
         if (!m)
                 return;
         Showing *s = calloc(1, sizeof(*s));
@@ -630,7 +653,7 @@ const Route ollama_routes[] = {
         {"GET", "/api/ps", ps, NULL},
         {"POST", "/api/show", show, NULL},
         {"GET", "/api/version", version, NULL},
-        {"POST", "/api/pull", NULL, BY_FILES},
+        {"POST", "/api/pull", pull, NULL},
         {"POST", "/api/push", NULL, BY_FILES},
         {"POST", "/api/create", NULL, BY_FILES},
         {"POST", "/api/copy", NULL, BY_FILES},

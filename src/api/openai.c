@@ -318,7 +318,6 @@ static void read_common(Spec *s, Args *a) {
         spec_read_stop(s, a, "stop");
         spec_read_bias(s, a);
         s->job.ignore_eos = arg_bool(a, "ignore_eos", false);
-        arg_unsupported(a, "suffix", "filling in the middle is not supported");
         openai_read_service(s, a);
 }
 
@@ -349,6 +348,7 @@ static void read_unsupported(Args *a) {
         arg_unsupported(a, "functions", "is the form before tools; send the functions as tools");
         arg_unsupported(a, "modalities", "only text is supported; leave modalities out");
         arg_unsupported(a, "audio", "only text is supported");
+        arg_unsupported(a, "suffix", "is for /v1/completions");
 }
 
 /* With "none" the model does not hear of its tools. */
@@ -447,6 +447,7 @@ static void completions(Api *api) {
         s.job.n_top = (int32_t)arg_int(&a, "logprobs", 0, 20, -1);
         uint32_t n = (uint32_t)arg_int(&a, "n", 1, CHOICES_MAX, 1);
         bool echo = arg_bool(&a, "echo", false);
+        s.job.suffix = arg_bytes(&a, "suffix");
         if (arg_int(&a, "best_of", 1, CHOICES_MAX, n) != n)
                 arg_fail(&a, "best_of", "is not supported other than equal to n");
         if (echo && s.job.n_top >= 0)
@@ -454,6 +455,8 @@ static void completions(Api *api) {
         _cleanup_free_ InputList *prompts = arg_failed(&a) ? NULL : api_context(api, &a, completion_prompts);
         if (echo && prompts && prompts->is_ids)
                 arg_fail(&a, "echo", "needs the prompt as text, not as token ids");
+        if (s.job.suffix.len > 0 && prompts && prompts->is_ids)
+                arg_fail(&a, "suffix", "needs the prompt as text, not as token ids");
         Answer *answer = prompts ? start_answer(api, &a, &s, m, false, n_prompts(prompts) * n) : NULL;
         if (!answer)
                 return;

@@ -94,7 +94,7 @@ static void rerank(Api *api) {
                 .top_n = (uint32_t)arg_int(&a, "top_n", 1, INT32_MAX, 0),
         };
         s.job.kind = IPC_PROMPT_RANK;
-        s.job.prompt = (IpcStr){query, (uint32_t)json_string_length(arg_get(&a, "query"))};
+        s.job.prompt = arg_bytes(&a, "query");
         s.job.truncate = arg_bool(&a, "truncate", false);
         spec_read_service(&s, &a);
         _cleanup_free_ InputList *inputs = arg_failed(&a) ? NULL : api_context(api, &a, documents);

@@ -108,7 +108,7 @@ static void tokenize(Api *api) {
         spec_read_service(&s, &a);
         _cleanup_free_ char *context = arg_failed(&a) ? NULL : api_context(api, &a, messages_or_none);
         s.job.kind = is_chat ? IPC_PROMPT_CHAT : IPC_PROMPT_TEXT;
-        s.job.prompt = is_chat ? ipc_str(context) : (IpcStr){text, (uint32_t)json_string_length(arg_get(&a, key))};
+        s.job.prompt = is_chat ? ipc_str(context) : arg_bytes(&a, key);
         if (!arg_failed(&a))
                 tokens_post(api, &s, m, &tokens_dialect);
 }

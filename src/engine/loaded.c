@@ -94,7 +94,7 @@ static int open_model(Loaded *l, Error *e) {
         if (r >= 0)
                 r = sampler_defaults_read(l->model, &l->sampling, e);
         if (r >= 0)
-                r = dump_details(l, show_details(l->model), e);
+                r = dump_details(l, show_details(l->model, l->tokenizer), e);
         return r;
 }
 

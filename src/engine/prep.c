@@ -9,6 +9,7 @@
 #include "engine/sampler.h"
 #include "engine/stop.h"
 #include "text/call-schema.h"
+#include "text/fill.h"
 #include "text/split.h"
 
 enum { SHORT_BYTES = 512 };
@@ -61,7 +62,31 @@ static IpcFailCode encode(const PrepModel *m, const char *text, size_t n, unsign
         return r < 0 ? prep_encode_failed(m, r, e) : 0;
 }
 
+/* Templates of chats differ in whether they write BOS: the model's wish decides, and it comes once. */
+static IpcFailCode add_bos(const PrepModel *m, Ids *ids, Error *e) {
+        _cleanup_free_ int32_t *added = NULL;
+        size_t n = 0;
+        int32_t bos = tokenizer_bos(m->tokenizer);
+        if (tokenizer_encode(m->tokenizer, "", 0, TOKENIZE_ADD_SPECIAL, &added, &n) < 0)
+                return no_memory(e);
+        bool wanted = n > 0 && added[0] == bos, there = ids->n > 0 && ids->data[0] == bos;
+        return wanted && !there ? prepend(ids, bos, e) : 0;
+}
+
+/* Of a text and what follows on it, between which the answer is. */
+static IpcFailCode prompt_from_ends(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {
+        if (!fill_is_possible(m->tokenizer)) {
+                error_set(e, -EOPNOTSUPP, "suffix: model %s cannot fill in the middle: its vocabulary has no tokens for it", m->name);
+                return IPC_E_INVALID;
+        }
+        int r = fill_encode(m->tokenizer, (TokenText){j->prompt.data, j->prompt.len}, (TokenText){j->suffix.data, j->suffix.len},
+                            &ret->data, &ret->n);
+        return r < 0 ? prep_encode_failed(m, r, e) : add_bos(m, ret, e);
+}
+
 static IpcFailCode prompt_from_text(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {
+        if (j->suffix.len > 0)
+                return prompt_from_ends(m, j, ret, e);
         unsigned flags = (j->add_special ? TOKENIZE_ADD_SPECIAL : 0) | (j->parse_special ? TOKENIZE_PARSE_SPECIAL : 0);
         return encode(m, j->prompt.data, j->prompt.len, flags, ret, e);
 }
@@ -150,17 +175,6 @@ static IpcFailCode chat_context(const PrepModel *m, const IpcJob *j, json_t **re
         if (j->grammar_kind != IPC_GRAMMAR_NONE && !json_object_get(*ret, "enable_thinking"))
                 json_object_set_new(*ret, "enable_thinking", json_false());
         return 0;
-}
-
-/* Templates differ in whether they write BOS: the model's wish decides, and it comes once. */
-static IpcFailCode add_bos(const PrepModel *m, Ids *ids, Error *e) {
-        _cleanup_free_ int32_t *added = NULL;
-        size_t n = 0;
-        int32_t bos = tokenizer_bos(m->tokenizer);
-        if (tokenizer_encode(m->tokenizer, "", 0, TOKENIZE_ADD_SPECIAL, &added, &n) < 0)
-                return no_memory(e);
-        bool wanted = n > 0 && added[0] == bos, there = ids->n > 0 && ids->data[0] == bos;
-        return wanted && !there ? prepend(ids, bos, e) : 0;
 }
 
 static IpcFailCode prompt_from_chat(const PrepModel *m, const IpcJob *j, Ids *ret, Error *e) {
@@ -321,7 +335,7 @@ static IpcFailCode update_constraint(Seq *s, Error *e) {
 
 bool prep_is_short(const PrepModel *m, const IpcJob *j) {
         bool any_time = m->chat.template && (j->kind == IPC_PROMPT_CHAT || j->kind == IPC_PROMPT_PLAIN_CHAT);
-        return !any_time && j->prompt.len <= SHORT_BYTES && j->prompt_ids.n <= SHORT_BYTES && j->produced.n == 0 &&
+        return !any_time && j->prompt.len + j->suffix.len <= SHORT_BYTES && j->prompt_ids.n <= SHORT_BYTES && j->produced.n == 0 &&
                j->grammar_kind == IPC_GRAMMAR_NONE;
 }
 

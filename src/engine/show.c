@@ -6,6 +6,7 @@
 #include "engine/loaded.h"
 #include "engine/sampler-defaults.h"
 #include "engine/show.h"
+#include "text/fill.h"
 #include "text/split.h"
 #include "util/buf.h"
 
@@ -41,22 +42,23 @@ static FileText template_of(const Model *m, bool for_tools) {
 }
 
 /* In the words of the Ollama API, which has none for rerankers. */
-static json_t *capabilities(const Model *m) {
+static json_t *capabilities(const Model *m, const Tokenizer *t) {
         const EncoderInfo *encoder = model_encoder(m);
         FileText template = template_of(m, false), with_tools = template_of(m, true);
         unsigned forms = split_forms(template.data, template.len) | split_forms(with_tools.data, with_tools.len);
         if (encoder)
                 return json_pack("[s]", encoder->scores ? "rerank" : "embedding");
-        return json_pack("[s, s*, s*]", "completion", forms & SPLIT_CALLS ? "tools" : NULL, forms & SPLIT_THINKS ? "thinking" : NULL);
+        return json_pack("[s, s*, s*, s*]", "completion", forms & SPLIT_CALLS ? "tools" : NULL, forms & SPLIT_THINKS ? "thinking" : NULL,
+                         fill_is_possible(t) ? "insert" : NULL);
 }
 
-json_t *show_details(const Model *m) {
+json_t *show_details(const Model *m, const Tokenizer *t) {
         const ModelInfo *info = model_info(m);
         char size[32];
         format_count(size, sizeof(size), info->n_params);
         return json_pack("{s:s, s:s, s:[s], s:s, s:s, s:s, s:o}", "format", info->format, "family", info->architecture,
                          "families", info->architecture, "parameter_size", size, "quantization_level",
-                         info->quantization, "parent_model", "", "capabilities", capabilities(m));
+                         info->quantization, "parent_model", "", "capabilities", capabilities(m, t));
 }
 
 /* Numbers come as text that JSON reads the same way, except for the infinities and NaN it does not have. */
@@ -175,7 +177,7 @@ static int show_model(const char *path, json_t **ret, Error *e) {
                 put_hf_info(l->model, l->tokenizer, info);
         else
                 gguf_each(model_gguf(l->model), put_key, info);
-        *ret = json_pack("{s:o, s:o, s:o, s:o, s:s}", "details", show_details(l->model), "understood", understood(l),
+        *ret = json_pack("{s:o, s:o, s:o, s:o, s:s}", "details", show_details(l->model, l->tokenizer), "understood", understood(l),
                          "model_info", info, "template", string_of_bytes(template.data, template.len), "parameters", lines);
         return 0;
 }

@@ -23,6 +23,7 @@
 
 typedef struct Vocab {
         TokenizerSpec spec;
+        FillTokens fill;
         FileText *tokens, *merges;
         float *scores;
         double *log_probs;
@@ -106,6 +107,25 @@ static int read_tokens(const Gguf *g, Vocab *v, Error *e) {
         return r;
 }
 
+/* Which tokens mark the texts of a prompt whose middle is to be filled in; older files have the shorter names. */
+static int read_fill(const Gguf *g, Vocab *v, Error *e) {
+        const struct {
+                const char *key;
+                int32_t *id;
+        } keys[] = {
+                {KEY("prefix_token_id"), &v->fill.prefix},  {KEY("suffix_token_id"), &v->fill.suffix},
+                {KEY("middle_token_id"), &v->fill.middle},  {KEY("fim_pre_token_id"), &v->fill.prefix},
+                {KEY("fim_suf_token_id"), &v->fill.suffix}, {KEY("fim_mid_token_id"), &v->fill.middle},
+        };
+        v->spec.fill = &v->fill;
+        for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+                int r = read_id(g, keys[i].key, keys[i].id, e);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 static int read_special_tokens(const Gguf *g, Vocab *v, Error *e) {
         TokenizerSpec *spec = &v->spec;
         int r = read_id(g, KEY("bos_token_id"), &spec->bos, e);
@@ -115,6 +135,8 @@ static int read_special_tokens(const Gguf *g, Vocab *v, Error *e) {
                 r = read_id(g, KEY("eot_token_id"), &spec->eot, e);
         if (r == 0)
                 r = read_id(g, KEY("unknown_token_id"), &spec->unk, e);
+        if (r == 0)
+                r = read_fill(g, v, e);
         if (r == 0)
                 r = read_bool(g, KEY("add_bos_token"), &v->add_bos, e);
         if (r == 0)
@@ -305,7 +327,7 @@ static int read_vocab(const Gguf *g, Vocab *v, Error *e) {
 }
 
 int vocab_tokenizer_new(const Gguf *g, Tokenizer **ret, Error *e) {
-        _cleanup_(vocab_deinit) Vocab v = {.spec = {.bos = -1, .eos = -1, .eot = -1, .unk = -1}};
+        _cleanup_(vocab_deinit) Vocab v = {.spec = {.bos = -1, .eos = -1, .eot = -1, .unk = -1}, .fill = {-1, -1, -1}};
         int r = read_vocab(g, &v, e);
         if (r < 0)
                 return r;

@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += libzl-text.la libzl-split.la
 libzl_text_la_SOURCES = \
 	src/text/tokenizer.h src/text/tokenizer-internal.h src/text/tokenizer.c \
 	src/text/special.h src/text/special.c \
+	src/text/fill.h src/text/fill.c \
 	src/text/merge.h src/text/merge.c \
 	src/text/spm.c src/text/bpe.c src/text/wordpiece.c src/text/unigram.c \
 	src/text/trie.h src/text/trie.c \

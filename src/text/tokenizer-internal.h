@@ -32,6 +32,7 @@ struct Tokenizer {
         Map ids;                 /* piece → id, of the tokens that ordinary text may become */
         int32_t bytes[256];      /* id of the token for a single byte, or -1 */
         int32_t bos, eos, unk;
+        FillTokens fill;
         Template single, pair;
         Specials specials;
         Normalizer *normalizer; /* or NULL */
@@ -75,6 +76,7 @@ typedef struct EncodeScratch {
         size_t cap_steps;
         bool parse;  /* control tokens written out in the text count */
         bool prefix; /* the text at work gets the space that words start with */
+        bool goes_on; /* a text does not at its start */
         int32_t *ids;
         size_t n_ids, cap_ids;
         size_t after_unk; /* n_ids right after an unknown token of this text; SPM writes one for a run of unknowns */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/fill.h"
 #include "text/tokenizer-internal.h"
 #include "util/str.h"
 
@@ -82,6 +83,12 @@ static int check_spec(const TokenizerSpec *spec, Error *e) {
                 r = check_id(spec, "unknown", spec->unk, e);
         for (size_t i = 0; i < spec->n_ends && r == 0; i++)
                 r = check_id(spec, "end-of-text", spec->ends[i], e);
+        if (r == 0 && spec->fill)
+                r = check_id(spec, "fill-in prefix", spec->fill->prefix, e);
+        if (r == 0 && spec->fill)
+                r = check_id(spec, "fill-in suffix", spec->fill->suffix, e);
+        if (r == 0 && spec->fill)
+                r = check_id(spec, "fill-in middle", spec->fill->middle, e);
         if (r == 0 && spec->single.n > 0)
                 r = check_template(spec, &spec->single, 1, e);
         if (r == 0 && spec->pair.n > 0)
@@ -222,6 +229,9 @@ static int index_tokens(Tokenizer *t, const TokenizerSpec *spec, Error *e) {
                         r = add_special(t, spec, i);
         }
         keep_messages(t, spec);
+        t->fill = fill_find(spec);
+        if (t->fill.prefix >= 0)
+                fill_find_ends(spec, t->eog);
         return r < 0 ? error_set(e, r, "not enough memory for a vocabulary of %zu tokens", t->n) : 0;
 }
 
@@ -485,7 +495,7 @@ static int encode_template(const Tokenizer *t, EncodeScratch *s, const Template 
         for (size_t i = 0; i < template->n; i++) {
                 int32_t id = template->parts[i].id;
                 int r = reserve_ids(s, 1);
-                s->prefix = t->space_prefix != SPACE_PREFIX_NONE;
+                s->prefix = t->space_prefix != SPACE_PREFIX_NONE && !s->goes_on;
                 s->after_unk = SIZE_MAX;
                 if (r == 0 && id >= 0)
                         put_id(s, id);
@@ -523,7 +533,7 @@ static int encode(const Tokenizer *t, EncodeScratch *s, const Template *template
 }
 
 int tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ret, size_t *ret_n) {
-        EncodeScratch s = {.parse = flags & TOKENIZE_PARSE_SPECIAL};
+        EncodeScratch s = {.parse = flags & TOKENIZE_PARSE_SPECIAL, .goes_on = flags & TOKENIZE_GOES_ON};
         Encoding e;
         size_t ends[TEMPLATE_MAX];
         int r = encode(t, &s, find_template(t, 1, flags), &(TokenText){text, len}, 1, &e, ends);
@@ -619,6 +629,10 @@ int32_t tokenizer_bos(const Tokenizer *t) {
 
 int32_t tokenizer_eos(const Tokenizer *t) {
         return t->eos;
+}
+
+FillTokens tokenizer_fill(const Tokenizer *t) {
+        return t->fill;
 }
 
 bool tokenizer_is_eog(const Tokenizer *t, int32_t id) {

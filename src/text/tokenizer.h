@@ -81,6 +81,11 @@ typedef struct Template {
         size_t n;
 } Template;
 
+/* What marks the texts of a prompt whose middle is to be filled in (fill.h); -1: none. */
+typedef struct FillTokens {
+        int32_t prefix, suffix, middle;
+} FillTokens;
+
 typedef struct TokenizerSpec { /* all memory is the caller's and is copied where it is kept */
         TokenizerKind kind;
         const char *pre; /* BPE: name of the pre-tokenizer; unknown names are refused */
@@ -106,6 +111,7 @@ typedef struct TokenizerSpec { /* all memory is the caller's and is copied where
         const double *log_probs; /* [n_tokens], UNIGRAM */
         double unk_log_prob;     /* UNIGRAM: of a character that is no token */
         bool single_precision;   /* UNIGRAM: sums are rounded as SentencePiece's own, which decides ties */
+        const FillTokens *fill;  /* those that the file names; NULL: it names none */
 } TokenizerSpec;
 
 /* [BOS] text [EOS], and the same again for a second text; -1 leaves one out. */
@@ -123,6 +129,7 @@ DEFINE_CLEANUP(Tokenizer, tokenizer_free)
 enum {
         TOKENIZE_ADD_SPECIAL = 1,   /* the template's tokens (BOS/EOS where the model wants them) */
         TOKENIZE_PARSE_SPECIAL = 2, /* special tokens written out in the text become their ids */
+        TOKENIZE_GOES_ON = 4,       /* the text goes on from another one: it gets no space in front */
 };
 
 /* Any bytes are accepted; what is not UTF-8 goes through byte tokens. *ret is malloc'd. -ENOMEM; -E2BIG for 2 GiB and
@@ -156,6 +163,7 @@ TokenizerKind tokenizer_kind(const Tokenizer *t);
 size_t tokenizer_n_tokens(const Tokenizer *t);
 int32_t tokenizer_bos(const Tokenizer *t); /* -1: none */
 int32_t tokenizer_eos(const Tokenizer *t);
+FillTokens tokenizer_fill(const Tokenizer *t); /* both `prefix` and `suffix` are there, or all are -1 */
 /* End of generation: eos, eot, and the usual names of end-of-turn tokens (<|im_end|>, <|eot_id|>, <end_of_turn>, …). */
 bool tokenizer_is_eog(const Tokenizer *t, int32_t id);
 /* The bytes that token `id` stands for in output (SPM: U+2581 as space; byte tokens as their byte; control tokens as
