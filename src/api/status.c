@@ -223,9 +223,10 @@ static void status(Api *a) {
                                  "completed", (json_int_t)d->jobs.completed, "failed", (json_int_t)d->jobs.failed, "cancelled",
                                  (json_int_t)d->jobs.cancelled, "refused", (json_int_t)d->jobs.refused, "restarted",
                                  (json_int_t)d->jobs.restarted);
-        json_t *o = json_pack("{s:s,s:b,s:f,s:i,s:s,s:i,s:o,s:o,s:o,s:o,s:o}", "version", PACKAGE_VERSION, "ready", unready == NULL,
+        json_t *o = json_pack("{s:s,s:b,s:f,s:i,s:s,s:i,s:s,s:o,s:o,s:o,s:o,s:o}", "version", PACKAGE_VERSION, "ready", unready == NULL,
                               "uptime_seconds", (double)(now_usec() - d->started) / 1e6, "pid", (int)getpid(), "event_loop", loop,
-                              "connections", (int)http_n_connections(d->http), "listeners", listeners, "pools", pools, "jobs", jobs,
+                              "connections", (int)http_n_connections(d->http), "models_path",
+                              d->config->models_path, "listeners", listeners, "pools", pools, "jobs", jobs,
                               "users", users, "limits", limits_object(&d->config->limits));
         if (unready)
                 json_object_set_new(o, "reason", json_string(unready));

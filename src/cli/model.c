@@ -31,7 +31,7 @@ char *default_model(ZlClient *client, int *ret_exit) {
         const char *name = obvious_model(list);
         char *copy = name ? strdup(name) : NULL;
         if (!name && list->n == 0)
-                complain("the daemon has no model; put a .gguf file or a Hugging Face directory into its models directory");
+                complain("the daemon has no model; 'zerollama pull' fetches one, or put a .gguf file or a Hugging Face directory into its models directory");
         else if (!name)
                 complain("there are %zu models: name one of those 'zerollama list' shows", list->n);
         zl_models_free(list);
@@ -52,7 +52,7 @@ static void suggest(const ZlModels *list, const char *model) {
         if (near)
                 complain("did you mean '%s'?", near);
         else
-                complain("'zerollama list' shows the models there are");
+                complain("'zerollama list' shows the models there are, 'zerollama pull' fetches one");
         for (size_t i = 0; names && names[i]; i++)
                 free((char *)names[i]);
 }

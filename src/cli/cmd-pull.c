@@ -1,0 +1,305 @@
+/* zerollama pull: fetches a model into the directory that the daemon serves from, which finds it there by itself. The daemon has no
+ * part in it: it sees no network.
+ *
+ * A registry, Ollama's or Hugging Face's, is asked for the model's manifest, a list of layers, each a file with its size and digest
+ * (the protocol of container images). One of them is the GGUF file. It is written into a hidden file beside its place, whose name
+ * has the digest, and moved there once it is whole and right; what an interrupted run leaves is where the next one goes on. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "cli/commands.h"
+#include "cli/document.h"
+#include "cli/fetch.h"
+#include "cli/reference.h"
+#include "util/str.h"
+
+#define LAYER "application/vnd.ollama.image."
+#define MANIFESTS "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
+
+static const char *directory, *name;
+
+static const Option options[] = {
+        {OPTION_TEXT, 0, "name", "NAME", &name, .help = "what it is to be called here [its own name and tag]"},
+        {OPTION_TEXT, 0, "directory", "DIR", &directory, .help = "where it is to be put [the daemon's models_path]"},
+        {OPTION_END},
+};
+
+typedef struct Pull { /* strings are its own */
+        Reference from;
+        char *name, *directory, *path, *part;
+        char digest[DIGEST_MAX];
+        uint64_t size;
+        bool sees; /* there is a part for images, which is left there */
+        bool fetched;
+        int fd;
+} Pull;
+
+static void pull_deinit(Pull *p) {
+        reference_deinit(&p->from);
+        free(p->name);
+        free(p->directory);
+        free(p->path);
+        free(p->part);
+        if (p->fd >= 0)
+                close(p->fd);
+}
+
+static int no_memory(Error *e) {
+        return error_set(e, -ENOMEM, "not enough memory");
+}
+
+/* ---- what and where ---- */
+
+static int read_digest(const json_t *layer, char ret[DIGEST_MAX]) {
+        const char *text = json_string_value(json_object_get(layer, "digest"));
+        if (!text || strncmp(text, "sha256:", 7) != 0 || strlen(text + 7) != DIGEST_MAX - 1 ||
+            strspn(text + 7, "0123456789abcdef") != DIGEST_MAX - 1)
+                return -EINVAL;
+        memcpy(ret, text + 7, DIGEST_MAX);
+        return 0;
+}
+
+static bool is_layer(const json_t *layer, const char *kind) {
+        const char *type = json_string_value(json_object_get(layer, "mediaType"));
+        return type && strncmp(type, LAYER, sizeof(LAYER) - 1) == 0 && strcmp(type + sizeof(LAYER) - 1, kind) == 0;
+}
+
+static int read_layers(Pull *p, const json_t *layers, Error *e) {
+        unsigned n = 0;
+        size_t i;
+        json_t *layer;
+        json_array_foreach(layers, i, layer) {
+                json_int_t size = json_integer_value(json_object_get(layer, "size"));
+                p->sees |= is_layer(layer, "projector");
+                if (is_layer(layer, "adapter"))
+                        return error_set(e, -EOPNOTSUPP, "it is an adapter of another model, which is not supported");
+                if (!is_layer(layer, "model"))
+                        continue;
+                if (read_digest(layer, p->digest) < 0 || size <= 0)
+                        return error_set(e, -EINVAL, "its manifest names no SHA-256, or no size");
+                p->size = (uint64_t)size;
+                n++;
+        }
+        return n == 1 ? 0 : error_set(e, -EOPNOTSUPP, n == 0 ? "it has no GGUF file" : "it is in several files, which is not supported");
+}
+
+static int read_manifest(Pull *p, Error *e) {
+        _cleanup_free_ char *url = NULL;
+        _cleanup_buf_ Buf text = BUF_NULL;
+        if (asprintf(&url, "%s/v2/%s/manifests/%s", p->from.registry, p->from.repository, p->from.tag) < 0)
+                return no_memory(e);
+        int r = fetch_document(url, MANIFESTS, &text, e);
+        if (r == -ENOENT)
+                return error_set(e, r, "%s has no model %s:%s", p->from.registry, p->from.repository, p->from.tag);
+        if (r < 0)
+                return r;
+        json_auto_t *manifest = json_loadb(text.data ? text.data : "", text.len, 0, NULL);
+        if (!json_is_object(manifest))
+                return error_set(e, -EINVAL, "%s: that is no manifest", url);
+        r = read_layers(p, json_object_get(manifest, "layers"), e);
+        if (r < 0)
+                error_prefix(e, "%s:%s", p->from.repository, p->from.tag);
+        return r;
+}
+
+/* Where the daemon looks. */
+static int ask_directory(ZlClient *client, char **ret, Error *e) {
+        char *json = NULL;
+        ZlError ze;
+        if (!is_local(client))
+                return error_set(e, -EINVAL, "the daemon is on another machine; run this there, or say --directory");
+        if (zl_status(client, &json, &ze) < 0)
+                return error_set(e, -ENOTCONN, "%s; where its models are it cannot say: --directory can", ze.message);
+        json_auto_t *status = json_loads(json, 0, NULL);
+        const char *path = json_string_value(json_object_get(status, "models_path"));
+        free(json);
+        if (!path)
+                return error_set(e, -EINVAL, "the daemon does not say where its models are; say --directory");
+        *ret = strdup(path);
+        return *ret ? 0 : no_memory(e);
+}
+
+/* As mkdir -p: a daemon of one's own has none at first. */
+static int make_directory(const char *path) {
+        _cleanup_free_ char *s = strdup(path);
+        if (!s)
+                return -ENOMEM;
+        for (char *slash = s + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
+                *slash = 0;
+                if (mkdir(s, 0755) < 0 && errno != EEXIST)
+                        return -errno;
+        }
+        return mkdir(s, 0755) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static int find_place(Pull *p, ZlClient *client, Error *e) {
+        int r = 0;
+        if (!directory)
+                r = ask_directory(client, &p->directory, e);
+        else if (!(p->directory = strdup(directory)))
+                return no_memory(e);
+        if (r < 0)
+                return r;
+        if ((r = make_directory(p->directory)) < 0 || (access(p->directory, W_OK | X_OK) < 0 && (r = -errno) < 0))
+                return error_set(e, r, "cannot write to %s: %s%s", p->directory, strerror(-r),
+                                 r == -EACCES || r == -EPERM ? "; run this as root, or say --directory" : "");
+        return 0;
+}
+
+/* ---- fetching ---- */
+
+static bool is_there(const Pull *p, Error *e) {
+        char digest[DIGEST_MAX];
+        struct stat st;
+        int fd = open(p->path, O_RDONLY | O_CLOEXEC);
+        bool same = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == p->size &&
+                    file_digest(fd, p->size, p->name, digest, e) == 0 && strcmp(digest, p->digest) == 0;
+        if (fd >= 0)
+                close(fd);
+        bar_clear();
+        return same;
+}
+
+static int open_part(Pull *p, Error *e) {
+        p->fd = open(p->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+        if (p->fd < 0)
+                return error_set(e, -errno, "%s: %s", p->part, strerror(errno));
+        if (flock(p->fd, LOCK_EX | LOCK_NB) < 0)
+                return error_set(e, -EBUSY, "%s is being fetched already", p->name);
+        return 0;
+}
+
+static int check_room(const Pull *p, Error *e) {
+        struct statvfs fs;
+        struct stat st;
+        char room[32], size[32];
+        if (fstatvfs(p->fd, &fs) < 0 || fstat(p->fd, &st) < 0)
+                return error_set(e, -errno, "%s: %s", p->part, strerror(errno));
+        uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize + (uint64_t)st.st_size;
+        if (free_bytes >= p->size)
+                return 0;
+        return error_set(e, -ENOSPC, "%s has room for %s, and the model is %s", p->directory, format_size(room, sizeof(room), free_bytes),
+                         format_size(size, sizeof(size), p->size));
+}
+
+static int check_magic(const Pull *p, Error *e) {
+        char magic[4];
+        if (pread(p->fd, magic, sizeof(magic), 0) == sizeof(magic) && memcmp(magic, "GGUF", sizeof(magic)) == 0)
+                return 0;
+        return error_set(e, -EBADMSG, "%s: what came is no GGUF file", p->name);
+}
+
+/* To its place; whoever opens it there sees all of it, also after a power cut. */
+static int put_in_place(const Pull *p, Error *e) {
+        int dir = -1, r = 0;
+        if (fchmod(p->fd, 0644) < 0 || fsync(p->fd) < 0 || rename(p->part, p->path) < 0 ||
+            (dir = open(p->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || fsync(dir) < 0)
+                r = error_set(e, -errno, "%s: %s", p->path, strerror(errno));
+        if (dir >= 0)
+                close(dir);
+        return r;
+}
+
+static int fetch(Pull *p, Error *e) {
+        _cleanup_free_ char *url = NULL;
+        if (asprintf(&url, "%s/v2/%s/blobs/sha256:%s", p->from.registry, p->from.repository, p->digest) < 0)
+                return no_memory(e);
+        int r = open_part(p, e);
+        if (r == 0)
+                r = check_room(p, e);
+        if (r == 0)
+                r = fetch_file(&(FetchFile){url, p->fd, p->size, p->digest, p->name}, e);
+        if (r == 0)
+                r = check_magic(p, e);
+        if (r == 0)
+                r = put_in_place(p, e);
+        if (r == -EBADMSG)
+                unlink(p->part);
+        p->fetched = r == 0;
+        return r;
+}
+
+static int pull(Pull *p, ZlClient *client, Error *e) {
+        int r = find_place(p, client, e);
+        if (r == 0)
+                r = read_manifest(p, e);
+        if (r < 0)
+                return r;
+        if (asprintf(&p->path, "%s/%s.gguf", p->directory, p->name) < 0 ||
+            asprintf(&p->part, "%s/.%s-%.12s.part", p->directory, p->name, p->digest) < 0)
+                return no_memory(e);
+        bool there = is_there(p, e);
+        if (interrupted)
+                return -EINTR;
+        return there ? 0 : fetch(p, e);
+}
+
+/* ---- what came of it ---- */
+
+static int report(const Pull *p) {
+        char size[32];
+        if (want_json) {
+                json_auto_t *o = json_pack("{s:s, s:s, s:I, s:s+, s:b}", "model", p->name, "path", p->path, "size", (json_int_t)p->size,
+                                           "digest", "sha256:", p->digest, "fetched", p->fetched);
+                char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+                int r = text ? print_json(text) : EXIT_FAILED;
+                free(text);
+                return r;
+        }
+        printf("%s: %s, %s %s\n", p->name, format_size(size, sizeof(size), p->size), p->fetched ? "is now" : "was already", p->path);
+        return EXIT_OK;
+}
+
+/* Whether this version can use it the engine knows. */
+static int check_use(const Pull *p, ZlClient *client) {
+        char *json = NULL;
+        ZlError e;
+        if (p->sees)
+                complain("%s can see images elsewhere; here it reads text only", p->name);
+        if (directory || zl_show(client, p->name, &json, &e) == 0) {
+                free(json);
+                return EXIT_OK;
+        }
+        complain("it is there, but cannot be used:");
+        return complain_error(&e);
+}
+
+static int run(ZlClient *client, char **args) {
+        _cleanup_(pull_deinit) Pull p = {.fd = -1};
+        const char *why;
+        Error e = ERROR_NULL;
+        if (!reference_parse(args[0], &p.from, &why)) {
+                complain("'%s': %s", args[0], why);
+                return EXIT_USAGE;
+        }
+        if (name && !reference_is_name(name)) {
+                complain("--name: '%s' is no name: letters, digits, and '.', '-', '+', ':', ' ' within", name);
+                return EXIT_USAGE;
+        }
+        p.name = strdup(name ? name : p.from.name);
+        int r = p.name ? pull(&p, client, &e) : no_memory(&e);
+        if (r < 0) {
+                complain("%s", r == -EINTR ? "interrupted; run again, it goes on from here" : e.text);
+                return r == -EINTR ? EXIT_INTERRUPTED : r == -ENOTCONN ? EXIT_UNREACHABLE : EXIT_FAILED;
+        }
+        r = report(&p);
+        return r == EXIT_OK ? check_use(&p, client) : r;
+}
+
+const Command cmd_pull = {
+        .name = "pull",
+        .arguments = "MODEL",
+        .summary = "fetch a model",
+        .description = "MODEL is [HOST/][NAMESPACE/]MODEL[:TAG], such as llama3.2:1b, from registry.ollama.ai, or "
+                       "hf.co/Qwen/Qwen3-0.6B-GGUF:Q8_0. Interrupted, it goes on when it is run again.",
+        .options = {options},
+        .min_args = 1,
+        .max_args = 1,
+        .run = run,
+};
