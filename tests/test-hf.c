@@ -293,6 +293,19 @@ static void test_gemma_defaults(void **state) {
         assert_true(m->params.attention_cap == 0 && m->params.logit_cap == 0);
 }
 
+/* Qwen2.5-VL was published with all in one object, and a rotation by places in images, which for texts are places. */
+static void test_sees(void **state) {
+        Folder *f = *state;
+        copy_all(f, "qwen2_5_vl");
+        put_changed(f, "qwen2_5_vl", "config.json",
+                    "{\"text_config\": null, \"hidden_size\": 32, \"intermediate_size\": 16, \"num_hidden_layers\": 2, \"num_attention_heads\": 4, "
+                    "\"num_key_value_heads\": 2, \"max_position_embeddings\": 64, \"vocab_size\": 40, \"rms_norm_eps\": 0.25, "
+                    "\"rope_theta\": 77, \"rope_scaling\": {\"type\": \"mrope\", \"mrope_section\": [1, 1, 2]}}");
+        _cleanup_(model_freep) Model *m = open_model(f);
+        assert_string_equal(m->info.architecture, "qwen2");
+        assert_true(m->params.norm_eps == 0.25f && m->params.rope.base == 77 && m->params.rope.scale == 1);
+}
+
 static void test_family_config(void **state) {
         Folder *f = *state;
         static const struct {
@@ -311,6 +324,9 @@ static void test_family_config(void **state) {
                 {"gemma3", "{\"rope_parameters\": {\"sliding_attention\": {\"rope_type\": \"linear\", \"factor\": 8}}}", -EOPNOTSUPP,
                  "'rope_parameters' scale layers with a window"},
                 {"gemma2", "{\"model_type\": \"qwen3moe\"}", -EOPNOTSUPP, "its architecture 'qwen3moe' is not supported"},
+                {"mistral3", "{\"text_config\": {\"model_type\": \"ministral3\"}}", -EOPNOTSUPP, "its architecture 'ministral3' is not"},
+                {"qwen2", "{\"rope_parameters\": {\"rope_type\": \"mrope\"}}", -EOPNOTSUPP, "'rope_type' is 'mrope'"},
+                {"qwen2", "{\"architectures\": [\"Qwen2ForConditionalGeneration\"]}", -EOPNOTSUPP, "which is no language model"},
                 {"gemma3-images", "{\"quantization_config\": {}}", -EOPNOTSUPP, "'quantization_config' says"},
                 {"qwen3_moe", "{\"decoder_sparse_step\": 2}", -EOPNOTSUPP, "'decoder_sparse_step' asks for layers without experts"},
                 {"qwen3_moe", "{\"mlp_only_layers\": [1]}", -EOPNOTSUPP, "'mlp_only_layers' asks for layers without experts"},
@@ -458,7 +474,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_info),        TEST(test_rope),      TEST(test_defaults),
                 TEST(test_ignored),     TEST(test_unaligned), TEST(test_config),
-                TEST(test_slides),      TEST(test_gemma_defaults), TEST(test_family_config), TEST(test_qwen_config), TEST(test_shards),    TEST(test_published_cases),
+                TEST(test_slides),      TEST(test_gemma_defaults), TEST(test_sees), TEST(test_family_config), TEST(test_qwen_config), TEST(test_shards),    TEST(test_published_cases),
                 TEST(test_odd_configs),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

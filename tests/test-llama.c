@@ -306,14 +306,16 @@ static void test_quants(void **state) {
 static void test_archs(void **state) {
         /* The first few where it is slow: they have something of all the others. */
         static const char *const names[] = {"llama3", "mistral", "gpt-oss", "gemma3", "qwen2", "qwen3", "yarn", "qwen3moe", "mixtral",
-                                            "gemma", "gemma2", "gemma2-27b"};
+                                            "gemma", "gemma2", "gemma2-27b", "qwen2vl", "qwen3vl", "mistral3", "ollama-gemma3",
+                                            "ollama-gpt-oss"};
         for (size_t i = 0; i < (TEXTS > 1 ? ARRAY_SIZE(names) : SANITIZED ? 3 : 8); i++)
                 check_arch(*state, names[i]);
 }
 
 /* Directories as transformers saves them (tests/data/make-hf-cases.py). */
 static void test_directories(void **state) {
-        static const char *const names[] = {"llama", "mistral", "qwen2", "qwen3", "yarn", "qwen3_moe", "mixtral", "gemma", "gemma2", "gemma3", "gemma3-images"};
+        static const char *const names[] = {"llama", "mistral", "qwen2", "qwen3", "yarn", "qwen3_moe", "mixtral", "gemma", "gemma2", "gemma3", "gemma3-images",
+                                            "qwen2_5_vl", "qwen3_vl", "mistral3"};
         json_t *j = load_json(source_path("hf-cases.json")), *made = json_object_get(j, "made");
         for (size_t i = 0; i < (TEXTS > 1 ? ARRAY_SIZE(names) : 1); i++) {
                 char name[64];

@@ -288,6 +288,8 @@ static void test_families(void **state) {
                 {"gemma3", {"gemma3.attention.sliding_window_pattern", GGUF_U32, .number = 0}, -EINVAL, "does not fit 7 layers"},
                 {"gemma3", {"gemma3.attention.sliding_window_pattern", GGUF_ARRAY, .number = 6}, -EINVAL, "does not fit 7 layers"},
                 {"gemma3", {"gemma3.final_logit_softcapping", GGUF_F32, .real = -1}, -EINVAL, "is below 0"},
+                {"mistral3", {"mistral3.rope.scaling_beta", GGUF_F32, .real = 0.1f}, -EOPNOTSUPP, "asks for attention temperature"},
+                {"mistral3", {"mistral3.rope.scaling.mscale_all_dim", GGUF_F32, .real = 1}, -EOPNOTSUPP, "YaRN with a factor of its magnitude"},
                 {"qwen3moe", {"qwen3moe.pooling_type", GGUF_U32, .number = 3}, -EOPNOTSUPP, "making embeddings is not supported"},
                 {"qwen3moe", {"qwen3moe.expert_weights_scale", GGUF_F32, .real = 2}, -EOPNOTSUPP, "asks for scaled weights of experts"},
         };
@@ -413,7 +415,7 @@ static void test_tensors(void **state) {
                 const char *message;
         } cases[] = {
                 {"llama", "lxama", -EOPNOTSUPP,
-                 "architecture 'lxama' is not supported; supported are llama, mistral, qwen2, qwen3, qwen3moe, gpt-oss, gemma, gemma2, gemma3, bert, roberta, xlm-roberta, nomic-bert"},
+                 "architecture 'lxama' is not supported; supported are llama, mistral, qwen2, qwen2vl, qwen25vl, qwen3vl, qwen3vlmoe, mistral3, qwen3, qwen3moe, gpt-oss, gptoss, gemma, gemma2, gemma3, bert, roberta, xlm-roberta, nomic-bert"},
                 {"general.architecture", "general.architectura", -EINVAL, "key 'general.architecture' is missing"},
                 {"llama.block_count", "llama.block_kount", -EINVAL, "key 'llama.block_count' is missing"},
                 {"rms_epsilon", "rms_epsilom", -EINVAL, "key 'llama.attention.layer_norm_rms_epsilon' is missing"},

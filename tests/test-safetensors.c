@@ -138,7 +138,8 @@ static void test_headers(void **state) {
                 {"{" F32("a", "4", 0, 16) "}", -EINVAL, "tensor 'a': its shape is not an array"},
                 {"{" F32("a", "[4611686018427387904, 4]", 0, 16) "}", -EINVAL, "its shape is larger than any file"},
                 {"{" F32("a", "[4294967296, 4294967296]", 0, 0) "}", -EINVAL, "its shape is larger than any file"},
-                {"{" F32("a", "[1,1,1,1,4]", 0, 16) "}", -EOPNOTSUPP, "has 5 dimensions; at most 4"},
+                {"{" F32("a", "[1,1,1,1,3]", 0, 16) "}", -EINVAL, "tensor 'a': has 16 bytes of data, its shape needs 12"},
+                {"{" F32("a", "[4294967296,4294967296,1,1,1,0]", 0, 0) "}", -EINVAL, "its shape is larger than any file"},
                 {"{" F32("a", "[2]", 0, 8) "," F32("a", "[2]", 8, 16) "}", -EINVAL, "duplicate object key"},
                 {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", -EINVAL,
                  "duplicate"},
@@ -166,6 +167,21 @@ static void test_headers(void **state) {
                 write_file(cases[i].header, 16);
                 refused(cases[i].code, cases[i].message);
         }
+}
+
+/* Of more dimensions the outermost are one. */
+static void test_many_dimensions(void **state) {
+        (void)state;
+        _cleanup_(safetensors_freep) Safetensors *s = NULL;
+        Error e = ERROR_NULL;
+        write_file("{" F32("a", "[2,1,3,1,2,5]", 0, 240) "}", 240);
+        if (safetensors_open(path, &s, &e) < 0)
+                fail_msg("%s", e.text);
+        const Tensor *t = safetensors_tensor_at(s, 0);
+        assert_int_equal(t->n_dims, 4);
+        const uint64_t want[] = {5, 2, 1, 6};
+        for (size_t i = 0; i < ARRAY_SIZE(want); i++)
+                assert_int_equal(t->dims[i], want[i]);
 }
 
 static void test_lengths(void **state) {
@@ -251,7 +267,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_sound),   cmocka_unit_test(test_empty),   cmocka_unit_test(test_published),
                 cmocka_unit_test(test_headers), cmocka_unit_test(test_lengths), cmocka_unit_test(test_deep),
-                cmocka_unit_test(test_flipped),
+                cmocka_unit_test(test_flipped), cmocka_unit_test(test_many_dimensions),
         };
         return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

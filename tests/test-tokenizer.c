@@ -36,7 +36,7 @@ static void load_gpt2(Vocab *v, const char *pre) {
         json_array_foreach(json_object_get(model, "merges"), i, merge)
                 add_merge(v, json_string_value(merge), json_string_length(merge));
         v->spec.pre = pre;
-        v->spec.ignore_merges = strcmp(pre, "llama-bpe") == 0;
+        v->spec.ignore_merges = strcmp(pre, "llama-bpe") == 0 || strcmp(pre, "tekken") == 0;
         v->types[50256] = TOKEN_CONTROL;
         v->spec.bos = v->spec.eos = 50256;
 }
@@ -95,6 +95,13 @@ static void test_llama3(void **state) {
         skip_without("tokenizers/gpt2/tokenizer.json");
         _cleanup_(tokenizer_freep) Tokenizer *t = gpt2("llama-bpe");
         check_set(t, "llama-bpe", 0);
+}
+
+static void test_tekken(void **state) {
+        (void)state;
+        skip_without("tokenizers/gpt2/tokenizer.json");
+        _cleanup_(tokenizer_freep) Tokenizer *t = gpt2("tekken");
+        check_set(t, "tekken", 0);
 }
 
 static void test_smollm(void **state) {
@@ -459,6 +466,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_gpt2),
                 cmocka_unit_test(test_llama3),
+                cmocka_unit_test(test_tekken),
                 cmocka_unit_test(test_smollm),
                 cmocka_unit_test(test_qwen2),
                 cmocka_unit_test(test_injection),

@@ -172,6 +172,7 @@ static void test_recorded(void **state) {
 typedef struct Writer {
         Buf body;
         uint64_t n_keys;
+        uint64_t n_rows; /* of token_embd.weight; 0: there is none */
 } Writer;
 
 static void put_u32(Writer *w, uint32_t v) {
@@ -240,11 +241,22 @@ static int load_written(Writer *w, Tokenizer **ret, Error *e) {
         assert_true(fd >= 0);
         FILE *f = fdopen(fd, "w");
         const uint32_t version = 3;
-        const uint64_t n_tensors = 0;
+        const uint64_t n_tensors = w->n_rows > 0;
         fwrite("GGUF", 1, 4, f);
         fwrite(&version, sizeof(version), 1, f);
         fwrite(&n_tensors, sizeof(n_tensors), 1, f);
         fwrite(&w->n_keys, sizeof(w->n_keys), 1, f);
+        if (w->n_rows > 0) {
+                put_string(w, "token_embd.weight");
+                put_u32(w, 2);
+                put_u64(w, 8);
+                put_u64(w, w->n_rows);
+                put_u32(w, 0); /* F32 */
+                put_u64(w, 0);
+                size_t at = 24 + w->body.len, end = (at + 31) / 32 * 32 + 32 * w->n_rows;
+                for (; at < end; at++)
+                        buf_putc(&w->body, 0);
+        }
         fwrite(w->body.data, 1, w->body.len, f);
         assert_int_equal(fclose(f), 0);
         int r = load_file(path, ret, e);
@@ -282,16 +294,21 @@ static void check_ids(Writer *w, const int32_t *want, size_t n_want) {
         assert_memory_equal(ids, want, n * sizeof(*ids));
 }
 
+static void begin_written(Writer *w, const char *architecture) {
+        *w = (Writer){0};
+        put_string(w, "general.architecture");
+        put_u32(w, GGUF_STRING);
+        put_string(w, architecture);
+        w->n_keys++;
+}
+
 /* Where a file does not say whether a space is put before a text, only Gemma's have none. */
 static void test_spm_defaults(void **state) {
         (void)state;
         static const char *const architectures[] = {"llama", "gemma3"};
         for (size_t i = 0; i < ARRAY_SIZE(architectures); i++) {
-                Writer w = {0};
-                put_string(&w, "general.architecture");
-                put_u32(&w, GGUF_STRING);
-                put_string(&w, architectures[i]);
-                w.n_keys++;
+                Writer w;
+                begin_written(&w, architectures[i]);
                 add_string(&w, "model", "llama");
                 add_strings(&w, "tokens", "<unk>/<s>/<e>/a/b/\xe2\x96\x81");
                 add_zeros(&w, "scores", GGUF_F32, 6);
@@ -320,6 +337,55 @@ static void test_bpe_defaults(void **state) {
         add_u32(&w, "eos_token_id", 3);
         add_bool(&w, "add_eos_token", true);
         check_ids(&w, (int32_t[]){2, 1, 3}, 3);
+}
+
+/* Where Ollama's files say nothing, or what everybody says, it is known by the family. */
+static void test_family_cuts(void **state) {
+        (void)state;
+        static const struct {
+                const char *architecture, *said;
+                size_t n;
+        } cases[] = {{"gptoss", NULL, 1}, {"gptoss", "default", 1}, {"gptoss", "qwen2", 3}, {"mistral3", "gpt-2", 3}, {"mistral3", "llama-bpe", 1}, {"qwen2", NULL, 1}};
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Writer w;
+                _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+                Error e = ERROR_NULL;
+                begin_written(&w, cases[i].architecture);
+                add_string(&w, "model", "gpt2");
+                if (cases[i].said)
+                        add_string(&w, "pre", cases[i].said);
+                add_strings(&w, "tokens", "1/2/3/12/123/aB/a/B"); /* three digits together, a capital apart or not */
+                add_strings(&w, "merges", "1 2/12 3/a B");
+                if (load_written(&w, &t, &e) < 0)
+                        fail_msg("%s", e.text);
+                _cleanup_free_ int32_t *ids = NULL, *word = NULL;
+                size_t n, n_word;
+                assert_int_equal(tokenizer_encode(t, "123", 3, 0, &ids, &n), 0);
+                assert_int_equal(n, cases[i].n);
+                assert_int_equal(tokenizer_encode(t, "aB", 2, 0, &word, &n_word), 0);
+                bool by_case = strcmp(cases[i].architecture, "qwen2") != 0 && (!cases[i].said || strchr("dg", *cases[i].said));
+                assert_int_equal(n_word, by_case ? 2 : 1);
+        }
+}
+
+/* Tokens of gemma3 that there are no weights for are none. */
+static void test_surplus_tokens(void **state) {
+        (void)state;
+        static const char *const architectures[] = {"gemma3", "gemma2"};
+        for (size_t i = 0; i < ARRAY_SIZE(architectures); i++) {
+                Writer w;
+                _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+                Error e = ERROR_NULL;
+                begin_written(&w, architectures[i]);
+                add_string(&w, "model", "llama");
+                add_strings(&w, "tokens", "<unk>/<s>/<e>/a/b/<image>");
+                add_zeros(&w, "scores", GGUF_F32, 6);
+                add_zeros(&w, "token_type", GGUF_I32, 6);
+                w.n_rows = 5;
+                if (load_written(&w, &t, &e) < 0)
+                        fail_msg("%s", e.text);
+                assert_int_equal(tokenizer_n_tokens(t), i == 0 ? 5 : 6);
+        }
 }
 
 static void test_refused_bpe(void **state) {
@@ -496,7 +562,7 @@ int main(void) {
                 cmocka_unit_test(test_bert_case),
                 cmocka_unit_test(test_models),
                 cmocka_unit_test(test_recorded),
-                cmocka_unit_test(test_bpe_defaults),
+                cmocka_unit_test(test_bpe_defaults), cmocka_unit_test(test_family_cuts), cmocka_unit_test(test_surplus_tokens),
                 cmocka_unit_test(test_refused_bpe),
                 cmocka_unit_test(test_refused),
                 cmocka_unit_test(test_flipped),

@@ -7,6 +7,7 @@
 #include "engine/show.h"
 #include "engine/vocab-hf.h"
 #include "engine/vocab.h"
+#include "text/harmony.h"
 #include "text/split.h"
 #include "util/checked.h"
 #include "util/str.h"
@@ -18,8 +19,13 @@ enum {
 };
 
 int loaded_template(const Model *m, bool for_tools, FileText *ret, Error *e) {
-        return model_hf(m) ? hf_chat_template(model_hf(m), for_tools ? "tool_use" : "default", ret, e)
-                           : gguf_get_string(model_gguf(m), for_tools ? "tokenizer.chat_template.tool_use" : "tokenizer.chat_template", ret, e);
+        if (model_hf(m))
+                return hf_chat_template(model_hf(m), for_tools ? "tool_use" : "default", ret, e);
+        int r = gguf_get_string(model_gguf(m), for_tools ? "tokenizer.chat_template.tool_use" : "tokenizer.chat_template", ret, e);
+        if (r != -ENOENT || for_tools || strcmp(model_info(m)->architecture, "gptoss") != 0)
+                return r;
+        *ret = (FileText){harmony_template, strlen(harmony_template)};
+        return 0;
 }
 
 static void open_template(Loaded *l, bool for_tools, ChatTemplate **ret, PrepChat *chat, Error *e) {

@@ -23,6 +23,8 @@
 
 typedef struct Vocab {
         TokenizerSpec spec;
+        size_t n_listed; /* tokens, of which the weights may be for fewer */
+        FileText architecture;
         FillTokens fill;
         FileText *tokens, *merges;
         float *scores;
@@ -95,13 +97,24 @@ static int read_per_token(const Gguf *g, const char *key, GgufType type, size_t 
         return 0;
 }
 
+static bool is_architecture(const Vocab *v, const char *name) {
+        return v->architecture.len == strlen(name) && memcmp(v->architecture.data, name, v->architecture.len) == 0;
+}
+
+/* Ollama's gemma3 list some for images, for which there are no weights. */
+static size_t count_useful(const Gguf *g, const Vocab *v) {
+        const Tensor *t = gguf_tensor(g, "token_embd.weight");
+        return t && is_architecture(v, "gemma3") ? (size_t)MIN(v->n_listed, t->dims[1]) : v->n_listed;
+}
+
 static int read_tokens(const Gguf *g, Vocab *v, Error *e) {
         _Static_assert(sizeof(TokenText) == sizeof(FileText), "both are a pointer and a length");
-        int r = gguf_get_strings(g, KEY("tokens"), &v->tokens, &v->spec.n_tokens, e);
+        int r = gguf_get_strings(g, KEY("tokens"), &v->tokens, &v->n_listed, e);
         if (r == -ENOENT)
                 return refuse(g, e, -ENOENT, KEY("tokens") " is missing: the file has no vocabulary");
+        v->spec.n_tokens = count_useful(g, v);
         if (r == 0)
-                r = read_per_token(g, KEY("token_type"), GGUF_I32, v->spec.n_tokens, (void **)&v->types, e);
+                r = read_per_token(g, KEY("token_type"), GGUF_I32, v->n_listed, (void **)&v->types, e);
         v->spec.tokens = (const TokenText *)v->tokens;
         v->spec.types = v->types;
         return r;
@@ -154,11 +167,9 @@ static int read_spm(const Gguf *g, Vocab *v, Error *e) {
         v->spec.bos = 1;
         v->spec.eos = 2;
         v->spec.unk = 0;
-        FileText architecture = {0};
-        (void)gguf_get_string(g, "general.architecture", &architecture, NULL);
-        bool prefix = architecture.len < 5 || memcmp(architecture.data, "gemma", 5) != 0; /* which has none */
+        bool prefix = v->architecture.len < 5 || memcmp(v->architecture.data, "gemma", 5) != 0; /* which has none */
         v->add_bos = true;
-        int r = read_per_token(g, KEY("scores"), GGUF_F32, v->spec.n_tokens, (void **)&v->scores, e);
+        int r = read_per_token(g, KEY("scores"), GGUF_F32, v->n_listed, (void **)&v->scores, e);
         if (r == 0 && !v->scores)
                 return refuse(g, e, -EINVAL, KEY("scores") " is missing, which a 'llama' vocabulary needs");
         v->spec.scores = v->scores;
@@ -174,6 +185,11 @@ static int read_bpe(const Gguf *g, Vocab *v, Error *e) {
         int r = read_name(g, KEY("pre"), v->pre, sizeof(v->pre), e);
         if (r < 0)
                 return r;
+        bool unsaid = strcmp(v->pre, "gpt-2") == 0 || strcmp(v->pre, "default") == 0; /* which Ollama's files say instead of these */
+        if (unsaid && is_architecture(v, "gptoss"))
+                strcpy(v->pre, "gpt-4o");
+        if (unsaid && is_architecture(v, "mistral3"))
+                strcpy(v->pre, "tekken");
         const PretokenizerRule *rule = pretokenizer_rule(v->pre);
         if (!rule)
                 return refuse(g, e, -EOPNOTSUPP, KEY("pre") ": the pre-tokenizer '%s' is not supported", v->pre);
@@ -287,7 +303,7 @@ static int read_unigram(const Gguf *g, Vocab *v, Error *e) {
         spec->eos = 1;
         spec->unk = 2;
         v->add_eos = true;
-        int r = read_per_token(g, KEY("scores"), GGUF_F32, spec->n_tokens, (void **)&v->scores, e);
+        int r = read_per_token(g, KEY("scores"), GGUF_F32, v->n_listed, (void **)&v->scores, e);
         if (r == 0 && !v->scores)
                 return refuse(g, e, -EINVAL, KEY("scores") " is missing, which a 't5' vocabulary needs");
         if (r < 0 || (r = read_bool(g, KEY("add_space_prefix"), &prefix, e)) < 0 ||
@@ -305,6 +321,7 @@ static int read_unigram(const Gguf *g, Vocab *v, Error *e) {
 /* ---- all of it ---- */
 
 static int read_vocab(const Gguf *g, Vocab *v, Error *e) {
+        (void)gguf_get_string(g, "general.architecture", &v->architecture, NULL);
         int r = read_name(g, KEY("model"), v->model, sizeof(v->model), e);
         if (r < 0)
                 return r;

@@ -37,6 +37,7 @@ typedef struct ModelKind {
         bool oss;             /* OpenAI's: sinks, biases of experts, a clamped unit, and another name of a norm */
         bool experts;         /* the network of each layer is a mixture of experts: of llama, if the files say so */
         bool gemma;           /* scaled embeddings, GELU, and Hugging Face's norms are stored less 1 */
+        bool sees;            /* its files may also have what makes something like tokens of images, which is left out */
         uint8_t global_every; /* every so many-th layer sees all positions, the others a window; 0: all are the same */
         /* … in config.json: */
         BiasRule bias; /* of queries, keys and values */

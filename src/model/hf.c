@@ -229,10 +229,20 @@ const json_t *hf_config(const HfModel *h) {
         return h->config;
 }
 
+const char *hf_text_type(const HfModel *h) {
+        static const char *const types[][2] = {{"gemma3", "gemma3_text"}, {"mistral3", "mistral"},   {"qwen2_vl", "qwen2"},
+                                               {"qwen2_5_vl", "qwen2"},   {"qwen3_vl", "qwen3"}};
+        const char *type = json_string_value(json_object_get(h->config, "model_type")),
+                   *text = json_string_value(json_object_get(json_object_get(h->config, "text_config"), "model_type"));
+        for (size_t i = 0; type && i < ARRAY_SIZE(types); i++)
+                if (strcmp(type, types[i][0]) == 0) /* Mistral's are of several kinds, by their own names */
+                        return text && strncmp(text, "mini", 4) == 0 ? text : types[i][1];
+        return NULL;
+}
+
 const json_t *hf_text_config(const HfModel *h) {
-        const json_t *text = json_object_get(h->config, "text_config"), *type = json_object_get(h->config, "model_type");
-        bool sees_images = json_is_string(type) && strcmp(json_string_value(type), "gemma3") == 0;
-        return sees_images && json_is_object(text) ? text : h->config;
+        const json_t *text = json_object_get(h->config, "text_config");
+        return hf_text_type(h) && json_is_object(text) ? text : h->config;
 }
 
 const json_t *hf_generation_config(const HfModel *h) {

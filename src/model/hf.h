@@ -25,7 +25,10 @@ DEFINE_CLEANUP(HfModel, hf_free)
 
 const char *hf_label(const HfModel *h); /* what messages call it: the directory */
 const json_t *hf_config(const HfModel *h);
-const json_t *hf_text_config(const HfModel *h); /* of a model that sees images, too, the part about texts; else the same */
+/* Of a model that sees images, too: what it is as far as it reads texts, as others have it for their model_type; NULL: of
+ * another. */
+const char *hf_text_type(const HfModel *h);
+const json_t *hf_text_config(const HfModel *h); /* likewise what is said of that, apart or with the rest; else config.json */
 const json_t *hf_generation_config(const HfModel *h); /* an object; empty where there is no such file */
 const json_t *hf_tokenizer_config(const HfModel *h);  /* as above */
 /* A file of the directory, by a name that we chose. As model_file_open(). */

@@ -1,5 +1,5 @@
-/* The Llama family: llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gpt-oss, gemma to gemma3; as embedders see
- * llama-encoder.c. One transformer, with small differences:
+/* The Llama family: llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gpt-oss, gemma to gemma3, and of those that see images
+ * (gemma3, mistral3, qwen2vl, qwen3vl) what reads texts; as embedders see llama-encoder.c. One transformer, with small differences:
  *
  *   x = embedding of the token                 gemma: * sqrt(n_embd)
  *   each layer:  h = rmsnorm(x);  q, k, v = Wq h, Wk h, Wv h  (+ bias: qwen2)
@@ -70,14 +70,27 @@ static const ModelKind kinds[] = {
         {.name = "llama", .gguf_rope = ROPE_NORMAL},
         {.name = "mistral", .gguf_rope = ROPE_NORMAL, .bias = BIAS_NEVER, .window = WINDOW_AS_SAID},
         {.name = "qwen2", .gguf_rope = ROPE_NEOX, .bias = BIAS_ALWAYS, .window = WINDOW_IF_USED},
+        {.name = "qwen2vl", .format = "gguf", .gguf_rope = ROPE_NEOX, .sees = true},
+        {.name = "qwen25vl", .format = "gguf", .gguf_rope = ROPE_NEOX, .sees = true}, /* the same, as Ollama calls it */
+        {.name = "qwen3vl", .format = "gguf", .gguf_rope = ROPE_NEOX, .qk_norm = true, .sees = true},
+        {.name = "qwen3vlmoe", .format = "gguf", .gguf_rope = ROPE_NEOX, .qk_norm = true, .experts = true, .sees = true},
+        {.name = "mistral3", .format = "gguf", .gguf_rope = ROPE_NORMAL, .sees = true},
         {.name = "qwen3", .gguf_rope = ROPE_NEOX, .qk_norm = true, .window = WINDOW_IF_USED, .head_dim = 128},
         {.name = "qwen3moe", .format = "gguf", .gguf_rope = ROPE_NEOX, .qk_norm = true, .experts = true},
         {.name = "qwen3_moe", .format = "safetensors", .qk_norm = true, .experts = true, .window = WINDOW_IF_USED, .head_dim = 128},
         {.name = "mixtral", .format = "safetensors", .experts = true, .bias = BIAS_NEVER, .window = WINDOW_AS_SAID, .norm_eps = 1e-5f},
         {.name = "gpt-oss", .format = "gguf", .gguf_rope = ROPE_NEOX, .experts = true, .oss = true, .global_every = 2},
+        {.name = "gptoss", .format = "gguf", .gguf_rope = ROPE_NEOX, .experts = true, .oss = true, .global_every = 2}, /* Ollama's */
         {.name = "gemma", .gguf_rope = ROPE_NEOX, .gemma = true},
         {.name = "gemma2", .gguf_rope = ROPE_NEOX, .gemma = true, .post_norm = true, .global_every = 2, .window = WINDOW_AS_SAID},
-        {.name = "gemma3", .format = "gguf", .gguf_rope = ROPE_NEOX, .gemma = true, .post_norm = true, .qk_norm = true, .global_every = 6},
+        {.name = "gemma3",
+         .format = "gguf",
+         .gguf_rope = ROPE_NEOX,
+         .gemma = true,
+         .post_norm = true,
+         .qk_norm = true,
+         .sees = true,
+         .global_every = 6},
         {.name = "gemma3_text",
          .format = "safetensors",
          .gemma = true,

@@ -109,17 +109,32 @@ static int read_yarn(Model *m, float factor, Error *e) {
         Yarn y = {.factor = factor, .beta_fast = 32, .beta_slow = 1, .original = m->info.context_length, .whole = true};
         int k;
         if ((k = gguf_key_u32(m, "rope.scaling.original_context_length", false, &y.original, e)) < 0 ||
+            (k = gguf_key_f32(m, "rope.scaling.beta_fast", false, &y.beta_fast, e)) < 0 || /* Ollama's names */
+            (k = gguf_key_f32(m, "rope.scaling.beta_slow", false, &y.beta_slow, e)) < 0 ||
             (k = gguf_key_f32(m, "rope.scaling.yarn_beta_fast", false, &y.beta_fast, e)) < 0 ||
             (k = gguf_key_f32(m, "rope.scaling.yarn_beta_slow", false, &y.beta_slow, e)) < 0)
                 return k;
         return model_set_yarn(m, &y, e);
 }
 
+static bool is_about_images(FileText name) {
+        return (name.len > 2 && memcmp(name.data, "v.", 2) == 0) || (name.len > 3 && memcmp(name.data, "mm.", 3) == 0);
+}
+
+/* Ollama's files of gemma3 have all in one, and do not say that positions are scaled, as those of all sizes with a long
+ * context are. */
+static float usual_factor(const Model *m) {
+        bool sees = false;
+        for (size_t i = 0; m->kind->gemma && m->kind->qk_norm && m->info.context_length >= 131072 && i < m->n_tensors; i++)
+                sees |= is_about_images(m->tensors[i].name);
+        return sees ? 8 : 1;
+}
+
 /* Linear scaling, which an absent type means as in older files, multiplies positions. */
 static int read_rope_scaling(Model *m, Rope *rope, Error *e) {
         char key[64], shown[32];
-        float factor = 1;
-        FileText type = {.data = "linear", .len = 6};
+        float factor = usual_factor(m);
+        FileText type = {.data = m->kind->oss ? "yarn" : "linear", .len = m->kind->oss ? 4 : 6};
         snprintf(key, sizeof(key), "%s.rope.scaling.type", m->info.architecture);
         int k = gguf_get_string(m->gguf, key, &type, e);
         if (k < 0 && k != -ENOENT)
@@ -192,6 +207,7 @@ static int refuse_options(const Model *m, Error *e) {
                 {"attention.max_alibi_bias", 0, "ALiBi"},
                 {"attention.scale", 0, "a scale of its own for attention"},
                 {"attention.temperature_scale", 0, "attention temperature"},
+                {"rope.scaling_beta", 0, "attention temperature"}, /* as Ollama calls it */
                 {"attention.sliding_window_pattern", 0, "a sliding window in some layers only", may_slide},
                 {"attn_logit_softcapping", 0, "soft-capped attention", is_gemma},
                 {"final_logit_softcapping", 0, "soft-capped logits", is_gemma},
@@ -202,6 +218,7 @@ static int refuse_options(const Model *m, Error *e) {
                 {"rope.scaling.yarn_attn_factor", 1, "YaRN with an attention factor"},
                 {"rope.scaling.yarn_ext_factor", 1, "YaRN with an extrapolation factor"},
                 {"rope.scaling.yarn_log_multiplier", 0, "YaRN with a factor of its magnitude"},
+                {"rope.scaling.mscale_all_dim", 0, "YaRN with a factor of its magnitude"},
         };
         for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
                 char key[96];
@@ -237,18 +254,21 @@ static int check_causal(const Model *m, Error *e) {
                             causal ? "to what is before only" : "in both directions");
 }
 
-/* As many as the vocabulary has tokens, or the embedding rows. */
+/* As many as the vocabulary has tokens, or the embedding rows; of a vocabulary that is longer than these see vocab.c. */
 static uint64_t count_tokens(const Model *m) {
         GgufType type;
         size_t n;
-        if (gguf_get_array(m->gguf, "tokenizer.ggml.tokens", &type, &n, NULL) == 0)
-                return n;
         const Tensor *t = gguf_tensor(m->gguf, "token_embd.weight");
-        return t ? t->dims[1] : 0;
+        uint64_t rows = t ? t->dims[1] : 0;
+        if (gguf_get_array(m->gguf, "tokenizer.ggml.tokens", &type, &n, NULL) < 0)
+                return rows;
+        return m->kind->gemma && m->kind->qk_norm && rows > 0 ? MIN(n, rows) : n;
 }
 
 static int read_eps(Model *m, Error *e) {
-        int k = gguf_key_f32(m, "attention.layer_norm_rms_epsilon", true, &m->params.norm_eps, e);
+        bool known = m->kind->gemma && m->kind->qk_norm; /* gemma3's, which Ollama's files leave out */
+        m->params.norm_eps = 1e-6f;
+        int k = gguf_key_f32(m, "attention.layer_norm_rms_epsilon", !known, &m->params.norm_eps, e);
         if (k == 0 && m->params.norm_eps < 0)
                 return MODEL_REFUSE(m, e, -EINVAL, "key '%s.attention.layer_norm_rms_epsilon': is %g",
                                     m->info.architecture, (double)m->params.norm_eps);
@@ -412,10 +432,30 @@ static void close_gguf(Model *m) {
         gguf_free(m->gguf);
 }
 
+/* Ollama's of gpt-oss. */
+static bool other_name(const Model *m, const char *name, char *buf, size_t size) {
+        static const char *const names[][2] = {
+                {"attn_output.weight", "attn_out.weight"}, {"attn_output.bias", "attn_out.bias"},
+                {"attn_sinks.weight", "attn_sinks"},       {"post_attention_norm.weight", "ffn_norm.weight"},
+        };
+        unsigned layer;
+        char part[40];
+        if (!m->kind->oss || model_has_tensor(m, name) || sscanf(name, "blk.%u.%39s", &layer, part) != 2)
+                return false;
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                if (strcmp(part, names[i][0]) == 0) {
+                        snprintf(buf, size, "blk.%u.%s", layer, names[i][1]);
+                        return model_has_tensor(m, buf);
+                }
+        return false;
+}
+
 static Share tensor_name(const Model *m, const char *name, char *buf, size_t size) {
         static const char *const fused[] = {"attn_q", "attn_k", "attn_v"};
         unsigned layer, expert;
         char part[32], kind[16];
+        if (other_name(m, name, buf, size))
+                return (Share){0};
         snprintf(buf, size, "%s", name);
         if (sscanf(name, "blk.%u.%31[a-z_].%u.weight", &layer, part, &expert) == 3 && !model_has_tensor(m, name)) {
                 snprintf(buf, size, "blk.%u.%s_exps.weight", layer, part); /* older files have each by itself */
@@ -437,6 +477,8 @@ static Share tensor_name(const Model *m, const char *name, char *buf, size_t siz
 
 static bool ignores(const Model *m, FileText name) {
         static const char head[] = "output.weight";
+        if (m->kind->sees && is_about_images(name))
+                return true;
         return m->encodes && m->params.head == PRESENT_NO && name.len == sizeof(head) - 1 &&
                memcmp(name.data, head, name.len) == 0;
 }

@@ -56,7 +56,7 @@ static int read_params(Model *m, Error *e) {
         if (m->kind->gemma && !config_get(config, "tie_word_embeddings"))
                 tied = true;
         bool said = bias && m->kind->bias == BIAS_AS_SAID;
-        m->params.head = tied ? PRESENT_NO : PRESENT_YES;
+        m->params.head = tied ? PRESENT_NO : hf_text_type(m->hf) ? PRESENT_MAYBE : PRESENT_YES; /* which may be said elsewhere */
         m->params.qkv_bias = said || m->kind->bias == BIAS_ALWAYS ? PRESENT_YES : PRESENT_NO;
         m->params.output_bias = said ? PRESENT_YES : PRESENT_NO;
         return 0;
@@ -220,7 +220,8 @@ static int read_scaling(Model *m, const json_t *scaling, Error *e) {
         if (type && !json_is_string(type))
                 return BAD_VALUE(m, e, -EINVAL, "rope_type", "should be a string");
         const char *name = type ? json_string_value(type) : "default";
-        if (strcmp(name, "default") == 0)
+        bool as_texts = hf_text_type(m->hf) && strcmp(name, "mrope") == 0; /* places in images are all that differs */
+        if (strcmp(name, "default") == 0 || as_texts)
                 return 0;
         bool linear = strcmp(name, "linear") == 0, yarn = strcmp(name, "yarn") == 0;
         if (!linear && !yarn && strcmp(name, "llama3") != 0)
@@ -268,9 +269,8 @@ static int read_rope(Model *m, Error *e) {
 static int check_class(const Model *m, Error *e) {
         const char *class;
         int k = config_class(m, &class, e);
-        bool sees_images = hf_text_config(m->hf) != hf_config(m->hf);
         if (k < 0 || !*class || ends_with(class, "ForCausalLM") || (m->encodes && ends_with(class, "Model")) ||
-            (sees_images && ends_with(class, "ForConditionalGeneration")))
+            (hf_text_type(m->hf) && ends_with(class, "ForConditionalGeneration")))
                 return k;
         return BAD_VALUE(m, e, -EOPNOTSUPP, "architectures", "is '%.60s', which is no language model (…ForCausalLM)",
                          class);
@@ -397,7 +397,8 @@ static void llama_tensor_name(const Model *m, const char *name, char *buf, size_
           };
         unsigned layer;
         char part[32], kind[16]; /* blk.LAYER.PART.KIND */
-        snprintf(buf, size, "%s", strcmp(name, "output.weight") == 0 ? HEAD : name);
+        bool is_head = strcmp(name, "output.weight") == 0, outside = strncmp(m->params.prefix, "language_model.", 15) == 0;
+        snprintf(buf, size, "%s%s", is_head && outside ? "language_model." : "", is_head ? HEAD : name);
         for (size_t i = 0; i < ARRAY_SIZE(globals); i++)
                 if (strcmp(name, globals[i].ggml) == 0)
                         snprintf(buf, size, "%s%s", m->params.prefix, globals[i].hf);
@@ -411,7 +412,8 @@ static void llama_tensor_name(const Model *m, const char *name, char *buf, size_
 }
 
 static bool is_about_images(FileText name) {
-        static const char *const parts[] = {"vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."};
+        static const char *const parts[] = {"vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.",
+                                            "visual.", "model.visual."};
         for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
                 if (name.len > strlen(parts[i]) && memcmp(name.data, parts[i], strlen(parts[i])) == 0)
                         return true;
@@ -421,7 +423,7 @@ static bool is_about_images(FileText name) {
 /* Old files also hold the rotary frequencies, which follow from the configuration, and tied ones the table twice; and what
  * sees images has no part in texts. */
 static bool llama_ignores(const Model *m, FileText name) {
-        if (hf_text_config(m->hf) != hf_config(m->hf) && is_about_images(name))
+        if (hf_text_type(m->hf) && is_about_images(name))
                 return true;
         static const char frequencies[] = ".self_attn.rotary_emb.inv_freq", head[] = HEAD;
         size_t n = sizeof(frequencies) - 1;
@@ -453,8 +455,8 @@ static int name_it(Model *m, Error *e) {
         if (!json_is_string(type))
                 return BAD_VALUE(m, e, -EINVAL, "model_type", "%s", type ? "should be a string" : "is missing");
         const char *name = json_string_value(type);
-        if (strcmp(name, "gemma3") == 0) /* sees images, too; that part is left out */
-                name = "gemma3_text";
+        if (hf_text_type(m->hf)) /* what sees is left out */
+                name = hf_text_type(m->hf);
         file_text(m->info.architecture, sizeof(m->info.architecture), (FileText){name, strlen(name)});
         file_text(m->info.name, sizeof(m->info.name), file_base_name(m->label));
         return 0;

@@ -65,15 +65,13 @@ static int read_type(Entry *t, const json_t *dtype) {
         return 0;
 }
 
-/* The shape, and in *ret_size the bytes it takes. */
+/* The shape, and in *ret_size the bytes it takes. Of more dimensions than a Tensor has, as convolutions of videos, the outermost
+ * are one. */
 static int read_shape(Entry *t, const json_t *shape, Tensor *ret, size_t *ret_size) {
         size_t n = json_array_size(shape), size = types[t->type].size;
         if (!json_is_array(shape))
                 return REFUSE(t->s, t->e, -EINVAL, "tensor '%s': its shape is not an array", t->shown);
-        if (n > DIMS_MAX)
-                return REFUSE(t->s, t->e, -EOPNOTSUPP, "tensor '%s': has %zu dimensions; at most %d are supported",
-                              t->shown, n, DIMS_MAX);
-        ret->n_dims = (uint32_t)n;
+        ret->n_dims = (uint32_t)MIN(n, (size_t)DIMS_MAX);
         for (size_t i = 0; i < DIMS_MAX; i++)
                 ret->dims[i] = 1;
         for (size_t i = 0; i < n; i++) {
@@ -82,8 +80,8 @@ static int read_shape(Entry *t, const json_t *shape, Tensor *ret, size_t *ret_si
                 if (!json_is_integer(dim) || v < 0)
                         return REFUSE(t->s, t->e, -EINVAL, "tensor '%s': dimension %zu of its shape is no size",
                                       t->shown, n - 1 - i);
-                ret->dims[i] = (uint64_t)v;
-                if (!checked_mul(size, (size_t)v, &size))
+                uint64_t *place = &ret->dims[MIN(i, (size_t)DIMS_MAX - 1)];
+                if (!checked_mul(size, (size_t)v, &size) || __builtin_mul_overflow(*place, (uint64_t)v, place))
                         return REFUSE(t->s, t->e, -EINVAL, "tensor '%s': its shape is larger than any file", t->shown);
         }
         *ret_size = size;

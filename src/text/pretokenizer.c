@@ -39,22 +39,21 @@
         CONTRACTIONS_ANY_CASE "|[^" LINE_ENDS WORD "]?\\p{L}++|\\p{N}" digits "| ?[^" WHITE WORD "]++[" LINE_ENDS "]*+"    \
         "|" UPTO_LAST_LINE_END "|" TRAILING_WHITE("[^" WHITE "]")
 
-/* GPT-4o's letters: words are cut where a small letter, or one of neither case, is followed by a capital. UPPER* LOWER+ of
+/* GPT-4o's letters, and those of Mistral's Tekken, which has no contractions and single digits: words are cut where a small letter, or one of neither case, is followed by a capital. UPPER* LOWER+ of
  * the original, which have the letters of neither case in common, is: up to a small letter and on, or else up to the last
  * letter of neither case. */
 #define CAPITAL "\\p{Lu}\\p{Lt}"
 #define NEITHER "\\p{Lm}\\p{Lo}\\p{M}"
 #define UPPER "[" CAPITAL NEITHER "]"
 #define LOWER "[\\p{Ll}" NEITHER "]"
-#define GPT4O_PATTERN                                                                                                  \
-        "[^" LINE_ENDS WORD "]?(?:" UPPER "*+\\p{Ll}" LOWER "*+|(?:[" CAPITAL "]*+[" NEITHER "]++)++)(?:" CONTRACTIONS_ANY_CASE \
-        ")?|[^" LINE_ENDS WORD "]?" UPPER "++" LOWER "*+(?:" CONTRACTIONS_ANY_CASE ")?|\\p{N}{1,3}+"                     \
+#define GPT4O_PATTERN(end, digits)                                                                                     \
+        "[^" LINE_ENDS WORD "]?(?:" UPPER "*+\\p{Ll}" LOWER "*+|(?:[" CAPITAL "]*+[" NEITHER "]++)++)" end               \
+        "|[^" LINE_ENDS WORD "]?" UPPER "++" LOWER "*+" end "|\\p{N}" digits                                             \
         "| ?[^" WHITE WORD "]++[" LINE_ENDS "/]*+|" UPTO_LAST_LINE_END "|" TRAILING_WHITE("[^" WHITE "]")
-#define GPT4O_PUBLISHED                                                                                                \
-        "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"                                     \
-        "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+"                           \
-        "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*"             \
-        "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define GPT4O_PUBLISHED(end, digits)                                                                                   \
+        "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+" end                             \
+        "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*" end "|\\p{N}" digits              \
+        "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 /* Llama 3's as its tokenizer.json has it; Qwen's differs in the digits. */
 #define LLAMA3_PUBLISHED(digits)                                                                                       \
@@ -64,7 +63,7 @@
 static const PretokenizerRule rules[] = {
         {.names = "gpt-2 default phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat",
          .pattern = GPT2_PATTERN},
-        {.names = "llama-bpe llama3 llama-v3 falcon3",
+        {.names = "llama-bpe llama3 llama-v3 falcon3 pixtral",
          .published = LLAMA3_PUBLISHED("{1,3}"),
          .pattern = LLAMA3_PATTERN("{1,3}+"),
          .ignore_merges = true,
@@ -72,7 +71,10 @@ static const PretokenizerRule rules[] = {
         {.names = "qwen2 deepseek-r1-qwen stablelm2 megrez",
          .published = LLAMA3_PUBLISHED(""),
          .pattern = LLAMA3_PATTERN("")},
-        {.names = "gpt-4o", .published = GPT4O_PUBLISHED, .pattern = GPT4O_PATTERN},
+        {.names = "gpt-4o llama4 kanana2",
+         .published = GPT4O_PUBLISHED("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "{1,3}"),
+         .pattern = GPT4O_PATTERN("(?:" CONTRACTIONS_ANY_CASE ")?", "{1,3}+")},
+        {.names = "tekken", .published = GPT4O_PUBLISHED("", ""), .pattern = GPT4O_PATTERN("", ""), .ignore_merges = true, .add_bos = true},
         {.names = "smollm starcoder refact command-r codeshell", .pattern = DIGITS_PATTERN},
 };
 

@@ -7,7 +7,8 @@ Each model exercises what sets its architecture apart: Llama 3's rope scaling an
 shorter than the text with linear rope scaling, Qwen2's biases (stored as BF16, its norms as F16) with tied embeddings,
 Qwen3's normed heads of a dimension that is not n_embd / n_heads, Gemma's scaled embeddings, Gemma 2's caps and
 the scale of its greatest, Gemma 3's layers of two kinds, mixtures of experts, YaRN,
-gpt-oss, which has most of these. Run it again only to change the cases: needs numpy, torch and transformers.
+gpt-oss, which has most of these; of models that see images what reads texts, with a tensor beside it that does not;
+gemma3 and gpt-oss as Ollama's converter has them, with less said and other names. Run it again only to change the cases: needs numpy, torch and transformers.
 """
 import json
 import pathlib
@@ -36,6 +37,20 @@ GEMMA3_ROPE = {"full_attention": {"rope_type": "linear", "factor": 2.0, "rope_th
                "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}
 
 
+SIGHT = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4)
+QWEN_SIGHT = dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=EMBD)
+
+
+def seeing(kind, text, sight):
+    """A model that reads texts as `text` does, but for how its configuration is written."""
+    text = {k: v for k, v in text.to_dict().items() if k != "model_type"}
+    if kind.startswith("qwen"):
+        text["rope_parameters"]["mrope_section"] = [1, 1, (text.get("head_dim") or 8) // 2 - 2]
+    else:
+        text["model_type"] = "mistral"
+    return transformers.AutoConfig.for_model(kind, text_config=text, vision_config=sight, tie_word_embeddings=text["tie_word_embeddings"])
+
+
 CASES = {
     "llama3": ("llama", case("llama", 100.0, dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0,
                                                   high_freq_factor=4.0, original_max_position_embeddings=32),
@@ -59,7 +74,24 @@ CASES = {
                                   num_attention_heads=2, num_key_value_heads=1, num_hidden_layers=46, sliding_window=7)),
     "gemma3": ("gemma3", case("gemma3_text", 0, rope_parameters=GEMMA3_ROPE, hidden_size=16, intermediate_size=16, head_dim=8,
                               query_pre_attn_scalar=8, num_hidden_layers=7, sliding_window=5)),
+    "qwen2vl": ("qwen2vl", seeing("qwen2_5_vl", case("qwen2", 1000.0, tie_word_embeddings=False), QWEN_SIGHT)),
+    "qwen3vl": ("qwen3vl", seeing("qwen3_vl", case("qwen3", 1000.0, head_dim=12, tie_word_embeddings=True),
+                                  {**QWEN_SIGHT, "deepstack_visual_indexes": [0]})),
+    "mistral3": ("mistral3", seeing("mistral3", case("mistral", 500.0, head_dim=12, sliding_window=None, tie_word_embeddings=False),
+                                    {**SIGHT, "model_type": "pixtral", "head_dim": 4})),
+    "ollama-gemma3": ("gemma3", case("gemma3_text", 0, rope_parameters={
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}, hidden_size=16, intermediate_size=16, head_dim=8,
+        query_pre_attn_scalar=8, num_hidden_layers=7, sliding_window=5, max_position_embeddings=131072, rms_norm_eps=1e-6)),
+    "ollama-gpt-oss": ("gptoss", case("gpt_oss", 100.0, dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16),
+                                      head_dim=8, hidden_size=16, intermediate_size=16, num_local_experts=2, num_experts_per_tok=1,
+                                      sliding_window=5, num_hidden_layers=2, tie_word_embeddings=False)),
 }
+SEEING = ("qwen2vl", "qwen3vl", "mistral3", "ollama-gemma3")
+# What Ollama's files leave unsaid.
+UNSAID = {"ollama-gemma3": ("attention.layer_norm_rms_epsilon", "rope.freq_base", "rope.freq_base_swa", "rope.scaling.type",
+                            "rope.scaling.factor"), "ollama-gpt-oss": ("rope.scaling.type",)}
+RENAMED = {"ollama-gpt-oss": {"attn_output": "attn_out", "attn_sinks.weight": "attn_sinks", "post_attention_norm": "ffn_norm"}}
 
 TENSORS = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
@@ -75,6 +107,10 @@ SANDWICHED = {**TENSORS, "post_attention_layernorm": "post_attention_norm", "pre
               "post_feedforward_layernorm": "post_ffw_norm"}
 
 
+def is_oss(arch):
+    return arch in ("gpt-oss", "gptoss")
+
+
 def is_gemma(arch):
     """Whose norms are stored less 1 by transformers, and whole in GGUF."""
     return arch.startswith("gemma")
@@ -87,7 +123,7 @@ def randomise(arch, model):
         x = rng.standard_normal(tuple(p.shape))
         if "norm" in name:
             x = (not is_gemma(arch)) + 0.3 * x
-            if "post_" in name and model.config.num_hidden_layers > 40:  # or an error would grow from layer to layer
+            if "post_" in name and model.config.get_text_config().num_hidden_layers > 40:  # or an error would grow from layer to layer
                 x = 0.1 * (1 + x) - 1
         elif "embed" in name or "lm_head" in name:
             x = 0.7 * x
@@ -130,13 +166,16 @@ def tensors(arch, config, model):
     out = {}
     for name, p in model.named_parameters():
         w = p.detach().numpy() + (is_gemma(arch) and "norm" in name)
-        names = SANDWICHED if arch in ("gemma2", "gemma3") else {**TENSORS, **EXPERTS, **(OSS if arch == "gpt-oss" else {})}
+        names = SANDWICHED if arch in ("gemma2", "gemma3") else {**TENSORS, **EXPERTS, **(OSS if is_oss(arch) else {})}
         prefix, _, suffix = name.rpartition(".")
-        if arch in ("llama", "mistral") and prefix.endswith(("q_proj", "k_proj")):
+        if ".visual." in name or ".vision_tower." in name or "multi_modal" in name:
+            continue
+        prefix = prefix.replace("model.language_model", "model")
+        if arch in ("llama", "mistral", "mistral3") and prefix.endswith(("q_proj", "k_proj")):
             w = interleave(w, config.num_attention_heads if "q_proj" in prefix else config.num_key_value_heads)
         if prefix.startswith("model.layers."):
             _, _, layer, part = (f"{prefix}.{suffix}" if ".experts" in prefix else prefix).split(".", 3)
-            if arch == "gpt-oss" and ".experts" in part:
+            if is_oss(arch) and ".experts" in part:
                 out.update({f"blk.{layer}.{one}": v for one, v in oss_experts(part, w).items()})
             elif part == "self_attn":  # .sinks
                 out[f"blk.{layer}.attn_sinks.weight"] = w
@@ -182,7 +221,7 @@ def metadata(arch, name, config):
         keys += [("expert_count", U32, config.num_local_experts), ("expert_used_count", U32, config.num_experts_per_tok)]
     if arch == "qwen3moe":
         keys += [("expert_feed_forward_length", U32, config.moe_intermediate_size)]
-    if arch in ("mistral", "gemma2", "gemma3", "gpt-oss"):
+    if arch in ("mistral", "gemma2", "gemma3", "gpt-oss", "gptoss"):
         keys += [("attention.sliding_window", U32, config.sliding_window)]
     return [(k if k.startswith("general.") else f"{arch}.{k}", t, v) for k, t, v in keys]
 
@@ -218,12 +257,21 @@ def main():
     for name, (arch, config) in CASES.items():
         if sys.argv[1:] and name not in sys.argv[1:]:
             continue
-        model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
+        sees = hasattr(config, "vision_config")
+        auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+        model = auto.from_config(config, attn_implementation="eager").float().eval()
+        config = config.text_config if sees else config
         randomise(arch, model)
         ids = np.random.default_rng(7).integers(0, VOCAB, LENGTH)
         with torch.no_grad():
             logits = model(torch.tensor(ids[None])).logits[0].numpy()
-        write_gguf(HERE / f"arch-{name}.gguf", arch, metadata(arch, name, config), tensors(arch, config, model))
+        keys = [k for k in metadata(arch, name, config) if k[0].partition(".")[2] not in UNSAID.get(name, ())]
+        weights = tensors(arch, config, model)
+        for ours, theirs in RENAMED.get(name, {}).items():
+            weights = {k.replace(ours, theirs): w for k, w in weights.items()}
+        if name in SEEING:
+            weights |= {"v.blk.0.attn_q.weight": np.ones((4, 4)), "mm.input_projection.weight": np.ones((4, 4))}
+        write_gguf(HERE / f"arch-{name}.gguf", arch, keys, weights)
         rows = ",\n".join("  [" + ", ".join(f"{x:.5f}" for x in row) + "]" for row in logits)
         (HERE / f"arch-{name}.json").write_text(f'{{"ids": {ids.tolist()},\n "logits": [\n{rows}\n ]}}\n')
         print(name, "transformers", transformers.__version__, "logits up to", abs(logits).max())

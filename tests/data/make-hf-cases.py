@@ -5,7 +5,7 @@ usage: make-hf-cases.py DIRECTORY
 
 hf-*/ are tiny models with random weights as transformers saves them: Llama 3's rope scaling and biases, a sliding
 window with linear scaling (BF16, tied), Qwen2 in shards (F16), Qwen3 in shards, YaRN, mixtures of
-experts, Gemma 1 to 3, and a Gemma 3 that sees images, too. hf-cases.json has their logits, some logits of the random models in DIRECTORY/models/tiny_random, and the ids of texts by the tokenizers in DIRECTORY. A
+experts, Gemma 1 to 3, and models that see images, too: Gemma 3, Qwen 2.5 VL and 3 VL, Mistral 3. hf-cases.json has their logits, some logits of the random models in DIRECTORY/models/tiny_random, and the ids of texts by the tokenizers in DIRECTORY. A
 tokenizer is a file of DIRECTORY with some of its parts replaced, so that those other models use are seen, too. Needs
 numpy, torch, transformers and tokenizers; nothing is fetched.
 """
@@ -43,6 +43,20 @@ def config_with_images():
                                      boi_token_index=38, eoi_token_index=37)
 
 
+SIGHT = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4)
+QWEN_SIGHT = dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=2, out_hidden_size=32, patch_size=4)
+
+
+def seeing(kind, text, sight):
+    text = {k: v for k, v in text.to_dict().items() if k != "model_type"}
+    if kind.startswith("qwen"):
+        text["rope_parameters"]["mrope_section"] = [1, 1, (text.get("head_dim") or 8) // 2 - 2]
+    else:
+        text["model_type"] = "mistral"
+    return transformers.AutoConfig.for_model(kind, text_config=text, vision_config=sight,
+                                             tie_word_embeddings=text["tie_word_embeddings"])
+
+
 LLAMA3_ROPE = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                    original_max_position_embeddings=32)
 MODELS = {
@@ -63,6 +77,12 @@ MODELS = {
                                             attn_logit_softcapping=2.0, final_logit_softcapping=20.0)),
     "gemma3": (torch.bfloat16, None, config("gemma3_text", 0, **GEMMA3)),
     "gemma3-images": (torch.bfloat16, None, config_with_images()),
+    "qwen2_5_vl": (torch.bfloat16, None, seeing("qwen2_5_vl", config("qwen2", 1000.0, tie_word_embeddings=False), QWEN_SIGHT)),
+    "qwen3_vl": (torch.bfloat16, None, seeing("qwen3_vl", config("qwen3", 1000.0, head_dim=12, tie_word_embeddings=True),
+                                              {**QWEN_SIGHT, "deepstack_visual_indexes": [0]})),
+    "mistral3": (torch.bfloat16, None, seeing("mistral3", config("mistral", 500.0, head_dim=12, sliding_window=None,
+                                                                 tie_word_embeddings=False),
+                                              {**SIGHT, "model_type": "pixtral", "head_dim": 4})),
 }
 
 

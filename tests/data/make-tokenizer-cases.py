@@ -7,7 +7,7 @@ DIRECTORY has tokenizers/gpt2/tokenizer.json, tokenizers/qwen2.5/{vocab.json,mer
 models/{stories260K,babyllama105}-hf/tokenizer.json. Needs `pip install tokenizers`; nothing is fetched. A set is named
 as its pre-tokenizer is in GGUF or, for SentencePiece vocabularies, as the model. The regexes are those of the published
 tokenizer.json files (Qwen's NFC normalizer is left out: GGUF readers do not apply it). llama-bpe is Llama 3's regex
-and its ignore_merges over GPT-2's vocabulary, since the regex is what is under test; so is smollm.
+and its ignore_merges over GPT-2's vocabulary, since the regex is what is under test; so are tekken and smollm.
 """
 import functools
 import json
@@ -20,6 +20,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
           r"\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = LLAMA3.replace("{1,3}", "")
+TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+          r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
+          r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 
 TEXTS = [
     "", " ", "  ", "   ", "\t", "\n", "\n\n", "\r\n", "\r\n\r\n", " \n", "\n ", " \n ", "  \n  \n  x", "\n \n \n a", "\t\n\t a",
@@ -46,9 +49,16 @@ ALPHABET = ["a", "b", "the", "'", "'s", "'LL", "S", "1", "23", "٣", "½", " ", 
             "\u2028", "\u180e", ".", "!", "_", "-", "é", "e\u0301", "ж", "漢", "字", "か", "한", "ا", "ש", "क", "्", "🦙", "\u200d", "\x00", "\x1c", "ſ"]
 
 
+# Words of letters of either case and of none, which some regexes cut.
+CASED = ["helloWorld HTTPServer XMLs ÀÉtéÉ I'VE a'S 日本Aあb漢Ab ǅa ʰAʰ", "A\u0301B\u0301c \u0301A \u0301 x\u0301\u0301Y ᾼΑ",
+         "a//\n/b ... /\r\n//c", "McDonald's iPhone15Pro x86_64 JSON2XML"]
+CASES = ["a", "bc", "A", "BC", "É", "é", "ǅ", "ʰ", "漢", "か", "\u0301", "'s", "'LL", "1", "23", " ", "/", "\n", ".", "_"]
+
+
 def texts():
     rng = random.Random(20240229)
-    return TEXTS + ["".join(rng.choices(ALPHABET, k=rng.randint(3, 24))) for _ in range(250)]
+    some = TEXTS + ["".join(rng.choices(ALPHABET, k=rng.randint(3, 24))) for _ in range(250)]
+    return some + CASED + ["".join(rng.choices(CASES, k=rng.randint(3, 24))) for _ in range(80)]
 
 
 def tokenizer(model, words, added=()):
@@ -75,6 +85,7 @@ def main():
     sets = {
         "gpt-2": tokenizer(gpt2_model(), [gpt2_words]),
         "llama-bpe": tokenizer(gpt2_model(ignore_merges=True), by_regex(LLAMA3)),
+        "tekken": tokenizer(gpt2_model(ignore_merges=True), by_regex(TEKKEN)),
         "smollm": tokenizer(gpt2_model(), [pre_tokenizers.Digits(individual_digits=True), gpt2_words]),
         "qwen2": tokenizer(qwen_model, by_regex(QWEN2), added),
         "stories260K": Tokenizer.from_file(str(root / "models/stories260K-hf/tokenizer.json")),
