@@ -350,6 +350,7 @@ static void check_rope(void) {
                 {{ROPE_NEOX, 128, 1000000, 1, NULL}, 16, 8, 128, false, true, true, DTYPE_F16},
                 {{ROPE_NEOX, 16, 10000, 0.25f, NULL}, 2, 2, 20, false, true, true, DTYPE_F32},
                 {{ROPE_NORMAL, 6, 500000, 1, NULL}, 1, 1, 10, true, false, false, DTYPE_F32},
+                {{ROPE_NEOX, 12, 10000, 1, NULL, 1.25f}, 2, 1, 16, true, false, true, DTYPE_F32},
                 {{ROPE_NEOX, 0, 0, 0, NULL}, 2, 1, 33, false, true, true, DTYPE_F16},
         };
         for (size_t i = 0; i < ARRAY_SIZE(all); i++)

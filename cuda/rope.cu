@@ -16,11 +16,12 @@ typedef struct TurnsArgs {
 KERNEL(turns, TurnsArgs, ROPE_THREADS) {
         uint32_t pairs = a.rope.n_rot / 2;
         float *row = a.table + (size_t)blockIdx.x * pairs * 2;
+        double magnitude = a.rope.magnitude > 0 ? a.rope.magnitude : 1;
         for (uint32_t i = threadIdx.x; i < pairs; i += blockDim.x) {
                 double frequency = a.rope.scale * pow((double)a.rope.base, -2.0 * i / a.rope.n_rot), angle;
                 angle = a.position[blockIdx.x] * (a.rope.factors ? frequency / a.rope.factors[i] : frequency);
-                row[i] = (float)cos(angle);
-                row[pairs + i] = (float)sin(angle);
+                row[i] = (float)(magnitude * cos(angle));
+                row[pairs + i] = (float)(magnitude * sin(angle));
         }
 }
 
@@ -80,7 +81,7 @@ KERNEL(rope_heads, RopeArgs, ROPE_THREADS) {
 
 static bool same_turns(const StreamTurns *t, const int32_t *position, uint32_t n, const Rope *rope) {
         return t->position == position && t->n == n && t->rope.n_rot == rope->n_rot && t->rope.base == rope->base &&
-               t->rope.scale == rope->scale && t->rope.factors == rope->factors;
+               t->rope.scale == rope->scale && t->rope.magnitude == rope->magnitude && t->rope.factors == rope->factors;
 }
 
 static void make_turns(Stream *s, const int32_t *position, uint32_t n, const Rope *rope) {

@@ -42,12 +42,16 @@ EXTRA_DIST += tests/data/make-arch-cases.py tests/data/make-quant-cases.py \
 	tests/data/arch-gemma3.gguf tests/data/arch-gemma3.json \
 	tests/data/arch-qwen2vl.gguf tests/data/arch-qwen2vl.json tests/data/arch-qwen3vl.gguf tests/data/arch-qwen3vl.json \
 	tests/data/arch-mistral3.gguf tests/data/arch-mistral3.json \
+	tests/data/arch-phi3.gguf tests/data/arch-phi3.json tests/data/arch-phi3-long.gguf tests/data/arch-phi3-long.json \
+	tests/data/arch-phi3-short.json tests/data/arch-granite.gguf tests/data/arch-granite.json \
+	tests/data/arch-smollm3.gguf tests/data/arch-smollm3.json tests/data/arch-olmo2.gguf tests/data/arch-olmo2.json \
 	tests/data/arch-ollama-gemma3.gguf tests/data/arch-ollama-gemma3.json \
 	tests/data/arch-ollama-gpt-oss.gguf tests/data/arch-ollama-gpt-oss.json \
 	tests/data/make-hf-cases.py tests/data/hf-cases.json \
 	tests/data/hf-llama tests/data/hf-mistral tests/data/hf-qwen2 tests/data/hf-qwen3 \
 	tests/data/hf-yarn tests/data/hf-qwen3_moe tests/data/hf-mixtral tests/data/hf-gemma tests/data/hf-gemma2 tests/data/hf-gemma3 tests/data/hf-gemma3-images \
 	tests/data/hf-qwen2_5_vl tests/data/hf-qwen3_vl tests/data/hf-mistral3 \
+	tests/data/hf-phi3 tests/data/hf-granite tests/data/hf-smollm3 tests/data/hf-olmo2 \
 	tests/data/make-bert-cases.py tests/data/bert-cases.json \
 	tests/data/enc-bert tests/data/enc-xlm-roberta tests/data/enc-roberta tests/data/enc-qwen3 \
 	tests/data/enc-nomic tests/data/enc-jina tests/data/enc-jina-rerank tests/data/make-gguf-encoders.py tests/data/gguf-encoder-cases.json \

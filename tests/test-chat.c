@@ -108,7 +108,8 @@ static char *without_indentation(const Buf *text) {
         return copy;
 }
 
-/* Our own template makes of chats what the published one does, but where that refuses them, and at the end of one for training. */
+/* Our own template makes of chats what the published one does, but where that refuses them; and one that ends with an answer does
+ * not end for training. */
 static void test_harmony(void **state) {
         json_t *cases = load_cases(), *outcomes = json_object_get(json_object_get(cases, "templates"), "openai-gpt-oss-120b.jinja"), *pair;
         Buf before = BUF_NULL;
@@ -124,8 +125,9 @@ static void test_harmony(void **state) {
                 _cleanup_free_ char *expected = without_indentation(&text);
                 buf_deinit(&before);
                 before = text;
-                if (strstr(expected, "<|return|>"))
-                        continue;
+                char *end = strstr(expected, "<|return|>");
+                if (end)
+                        strcpy(end, "<|end|>");
                 if (render(harmony_template, strlen(harmony_template), json_object_get(json_object_get(cases, "contexts"), key), &out, &e) < 0)
                         fail_msg("%s: %s", key, e.text);
                 buf_putc(&out, 0);

@@ -92,7 +92,7 @@ static void turned(const Rope *rope, const float *x, const float *norm, uint32_t
                                (rope->factors ? rope->factors[i] : 1);
                 uint32_t a = rope->style == ROPE_NORMAL ? 2 * i : i;
                 uint32_t b = rope->style == ROPE_NORMAL ? a + 1 : i + rope->n_rot / 2;
-                double u = ret[a], v = ret[b];
+                double magnitude = rope->magnitude > 0 ? rope->magnitude : 1, u = magnitude * ret[a], v = magnitude * ret[b];
                 ret[a] = u * cos(angle) - v * sin(angle);
                 ret[b] = u * sin(angle) + v * cos(angle);
         }
@@ -179,6 +179,7 @@ static void rope(Rig *r) {
                 {{ROPE_NORMAL, 128, 500000, 1, factors}, 2, 1, 128, false, true, DTYPE_F16},
                 {{ROPE_NEOX, 256, 10000, 1, NULL}, 1, 1, 256, true, true, DTYPE_F32},
                 {{ROPE_NEOX, 0, 0, 0, NULL}, 2, 1, 7, true, true, DTYPE_F32},
+                {{ROPE_NEOX, 12, 10000, 1, factors, 1.25f}, 2, 1, 16, false, true, DTYPE_F32},
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
                 check_rope(r, &cases[i]);
@@ -195,25 +196,26 @@ static void rotate(Rig *r, float *x, const Rows *rows, const Rope *rope) {
 
 /* Operations in one batch on the same rows, whose positions are replaced between them. */
 static void rope_again(Rig *r) {
-        enum { N = 2, DIM = 8, STEPS = 4 };
-        static const Rope kinds[2] = {{ROPE_NORMAL, DIM, 10000, 1, NULL}, {ROPE_NEOX, DIM, 500000, 0.5f, NULL}};
+        enum { N = 2, DIM = 8, STEPS = 4, TIMES = 6 };
+        static const Rope kinds[3] = {{ROPE_NORMAL, DIM, 10000, 1, NULL}, {ROPE_NEOX, DIM, 500000, 0.5f, NULL},
+                                      {ROPE_NORMAL, DIM, 10000, 1, NULL, 1.5f}};
         int32_t slot[N] = {0}, position[N];
-        float in[STEPS][2][N * DIM], out[STEPS][2][N * DIM];
+        float in[STEPS][TIMES][N * DIM], out[STEPS][TIMES][N * DIM];
         Rows rows = {N, slot, position, NULL, 0};
         for (int i = 0; i < STEPS; i++) {
                 int32_t next[N] = {5 * i, 100 - i};
                 r->ops->upload(r->stream, position, next, sizeof(next));
-                for (int k = 0; k < 2; k++) {
+                for (int k = 0; k < TIMES; k++) {
                         for (int j = 0; j < N * DIM; j++)
                                 out[i][k][j] = in[i][k][j] = random_float();
-                        rotate(r, out[i][k], &rows, &kinds[i % 3 == 0 ? k : 0]);
+                        rotate(r, out[i][k], &rows, &kinds[i % 3 == 0 ? k % 3 : 0]);
                 }
         }
         rig_run(r);
         for (int i = 0; i < STEPS; i++) {
                 int32_t alone[N] = {5 * i, 100 - i};
-                for (int k = 0; k < 2; k++) {
-                        rotate(r, in[i][k], &(Rows){N, slot, alone, NULL, 0}, &kinds[i % 3 == 0 ? k : 0]);
+                for (int k = 0; k < TIMES; k++) {
+                        rotate(r, in[i][k], &(Rows){N, slot, alone, NULL, 0}, &kinds[i % 3 == 0 ? k % 3 : 0]);
                         rig_run(r);
                         assert_memory_equal(in[i][k], out[i][k], sizeof(in[i][k]));
                 }

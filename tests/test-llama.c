@@ -186,12 +186,16 @@ static json_t *load_json(const char *path) {
         return j;
 }
 
-static Model *load_model(const char *path, Device *d) {
+static Model *load_model_for(const char *path, uint32_t context, Device *d) {
         Model *m = NULL;
         Error e = ERROR_NULL;
-        if (model_open(path, &m, &e) < 0 || model_load(m, d, NULL, NULL, &e) < 0)
+        if (model_open_for(path, context, &m, &e) < 0 || model_load(m, d, NULL, NULL, &e) < 0)
                 fail_msg("%s", e.text);
         return m;
+}
+
+static Model *load_model(const char *path, Device *d) {
+        return load_model_for(path, 0, d);
 }
 
 /* However the text is cut into steps, and whichever slot it is in, the logits are the same bits. */
@@ -259,13 +263,13 @@ static const char *case_path(const char *name, const char *suffix) {
 }
 
 /* The logits of all positions, or of every `every`th token, against the reference, which does not round its cache. */
-static void check_logits(Device *d, const char *path, const json_t *want_all, uint32_t every) {
+static void check_logits_for(Device *d, const char *path, uint32_t context, const json_t *want_all, uint32_t every) {
         Runner r;
         int32_t ids[CONTEXT];
         double worst = 0;
         const json_t *rows = json_object_get(want_all, "logits");
         uint32_t n = read_ids(json_object_get(want_all, "ids"), ids);
-        _cleanup_(model_freep) Model *m = load_model(path, d);
+        _cleanup_(model_freep) Model *m = load_model_for(path, context, d);
         uint32_t n_vocab = model_info(m)->n_vocab;
         runner_init(&r, d, m, DTYPE_F32);
         _cleanup_free_ float *logits = run(&r, 0, ids, n, MIN(n, (uint32_t)ROWS_MAX));
@@ -282,6 +286,10 @@ static void check_logits(Device *d, const char *path, const json_t *want_all, ui
         assert_true(worst < LOGIT_ERROR);
         check_chunks(&r, ids, n, logits);
         runner_deinit(&r);
+}
+
+static void check_logits(Device *d, const char *path, const json_t *want_all, uint32_t every) {
+        check_logits_for(d, path, 0, want_all, every);
 }
 
 static void check_arch(Device *d, const char *name) {
@@ -307,15 +315,24 @@ static void test_archs(void **state) {
         /* The first few where it is slow: they have something of all the others. */
         static const char *const names[] = {"llama3", "mistral", "gpt-oss", "gemma3", "qwen2", "qwen3", "yarn", "qwen3moe", "mixtral",
                                             "gemma", "gemma2", "gemma2-27b", "qwen2vl", "qwen3vl", "mistral3", "ollama-gemma3",
-                                            "ollama-gpt-oss"};
+                                            "ollama-gpt-oss", "phi3", "phi3-long", "granite", "smollm3", "olmo2"};
         for (size_t i = 0; i < (TEXTS > 1 ? ARRAY_SIZE(names) : SANITIZED ? 3 : 8); i++)
                 check_arch(*state, names[i]);
+}
+
+/* Within its original context a model may rotate otherwise. */
+static void test_short_context(void **state) {
+        json_t *j = load_json(case_path("phi3-short", "json")), *all = load_json(source_path("hf-cases.json"));
+        check_logits_for(*state, case_path("phi3-long", "gguf"), 16, j, 1);
+        check_logits_for(*state, source_path("hf-phi3"), 16, json_object_get(json_object_get(all, "made"), "phi3, short"), 1);
+        json_decref(j);
+        json_decref(all);
 }
 
 /* Directories as transformers saves them (tests/data/make-hf-cases.py). */
 static void test_directories(void **state) {
         static const char *const names[] = {"llama", "mistral", "qwen2", "qwen3", "yarn", "qwen3_moe", "mixtral", "gemma", "gemma2", "gemma3", "gemma3-images",
-                                            "qwen2_5_vl", "qwen3_vl", "mistral3"};
+                                            "qwen2_5_vl", "qwen3_vl", "mistral3", "phi3", "granite", "smollm3", "olmo2"};
         json_t *j = load_json(source_path("hf-cases.json")), *made = json_object_get(j, "made");
         for (size_t i = 0; i < (TEXTS > 1 ? ARRAY_SIZE(names) : 1); i++) {
                 char name[64];
@@ -452,7 +469,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_archs),
                 cmocka_unit_test(test_quants),
-                cmocka_unit_test(test_directories),
+                cmocka_unit_test(test_directories), cmocka_unit_test(test_short_context),
                 cmocka_unit_test(test_random_directories),
 #ifndef TEST_RUNTIME /* there, weights are always uploaded */
                 cmocka_unit_test(test_upload),

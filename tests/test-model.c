@@ -80,7 +80,11 @@ static void put_entry(Buf *b, const Entry *n) {
                 buf_putc(b, (char)n->number);
         else if (n->type == GGUF_U32)
                 put_u32(b, n->number);
-        else if (n->number > 0) { /* an array of so many flags: no, yes, no, … */
+        else if (strstr(n->key, ".tokens") && n->number > 0) { /* so many empty strings */
+                put_u32(b, GGUF_STRING), buf_put(b, &(uint64_t){n->number}, 8);
+                for (uint32_t i = 0; i < n->number; i++)
+                        put_string(b, "", 0);
+        } else if (n->number > 0) { /* an array of so many flags: no, yes, no, … */
                 put_u32(b, GGUF_BOOL), buf_put(b, &(uint64_t){n->number}, 8);
                 for (uint32_t i = 0; i < n->number; i++)
                         buf_putc(b, i % 2);
@@ -288,6 +292,8 @@ static void test_families(void **state) {
                 {"gemma3", {"gemma3.attention.sliding_window_pattern", GGUF_U32, .number = 0}, -EINVAL, "does not fit 7 layers"},
                 {"gemma3", {"gemma3.attention.sliding_window_pattern", GGUF_ARRAY, .number = 6}, -EINVAL, "does not fit 7 layers"},
                 {"gemma3", {"gemma3.final_logit_softcapping", GGUF_F32, .real = -1}, -EINVAL, "is below 0"},
+                {"granite", {"granite.pooling_type", GGUF_U32, .number = 3}, -EOPNOTSUPP, "making embeddings is not supported"},
+                {"qwen3", {"qwen3.rope.scaling.attn_factor", GGUF_F32, .real = 1.5f}, -EOPNOTSUPP, "rope scaling with an attention factor"},
                 {"mistral3", {"mistral3.rope.scaling_beta", GGUF_F32, .real = 0.1f}, -EOPNOTSUPP, "asks for attention temperature"},
                 {"mistral3", {"mistral3.rope.scaling.mscale_all_dim", GGUF_F32, .real = 1}, -EOPNOTSUPP, "YaRN with a factor of its magnitude"},
                 {"qwen3moe", {"qwen3moe.pooling_type", GGUF_U32, .number = 3}, -EOPNOTSUPP, "making embeddings is not supported"},
@@ -295,6 +301,29 @@ static void test_families(void **state) {
         };
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 _cleanup_buf_ Buf file = slurp(case_path(cases[i].file)), b = with_entry(&file, &cases[i].entry);
+                refused(&b, cases[i].code, cases[i].message);
+        }
+}
+
+/* Keys that are there, with other values. */
+static void test_other_values(void **state) {
+        (void)state;
+        static const struct {
+                const char *file, *key;
+                uint32_t value;
+                int code;
+                const char *message;
+        } cases[] = {
+                {"granite", "granite.residual_scale", 0xbf800000, -EINVAL, "a scale is below 0"}, /* -1 */
+                {"phi3", "phi3.attention.head_count", 65534, -EOPNOTSUPP, "65534 attention heads are not supported"},
+                {"phi3", "phi3.attention.head_count_kv", 1, -EINVAL, "attn_qkv.weight: is [32, 64], should be [32, 48]"},
+                {"phi3", "phi3.feed_forward_length", 31, -EINVAL, "ffn_up.weight: is [32, 64], should be [32, 62]"},
+                {"phi3-long", "phi3.rope.dimension_count", 10, -EINVAL, "rope_factors_long.weight: is [6], should be [5]"},
+                {"smollm3", "smollm3.block_count", 4, -EOPNOTSUPP, "has no place in a smollm3 model"},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_buf_ Buf b = slurp(case_path(cases[i].file));
+                set_number(&b, cases[i].key, cases[i].value);
                 refused(&b, cases[i].code, cases[i].message);
         }
 }
@@ -377,6 +406,21 @@ static void test_gemma_defaults(void **state) {
         }
 }
 
+/* What sees has no part in texts, of the kinds that may see; and of tokens that are only images' there are no weights. */
+static void test_sees(void **state) {
+        (void)state;
+        static const Entry tokens = {"tokenizer.ggml.tokens", GGUF_ARRAY, .number = 42};
+        _cleanup_buf_ Buf other = slurp(case_path("qwen2vl")), seeing = slurp(case_path("ollama-gemma3")), more = with_entry(&seeing, &tokens);
+        while (memmem(other.data, other.len, "qwen2vl", 7))
+                patch(&other, "qwen2vl", "mistral", 7);
+        refused(&other, -EOPNOTSUPP, "'v.blk.0.attn_q.weight' has no place in a mistral model");
+        _cleanup_(model_freep) Model *m = NULL;
+        Error e = ERROR_NULL;
+        if (open_bytes(&more, &m, &e) < 0)
+                fail_msg("%s", e.text);
+        assert_int_equal(m->info.n_vocab, 40);
+}
+
 static void test_slides(void **state) {
         (void)state;
         check_slides("pad too", GGUF_U32, 1, 0x5f); /* every sixth does not */
@@ -415,7 +459,7 @@ static void test_tensors(void **state) {
                 const char *message;
         } cases[] = {
                 {"llama", "lxama", -EOPNOTSUPP,
-                 "architecture 'lxama' is not supported; supported are llama, mistral, qwen2, qwen2vl, qwen25vl, qwen3vl, qwen3vlmoe, mistral3, qwen3, qwen3moe, gpt-oss, gptoss, gemma, gemma2, gemma3, bert, roberta, xlm-roberta, nomic-bert"},
+                 "architecture 'lxama' is not supported; supported are llama, mistral, qwen2, qwen2vl, qwen25vl, qwen3vl, qwen3vlmoe, mistral3, qwen3, qwen3moe, gpt-oss, gptoss, phi3, granite, smollm3, olmo2, gemma, gemma2, gemma3, bert, roberta, xlm-roberta, nomic-bert"},
                 {"general.architecture", "general.architectura", -EINVAL, "key 'general.architecture' is missing"},
                 {"llama.block_count", "llama.block_kount", -EINVAL, "key 'llama.block_count' is missing"},
                 {"rms_epsilon", "rms_epsilom", -EINVAL, "key 'llama.attention.layer_norm_rms_epsilon' is missing"},
@@ -587,7 +631,7 @@ int main(void) {
                 cmocka_unit_test(test_families),
                 cmocka_unit_test(test_numbers),
                 cmocka_unit_test(test_gemma_defaults),
-                cmocka_unit_test(test_slides),
+                cmocka_unit_test(test_sees), cmocka_unit_test(test_other_values), cmocka_unit_test(test_slides),
                 cmocka_unit_test(test_neutral),
                 cmocka_unit_test(test_tensors),
                 cmocka_unit_test(test_vocabulary_only),

@@ -207,12 +207,13 @@ typedef enum RopeStyle {
 } RopeStyle;
 
 /* Rotary embedding, llama.cpp's conventions: angle of pair i at position p is
- * p * scale * base^(-2i/n_rot) / factors[i] (factors NULL: 1). YaRN is not here. */
+ * p * scale * base^(-2i/n_rot) / factors[i] (factors NULL: 1), and what is rotated is multiplied by `magnitude` (0: 1). */
 typedef struct Rope {
         RopeStyle style;
         uint32_t n_rot; /* dimensions of a head that rotate; 0: none */
         float base, scale;
         const float *factors; /* dev [n_rot/2] or NULL */
+        float magnitude;
 } Rope;
 
 /* Queries, keys and values of the same rows; see DeviceOps.rope. */

@@ -90,7 +90,7 @@ static int open_test(Loaded *l, Error *e) {
 
 static int open_model(Loaded *l, Error *e) {
         static const Precision precisions[] = {[IPC_FLOAT32] = PRECISION_F32, [IPC_INT16] = PRECISION_INT16, [IPC_INT8] = PRECISION_INT8};
-        int r = model_open(l->path, &l->model, e);
+        int r = model_open_for(l->path, l->spec.context, &l->model, e);
         if (r >= 0 && l->precision < ARRAY_SIZE(precisions))
                 model_set_precision(l->model, precisions[l->precision]);
         if (r >= 0)

@@ -11,9 +11,9 @@
 #include "util/map.h"
 
 enum { EXPERTS_MAX = 512 };
-/* Which of how many equal parts of a tensor's rows; of 0: all of them. */
+/* Which of how many equal parts of a tensor's rows, `n` of them (0: one) from `index` on; of 0: all rows. */
 typedef struct Share {
-        uint16_t index, of;
+        uint16_t index, of, n;
 } Share;
 
 enum { WORKSPACE_PARTS = 13, WORKSPACE_IDS = WORKSPACE_PARTS - 1 };
@@ -32,8 +32,13 @@ typedef struct ModelKind {
         const char *format; /* the one that has this name for it; NULL: all do */
         /* Of the llama family: */
         RopeStyle gguf_rope;  /* in GGUF files, where Wq and Wk may be permuted */
+        bool embeds;          /* may also be an embedder; see llama-encoder.c */
         bool qk_norm;         /* queries and keys are normalised, each head */
+        bool wide_norm;       /* … or all heads of a row together */
         bool post_norm;       /* what attention and the network make is normalised before it is added */
+        bool no_pre_norm;     /* … and what they are made of is not */
+        bool fused;           /* queries, keys and values are one matrix, and so are gate and up */
+        uint8_t still_every;  /* every so many-th layer does not rotate; 0: all do */
         bool oss;             /* OpenAI's: sinks, biases of experts, a clamped unit, and another name of a norm */
         bool experts;         /* the network of each layer is a mixture of experts: of llama, if the files say so */
         bool gemma;           /* scaled embeddings, GELU, and Hugging Face's norms are stored less 1 */
@@ -54,7 +59,9 @@ typedef struct ModelParams {
         /* Of the llama family: */
         bool *slides;      /* [n_layers]: which see info.window positions only, the others all; NULL: as all layers do */
         float local_base;  /* rope's of those that do, which are not scaled either; 0: no other */
+        bool *still;       /* [n_layers]: which do not rotate; NULL: all do */
         float norm_offset; /* what the files' weights of norms lack */
+        float embedding_scale, residual_scale, logit_scale; /* of embeddings, of what a layer adds, of logits; 0: 1 */
         bool norm_experts;                /* the weights of those that a token goes to are scaled to a sum of 1 */
         float attention_scale;            /* of scores; 0: 1 / sqrt(head_dim) */
         float attention_cap, logit_cap;   /* see DeviceOps.softcap; 0: none */
@@ -100,7 +107,7 @@ typedef struct Weight {
         const void *data; /* in the tensor's: of a part, where it begins */
         size_t size;      /* in bytes */
         size_t n;         /* of a vector, or of several */
-        float offset;     /* added to its values */
+        float offset, scale; /* added to its values, and what they are multiplied by then */
         Matrix *matrix;
         Packed *packed;
         Precision coarsest; /* in which it may be packed */
@@ -151,6 +158,7 @@ struct Model {
         Map by_name;
         Tensor factors;      /* of rotation, where they are made and not a tensor of the files; then its values are */
         float *factor_values;
+        uint32_t context; /* that it is opened for; 0: as long as it was trained with */
         ModelInfo info;
         ModelParams params;
         bool encodes;
@@ -209,8 +217,13 @@ typedef struct Yarn {
 
 /* Makes the factors, and sets params.attention_scale: the magnitude is as good there. Expects params.rope and the heads. */
 int model_set_yarn(Model *m, const Yarn *y, Error *e);
-/* Makes params.slides, with every layer in it sliding but each `global_every`th. */
+/* Makes params.still, with each `every`th layer in it, and params.slides, with every layer in it sliding but each `global_every`th. */
+int model_still(Model *m, uint32_t every, Error *e);
 int model_slides(Model *m, uint32_t global_every, Error *e);
+/* Of kinds that have several matrices in one: which part the tensor is that ggml calls `name`; of 0: it is by itself. */
+Share model_fused_share(const Model *m, const char *name);
+/* LongRoPE (Ding et al. 2024): whether the context is longer than the `original` one, so that its factors count. */
+bool model_is_long(const Model *m, uint32_t original);
 /* Whether the files have a tensor of this name, which is theirs. */
 bool model_has_tensor(const Model *m, const char *name);
 /* Claims a tensor of exactly this shape, by ggml's name. `ret` must stay where it is; its data is set by model_load().

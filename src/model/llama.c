@@ -1,5 +1,5 @@
-/* The Llama family: llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gpt-oss, gemma to gemma3, and of those that see images
- * (gemma3, mistral3, qwen2vl, qwen3vl) what reads texts; as embedders see llama-encoder.c. One transformer, with small differences:
+/* The Llama family: llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gpt-oss, gemma to gemma3, phi3, granite, smollm3, olmo2, and
+ * of those that see images (gemma3, mistral3, qwen2vl, qwen3vl) what reads texts; as embedders see llama-encoder.c. One transformer, with small differences:
  *
  *   x = embedding of the token                 gemma: * sqrt(n_embd)
  *   each layer:  h = rmsnorm(x);  q, k, v = Wq h, Wk h, Wv h  (+ bias: qwen2)
@@ -13,6 +13,11 @@
  * is added up by their weights. gpt-oss has besides biases of router and experts, a clamped unit, and in each head a score
  * for nothing (`sinks`). gemma2 and gemma3 normalise what is added to x, too. gemma3's layers that slide rotate by a base of
  * their own.
+ *
+ * granite scales embeddings, scores, logits, and what is added to x. Instead of that, x is kept divided by that scale: then
+ * embeddings are, and the eps of norms by its square; the logits' scale is in the last norm's weights.
+ * olmo2 normalises what is added and not what it is made of, and queries and keys of all heads together. smollm3 rotates in
+ * three of four layers. phi3 has Wq, Wk and Wv in one, and Wgate and Wup; long texts rotate by other factors than short ones.
  *
  * In the last layer only the rows whose logits are wanted go on after their keys and values are stored.
  *
@@ -42,10 +47,10 @@ typedef struct Layer {
 } Layer;
 
 typedef struct Llama {
-        float eps, embedding_scale, attention_scale;
+        float eps, head_eps, embedding_scale, attention_scale; /* head_eps: of queries and keys */
         Gate unit;
         bool norm_experts;
-        Rope rope, local_rope; /* local: of layers with a window of their own */
+        Rope rope, local_rope, no_rope; /* local: of layers with a window of their own */
         Matrix embedding, output; /* output.data NULL: tied to the embedding */
         const float *output_norm;
         Layer layers[];
@@ -67,20 +72,30 @@ enum {
 };
 
 static const ModelKind kinds[] = {
-        {.name = "llama", .gguf_rope = ROPE_NORMAL},
-        {.name = "mistral", .gguf_rope = ROPE_NORMAL, .bias = BIAS_NEVER, .window = WINDOW_AS_SAID},
-        {.name = "qwen2", .gguf_rope = ROPE_NEOX, .bias = BIAS_ALWAYS, .window = WINDOW_IF_USED},
+        {.name = "llama", .gguf_rope = ROPE_NORMAL, .embeds = true},
+        {.name = "mistral", .gguf_rope = ROPE_NORMAL, .embeds = true, .bias = BIAS_NEVER, .window = WINDOW_AS_SAID},
+        {.name = "qwen2", .gguf_rope = ROPE_NEOX, .embeds = true, .bias = BIAS_ALWAYS, .window = WINDOW_IF_USED},
         {.name = "qwen2vl", .format = "gguf", .gguf_rope = ROPE_NEOX, .sees = true},
         {.name = "qwen25vl", .format = "gguf", .gguf_rope = ROPE_NEOX, .sees = true}, /* the same, as Ollama calls it */
         {.name = "qwen3vl", .format = "gguf", .gguf_rope = ROPE_NEOX, .qk_norm = true, .sees = true},
         {.name = "qwen3vlmoe", .format = "gguf", .gguf_rope = ROPE_NEOX, .qk_norm = true, .experts = true, .sees = true},
         {.name = "mistral3", .format = "gguf", .gguf_rope = ROPE_NORMAL, .sees = true},
-        {.name = "qwen3", .gguf_rope = ROPE_NEOX, .qk_norm = true, .window = WINDOW_IF_USED, .head_dim = 128},
+        {.name = "qwen3", .gguf_rope = ROPE_NEOX, .embeds = true, .qk_norm = true, .window = WINDOW_IF_USED, .head_dim = 128},
         {.name = "qwen3moe", .format = "gguf", .gguf_rope = ROPE_NEOX, .qk_norm = true, .experts = true},
         {.name = "qwen3_moe", .format = "safetensors", .qk_norm = true, .experts = true, .window = WINDOW_IF_USED, .head_dim = 128},
         {.name = "mixtral", .format = "safetensors", .experts = true, .bias = BIAS_NEVER, .window = WINDOW_AS_SAID, .norm_eps = 1e-5f},
         {.name = "gpt-oss", .format = "gguf", .gguf_rope = ROPE_NEOX, .experts = true, .oss = true, .global_every = 2},
         {.name = "gptoss", .format = "gguf", .gguf_rope = ROPE_NEOX, .experts = true, .oss = true, .global_every = 2}, /* Ollama's */
+        {.name = "phi3", .gguf_rope = ROPE_NEOX, .fused = true, .bias = BIAS_NEVER, .window = WINDOW_AS_SAID, .norm_eps = 1e-5f},
+        {.name = "granite", .gguf_rope = ROPE_NORMAL},
+        {.name = "smollm3", .gguf_rope = ROPE_NORMAL, .still_every = 4, .window = WINDOW_IF_USED},
+        {.name = "olmo2",
+         .gguf_rope = ROPE_NEOX,
+         .qk_norm = true,
+         .wide_norm = true,
+         .post_norm = true,
+         .no_pre_norm = true,
+         .norm_eps = 1e-5f},
         {.name = "gemma", .gguf_rope = ROPE_NEOX, .gemma = true},
         {.name = "gemma2", .gguf_rope = ROPE_NEOX, .gemma = true, .post_norm = true, .global_every = 2, .window = WINDOW_AS_SAID},
         {.name = "gemma3",
@@ -158,22 +173,24 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
         };
         const size_t n_matrices = ARRAY_SIZE(matrices) - (i->n_experts > 0 ? 3 : 0);
         const Presence bias = m->params.qkv_bias, qk_norm = m->kind->qk_norm ? PRESENT_YES : PRESENT_NO,
-                       post_norm = m->kind->post_norm ? PRESENT_YES : PRESENT_NO;
+                       post_norm = m->kind->post_norm ? PRESENT_YES : PRESENT_NO,
+                       pre_norm = m->kind->no_pre_norm ? PRESENT_NO : PRESENT_YES;
+        const uint64_t q_norm = m->kind->wide_norm ? q : i->head_dim, k_norm = m->kind->wide_norm ? kv : i->head_dim;
         const struct {
                 const char *name;
                 uint64_t n;
                 Presence presence;
                 const float **vector;
         } vectors[] = {
-                {"attn_norm.weight", embd, PRESENT_YES, &y->attn_norm},
-                {m->kind->oss ? "post_attention_norm.weight" : "ffn_norm.weight", embd, PRESENT_YES, &y->ffn_norm},
+                {"attn_norm.weight", embd, pre_norm, &y->attn_norm},
+                {m->kind->oss ? "post_attention_norm.weight" : "ffn_norm.weight", embd, pre_norm, &y->ffn_norm},
                 {"attn_sinks.weight", i->n_heads, m->kind->oss ? PRESENT_YES : PRESENT_NO, &y->sinks},
                 {"attn_q.bias", q, bias, &y->q_bias},
                 {"attn_k.bias", kv, bias, &y->k_bias},
                 {"attn_v.bias", kv, bias, &y->v_bias},
                 {"attn_output.bias", embd, m->params.output_bias, &y->output_bias},
-                {"attn_q_norm.weight", i->head_dim, qk_norm, &y->q_norm},
-                {"attn_k_norm.weight", i->head_dim, qk_norm, &y->k_norm},
+                {"attn_q_norm.weight", q_norm, qk_norm, &y->q_norm},
+                {"attn_k_norm.weight", k_norm, qk_norm, &y->k_norm},
                 {"post_attention_norm.weight", embd, post_norm, &y->attn_post_norm},
                 {"post_ffw_norm.weight", embd, post_norm, &y->ffn_post_norm},
         };
@@ -191,11 +208,13 @@ static int claim_layer(Model *m, uint32_t l, Layer *y, Error *e) {
         return k;
 }
 
-/* What a layer sees. */
+/* What a layer sees, and how it rotates. */
 static void set_window(const Model *m, uint32_t l, Llama *g) {
         const bool *slides = m->params.slides;
         g->layers[l].window = !slides || slides[l] ? m->info.window : 0;
         g->layers[l].rope = slides && slides[l] && m->params.local_base > 0 ? &g->local_rope : &g->rope;
+        if (m->params.still && m->params.still[l])
+                g->layers[l].rope = &g->no_rope;
 }
 
 static int llama_open(Model *m, Error *e) {
@@ -204,8 +223,10 @@ static int llama_open(Model *m, Error *e) {
         if (!g)
                 return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %" PRIu32 " layers", m->info.n_layers);
         m->graph = g;
-        g->eps = p->norm_eps;
-        g->embedding_scale = m->kind->gemma ? sqrtf((float)m->info.n_embd) : 1;
+        float added = p->residual_scale > 0 ? p->residual_scale : 1;
+        g->eps = p->norm_eps / (added * added);
+        g->head_eps = p->norm_eps;
+        g->embedding_scale = (m->kind->gemma ? sqrtf((float)m->info.n_embd) : p->embedding_scale > 0 ? p->embedding_scale : 1) / added;
         g->attention_scale = model_attention_scale(m);
         g->unit = m->kind->gemma ? GATE_GELU_TANH : m->kind->oss ? GATE_CLAMPED : GATE_SILU;
         g->norm_experts = p->norm_experts;
@@ -240,6 +261,7 @@ static void llama_parts(const Model *m, size_t rows, size_t logits, WorkspacePar
 typedef struct Step {
         const ModelInfo *info;
         const Llama *g;
+        bool wide_norm; /* see ModelKind */
         const DeviceOps *ops;
         Stream *stream;
         const Rows *rows;
@@ -259,12 +281,16 @@ static void project(const Step *t, const Layer *y, const KvLayer *kv) {
                  .n_heads = i->n_heads,
                  .n_kv_heads = i->n_kv_heads,
                  .head_dim = i->head_dim,
-                 .q_norm = y->q_norm,
-                 .k_norm = y->k_norm,
-                 .eps = t->g->eps};
+                 .q_norm = t->wide_norm ? NULL : y->q_norm,
+                 .k_norm = t->wide_norm ? NULL : y->k_norm,
+                 .eps = t->g->head_eps};
         Product qkv[] = {{y->q, y->q_bias, h.q}, {y->k, y->k_bias, h.k}, {y->v, y->v_bias, t->part[PART_V]}};
         Activations x = normed(t, t->part[PART_X], t->rows->n, y->attn_norm);
         t->ops->matmul(t->stream, qkv, 3, &x, UPDATE_SET);
+        if (t->wide_norm) {
+                t->ops->rmsnorm(t->stream, h.q, h.q, y->q_norm, x.n_rows, y->q.rows, h.eps, UPDATE_SET);
+                t->ops->rmsnorm(t->stream, h.k, h.k, y->k_norm, x.n_rows, y->k.rows, h.eps, UPDATE_SET);
+        }
         t->ops->rope(t->stream, &h, t->rows, y->rope, kv);
 }
 
@@ -311,7 +337,7 @@ static void llama_forward(const Model *m, Workspace *w, Stream *s, const Rows *r
         const ModelInfo *i = &m->info;
         const Llama *g = m->graph;
         const DeviceOps *ops = w->device->ops;
-        Step t = {.info = i, .g = g, .ops = ops, .stream = s, .rows = rows, .part = w->part};
+        Step t = {.info = i, .g = g, .wide_norm = m->kind->wide_norm, .ops = ops, .stream = s, .rows = rows, .part = w->part};
         float *x = w->part[PART_X], *mixed = w->part[PART_MIXED];
         uint32_t n = rows->n;
         *ret_logits = w->part[PART_LOGITS];

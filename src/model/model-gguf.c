@@ -121,13 +121,16 @@ static bool is_about_images(FileText name) {
         return (name.len > 2 && memcmp(name.data, "v.", 2) == 0) || (name.len > 3 && memcmp(name.data, "mm.", 3) == 0);
 }
 
-/* Ollama's files of gemma3 have all in one, and do not say that positions are scaled, as those of all sizes with a long
- * context are. */
+/* Ollama's files of gemma3 have all in one, and do not say that positions are scaled, as they are in those that see. */
 static float usual_factor(const Model *m) {
         bool sees = false;
-        for (size_t i = 0; m->kind->gemma && m->kind->qk_norm && m->info.context_length >= 131072 && i < m->n_tensors; i++)
+        for (size_t i = 0; m->kind->gemma && m->kind->qk_norm && i < m->n_tensors; i++)
                 sees |= is_about_images(m->tensors[i].name);
         return sees ? 8 : 1;
+}
+
+static bool may_be_long(const Model *m) {
+        return m->kind->fused;
 }
 
 /* Linear scaling, which an absent type means as in older files, multiplies positions. */
@@ -152,7 +155,7 @@ static int read_rope_scaling(Model *m, Rope *rope, Error *e) {
         if (yarn)
                 return read_yarn(m, factor, e);
         rope->scale = none || factor == 0 ? 1 : 1 / factor;
-        return 0;
+        return may_be_long(m) ? gguf_key_f32(m, "rope.scaling.attn_factor", false, &rope->magnitude, e) : 0;
 }
 
 static int read_rope(Model *m, Rope *rope, Error *e) {
@@ -176,6 +179,10 @@ static int read_rope(Model *m, Rope *rope, Error *e) {
                 return MODEL_REFUSE(m, e, -EINVAL, "key '%s.rope.freq_base': is %g, should be positive",
                                     i->architecture, (double)rope->base);
         return read_rope_scaling(m, rope, e);
+}
+
+static bool may_scale(const Model *m) {
+        return strcmp(m->info.architecture, "granite") == 0;
 }
 
 static bool may_have_experts(const Model *m) {
@@ -205,16 +212,16 @@ static int refuse_options(const Model *m, Error *e) {
                 {"use_parallel_residual", 0, "parallel residuals"},
                 {"attention.clamp_kqv", 0, "clamped attention"},
                 {"attention.max_alibi_bias", 0, "ALiBi"},
-                {"attention.scale", 0, "a scale of its own for attention"},
+                {"attention.scale", 0, "a scale of its own for attention", may_scale},
                 {"attention.temperature_scale", 0, "attention temperature"},
                 {"rope.scaling_beta", 0, "attention temperature"}, /* as Ollama calls it */
                 {"attention.sliding_window_pattern", 0, "a sliding window in some layers only", may_slide},
                 {"attn_logit_softcapping", 0, "soft-capped attention", is_gemma},
                 {"final_logit_softcapping", 0, "soft-capped logits", is_gemma},
-                {"logit_scale", 1, "scaled logits"},
-                {"embedding_scale", 1, "scaled embeddings"},
-                {"residual_scale", 1, "scaled residuals"},
-                {"rope.scaling.attn_factor", 1, "rope scaling with an attention factor"},
+                {"logit_scale", 1, "scaled logits", may_scale},
+                {"embedding_scale", 1, "scaled embeddings", may_scale},
+                {"residual_scale", 1, "scaled residuals", may_scale},
+                {"rope.scaling.attn_factor", 1, "rope scaling with an attention factor", may_be_long},
                 {"rope.scaling.yarn_attn_factor", 1, "YaRN with an attention factor"},
                 {"rope.scaling.yarn_ext_factor", 1, "YaRN with an extrapolation factor"},
                 {"rope.scaling.yarn_log_multiplier", 0, "YaRN with a factor of its magnitude"},
@@ -286,7 +293,7 @@ static int read_embedder(Model *m, Error *e) {
         int k = gguf_key_pooling(m, &m->encoder.pooling, &rank, &m->encodes, e);
         if (k < 0 || !m->encodes)
                 return k;
-        bool other = m->kind->gemma || m->info.n_experts > 0;
+        bool other = !m->kind->embeds || m->info.n_experts > 0;
         if (rank || other || m->info.window > 0 || m->info.head_dim > SELF_ATTENTION_DIM_MAX)
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP,
                                     "key '%s.pooling_type': %s is not supported for %s models", m->info.architecture,
@@ -345,6 +352,24 @@ static int read_gemma(Model *m, Error *e) {
         return 0;
 }
 
+/* granite's, of which the logits' divides. */
+static int read_scales(Model *m, Error *e) {
+        ModelParams *p = &m->params;
+        float divisor = 1;
+        int k;
+        if (!may_scale(m))
+                return 0;
+        if ((k = gguf_key_f32(m, "attention.scale", false, &p->attention_scale, e)) < 0 ||
+            (k = gguf_key_f32(m, "embedding_scale", false, &p->embedding_scale, e)) < 0 ||
+            (k = gguf_key_f32(m, "residual_scale", false, &p->residual_scale, e)) < 0 ||
+            (k = gguf_key_f32(m, "logit_scale", false, &divisor, e)) < 0)
+                return k;
+        if (p->attention_scale < 0 || p->embedding_scale < 0 || p->residual_scale < 0 || divisor < 0)
+                return MODEL_REFUSE(m, e, -EINVAL, "a scale is below 0");
+        p->logit_scale = divisor > 0 ? 1 / divisor : 1;
+        return 0;
+}
+
 static int read_experts(Model *m, Error *e) {
         ModelInfo *i = &m->info;
         int k;
@@ -368,6 +393,10 @@ static int describe_family(Model *m, Error *e) {
                 k = read_slides(m, e);
         if (k == 0 && m->kind->gemma)
                 k = read_gemma(m, e);
+        if (k == 0 && m->kind->still_every > 0)
+                k = model_still(m, m->kind->still_every, e);
+        if (k == 0)
+                k = read_scales(m, e);
         if (k < 0 || (k = read_experts(m, e)) < 0)
                 return k;
         return read_embedder(m, e);
@@ -432,6 +461,25 @@ static void close_gguf(Model *m) {
         gguf_free(m->gguf);
 }
 
+/* LongRoPE's factors of phi3, of which a context has one set. */
+static const char *long_name(const Model *m) {
+        uint32_t original = m->info.context_length;
+        (void)gguf_key_u32(m, "rope.scaling.original_context_length", false, &original, NULL);
+        return model_is_long(m, original) ? "rope_factors_long.weight" : "rope_factors_short.weight";
+}
+
+/* phi3's matrices, which are several in one. */
+static bool fused_name(const Model *m, const char *name, char *buf, size_t size, Share *ret) {
+        Share share = model_fused_share(m, name);
+        unsigned layer;
+        char part[32], kind[16];
+        if (share.of == 0 || sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
+                return false;
+        snprintf(buf, size, "blk.%u.%s.%s", layer, part[0] == 'a' ? "attn_qkv" : "ffn_up", kind);
+        *ret = share;
+        return true;
+}
+
 /* Ollama's of gpt-oss. */
 static bool other_name(const Model *m, const char *name, char *buf, size_t size) {
         static const char *const names[][2] = {
@@ -454,12 +502,15 @@ static Share tensor_name(const Model *m, const char *name, char *buf, size_t siz
         static const char *const fused[] = {"attn_q", "attn_k", "attn_v"};
         unsigned layer, expert;
         char part[32], kind[16];
+        Share share;
+        if (fused_name(m, name, buf, size, &share))
+                return share;
         if (other_name(m, name, buf, size))
                 return (Share){0};
-        snprintf(buf, size, "%s", name);
+        snprintf(buf, size, "%s", m->kind->fused && strcmp(name, "rope_freqs.weight") == 0 ? long_name(m) : name);
         if (sscanf(name, "blk.%u.%31[a-z_].%u.weight", &layer, part, &expert) == 3 && !model_has_tensor(m, name)) {
                 snprintf(buf, size, "blk.%u.%s_exps.weight", layer, part); /* older files have each by itself */
-                return (Share){(uint16_t)expert, (uint16_t)m->info.n_experts};
+                return (Share){(uint16_t)expert, (uint16_t)m->info.n_experts, 1};
         }
         if (model_has_tensor(m, name) || sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
                 return (Share){0};
@@ -470,7 +521,7 @@ static Share tensor_name(const Model *m, const char *name, char *buf, size_t siz
                         if (!model_has_tensor(m, all))
                                 return (Share){0};
                         snprintf(buf, size, "%s", all);
-                        return (Share){(uint16_t)i, ARRAY_SIZE(fused)};
+                        return (Share){(uint16_t)i, ARRAY_SIZE(fused), 1};
                 }
         return (Share){0};
 }
@@ -478,6 +529,8 @@ static Share tensor_name(const Model *m, const char *name, char *buf, size_t siz
 static bool ignores(const Model *m, FileText name) {
         static const char head[] = "output.weight";
         if (m->kind->sees && is_about_images(name))
+                return true;
+        if (m->kind->fused && name.len > 13 && memcmp(name.data, "rope_factors_", 13) == 0) /* of the other length */
                 return true;
         return m->encodes && m->params.head == PRESENT_NO && name.len == sizeof(head) - 1 &&
                memcmp(name.data, head, name.len) == 0;

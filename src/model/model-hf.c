@@ -1,5 +1,5 @@
 /* What a Hugging Face directory says of its model: config.json as transformers' Llama, Mistral, Mixtral, Qwen2, Qwen3,
- * Qwen3Moe and Gemma classes read it, with their defaults. Their rotary embedding rotates the halves of a head together. A value that would
+ * Qwen3Moe, Gemma, Phi3, Granite, SmolLM3 and Olmo2 classes read it, with their defaults. Their rotary embedding rotates the halves of a head together. A value that would
  * change the result and is not computed here is refused by its name; null is the same as absent. */
 #include <errno.h>
 #include <inttypes.h>
@@ -59,6 +59,44 @@ static int read_params(Model *m, Error *e) {
         m->params.head = tied ? PRESENT_NO : hf_text_type(m->hf) ? PRESENT_MAYBE : PRESENT_YES; /* which may be said elsewhere */
         m->params.qkv_bias = said || m->kind->bias == BIAS_ALWAYS ? PRESENT_YES : PRESENT_NO;
         m->params.output_bias = said ? PRESENT_YES : PRESENT_NO;
+        return 0;
+}
+
+/* Granite's. */
+static int read_scales(Model *m, Error *e) {
+        const json_t *config = hf_text_config(m->hf);
+        ModelParams *p = &m->params;
+        float divisor = 1;
+        int k;
+        if (strcmp(m->info.architecture, "granite") != 0)
+                return 0;
+        p->attention_scale = 1;
+        if ((k = config_positive(m, config, "attention_multiplier", false, &p->attention_scale, e)) < 0 ||
+            (k = config_positive(m, config, "embedding_multiplier", false, &p->embedding_scale, e)) < 0 ||
+            (k = config_positive(m, config, "residual_multiplier", false, &p->residual_scale, e)) < 0 ||
+            (k = config_positive(m, config, "logits_scaling", false, &divisor, e)) < 0)
+                return k;
+        p->logit_scale = 1 / divisor;
+        return 0;
+}
+
+/* SmolLM3's: those that rotate are listed, or all but every so many-th do. */
+static int read_still(Model *m, Error *e) {
+        const json_t *config = hf_text_config(m->hf), *listed = config_get(config, "no_rope_layers"), *rotates;
+        uint32_t every = m->kind->still_every;
+        size_t l;
+        if (every == 0)
+                return 0;
+        int k = config_count(m, config, "no_rope_layer_interval", false, &every, e);
+        if (k < 0 || (k = model_still(m, every, e)) < 0 || !listed)
+                return k;
+        if (json_array_size(listed) != m->info.n_layers)
+                return BAD_VALUE(m, e, -EINVAL, "no_rope_layers", "should list %" PRIu32 " layers", m->info.n_layers);
+        json_array_foreach(listed, l, rotates) {
+                if (!json_is_integer(rotates) || json_integer_value(rotates) < 0 || json_integer_value(rotates) > 1)
+                        return BAD_VALUE(m, e, -EINVAL, "no_rope_layers", "should be a list of 0 and 1");
+                m->params.still[l] = json_integer_value(rotates) == 0;
+        }
         return 0;
 }
 
@@ -144,7 +182,7 @@ static int read_slides(Model *m, Error *e) {
 /* Keys that would change the result, and are not computed here unless they have the value that changes nothing. */
 static int refuse_options(const Model *m, Error *e) {
         const json_t *config = hf_text_config(m->hf), *act = config_get(config, "hidden_act"),
-                     *partial = config_get(config, "partial_rotary_factor");
+                     *partial = m->kind->fused ? NULL : config_get(config, "partial_rotary_factor");
         bool mlp_bias;
         int k = config_flag(m, "mlp_bias", &mlp_bias, e);
         if (k < 0)
@@ -212,6 +250,35 @@ static int read_yarn(Model *m, const json_t *scaling, Error *e) {
         return model_set_yarn(m, &y, e);
 }
 
+/* LongRoPE: the factors of the context that is asked for. What is rotated grows with what the context has grown by, as transformers
+ * has it. */
+static int read_longrope(Model *m, const json_t *scaling, Error *e) {
+        const json_t *config = hf_text_config(m->hf);
+        Rope *rope = &m->params.rope;
+        uint32_t original = m->info.context_length, n = rope->n_rot / 2;
+        float factors[ROT_MAX / 2], grown;
+        int k;
+        if ((k = config_count(m, config, "original_max_position_embeddings", false, &original, e)) < 0 ||
+            (k = config_count(m, scaling, "original_max_position_embeddings", false, &original, e)) < 0)
+                return k;
+        const char *key = model_is_long(m, original) ? "long_factor" : "short_factor";
+        const json_t *list = config_get(scaling, key);
+        if (!json_is_array(list) || json_array_size(list) != n)
+                return BAD_VALUE(m, e, -EINVAL, key, "should be a list of %" PRIu32 " numbers", n);
+        for (uint32_t i = 0; i < n; i++) {
+                factors[i] = (float)json_number_value(json_array_get(list, i));
+                if (!(factors[i] > 0) || !isfinite(factors[i]))
+                        return BAD_VALUE(m, e, -EINVAL, key, "should be a list of %" PRIu32 " positive numbers", n);
+        }
+        grown = (float)m->info.context_length / (float)original;
+        if ((k = config_positive(m, scaling, "factor", false, &grown, e)) < 0)
+                return k;
+        rope->magnitude = grown > 1 ? sqrtf(1 + logf(grown) / logf((float)original)) : 1;
+        if ((k = config_positive(m, scaling, "attention_factor", false, &rope->magnitude, e)) < 0)
+                return k;
+        return model_make_factors(m, factors, n, e);
+}
+
 static int read_scaling(Model *m, const json_t *scaling, Error *e) {
         const json_t *type = config_get(scaling, "rope_type");
         float factor = 1;
@@ -224,11 +291,14 @@ static int read_scaling(Model *m, const json_t *scaling, Error *e) {
         if (strcmp(name, "default") == 0 || as_texts)
                 return 0;
         bool linear = strcmp(name, "linear") == 0, yarn = strcmp(name, "yarn") == 0;
-        if (!linear && !yarn && strcmp(name, "llama3") != 0)
+        bool longrope = m->kind->fused && (strcmp(name, "longrope") == 0 || strcmp(name, "su") == 0); /* the older name */
+        if (!linear && !yarn && !longrope && strcmp(name, "llama3") != 0)
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "rope_type",
                                  "is '%.40s'; default, linear, llama3 and yarn are supported", name);
         if (yarn)
                 return read_yarn(m, scaling, e);
+        if (longrope)
+                return read_longrope(m, scaling, e);
         int k = config_positive(m, scaling, "factor", true, &factor, e);
         if (k < 0)
                 return k;
@@ -248,6 +318,7 @@ static int read_rope(Model *m, Error *e) {
                 both = full ? full : both;
         }
         const json_t *scaling = both ? both : config_get(config, "rope_scaling");
+        float partial = 1;
         if (rope->n_rot > ROT_MAX)
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "head_dim", "is %" PRIu32 "; at most %d are supported", rope->n_rot,
                                  ROT_MAX);
@@ -259,8 +330,11 @@ static int read_rope(Model *m, Error *e) {
         int k;
         if ((k = config_positive(m, config, "rope_theta", false, &rope->base, e)) < 0 ||
             (k = config_positive(m, both, "rope_theta", false, &rope->base, e)) < 0 ||
-            (k = config_positive(m, local, "rope_theta", false, &m->params.local_base, e)) < 0)
+            (k = config_positive(m, local, "rope_theta", false, &m->params.local_base, e)) < 0 ||
+            (k = config_positive(m, config, "partial_rotary_factor", false, &partial, e)) < 0 ||
+            (k = config_positive(m, both, "partial_rotary_factor", false, &partial, e)) < 0)
                 return k;
+        rope->n_rot = (uint32_t)((float)rope->n_rot * fminf(partial, 1)) / 2 * 2;
         return scaling ? read_scaling(m, scaling, e) : 0;
 }
 
@@ -289,7 +363,7 @@ static int read_embedder(Model *m, Error *e) {
                         return BAD_VALUE(m, e, -EOPNOTSUPP, keys[i],
                                          "asks for attention in both directions, which is not supported");
         }
-        if (m->kind->gemma || m->kind->experts)
+        if (!m->kind->embeds)
                 return BAD_VALUE(m, e, -EOPNOTSUPP, "model_type", "is %s, which is not supported for embeddings",
                                  m->info.architecture);
         if (m->info.head_dim > SELF_ATTENTION_DIM_MAX)
@@ -341,7 +415,7 @@ static bool is_nomic(const Model *m) {
 static int describe_llama(Model *m, Error *e) {
         int k = m->kind->gemma ? describe_gemma(m, e) : 0;
         if (k < 0 || (k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 || (k = read_params(m, e)) < 0 ||
-            (k = read_experts(m, e)) < 0 || (k = read_window(m, e)) < 0 || (k = read_embedder(m, e)) < 0)
+            (k = read_scales(m, e)) < 0 || (k = read_still(m, e)) < 0 || (k = read_experts(m, e)) < 0 || (k = read_window(m, e)) < 0 || (k = read_embedder(m, e)) < 0)
                 return k;
         return check_class(m, e);
 }
@@ -376,6 +450,18 @@ static bool expert_tensor_name(const Model *m, const char *name, char *buf, size
                         snprintf(buf, size, "%slayers.%u.%s.experts.%u.%s.weight", m->params.prefix, layer, network, expert,
                                  mixtral ? parts[i].mixtral : parts[i].qwen);
         return n == 3 || (n == 2 && strcmp(part, "ffn_gate_inp") == 0);
+}
+
+/* phi3's, of which several are in one. */
+static bool fused_tensor_name(const Model *m, const char *name, char *buf, size_t size, Share *ret) {
+        Share share = model_fused_share(m, name);
+        unsigned layer;
+        char part[32], kind[16];
+        if (share.of == 0 || sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
+                return false;
+        snprintf(buf, size, "%slayers.%u.%s.%s", m->params.prefix, layer, part[0] == 'a' ? "self_attn.qkv_proj" : "mlp.gate_up_proj", kind);
+        *ret = share;
+        return true;
 }
 
 static void llama_tensor_name(const Model *m, const char *name, char *buf, size_t size) {
@@ -437,8 +523,11 @@ static Share tensor_name(const Model *m, const char *name, char *buf, size_t siz
                 return nomic_tensor_name(m, name, buf, size);
         if (m->params.alibi)
                 return jina_tensor_name(m, name, buf, size);
+        Share share;
         if (is_bert(m))
                 bert_tensor_name(m, name, buf, size);
+        else if (fused_tensor_name(m, name, buf, size, &share))
+                return share;
         else
                 llama_tensor_name(m, name, buf, size);
         return (Share){0};

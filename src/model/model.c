@@ -62,7 +62,7 @@ static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, 
                  Error *e) {
         char name[128] = "";
         Share share = m->format->tensor_name(m, ggml_name, name, sizeof(name));
-        uint64_t parts = share.of ? share.of : 1;
+        uint64_t parts = share.of ? share.of : 1, taken = share.n ? share.n : 1;
         const Tensor *t = presence == PRESENT_NO ? NULL : find_tensor(m, name);
         *ret = (Weight){.tensor = t};
         if (!t && presence != PRESENT_YES)
@@ -78,11 +78,11 @@ static int claim(Model *m, const char *ggml_name, uint64_t cols, uint64_t rows, 
                                     t->foreign);
         if (t != &m->factors)
                 m->claimed[t - m->tensors] = true;
-        ret->size = t->size / parts;
-        ret->data = (const char *)t->data + share.index * ret->size;
+        ret->size = t->size / parts * taken;
+        ret->data = (const char *)t->data + t->size / parts * share.index;
         if (parts > 1 && t->n_dims == 3)
                 return check_shape(m, name, t, cols, rows, parts, e);
-        return check_shape(m, name, t, rows == 1 ? cols * parts : cols, rows == 1 ? 1 : rows * parts, 1, e);
+        return check_shape(m, name, t, rows == 1 ? cols / taken * parts : cols, rows == 1 ? 1 : rows / taken * parts, 1, e);
 }
 
 static int put_weight(Model *m, const Weight *w, Error *e) {
@@ -149,6 +149,7 @@ int model_claim_vectors(Model *m, const char *name, uint64_t n, uint64_t rows, P
         w.vector = ret;
         w.n = (size_t)n * rows;
         w.offset = strstr(name, "norm.weight") ? m->params.norm_offset : 0;
+        w.scale = m->params.logit_scale > 0 && strcmp(name, "output_norm.weight") == 0 ? m->params.logit_scale : 1;
         return put_weight(m, &w, e);
 }
 
@@ -186,6 +187,8 @@ int model_check_heads(const Model *m, Error *e) {
                 return MODEL_REFUSE(m, e, -EINVAL,
                                     "%" PRIu32 " attention heads cannot share %" PRIu32 " key/value heads", i->n_heads,
                                     i->n_kv_heads);
+        if (m->kind->fused && (uint64_t)i->n_heads + 2 * (uint64_t)i->n_kv_heads > UINT16_MAX) /* see model_fused_share() */
+                return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%" PRIu32 " attention heads are not supported", i->n_heads);
         if (i->head_dim == 0 || i->head_dim % 2 != 0)
                 return MODEL_REFUSE(m, e, -EINVAL, "attention heads of %" PRIu32 " values cannot be rotated",
                                     i->head_dim);
@@ -238,14 +241,45 @@ int model_set_yarn(Model *m, const Yarn *y, Error *e) {
         return model_make_factors(m, factors, n, e);
 }
 
-int model_slides(Model *m, uint32_t global_every, Error *e) {
+/* A flag for each layer: `others`, but not for each `every`th. */
+static int list_layers(Model *m, uint32_t every, bool others, bool **ret, Error *e) {
         uint32_t n = m->info.n_layers;
-        m->params.slides = calloc(n, sizeof(*m->params.slides));
-        if (!m->params.slides)
+        bool *flags = calloc(n, sizeof(*flags));
+        if (!flags)
                 return MODEL_REFUSE(m, e, -ENOMEM, "no memory for %" PRIu32 " layers", n);
         for (uint32_t l = 0; l < n; l++)
-                m->params.slides[l] = (l + 1) % global_every != 0;
+                flags[l] = ((l + 1) % every != 0) == others;
+        *ret = flags;
         return 0;
+}
+
+int model_slides(Model *m, uint32_t global_every, Error *e) {
+        return list_layers(m, global_every, true, &m->params.slides, e);
+}
+
+int model_still(Model *m, uint32_t every, Error *e) {
+        return list_layers(m, every, false, &m->params.still, e);
+}
+
+/* Queries, keys and values by heads; gate and up. */
+Share model_fused_share(const Model *m, const char *name) {
+        uint16_t q = (uint16_t)m->info.n_heads, kv = (uint16_t)m->info.n_kv_heads, all = (uint16_t)(q + 2 * kv);
+        const struct {
+                const char *part;
+                Share share;
+        } parts[] = {
+                {".attn_q.", {0, all, q}},  {".attn_k.", {q, all, kv}}, {".attn_v.", {(uint16_t)(q + kv), all, kv}},
+                {".ffn_gate.", {0, 2, 1}}, {".ffn_up.", {1, 2, 1}},
+        };
+        for (size_t i = 0; m->kind->fused && i < ARRAY_SIZE(parts); i++)
+                if (strstr(name, parts[i].part))
+                        return parts[i].share;
+        return (Share){0};
+}
+
+bool model_is_long(const Model *m, uint32_t original) {
+        uint32_t trained = m->info.context_length;
+        return (m->context > 0 ? MIN(m->context, trained) : trained) > original;
 }
 
 KvLayer model_kv_layer(const Model *m, const KvArena *kv, uint32_t l) {
@@ -338,10 +372,15 @@ static int set_up(Model *m, Error *e) {
 }
 
 int model_open(const char *path, Model **ret, Error *e) {
+        return model_open_for(path, 0, ret, e);
+}
+
+int model_open_for(const char *path, uint32_t context, Model **ret, Error *e) {
         struct stat st;
         _cleanup_(model_freep) Model *m = calloc(1, sizeof(*m));
         if (!m)
                 return error_set(e, -ENOMEM, "%.200s: no memory to open it", path);
+        m->context = context;
         m->format = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? &format_hf : &format_gguf;
         int k = m->format->open(m, path, e);
         if (k < 0 || (k = set_up(m, e)) < 0)
@@ -378,6 +417,7 @@ void model_free(Model *m) {
         free(m->expert_sets);
         free(m->claimed);
         free(m->params.slides);
+        free(m->params.still);
         free(m->factor_values);
         free(m->graph);
         free(m);
@@ -598,7 +638,7 @@ static int load_vectors(Loader *l) {
                 if (!w->vector)
                         continue;
                 for (size_t n = 0; n < w->n; n++)
-                        ((float *)(host + at))[n] = value_at(w, n) + w->offset;
+                        ((float *)(host + at))[n] = (value_at(w, n) + w->offset) * w->scale;
                 *w->vector = (const float *)((char *)m->vectors.data + at);
                 at += vector_size(w);
         }

@@ -62,6 +62,8 @@ typedef struct EncoderInfo {
 
 /* Errors as gguf_open() and hf_open(), and -EOPNOTSUPP for an architecture or option we do not compute, by name. */
 int model_open(const char *path, Model **ret, Error *e);
+/* The same, for texts of up to `context` tokens, by which some rotate in one way or another; 0: as long as it was trained with. */
+int model_open_for(const char *path, uint32_t context, Model **ret, Error *e);
 void model_free(Model *m); /* also frees what model_load() put on the device */
 DEFINE_CLEANUP(Model, model_free)
 

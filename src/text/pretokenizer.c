@@ -61,13 +61,14 @@
         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 static const PretokenizerRule rules[] = {
-        {.names = "gpt-2 default phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat",
+        {.names = "gpt-2 default olmo phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat",
          .pattern = GPT2_PATTERN},
         {.names = "llama-bpe llama3 llama-v3 falcon3 pixtral",
          .published = LLAMA3_PUBLISHED("{1,3}"),
          .pattern = LLAMA3_PATTERN("{1,3}+"),
          .ignore_merges = true,
          .add_bos = true},
+        {.names = "dbrx smaug-bpe", .pattern = LLAMA3_PATTERN("{1,3}+")},
         {.names = "qwen2 deepseek-r1-qwen stablelm2 megrez",
          .published = LLAMA3_PUBLISHED(""),
          .pattern = LLAMA3_PATTERN("")},

@@ -7,7 +7,8 @@ Each model exercises what sets its architecture apart: Llama 3's rope scaling an
 shorter than the text with linear rope scaling, Qwen2's biases (stored as BF16, its norms as F16) with tied embeddings,
 Qwen3's normed heads of a dimension that is not n_embd / n_heads, Gemma's scaled embeddings, Gemma 2's caps and
 the scale of its greatest, Gemma 3's layers of two kinds, mixtures of experts, YaRN,
-gpt-oss, which has most of these; of models that see images what reads texts, with a tensor beside it that does not;
+gpt-oss, which has most of these; Phi 3's matrices in one and its factors for long texts, Granite's scales, layers of
+SmolLM3 that do not rotate, OLMo 2's norms; of models that see images what reads texts, with a tensor beside it that does not;
 gemma3 and gpt-oss as Ollama's converter has them, with less said and other names. Run it again only to change the cases: needs numpy, torch and transformers.
 """
 import json
@@ -74,6 +75,15 @@ CASES = {
                                   num_attention_heads=2, num_key_value_heads=1, num_hidden_layers=46, sliding_window=7)),
     "gemma3": ("gemma3", case("gemma3_text", 0, rope_parameters=GEMMA3_ROPE, hidden_size=16, intermediate_size=16, head_dim=8,
                               query_pre_attn_scalar=8, num_hidden_layers=7, sliding_window=5)),
+    "phi3": ("phi3", case("phi3", 1000.0, sliding_window=7, tie_word_embeddings=False, pad_token_id=0)),
+    "phi3-long": ("phi3", case("phi3", 500.0, dict(
+        rope_type="longrope", short_factor=[1.0, 1.1, 1.3, 1.5, 1.7, 2.0], long_factor=[1.5, 2.0, 3.0, 4.5, 6.0, 9.0],
+        original_max_position_embeddings=16, partial_rotary_factor=0.75), num_attention_heads=2, num_key_value_heads=1, head_dim=16, original_max_position_embeddings=16,
+        partial_rotary_factor=0.75, sliding_window=None, tie_word_embeddings=True, pad_token_id=0)),
+    "granite": ("granite", case("granite", 1000.0, attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.4,
+                                logits_scaling=2.5, rms_norm_eps=0.01, tie_word_embeddings=True)),
+    "smollm3": ("smollm3", case("smollm3", 1000.0, num_hidden_layers=5, tie_word_embeddings=True, pad_token_id=0)),
+    "olmo2": ("olmo2", case("olmo2", 1000.0, tie_word_embeddings=False, pad_token_id=0)),
     "qwen2vl": ("qwen2vl", seeing("qwen2_5_vl", case("qwen2", 1000.0, tie_word_embeddings=False), QWEN_SIGHT)),
     "qwen3vl": ("qwen3vl", seeing("qwen3_vl", case("qwen3", 1000.0, head_dim=12, tie_word_embeddings=True),
                                   {**QWEN_SIGHT, "deepstack_visual_indexes": [0]})),
@@ -98,7 +108,7 @@ TENSORS = {
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
 }
 OSS = {"post_attention_layernorm": "post_attention_norm", "self_attn": "attn_sinks", "mlp.router": "ffn_gate_inp"}
 EXPERTS = {"mlp.gate": "ffn_gate_inp", "mlp.experts.gate_up_proj": ("ffn_gate_exps", "ffn_up_exps"),
@@ -166,12 +176,12 @@ def tensors(arch, config, model):
     out = {}
     for name, p in model.named_parameters():
         w = p.detach().numpy() + (is_gemma(arch) and "norm" in name)
-        names = SANDWICHED if arch in ("gemma2", "gemma3") else {**TENSORS, **EXPERTS, **(OSS if is_oss(arch) else {})}
+        names = SANDWICHED if arch in ("gemma2", "gemma3", "olmo2") else {**TENSORS, **EXPERTS, **(OSS if is_oss(arch) else {})}
         prefix, _, suffix = name.rpartition(".")
         if ".visual." in name or ".vision_tower." in name or "multi_modal" in name:
             continue
         prefix = prefix.replace("model.language_model", "model")
-        if arch in ("llama", "mistral", "mistral3") and prefix.endswith(("q_proj", "k_proj")):
+        if arch in ("llama", "mistral", "mistral3", "granite", "smollm3") and prefix.endswith(("q_proj", "k_proj")):
             w = interleave(w, config.num_attention_heads if "q_proj" in prefix else config.num_key_value_heads)
         if prefix.startswith("model.layers."):
             _, _, layer, part = (f"{prefix}.{suffix}" if ".experts" in prefix else prefix).split(".", 3)
@@ -191,6 +201,9 @@ def tensors(arch, config, model):
             out[f"{names[prefix]}.{suffix}"] = w
     if config.rope_parameters.get("rope_type") == "llama3":
         out["rope_freqs.weight"] = rope_factors(config)
+    if config.rope_parameters.get("rope_type") == "longrope":
+        for length in ("long", "short"):
+            out[f"rope_factors_{length}.weight"] = np.array(config.rope_parameters[f"{length}_factor"])
     return out
 
 
@@ -212,6 +225,16 @@ def metadata(arch, name, config):
         keys += [("rope.scaling.type", STRING, rope["rope_type"]), ("rope.scaling.factor", F32, rope["factor"])]
     if rope["rope_type"] == "yarn":
         keys += [("rope.scaling.original_context_length", U32, rope["original_max_position_embeddings"])]
+    if rope["rope_type"] == "longrope":
+        original = rope["original_max_position_embeddings"]
+        grown = np.sqrt(1 + np.log(config.max_position_embeddings / original) / np.log(original))
+        keys += [("rope.dimension_count", U32, int(head * rope["partial_rotary_factor"])), ("rope.scaling.attn_factor", F32, grown),
+                 ("rope.scaling.original_context_length", U32, original)]
+    if arch == "granite":
+        keys += [("attention.scale", F32, config.attention_multiplier), ("embedding_scale", F32, config.embedding_multiplier),
+                 ("residual_scale", F32, config.residual_multiplier), ("logit_scale", F32, config.logits_scaling)]
+    if arch == "phi3" and config.sliding_window:
+        keys += [("attention.sliding_window", U32, config.sliding_window)]
     if arch == "gemma3":
         keys += [("rope.freq_base_swa", F32, config.rope_parameters["sliding_attention"]["rope_theta"])]
     if arch == "gemma2" and config.num_hidden_layers < 46:  # else they are what goes without saying
@@ -253,6 +276,14 @@ def write_gguf(path, arch, keys, weights):
     path.write_bytes(head + bytes(-len(head) % 32) + data)
 
 
+def write_logits(name, model, ids):
+    with torch.no_grad():
+        logits = model(torch.tensor(ids[None])).logits[0].numpy()
+    rows = ",\n".join("  [" + ", ".join(f"{x:.5f}" for x in row) + "]" for row in logits)
+    (HERE / f"arch-{name}.json").write_text(f'{{"ids": {ids.tolist()},\n "logits": [\n{rows}\n ]}}\n')
+    print(name, "transformers", transformers.__version__, "logits up to", abs(logits).max())
+
+
 def main():
     for name, (arch, config) in CASES.items():
         if sys.argv[1:] and name not in sys.argv[1:]:
@@ -263,8 +294,6 @@ def main():
         config = config.text_config if sees else config
         randomise(arch, model)
         ids = np.random.default_rng(7).integers(0, VOCAB, LENGTH)
-        with torch.no_grad():
-            logits = model(torch.tensor(ids[None])).logits[0].numpy()
         keys = [k for k in metadata(arch, name, config) if k[0].partition(".")[2] not in UNSAID.get(name, ())]
         weights = tensors(arch, config, model)
         for ours, theirs in RENAMED.get(name, {}).items():
@@ -272,9 +301,9 @@ def main():
         if name in SEEING:
             weights |= {"v.blk.0.attn_q.weight": np.ones((4, 4)), "mm.input_projection.weight": np.ones((4, 4))}
         write_gguf(HERE / f"arch-{name}.gguf", arch, keys, weights)
-        rows = ",\n".join("  [" + ", ".join(f"{x:.5f}" for x in row) + "]" for row in logits)
-        (HERE / f"arch-{name}.json").write_text(f'{{"ids": {ids.tolist()},\n "logits": [\n{rows}\n ]}}\n')
-        print(name, "transformers", transformers.__version__, "logits up to", abs(logits).max())
+        write_logits(name, model, ids)
+        if name == "phi3-long":  # a text that fits the original context rotates by the other factors
+            write_logits("phi3-short", model, ids[:LENGTH // 2])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ usage: make-hf-cases.py DIRECTORY
 
 hf-*/ are tiny models with random weights as transformers saves them: Llama 3's rope scaling and biases, a sliding
 window with linear scaling (BF16, tied), Qwen2 in shards (F16), Qwen3 in shards, YaRN, mixtures of
-experts, Gemma 1 to 3, and models that see images, too: Gemma 3, Qwen 2.5 VL and 3 VL, Mistral 3. hf-cases.json has their logits, some logits of the random models in DIRECTORY/models/tiny_random, and the ids of texts by the tokenizers in DIRECTORY. A
+experts, Gemma 1 to 3, Phi 3, Granite, SmolLM 3, OLMo 2, and models that see images, too: Gemma 3, Qwen 2.5 VL and 3 VL, Mistral 3. hf-cases.json has their logits, some logits of the random models in DIRECTORY/models/tiny_random, and the ids of texts by the tokenizers in DIRECTORY. A
 tokenizer is a file of DIRECTORY with some of its parts replaced, so that those other models use are seen, too. Needs
 numpy, torch, transformers and tokenizers; nothing is fetched.
 """
@@ -77,6 +77,15 @@ MODELS = {
                                             attn_logit_softcapping=2.0, final_logit_softcapping=20.0)),
     "gemma3": (torch.bfloat16, None, config("gemma3_text", 0, **GEMMA3)),
     "gemma3-images": (torch.bfloat16, None, config_with_images()),
+    "phi3": (torch.bfloat16, None, config("phi3", 500.0, dict(
+        rope_type="longrope", short_factor=[1.0, 1.1, 1.3, 1.5, 1.7, 2.0], long_factor=[1.5, 2.0, 3.0, 4.5, 6.0, 9.0],
+        original_max_position_embeddings=16, partial_rotary_factor=0.75), num_attention_heads=2, num_key_value_heads=1, head_dim=16, original_max_position_embeddings=16,
+        partial_rotary_factor=0.75, sliding_window=None, tie_word_embeddings=True, pad_token_id=0)),
+    "granite": (torch.bfloat16, None, config("granite", 1000.0, attention_multiplier=0.2, embedding_multiplier=3.0,
+                                             residual_multiplier=0.4, logits_scaling=2.5, tie_word_embeddings=True)),
+    "smollm3": (torch.bfloat16, None, config("smollm3", 1000.0, num_hidden_layers=5, tie_word_embeddings=True, pad_token_id=0,
+                                             no_rope_layers=[1, 0, 1, 1, 0])),
+    "olmo2": (torch.bfloat16, None, config("olmo2", 1000.0, tie_word_embeddings=False, pad_token_id=0)),
     "qwen2_5_vl": (torch.bfloat16, None, seeing("qwen2_5_vl", config("qwen2", 1000.0, tie_word_embeddings=False), QWEN_SIGHT)),
     "qwen3_vl": (torch.bfloat16, None, seeing("qwen3_vl", config("qwen3", 1000.0, head_dim=12, tie_word_embeddings=True),
                                               {**QWEN_SIGHT, "deepstack_visual_indexes": [0]})),
@@ -119,6 +128,8 @@ def make_models():
             file.chmod(0o644)
         ids = np.random.default_rng(7).integers(0, VOCAB, LENGTH).tolist()
         out[name] = {"ids": ids, "every": 1, "logits": logits(path, ids)}
+        if name == "phi3":  # within its original context
+            out["phi3, short"] = {"ids": ids[:12], "every": 1, "logits": logits(path, ids[:12])}
     return out
 
 

@@ -12,6 +12,7 @@
 enum { PAIRS_EACH = 16 }; /* a cache line of cosines */
 
 typedef struct Turns {
+        const struct Turns *before; /* of other rows, or by another rotation; NULL: none in this batch */
         const int32_t *position;
         uint32_t n;
         Rope rope;
@@ -32,11 +33,11 @@ static void turns_run(const void *args, const CpuPart *part) {
         size_t pairs = a->rope.n_rot / 2;
         CpuShare mine = cpu_share(part, pairs, PAIRS_EACH);
         for (size_t pair = mine.begin; pair < mine.end; pair++) {
-                double frequency = pair_frequency(&a->rope, pair);
+                double frequency = pair_frequency(&a->rope, pair), magnitude = a->rope.magnitude > 0 ? a->rope.magnitude : 1;
                 for (uint32_t i = 0; i < a->n; i++) {
                         float *row = a->table + i * turns_row(&a->rope);
-                        row[pair] = (float)cos(a->position[i] * frequency);
-                        row[pairs + pair] = (float)sin(a->position[i] * frequency);
+                        row[pair] = (float)(magnitude * cos(a->position[i] * frequency));
+                        row[pairs + pair] = (float)(magnitude * sin(a->position[i] * frequency));
                 }
         }
 }
@@ -47,20 +48,21 @@ static uint64_t turns_work(const void *args) {
 }
 
 static bool turns_are_for(const Turns *t, const Rows *rows, const Rope *rope) {
-        return t && t->position == rows->position && t->n == rows->n && t->rope.n_rot == rope->n_rot &&
-               t->rope.base == rope->base && t->rope.scale == rope->scale && t->rope.factors == rope->factors;
+        return t->position == rows->position && t->n == rows->n && t->rope.n_rot == rope->n_rot &&
+               t->rope.base == rope->base && t->rope.scale == rope->scale && t->rope.magnitude == rope->magnitude && t->rope.factors == rope->factors;
 }
 
-/* Those of the last rotation if they fit, else new ones. NULL without memory. */
+/* Those that an earlier rotation had, else new ones: layers may rotate in two ways by turns. NULL without memory. */
 static const Turns *turns_for(Stream *s, const Rows *rows, const Rope *rope) {
         size_t size = rows->n * turns_row(rope) * sizeof(float);
         const Turns *last = stream_kept(s);
-        if (turns_are_for(last, rows, rope))
-                return last;
+        for (const Turns *t = last; t; t = t->before)
+                if (turns_are_for(t, rows, rope))
+                        return t;
         Turns *t = stream_op(s, turns_run, turns_work, sizeof(Turns) + size, 0);
         if (!t)
                 return NULL;
-        *t = (Turns){.position = rows->position, .n = rows->n, .rope = *rope, .table = (float *)(t + 1)};
+        *t = (Turns){.before = last, .position = rows->position, .n = rows->n, .rope = *rope, .table = (float *)(t + 1)};
         stream_keep(s, t);
         return t;
 }
