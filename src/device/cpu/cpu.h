@@ -12,7 +12,7 @@
 
 /* A panel of weights, de-quantised once and used for many activation rows: rows × columns of float32 that stay in
  * the second-level cache. */
-enum { PANEL_ROWS = 32, PANEL_COLS = CPU_DOT_BLOCK };
+enum { PANEL_ROWS = 32, SLIM_ROWS = 4, PANEL_COLS = CPU_DOT_BLOCK };
 
 typedef struct CpuPart {
         unsigned index, n; /* this part, of how many */

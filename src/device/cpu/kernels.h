@@ -12,6 +12,7 @@
 #include "device/device.h"
 
 enum { CPU_DOT_BLOCK = 1024 };
+enum { CPU_FEW_ROWS = 16 }; /* of activations, which meet weights in panels that the fastest cache holds */
 
 /* out[c * out_stride + r] += dot(row r of w, row c of x), for all r < n_w and c < n_x. Strides of out and x count
  * floats, that of w bytes. */

@@ -2,8 +2,8 @@
  * reads its own rows of the weights, once. The features of all products of an operation are dealt out as one row of them.
  *
  * One row (decoding): weights go from memory through registers, de-quantised on the way.
- * More rows (prompts, batches): a panel of PANEL_ROWS x PANEL_COLS weights is de-quantised into the cache and used
- * for all rows, panel after panel along the rows of the weights. A panel is as wide as the blocks in which dot
+ * More rows (prompts, batches): a panel of PANEL_ROWS x PANEL_COLS weights, or of SLIM_ROWS where rows are few, is de-quantised
+ * into the cache and used for all rows, panel after panel along the rows of the weights. A panel is as wide as the blocks in which dot
  * products are summed, so both ways give the same bits.
  *
  * Gated units: some features of the gate, the same of the other matrix, which only the part sees, and then their product.
@@ -55,14 +55,33 @@ static void by_registers(const Matmul *a, const Features *f, const CpuPart *part
         });
 }
 
+/* Asks for the row at the same place of the next panel of `rows`, which is beside this one, or below at the beginning. The
+ * processor itself follows a row only after it has seen some of it, and there is little of each in a panel. */
+static void prefetch_row(const Features *f, size_t row, size_t col, size_t rows) {
+        const Matrix *w = &f->p->w;
+        size_t next = col + PANEL_COLS;
+        if (next >= w->cols) {
+                row += rows;
+                next = 0;
+        }
+        if (row >= f->n)
+                return;
+        const char *from = (const char *)w->data + (f->begin + row) * dtype_row_size(w->type, w->cols) + dtype_row_size(w->type, next);
+        size_t size = dtype_row_size(w->type, MIN(w->cols - next, (size_t)PANEL_COLS));
+        for (size_t i = 0; i < size; i += 64)
+                __builtin_prefetch(from + i, 0, 2);
+}
+
 /* The panel of n of the features from `first` on, columns from `col` on. */
 static void by_panel(const Matmul *a, const Features *f, size_t first, size_t n, size_t col, const CpuPart *part) {
         const Matrix *w = &f->p->w;
         size_t stride = dtype_row_size(w->type, w->cols);
         size_t cols = MIN(w->cols - col, (size_t)PANEL_COLS);
         const char *from = (const char *)w->data + (f->begin + first) * stride + dtype_row_size(w->type, col);
-        for (size_t r = 0; r < n; r++)
+        for (size_t r = 0; r < n; r++) {
+                prefetch_row(f, first + r, col, n);
                 part->kernels->dequantise(w->type, from + r * stride, part->panel + r * PANEL_COLS, cols);
+        }
         part->kernels->dots(&(CpuDots){
                 .type = DTYPE_F32,
                 .w = part->panel,
@@ -83,9 +102,10 @@ static void make_features(const Matmul *a, const Features *f, const CpuPart *par
                 by_registers(a, f, part);
                 return;
         }
-        for (size_t first = 0; first < f->n; first += PANEL_ROWS)
+        size_t rows = a->n_rows <= CPU_FEW_ROWS ? SLIM_ROWS : PANEL_ROWS;
+        for (size_t first = 0; first < f->n; first += rows)
                 for (size_t col = 0; col < f->p->w.cols; col += PANEL_COLS)
-                        by_panel(a, f, first, MIN(f->n - first, (size_t)PANEL_ROWS), col, part);
+                        by_panel(a, f, first, MIN(f->n - first, rows), col, part);
 }
 
 static size_t all_features(const Matmul *a) {
