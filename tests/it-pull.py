@@ -29,7 +29,7 @@ def digest(data):
 class Registry(http.server.ThreadingHTTPServer):
     """Manifests by "library/name:tag" and blobs by digest. `plan` says what goes wrong with the next requests for blobs,
     one after the other: ("cut", n) the connection ends after n bytes, ("stall", n) it falls silent there, ("status", n),
-    ("whole",) ranges are not understood."""
+    ("whole",) ranges are not understood, ("page",) something else is sent, ("elsewhere",) not the part that was asked for."""
 
     daemon_threads = True
 
@@ -85,11 +85,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if plan[0] == "status":
             self.reply(plan[1], b"not\x1b[31m now")
             return
+        if plan[0] == "page":
+            self.reply(200, b"<html>Please log in")
+            return
         at = int(re.fullmatch(r"bytes=(\d+)-", start)[1]) if start and plan[0] != "whole" else 0
         self.send_response(206 if at else 200)
         self.send_header("Content-Length", str(len(data) - at))
         if at:
-            self.send_header("Content-Range", f"bytes {at}-{len(data) - 1}/{len(data)}")
+            begins = 0 if plan[0] == "elsewhere" else at
+            self.send_header("Content-Range", f"bytes {begins}-{len(data) - 1}/{len(data)}")
         self.end_headers()
         n = plan[1] if plan[0] in ("cut", "stall") else len(data)
         self.wfile.write(data[at : at + n])
@@ -109,7 +113,8 @@ class PullTest(Case):
 
     def clear(self):
         for name in os.listdir(self.d.models):
-            os.unlink(os.path.join(self.d.models, name))
+            if os.path.isfile(os.path.join(self.d.models, name)):
+                os.unlink(os.path.join(self.d.models, name))
 
     def start_pull(self, model, *options):
         model = model if "://" in model else f"{self.registry.url}/library/{model}"
@@ -159,8 +164,33 @@ class PullTest(Case):
         with open(os.path.join(self.d.models, "tiny.gguf"), "r+b") as f:  # as long, but another
             f.seek(-1, 2)
             f.write(b"\0")
-        out, _ = self.pull("tiny", "--json")
+        _, err = self.pull("tiny", code=1)
+        self.assertIn("--replace", err)
+        out, _ = self.pull("tiny", "--json", "--replace")
         self.assertTrue(json.loads(out)["fetched"])
+        self.assertEqual(self.content("tiny.gguf"), DEMO)
+
+    def test_place_taken(self):
+        """By what is no file: told before anything is fetched."""
+        self.registry.add("library/tiny:latest", DEMO)
+        os.mkdir(os.path.join(self.d.models, "tiny.gguf"))
+        self.addCleanup(os.rmdir, os.path.join(self.d.models, "tiny.gguf"))
+        for options in ((), ("--replace",)):
+            _, err = self.pull("tiny", *options, code=1)
+            self.assertIn("no file", err)
+        self.assertEqual(self.registry.ranges, [])
+
+    def test_somebody_between(self):
+        """A page that is not the file, or another part of it, does not touch what there is."""
+        self.registry.add("library/tiny:latest", DEMO)
+        self.registry.plan = [("cut", PIECE), ("page",)]
+        _, err = self.pull("tiny", code=1)
+        self.assertIn("something else", err)
+        self.registry.plan = [("elsewhere",)]
+        _, err = self.pull("tiny", code=1)
+        self.assertIn("something else", err)
+        self.assertEqual(self.part(), DEMO[:PIECE])
+        self.pull("tiny")
         self.assertEqual(self.content("tiny.gguf"), DEMO)
 
     def test_lost_connections(self):
@@ -199,11 +229,11 @@ class PullTest(Case):
         self.registry.add("library/wrong:latest", wrong, digest=digest(DEMO))
         self.registry.add("library/text:latest", b"<html>")
         self.registry.add("library/longer:latest", DEMO + b"more", size=len(DEMO))
-        for model, why in (("wrong", "SHA-256"), ("text", "no GGUF file"), ("longer", "more than it should")):
+        for model, why in (("wrong", "SHA-256"), ("text", "no GGUF file"), ("longer", "something else")):
             _, err = self.pull(model, code=1)
             self.assertIn(why, err)
             self.assertEqual([f for f in self.files() if f.endswith(".gguf")], [])
-        self.assertEqual([f for f in self.files() if "longer" not in f], [])
+        self.assertEqual([f for f in self.files() if "longer" not in f and "text" not in f], [])
 
     def test_unusable(self):
         """It is right, but nothing that this version reads."""
@@ -269,6 +299,7 @@ class PullTest(Case):
         for model in ("", "http://", "http://127.0.0.1:1", "a b", "a:b:c", "../x", "a//b", "x/", ":tag", ".hidden", "a?b", "a:"):
             command = [os.path.join(BUILD, "zerollama"), "--socket", self.d.socket, "pull", model]
             self.end(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True), 2)
+        self.pull("tiny", "--directory", "", code=2)
         for name in ("", ".x", "a/b", "a\nb", "x" * 200):
             self.pull("tiny", "--name", name, code=2)
         _, err = self.pull("http://127.0.0.1:1/library/x", code=1)

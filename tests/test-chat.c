@@ -139,6 +139,38 @@ static void test_harmony(void **state) {
         assert_true(compared > 5);
 }
 
+/* Types that the recorded chats have not. */
+static void test_harmony_types(void **state) {
+        static const struct {
+                const char *schema, *type;
+        } cases[] = {
+                {"{\"anyOf\": [{\"type\": \"string\"}, {\"type\": \"null\"}]}", "any"},
+                {"{\"enum\": [1, 2]}", "any"},
+                {"{\"type\": [\"string\", \"null\"]}", "string | null"},
+                {"{\"oneOf\": [{\"type\": \"string\"}, {\"type\": \"integer\"}]}", "string | number"},
+                {"{\"oneOf\": [{\"type\": \"object\"}, {\"type\": \"integer\"}]}", "any"},
+                {"{\"type\": \"array\", \"items\": {\"type\": \"string\", \"enum\": [\"x\", \"y\"]}}", "string[]"},
+                {"{\"type\": \"array\", \"items\": {}}", "any[]"},
+                {"{\"type\": \"array\", \"items\": {\"type\": \"array\", \"items\": {\"type\": \"boolean\"}}}", "boolean[][]"},
+                {"{\"type\": \"string\", \"nullable\": true}", "string | null"},
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_buf_ Buf out = BUF_NULL;
+                char wanted[64];
+                Error e;
+                json_t *context = json_pack("{s:[{s:s, s:s}], s:[{s:{s:s, s:s, s:{s:{s:o}}}}]}", "messages", "role", "user", "content", "Hi", "tools",
+                                            "function", "name", "f", "description", "d", "parameters", "properties", "p",
+                                            json_loads(cases[i].schema, 0, NULL));
+                if (render(harmony_template, strlen(harmony_template), context, &out, &e) < 0)
+                        fail_msg("%s: %s", cases[i].schema, e.text);
+                buf_putc(&out, 0);
+                snprintf(wanted, sizeof(wanted), "\np?: %s,\n", cases[i].type);
+                if (!strstr(out.data, wanted))
+                        fail_msg("%s: no '%s' in %s", cases[i].schema, wanted, out.data);
+                json_decref(context);
+        }
+}
+
 /* Without `now` it is the local time that is told; the year is enough to see that it is no fixed one. */
 static void test_time(void **state) {
         static const char source[] = "{{ strftime_now('%Y') }}";
@@ -163,7 +195,7 @@ static void test_functions_stay(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_real_cases), cmocka_unit_test(test_templates), cmocka_unit_test(test_harmony),
+                cmocka_unit_test(test_real_cases), cmocka_unit_test(test_templates), cmocka_unit_test(test_harmony), cmocka_unit_test(test_harmony_types),
                 cmocka_unit_test(test_time),       cmocka_unit_test(test_functions_stay),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -303,6 +303,11 @@ static void test_sees(void **state) {
                     "\"rope_theta\": 77, \"rope_scaling\": {\"type\": \"mrope\", \"mrope_section\": [1, 1, 2]}}");
         _cleanup_(model_freep) Model *m = open_model(f);
         assert_string_equal(m->info.architecture, "qwen2");
+        folder_put(f, "model.safetensors", NULL, 0);
+        copy_all(f, "smollm3"); /* whose head is the table of embeddings where nothing is said */
+        put_changed(f, "smollm3", "config.json", "{\"tie_word_embeddings\": null}");
+        _cleanup_(model_freep) Model *tied = open_model(f);
+        assert_int_equal(tied->params.head, PRESENT_NO);
         assert_true(m->params.norm_eps == 0.25f && m->params.rope.base == 77 && m->params.rope.scale == 1);
 }
 

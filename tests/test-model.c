@@ -419,6 +419,17 @@ static void test_sees(void **state) {
         if (open_bytes(&more, &m, &e) < 0)
                 fail_msg("%s", e.text);
         assert_int_equal(m->info.n_vocab, 40);
+        size_t all = 0;
+        for (size_t i = 0; i < m->n_tensors; i++)
+                all += m->tensors[i].size;
+        assert_int_equal(m->info.weights_size, all - 2 * 16 * sizeof(float)); /* which takes no memory */
+}
+
+/* Where a file does not say how wide experts are, they do. */
+static void test_width_of_experts(void **state) {
+        (void)state;
+        _cleanup_(model_freep) Model *m = renamed("qwen3moe", "qwen3moe.expert_feed_forward_length", "qwen3moe.xxxxxx_feed_forward_length");
+        assert_int_equal(m->info.n_ff, 24);
 }
 
 static void test_slides(void **state) {
@@ -631,7 +642,7 @@ int main(void) {
                 cmocka_unit_test(test_families),
                 cmocka_unit_test(test_numbers),
                 cmocka_unit_test(test_gemma_defaults),
-                cmocka_unit_test(test_sees), cmocka_unit_test(test_other_values), cmocka_unit_test(test_slides),
+                cmocka_unit_test(test_sees), cmocka_unit_test(test_width_of_experts), cmocka_unit_test(test_other_values), cmocka_unit_test(test_slides),
                 cmocka_unit_test(test_neutral),
                 cmocka_unit_test(test_tensors),
                 cmocka_unit_test(test_vocabulary_only),

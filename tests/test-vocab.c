@@ -368,6 +368,36 @@ static void test_family_cuts(void **state) {
         }
 }
 
+/* Phi-3's special tokens take the white space that follows. */
+static void test_phi3_white_space(void **state) {
+        (void)state;
+        static const char *const architectures[] = {"phi3", "llama"};
+        for (size_t i = 0; i < ARRAY_SIZE(architectures); i++) {
+                Writer w;
+                _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
+                _cleanup_free_ int32_t *ids = NULL;
+                Error e = ERROR_NULL;
+                size_t n;
+                begin_written(&w, architectures[i]);
+                add_string(&w, "model", "llama");
+                add_strings(&w, "tokens", "<unk>/<s>/<e>/a/\xe2\x96\x81/<|end|>");
+                add_zeros(&w, "scores", GGUF_F32, 6);
+                put_key(&w, "token_type", GGUF_ARRAY);
+                put_u32(&w, GGUF_I32);
+                put_u64(&w, 6);
+                const uint32_t types[] = {TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_CONTROL, TOKEN_NORMAL, TOKEN_NORMAL, TOKEN_CONTROL};
+                for (size_t k = 0; k < ARRAY_SIZE(types); k++)
+                        put_u32(&w, types[k]);
+                add_bool(&w, "add_space_prefix", false);
+                if (load_written(&w, &t, &e) < 0)
+                        fail_msg("%s", e.text);
+                assert_int_equal(tokenizer_encode(t, "a<|end|>  <s> a", 15, TOKENIZE_PARSE_SPECIAL, &ids, &n), 0);
+                const int32_t taken[] = {3, 5, 1, 4, 3}, left[] = {3, 5, 4, 4, 1, 4, 3};
+                assert_int_equal(n, i == 0 ? ARRAY_SIZE(taken) : ARRAY_SIZE(left));
+                assert_memory_equal(ids, i == 0 ? taken : left, n * sizeof(*ids));
+        }
+}
+
 /* Tokens of gemma3 that there are no weights for are none. */
 static void test_surplus_tokens(void **state) {
         (void)state;
@@ -562,7 +592,7 @@ int main(void) {
                 cmocka_unit_test(test_bert_case),
                 cmocka_unit_test(test_models),
                 cmocka_unit_test(test_recorded),
-                cmocka_unit_test(test_bpe_defaults), cmocka_unit_test(test_family_cuts), cmocka_unit_test(test_surplus_tokens),
+                cmocka_unit_test(test_bpe_defaults), cmocka_unit_test(test_family_cuts), cmocka_unit_test(test_surplus_tokens), cmocka_unit_test(test_phi3_white_space),
                 cmocka_unit_test(test_refused_bpe),
                 cmocka_unit_test(test_refused),
                 cmocka_unit_test(test_flipped),

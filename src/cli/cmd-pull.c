@@ -23,10 +23,12 @@
 #define MANIFESTS "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 
 static const char *directory, *name;
+static bool replace;
 
 static const Option options[] = {
         {OPTION_TEXT, 0, "name", "NAME", &name, .help = "what it is to be called here [its own name and tag]"},
         {OPTION_TEXT, 0, "directory", "DIR", &directory, .help = "where it is to be put [the daemon's models_path]"},
+        {OPTION_FLAG, 0, "replace", NULL, &replace, .help = "another model of that name, or an older one, makes room"},
         {OPTION_END},
 };
 
@@ -154,15 +156,23 @@ static int find_place(Pull *p, ZlClient *client, Error *e) {
 
 /* ---- fetching ---- */
 
-static bool is_there(const Pull *p, Error *e) {
+/* 1: it is there; 0: nothing is there, or what may be replaced. */
+static int look_at_place(const Pull *p, Error *e) {
         char digest[DIGEST_MAX];
         struct stat st;
         int fd = open(p->path, O_RDONLY | O_CLOEXEC);
-        bool same = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == p->size &&
-                    file_digest(fd, p->size, p->name, digest, e) == 0 && strcmp(digest, p->digest) == 0;
-        if (fd >= 0)
-                close(fd);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : error_set(e, -errno, "%s: %s", p->path, strerror(errno));
+        bool is_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+        bool same = is_file && (uint64_t)st.st_size == p->size && file_digest(fd, p->size, p->name, digest, e) == 0 &&
+                    strcmp(digest, p->digest) == 0;
+        close(fd);
         bar_clear();
+        if (interrupted)
+                return error_set(e, -EINTR, "interrupted");
+        if (!same && !(is_file && replace))
+                return error_set(e, -EEXIST, "%s is there already, and is %s; say --name%s", p->path,
+                                 is_file ? "another model or an older one" : "no file", is_file ? ", or --replace" : "");
         return same;
 }
 
@@ -234,10 +244,8 @@ static int pull(Pull *p, ZlClient *client, Error *e) {
         if (asprintf(&p->path, "%s/%s.gguf", p->directory, p->name) < 0 ||
             asprintf(&p->part, "%s/.%s-%.12s.part", p->directory, p->name, p->digest) < 0)
                 return no_memory(e);
-        bool there = is_there(p, e);
-        if (interrupted)
-                return -EINTR;
-        return there ? 0 : fetch(p, e);
+        r = look_at_place(p, e);
+        return r == 0 ? fetch(p, e) : MIN(r, 0);
 }
 
 /* ---- what came of it ---- */
@@ -280,6 +288,10 @@ static int run(ZlClient *client, char **args) {
         }
         if (name && !reference_is_name(name)) {
                 complain("--name: '%s' is no name: letters, digits, and '.', '-', '+', ':', ' ' within", name);
+                return EXIT_USAGE;
+        }
+        if (directory && !*directory) {
+                complain("--directory: is empty");
                 return EXIT_USAGE;
         }
         p.name = strdup(name ? name : p.from.name);

@@ -13,6 +13,7 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@ typedef struct Transfer {
         const FetchFile *file;
         EVP_MD_CTX *hash;
         uint64_t done;    /* of the file */
+        uint64_t from;    /* where the answer begins, as it says */
         bool begun;       /* the answer's body has */
         uint64_t since;   /* usec; of this run, for the speed */
         uint64_t fetched; /* in this run */
@@ -76,8 +78,19 @@ static int start_over(Transfer *t) {
         return EVP_DigestInit_ex(t->hash, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
 }
 
+/* Whether the answer is the file, or the rest of it: before anything there is touched. A page of somebody between has another
+ * length. */
+static int begin_answer(Transfer *t) {
+        bool whole = status_of(t) == 200;
+        curl_off_t length = -1;
+        curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+        if ((length >= 0 && (uint64_t)length != t->file->size - (whole ? 0 : t->done)) || (!whole && t->from != t->done))
+                return -EPROTO;
+        return whole && t->done > 0 ? start_over(t) : 0;
+}
+
 static int put_in_file(Transfer *t, const char *data, size_t n) {
-        int r = !t->begun && t->done > 0 && status_of(t) == 200 ? start_over(t) : 0;
+        int r = t->begun ? 0 : begin_answer(t);
         t->begun = true;
         if (r == 0 && n > t->file->size - t->done)
                 r = -EMSGSIZE;
@@ -105,6 +118,16 @@ static size_t on_body(char *data, size_t one _unused_, size_t n, void *userdata)
         else
                 buf_put(t->document, data, n);
         return t->error ? CURL_WRITEFUNC_ERROR : n;
+}
+
+static size_t on_header(char *data, size_t one _unused_, size_t n, void *userdata) {
+        Transfer *t = userdata;
+        char line[80];
+        unsigned long long from;
+        snprintf(line, sizeof(line), "%.*s", (int)MIN(n, sizeof(line) - 1), data);
+        if (strncasecmp(line, "content-range:", 14) == 0 && sscanf(line + 14, " bytes %llu-", &from) == 1)
+                t->from = from;
+        return n;
 }
 
 static void show_progress(const Transfer *t) {
@@ -145,6 +168,8 @@ static int transfer_init(Transfer *t, const char *url) {
         curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->why);
         curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, on_body);
         curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
+        curl_easy_setopt(t->easy, CURLOPT_HEADERFUNCTION, on_header);
+        curl_easy_setopt(t->easy, CURLOPT_HEADERDATA, t);
         curl_easy_setopt(t->easy, CURLOPT_XFERINFOFUNCTION, on_progress);
         curl_easy_setopt(t->easy, CURLOPT_XFERINFODATA, t);
         curl_easy_setopt(t->easy, CURLOPT_NOPROGRESS, 0L);
@@ -168,14 +193,17 @@ static bool may_pass(long status) {
 /* -EAGAIN: it is worth another attempt. */
 static int attempt(Transfer *t, const char *url, Error *e) {
         t->begun = false;
+        t->from = UINT64_MAX;
         t->error = 0;
         buf_clear(&t->refusal);
         CURLcode code = interrupted ? CURLE_ABORTED_BY_CALLBACK : curl_easy_perform(t->easy);
         long status = status_of(t);
         if (interrupted)
                 return error_set(e, -EINTR, "interrupted");
-        if (t->error == EMSGSIZE)
-                return error_set(e, -EIO, "%s: sends more than it should", url);
+        if (t->error == EMSGSIZE) /* so that what came before is in doubt, too */
+                return error_set(e, -EBADMSG, "%s: sends more than it should", url);
+        if (t->error == EPROTO)
+                return error_set(e, -EIO, "%s: sends something else than the file, by its length or place", url);
         if (t->error)
                 return error_set(e, -t->error, "cannot write: %s", strerror(t->error));
         if (code != CURLE_OK)

@@ -30,6 +30,7 @@ typedef struct Vocab {
         float *scores;
         double *log_probs;
         int32_t *types;
+        uint8_t *added;
         NormalizerStep steps[SENTENCEPIECE_STEPS];
         Buf texts; /* tokens as WordPiece has them */
         bool add_bos, add_eos;
@@ -42,6 +43,7 @@ static void vocab_deinit(Vocab *v) {
         free(v->scores);
         free(v->log_probs);
         free(v->types);
+        free(v->added);
         buf_deinit(&v->texts);
 }
 
@@ -162,6 +164,26 @@ static int read_special_tokens(const Gguf *g, Vocab *v, Error *e) {
         return 0;
 }
 
+static bool is_token(const Vocab *v, size_t i, const char *text) {
+        return v->tokens[i].len == strlen(text) && memcmp(v->tokens[i].data, text, v->tokens[i].len) == 0;
+}
+
+/* Phi-3's special tokens take the white space after them, which its file does not say. */
+static int read_phi3(const Gguf *g, Vocab *v, Error *e) {
+        if (!is_architecture(v, "phi3") || !v->types)
+                return 0;
+        v->added = calloc(v->spec.n_tokens + 1, 1);
+        if (!v->added)
+                return refuse(g, e, -ENOMEM, "not enough memory for a vocabulary of %zu tokens", v->spec.n_tokens);
+        for (size_t i = 0; i < v->spec.n_tokens; i++) {
+                bool exception = is_token(v, i, "<unk>") || is_token(v, i, "<s>") || is_token(v, i, "<|endoftext|>");
+                bool special = v->types[i] == TOKEN_CONTROL || v->types[i] == TOKEN_USER_DEFINED;
+                v->added[i] = ADDED_NORMALIZED | (special && !exception ? ADDED_RSTRIP : 0);
+        }
+        v->spec.added = v->added;
+        return 0;
+}
+
 static int read_spm(const Gguf *g, Vocab *v, Error *e) {
         v->spec.kind = TOKENIZER_SPM;
         v->spec.bos = 1;
@@ -173,6 +195,8 @@ static int read_spm(const Gguf *g, Vocab *v, Error *e) {
         if (r == 0 && !v->scores)
                 return refuse(g, e, -EINVAL, KEY("scores") " is missing, which a 'llama' vocabulary needs");
         v->spec.scores = v->scores;
+        if (r == 0)
+                r = read_phi3(g, v, e);
         if (r == 0)
                 r = read_bool(g, KEY("add_space_prefix"), &prefix, e);
         v->spec.space_prefix = prefix ? SPACE_PREFIX_AFTER_CONTROL : SPACE_PREFIX_NONE;

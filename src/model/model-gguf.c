@@ -142,7 +142,8 @@ static int read_rope_scaling(Model *m, Rope *rope, Error *e) {
         int k = gguf_get_string(m->gguf, key, &type, e);
         if (k < 0 && k != -ENOENT)
                 return k;
-        bool none = is_text(type, "none"), yarn = is_text(type, "yarn") && m->arch != &arch_bert;
+        bool none = is_text(type, "none") || (may_be_long(m) && is_text(type, "longrope"));
+        bool yarn = is_text(type, "yarn") && m->arch != &arch_bert && !may_be_long(m);
         if (!none && !yarn && !is_text(type, "linear"))
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "key '%s': rope scaling '%s' is not supported; linear %s", key,
                                     file_text(shown, sizeof(shown), type), m->arch == &arch_bert ? "is" : "and yarn are");
@@ -372,14 +373,20 @@ static int read_scales(Model *m, Error *e) {
 
 static int read_experts(Model *m, Error *e) {
         ModelInfo *i = &m->info;
+        uint32_t width = UINT32_MAX;
         int k;
         if (!may_have_experts(m))
                 return 0;
         m->params.norm_experts = true;
         if ((k = gguf_key_u32(m, "expert_count", m->kind->experts, &i->n_experts, e)) < 0 ||
             (k = gguf_key_u32(m, "expert_used_count", i->n_experts > 0, &i->n_experts_used, e)) < 0 ||
-            (k = gguf_key_u32(m, "expert_feed_forward_length", false, &i->n_ff, e)) < 0)
+            (k = gguf_key_u32(m, "expert_feed_forward_length", false, &width, e)) < 0)
                 return k;
+        const Tensor *gates = gguf_tensor(m->gguf, "blk.0.ffn_gate_exps.weight"); /* tells it where it is not said */
+        if (width != UINT32_MAX)
+                i->n_ff = width;
+        else if (gates && gates->n_dims == 3 && gates->dims[1] <= INT32_MAX)
+                i->n_ff = (uint32_t)gates->dims[1];
         if (i->n_ff == 0 || (m->kind->experts && i->n_experts == 0))
                 return MODEL_REFUSE(m, e, -EINVAL, "experts, or their networks, are 0 in number or size");
         return model_check_experts(m, e);

@@ -53,7 +53,7 @@ static int read_params(Model *m, Error *e) {
         if ((k = config_positive(m, config, "rms_norm_eps", false, &m->params.norm_eps, e)) < 0 ||
             (k = config_flag(m, "tie_word_embeddings", &tied, e)) < 0 || (k = config_flag(m, "attention_bias", &bias, e)) < 0)
                 return k;
-        if (m->kind->gemma && !config_get(config, "tie_word_embeddings"))
+        if ((m->kind->gemma || m->kind->still_every > 0) && !config_get(config, "tie_word_embeddings"))
                 tied = true;
         bool said = bias && m->kind->bias == BIAS_AS_SAID;
         m->params.head = tied ? PRESENT_NO : hf_text_type(m->hf) ? PRESENT_MAYBE : PRESENT_YES; /* which may be said elsewhere */

@@ -345,10 +345,13 @@ static int index_tensors(Model *m, Error *e) {
         return 0;
 }
 
-static int check_all_claimed(const Model *m, Error *e) {
+/* What may be left out takes no memory. */
+static int check_all_claimed(Model *m, Error *e) {
         char name[80];
         for (size_t i = 0; i < m->n_tensors; i++)
-                if (!m->claimed[i] && !m->format->ignores(m, m->tensors[i].name))
+                if (!m->claimed[i] && m->format->ignores(m, m->tensors[i].name))
+                        m->info.weights_size -= m->tensors[i].foreign ? 0 : m->tensors[i].size;
+                else if (!m->claimed[i])
                         return MODEL_REFUSE(m, e, -EOPNOTSUPP,
                                             "tensor '%s' has no place in a %s model as computed here; leaving it out "
                                             "would change the result",

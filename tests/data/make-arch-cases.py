@@ -229,7 +229,7 @@ def metadata(arch, name, config):
         original = rope["original_max_position_embeddings"]
         grown = np.sqrt(1 + np.log(config.max_position_embeddings / original) / np.log(original))
         keys += [("rope.dimension_count", U32, int(head * rope["partial_rotary_factor"])), ("rope.scaling.attn_factor", F32, grown),
-                 ("rope.scaling.original_context_length", U32, original)]
+                 ("rope.scaling.original_context_length", U32, original), ("rope.scaling.type", STRING, "longrope")]
     if arch == "granite":
         keys += [("attention.scale", F32, config.attention_multiplier), ("embedding_scale", F32, config.embedding_multiplier),
                  ("residual_scale", F32, config.residual_multiplier), ("logit_scale", F32, config.logits_scaling)]
