@@ -4,7 +4,8 @@
  *
  * "decode" is one activation row: weights stream from memory, GB/s is to be held against the ceiling, which is the
  * same stream summed without any other work. The weights of one measurement are spread over copies that together
- * exceed the caches. "prefill" is 128 rows: GFLOP/s. Each figure is the best of several runs. */
+ * exceed the caches. "batch" is 4 rows, as of so many sequences. "prefill" is 128 rows: GFLOP/s. Each figure is the best
+ * of several runs. */
 #include <string.h>
 
 #include "bench.h"
@@ -72,7 +73,7 @@ static void bench_ceiling(Bench *b) {
 }
 
 static void bench_matmul(Bench *b, Dtype type, uint32_t rows, uint32_t cols, uint32_t n) {
-        size_t size = dtype_row_size(type, cols) * rows, copies = n == 1 ? SPREAD / size : 4;
+        size_t size = dtype_row_size(type, cols) * rows, copies = n < 128 ? SPREAD / size : 4;
         double best = 1e9;
         for (int i = 0; i < RUNS; i++) {
                 for (size_t c = 0; c < copies; c++)
@@ -82,7 +83,7 @@ static void bench_matmul(Bench *b, Dtype type, uint32_t rows, uint32_t cols, uin
                 double t = run(b) / (double)copies;
                 best = MIN(best, t);
         }
-        print(b, n == 1 ? "decode" : "prefill", type, rows, cols, (double)size / best * 1e-9,
+        print(b, n == 1 ? "decode" : n < 128 ? "batch" : "prefill", type, rows, cols, (double)size / best * 1e-9,
               2.0 * rows * cols * n / best * 1e-9);
 }
 
@@ -148,6 +149,7 @@ int main(int argc, char **argv) {
         for (size_t s = 0; s < ARRAY_SIZE(shapes); s++)
                 for (size_t t = 0; t < ARRAY_SIZE(types); t++) {
                         bench_matmul(&b, types[t], shapes[s][0], shapes[s][1], 1);
+                        bench_matmul(&b, types[t], shapes[s][0], shapes[s][1], 4);
                         bench_matmul(&b, types[t], shapes[s][0], shapes[s][1], 128);
                 }
         if (b.json)

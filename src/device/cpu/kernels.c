@@ -150,10 +150,20 @@ INLINE int rows_together(Dtype type) {
         return type == DTYPE_F32 ? NR_MAX : type == DTYPE_F16 ? NR : 1;
 }
 
+/* Up to how many rows of x meet weights as they are stored sooner than weights that were de-quantised first: each tile of NR
+ * of them does that anew, which is dear in the formats left. */
+INLINE uint32_t few_rows_of(Dtype type) {
+        return is_plain(type) || type == DTYPE_Q8_0 || type == DTYPE_Q4_0 ? CPU_FEW_ROWS : NR;
+}
+
+static uint32_t few_rows(Dtype type) {
+        return NR > 2 ? few_rows_of(type) : 1;
+}
+
 /* Functions of their own, so that each is compiled for itself. */
 #define DOTS(name, ...)                                                        \
         static __attribute__((noinline)) void dots_##name(const CpuDots *a) {  \
-                if (DTYPE_##name == DTYPE_F32 && a->n_x <= CPU_FEW_ROWS)       \
+                if (a->n_x <= few_rows_of(DTYPE_##name))                       \
                         dots_of_few(a, DTYPE_##name);                          \
                 else                                                           \
                         dots_of(a, DTYPE_##name, rows_together(DTYPE_##name)); \
@@ -418,6 +428,7 @@ static float dot(const float *x, const float *y, size_t n) {
 const CpuKernels PASTE(cpu_kernels_, CPU_ISA) = {
         .name = STRING(CPU_ISA),
         .dots = dots,
+        .few_rows = few_rows,
         .mix = mix,
         .dequantise = dequantise,
         .to_f16 = to_f16,

@@ -12,7 +12,7 @@
 #include "device/device.h"
 
 enum { CPU_DOT_BLOCK = 1024 };
-enum { CPU_FEW_ROWS = 16 }; /* of activations, which meet weights in panels that the fastest cache holds */
+enum { CPU_FEW_ROWS = 16 }; /* of activations, which meet weights while the fastest cache holds these */
 
 /* out[c * out_stride + r] += dot(row r of w, row c of x), for all r < n_w and c < n_x. Strides of out and x count
  * floats, that of w bytes. */
@@ -102,6 +102,8 @@ typedef struct CpuAttention {
 typedef struct CpuKernels {
         const char *name;
         void (*dots)(const CpuDots *a);
+        /* Up to how many rows of x, at least 1, `dots` is the fastest with weights of that type as they are stored. */
+        uint32_t (*few_rows)(Dtype type);
         void (*mix)(const CpuMix *a);
         /* n values of a row, from its start; exact. */
         void (*dequantise)(Dtype type, const void *row, float *out, size_t n);

@@ -1,10 +1,10 @@
 /* Matrix products of weights in any format with float32 activations. Each part makes its own output features: it
  * reads its own rows of the weights, once. The features of all products of an operation are dealt out as one row of them.
  *
- * One row (decoding): weights go from memory through registers, de-quantised on the way.
- * More rows (prompts, batches): a panel of PANEL_ROWS x PANEL_COLS weights, or of SLIM_ROWS where rows are few, is de-quantised
- * into the cache and used for all rows, panel after panel along the rows of the weights. A panel is as wide as the blocks in which dot
- * products are summed, so both ways give the same bits.
+ * One row, or few (decoding): weights go from memory through registers, de-quantised on the way.
+ * More rows (prompts, large batches): a panel of PANEL_ROWS x PANEL_COLS weights, or of SLIM_ROWS up to CPU_FEW_ROWS, is
+ * de-quantised into the cache and used for all rows, panel after panel along the rows of the weights. A panel is as wide as
+ * the blocks in which dot products are summed, so both ways give the same bits.
  *
  * Gated units: some features of the gate, the same of the other matrix, which only the part sees, and then their product.
  * Experts: each with its places. */
@@ -98,7 +98,7 @@ static void by_panel(const Matmul *a, const Features *f, size_t first, size_t n,
 
 static void make_features(const Matmul *a, const Features *f, const CpuPart *part) {
         start_values(a, f);
-        if (a->n_rows == 1) {
+        if (a->n_rows <= part->kernels->few_rows(f->p->w.type)) {
                 by_registers(a, f, part);
                 return;
         }
