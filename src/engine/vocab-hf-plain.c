@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "engine/vocab-hf-internal.h"
+#include "util/str.h"
 
 static const json_t *config_of(const Reader *v) {
         return hf_tokenizer_config(v->h);
@@ -31,7 +32,7 @@ TokenText reader_class(const Reader *v) {
 
 bool reader_has_class(const Reader *v, const char *name) {
         TokenText class = reader_class(v);
-        return class.len == strlen(name) && memcmp(class.data, name, class.len) == 0;
+        return bytes_are(class.data, class.len, name);
 }
 
 /* Nothing says of what kind the model is. */

@@ -15,6 +15,7 @@
 
 #include "engine/vocab.h"
 #include "text/pretokenizer.h"
+#include "util/str.h"
 
 #define KEY(name) "tokenizer.ggml." name
 
@@ -100,7 +101,7 @@ static int read_per_token(const Gguf *g, const char *key, GgufType type, size_t 
 }
 
 static bool is_architecture(const Vocab *v, const char *name) {
-        return v->architecture.len == strlen(name) && memcmp(v->architecture.data, name, v->architecture.len) == 0;
+        return bytes_are(v->architecture.data, v->architecture.len, name);
 }
 
 /* Ollama's gemma3 list some for images, for which there are no weights. */
@@ -165,7 +166,7 @@ static int read_special_tokens(const Gguf *g, Vocab *v, Error *e) {
 }
 
 static bool is_token(const Vocab *v, size_t i, const char *text) {
-        return v->tokens[i].len == strlen(text) && memcmp(v->tokens[i].data, text, v->tokens[i].len) == 0;
+        return bytes_are(v->tokens[i].data, v->tokens[i].len, text);
 }
 
 /* Phi-3's special tokens take the white space after them, which its file does not say. */

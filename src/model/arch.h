@@ -220,8 +220,15 @@ int model_set_yarn(Model *m, const Yarn *y, Error *e);
 /* Makes params.still, with each `every`th layer in it, and params.slides, with every layer in it sliding but each `global_every`th. */
 int model_still(Model *m, uint32_t every, Error *e);
 int model_slides(Model *m, uint32_t global_every, Error *e);
-/* Of kinds that have several matrices in one: which part the tensor is that ggml calls `name`; of 0: it is by itself. */
-Share model_fused_share(const Model *m, const char *name);
+/* Of kinds that have several matrices in one: what the tensor is a part of that ggml calls `name`; false: it is by itself. */
+typedef struct Fused {
+        Share share;
+        unsigned layer;
+        bool attention; /* of queries, keys and values; else of gate and up */
+        char kind[16];  /* "weight" */
+} Fused;
+
+bool model_fused(const Model *m, const char *name, Fused *ret);
 /* LongRoPE (Ding et al. 2024): whether the context is longer than the `original` one, so that its factors count. */
 bool model_is_long(const Model *m, uint32_t original);
 /* Whether the files have a tensor of this name, which is theirs. */

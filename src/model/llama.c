@@ -1,5 +1,6 @@
 /* The Llama family: llama, mistral, mixtral, qwen2, qwen3, qwen3moe, gpt-oss, gemma to gemma3, phi3, granite, smollm3, olmo2, and
- * of those that see images (gemma3, mistral3, qwen2vl, qwen3vl) what reads texts; as embedders see llama-encoder.c. One transformer, with small differences:
+ * of those that see images (gemma3, mistral3, qwen2vl, qwen3vl) what reads texts; as embedders see llama-encoder.c. One
+ * transformer, with small differences:
  *
  *   x = embedding of the token                 gemma: * sqrt(n_embd)
  *   each layer:  h = rmsnorm(x);  q, k, v = Wq h, Wk h, Wv h  (+ bias: qwen2)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/gguf-keys.h"
+#include "util/str.h"
 
 /* ---- keys ---- */
 
@@ -102,7 +103,7 @@ static int read_heads(Model *m, Error *e) {
 }
 
 static bool is_text(FileText text, const char *what) {
-        return text.len == strlen(what) && memcmp(text.data, what, text.len) == 0;
+        return bytes_are(text.data, text.len, what);
 }
 
 static int read_yarn(Model *m, float factor, Error *e) {
@@ -121,10 +122,14 @@ static bool is_about_images(FileText name) {
         return (name.len > 2 && memcmp(name.data, "v.", 2) == 0) || (name.len > 3 && memcmp(name.data, "mm.", 3) == 0);
 }
 
+static bool is_gemma3(const Model *m) {
+        return m->kind->gemma && m->kind->qk_norm;
+}
+
 /* Ollama's files of gemma3 have all in one, and do not say that positions are scaled, as they are in those that see. */
 static float usual_factor(const Model *m) {
         bool sees = false;
-        for (size_t i = 0; m->kind->gemma && m->kind->qk_norm && i < m->n_tensors; i++)
+        for (size_t i = 0; is_gemma3(m) && i < m->n_tensors; i++)
                 sees |= is_about_images(m->tensors[i].name);
         return sees ? 8 : 1;
 }
@@ -270,11 +275,11 @@ static uint64_t count_tokens(const Model *m) {
         uint64_t rows = t ? t->dims[1] : 0;
         if (gguf_get_array(m->gguf, "tokenizer.ggml.tokens", &type, &n, NULL) < 0)
                 return rows;
-        return m->kind->gemma && m->kind->qk_norm && rows > 0 ? MIN(n, rows) : n;
+        return is_gemma3(m) && rows > 0 ? MIN(n, rows) : n;
 }
 
 static int read_eps(Model *m, Error *e) {
-        bool known = m->kind->gemma && m->kind->qk_norm; /* gemma3's, which Ollama's files leave out */
+        bool known = is_gemma3(m); /* Ollama's files leave it out */
         m->params.norm_eps = 1e-6f;
         int k = gguf_key_f32(m, "attention.layer_norm_rms_epsilon", !known, &m->params.norm_eps, e);
         if (k == 0 && m->params.norm_eps < 0)
@@ -475,18 +480,6 @@ static const char *long_name(const Model *m) {
         return model_is_long(m, original) ? "rope_factors_long.weight" : "rope_factors_short.weight";
 }
 
-/* phi3's matrices, which are several in one. */
-static bool fused_name(const Model *m, const char *name, char *buf, size_t size, Share *ret) {
-        Share share = model_fused_share(m, name);
-        unsigned layer;
-        char part[32], kind[16];
-        if (share.of == 0 || sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
-                return false;
-        snprintf(buf, size, "blk.%u.%s.%s", layer, part[0] == 'a' ? "attn_qkv" : "ffn_up", kind);
-        *ret = share;
-        return true;
-}
-
 /* Ollama's of gpt-oss. */
 static bool other_name(const Model *m, const char *name, char *buf, size_t size) {
         static const char *const names[][2] = {
@@ -509,9 +502,11 @@ static Share tensor_name(const Model *m, const char *name, char *buf, size_t siz
         static const char *const fused[] = {"attn_q", "attn_k", "attn_v"};
         unsigned layer, expert;
         char part[32], kind[16];
-        Share share;
-        if (fused_name(m, name, buf, size, &share))
-                return share;
+        Fused one;
+        if (model_fused(m, name, &one)) {
+                snprintf(buf, size, "blk.%u.%s.%s", one.layer, one.attention ? "attn_qkv" : "ffn_up", one.kind);
+                return one.share;
+        }
         if (other_name(m, name, buf, size))
                 return (Share){0};
         snprintf(buf, size, "%s", m->kind->fused && strcmp(name, "rope_freqs.weight") == 0 ? long_name(m) : name);

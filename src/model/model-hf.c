@@ -1,6 +1,7 @@
 /* What a Hugging Face directory says of its model: config.json as transformers' Llama, Mistral, Mixtral, Qwen2, Qwen3,
- * Qwen3Moe, Gemma, Phi3, Granite, SmolLM3 and Olmo2 classes read it, with their defaults. Their rotary embedding rotates the halves of a head together. A value that would
- * change the result and is not computed here is refused by its name; null is the same as absent. */
+ * Qwen3Moe, Gemma, Phi3, Granite, SmolLM3 and Olmo2 classes read it, with their defaults. Their rotary embedding rotates the
+ * halves of a head together. A value that would change the result and is not computed here is refused by its name; null is the
+ * same as absent. */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -415,7 +416,8 @@ static bool is_nomic(const Model *m) {
 static int describe_llama(Model *m, Error *e) {
         int k = m->kind->gemma ? describe_gemma(m, e) : 0;
         if (k < 0 || (k = refuse_options(m, e)) < 0 || (k = read_sizes(m, e)) < 0 || (k = read_params(m, e)) < 0 ||
-            (k = read_scales(m, e)) < 0 || (k = read_still(m, e)) < 0 || (k = read_experts(m, e)) < 0 || (k = read_window(m, e)) < 0 || (k = read_embedder(m, e)) < 0)
+            (k = read_scales(m, e)) < 0 || (k = read_still(m, e)) < 0 || (k = read_experts(m, e)) < 0 ||
+            (k = read_window(m, e)) < 0 || (k = read_embedder(m, e)) < 0)
                 return k;
         return check_class(m, e);
 }
@@ -450,18 +452,6 @@ static bool expert_tensor_name(const Model *m, const char *name, char *buf, size
                         snprintf(buf, size, "%slayers.%u.%s.experts.%u.%s.weight", m->params.prefix, layer, network, expert,
                                  mixtral ? parts[i].mixtral : parts[i].qwen);
         return n == 3 || (n == 2 && strcmp(part, "ffn_gate_inp") == 0);
-}
-
-/* phi3's, of which several are in one. */
-static bool fused_tensor_name(const Model *m, const char *name, char *buf, size_t size, Share *ret) {
-        Share share = model_fused_share(m, name);
-        unsigned layer;
-        char part[32], kind[16];
-        if (share.of == 0 || sscanf(name, "blk.%u.%31[a-z_].%15s", &layer, part, kind) != 3)
-                return false;
-        snprintf(buf, size, "%slayers.%u.%s.%s", m->params.prefix, layer, part[0] == 'a' ? "self_attn.qkv_proj" : "mlp.gate_up_proj", kind);
-        *ret = share;
-        return true;
 }
 
 static void llama_tensor_name(const Model *m, const char *name, char *buf, size_t size) {
@@ -523,12 +513,14 @@ static Share tensor_name(const Model *m, const char *name, char *buf, size_t siz
                 return nomic_tensor_name(m, name, buf, size);
         if (m->params.alibi)
                 return jina_tensor_name(m, name, buf, size);
-        Share share;
+        Fused one;
         if (is_bert(m))
                 bert_tensor_name(m, name, buf, size);
-        else if (fused_tensor_name(m, name, buf, size, &share))
-                return share;
-        else
+        else if (model_fused(m, name, &one)) {
+                snprintf(buf, size, "%slayers.%u.%s.%s", m->params.prefix, one.layer,
+                         one.attention ? "self_attn.qkv_proj" : "mlp.gate_up_proj", one.kind);
+                return one.share;
+        } else
                 llama_tensor_name(m, name, buf, size);
         return (Share){0};
 }

@@ -187,7 +187,7 @@ int model_check_heads(const Model *m, Error *e) {
                 return MODEL_REFUSE(m, e, -EINVAL,
                                     "%" PRIu32 " attention heads cannot share %" PRIu32 " key/value heads", i->n_heads,
                                     i->n_kv_heads);
-        if (m->kind->fused && (uint64_t)i->n_heads + 2 * (uint64_t)i->n_kv_heads > UINT16_MAX) /* see model_fused_share() */
+        if (m->kind->fused && (uint64_t)i->n_heads + 2 * (uint64_t)i->n_kv_heads > UINT16_MAX) /* see model_fused() */
                 return MODEL_REFUSE(m, e, -EOPNOTSUPP, "%" PRIu32 " attention heads are not supported", i->n_heads);
         if (i->head_dim == 0 || i->head_dim % 2 != 0)
                 return MODEL_REFUSE(m, e, -EINVAL, "attention heads of %" PRIu32 " values cannot be rotated",
@@ -262,19 +262,29 @@ int model_still(Model *m, uint32_t every, Error *e) {
 }
 
 /* Queries, keys and values by heads; gate and up. */
-Share model_fused_share(const Model *m, const char *name) {
+bool model_fused(const Model *m, const char *name, Fused *ret) {
         uint16_t q = (uint16_t)m->info.n_heads, kv = (uint16_t)m->info.n_kv_heads, all = (uint16_t)(q + 2 * kv);
         const struct {
                 const char *part;
+                bool attention;
                 Share share;
         } parts[] = {
-                {".attn_q.", {0, all, q}},  {".attn_k.", {q, all, kv}}, {".attn_v.", {(uint16_t)(q + kv), all, kv}},
-                {".ffn_gate.", {0, 2, 1}}, {".ffn_up.", {1, 2, 1}},
+                {"attn_q", true, {0, all, q}},
+                {"attn_k", true, {q, all, kv}},
+                {"attn_v", true, {(uint16_t)(q + kv), all, kv}},
+                {"ffn_gate", false, {0, 2, 1}},
+                {"ffn_up", false, {1, 2, 1}},
         };
-        for (size_t i = 0; m->kind->fused && i < ARRAY_SIZE(parts); i++)
-                if (strstr(name, parts[i].part))
-                        return parts[i].share;
-        return (Share){0};
+        char part[32];
+        if (!m->kind->fused || sscanf(name, "blk.%u.%31[a-z_].%15s", &ret->layer, part, ret->kind) != 3)
+                return false;
+        for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+                if (strcmp(part, parts[i].part) == 0) {
+                        ret->share = parts[i].share;
+                        ret->attention = parts[i].attention;
+                        return true;
+                }
+        return false;
 }
 
 bool model_is_long(const Model *m, uint32_t original) {

@@ -14,7 +14,8 @@
 
 typedef struct Safetensors Safetensors;
 
-/* 0 or negative errno: -EINVAL the file is no valid safetensors file, else as model_file_open(). Errors name file, tensor and reason. */
+/* 0 or negative errno: -EINVAL the file is no valid safetensors file, else as model_file_open(). Errors name file, tensor and
+ * reason. */
 int safetensors_open(const char *path, Safetensors **ret, Error *e);
 void safetensors_free(Safetensors *s);
 DEFINE_CLEANUP(Safetensors, safetensors_free)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "text/fill.h"
+#include "util/str.h"
 
 enum { PREFIX, SUFFIX, MIDDLE, ROLES };
 
@@ -25,7 +26,7 @@ static const char *const end_names[] = {
 };
 
 static bool is_text(TokenText t, const char *name) {
-        return name && t.len == strlen(name) && memcmp(t.data, name, t.len) == 0;
+        return name && bytes_are(t.data, t.len, name);
 }
 
 /* Of two tokens with one name the later is meant, as everywhere. */

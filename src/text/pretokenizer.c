@@ -39,9 +39,9 @@
         CONTRACTIONS_ANY_CASE "|[^" LINE_ENDS WORD "]?\\p{L}++|\\p{N}" digits "| ?[^" WHITE WORD "]++[" LINE_ENDS "]*+"    \
         "|" UPTO_LAST_LINE_END "|" TRAILING_WHITE("[^" WHITE "]")
 
-/* GPT-4o's letters, and those of Mistral's Tekken, which has no contractions and single digits: words are cut where a small letter, or one of neither case, is followed by a capital. UPPER* LOWER+ of
- * the original, which have the letters of neither case in common, is: up to a small letter and on, or else up to the last
- * letter of neither case. */
+/* GPT-4o's letters, and those of Mistral's Tekken, which has no contractions and single digits: words are cut where a small
+ * letter, or one of neither case, is followed by a capital. UPPER* LOWER+ of the original, which have the letters of neither
+ * case in common, is: up to a small letter and on, or else up to the last letter of neither case. */
 #define CAPITAL "\\p{Lu}\\p{Lt}"
 #define NEITHER "\\p{Lm}\\p{Lo}\\p{M}"
 #define UPPER "[" CAPITAL NEITHER "]"

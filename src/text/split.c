@@ -25,6 +25,7 @@
 
 #include "text/split.h"
 #include "util/macro.h"
+#include "util/str.h"
 
 typedef struct TextPart { /* of what is held */
         size_t at, len;
@@ -138,19 +139,17 @@ void split_begin_call(unsigned forms, Buf *prompt) {
                 buf_putc(prompt, '\n');
 }
 
-static bool is_text(const char *mark, const char *text, size_t len) {
-        return len > 0 && strlen(mark) == len && memcmp(mark, text, len) == 0;
-}
-
 bool split_is_mark(unsigned forms, const char *text, size_t len) {
         static const char *const channels[] = {CHANNEL, MESSAGE, "<|constrain|>", "<|end|>", "<|start|>"};
         const Form *t = think_form(forms), *c = call_form(forms);
         for (size_t i = 0; (forms & SPLIT_CHANNELS) && i < ARRAY_SIZE(channels); i++)
-                if (is_text(channels[i], text, len))
+                if (bytes_are(text, len, channels[i]))
                         return true;
-        return (t && (is_text(t->open, text, len) || is_text(t->close, text, len))) ||
-               (c && (is_text(c->open, text, len) || is_text(c->close, text, len))) ||
-               ((forms & SPLIT_CALL_BRACKETS) && (is_text(NAME_ENDS, text, len) || is_text(NAME_ID, text, len)));
+        if (len == 0) /* a call may be bare */
+                return false;
+        return (t && (bytes_are(text, len, t->open) || bytes_are(text, len, t->close))) ||
+               (c && (bytes_are(text, len, c->open) || bytes_are(text, len, c->close))) ||
+               ((forms & SPLIT_CALL_BRACKETS) && (bytes_are(text, len, NAME_ENDS) || bytes_are(text, len, NAME_ID)));
 }
 
 /* ---- the front of what is held ---- */
@@ -491,7 +490,7 @@ static TextPart header_value(const Split *s, size_t len, const char *key) {
 }
 
 static bool part_is(const Split *s, TextPart part, const char *text) {
-        return part.len == strlen(text) && memcmp(s->held.data + part.at, text, part.len) == 0;
+        return bytes_are(s->held.data + part.at, part.len, text);
 }
 
 /* Several messages of a kind are told apart by a line's end. */

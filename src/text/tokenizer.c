@@ -30,7 +30,7 @@ static const Template bare_pair = {{{TEMPLATE_FIRST, 0}, {TEMPLATE_SECOND, 1}}, 
 
 static bool is_end_name(TokenText text) {
         for (size_t i = 0; i < ARRAY_SIZE(end_names); i++)
-                if (text.len == strlen(end_names[i]) && memcmp(text.data, end_names[i], text.len) == 0)
+                if (bytes_are(text.data, text.len, end_names[i]))
                         return true;
         return false;
 }
@@ -204,7 +204,7 @@ static void keep_messages(Tokenizer *t, const TokenizerSpec *spec) {
         for (size_t i = 0; i < t->n; i++)
                 for (size_t k = 0; k < ARRAY_SIZE(names) && t->types[i] == TOKEN_CONTROL; k++) {
                         TokenText text = token_text(t, i);
-                        if (text.len == strlen(names[k]) && memcmp(text.data, names[k], text.len) == 0) {
+                        if (bytes_are(text.data, text.len, names[k])) {
                                 n += found[k] == 0;
                                 found[k] = i;
                         }

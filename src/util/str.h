@@ -4,6 +4,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+/* Whether `len` bytes, which need not end with NUL, are `text`. */
+static inline bool bytes_are(const char *bytes, size_t len, const char *text) {
+        return len == strlen(text) && memcmp(bytes, text, len) == 0;
+}
 
 /* "512", "16MiB", "2G", "1.5GB": KiB/MiB/GiB/TiB and K/M/G/T are powers of 1024, KB/MB/GB/TB of 1000.
  * -EINVAL when it is no size, -ERANGE when it does not fit. */

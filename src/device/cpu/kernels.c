@@ -145,7 +145,7 @@ INLINE void dots_of(const CpuDots *a, Dtype type, int nr) {
                 tile_column(a, type, 1, c);
 }
 
-/* Only float32 and caches meet several rows of x at once. */
+/* Only panels and caches meet more than few rows of x. */
 INLINE int rows_together(Dtype type) {
         return type == DTYPE_F32 ? NR_MAX : type == DTYPE_F16 ? NR : 1;
 }
@@ -163,7 +163,7 @@ static uint32_t few_rows(Dtype type) {
 /* Functions of their own, so that each is compiled for itself. */
 #define DOTS(name, ...)                                                        \
         static __attribute__((noinline)) void dots_##name(const CpuDots *a) {  \
-                if (a->n_x <= few_rows_of(DTYPE_##name))                       \
+                if (rows_together(DTYPE_##name) == 1 || a->n_x <= CPU_FEW_ROWS) \
                         dots_of_few(a, DTYPE_##name);                          \
                 else                                                           \
                         dots_of(a, DTYPE_##name, rows_together(DTYPE_##name)); \

@@ -49,7 +49,8 @@ static uint64_t turns_work(const void *args) {
 
 static bool turns_are_for(const Turns *t, const Rows *rows, const Rope *rope) {
         return t->position == rows->position && t->n == rows->n && t->rope.n_rot == rope->n_rot &&
-               t->rope.base == rope->base && t->rope.scale == rope->scale && t->rope.magnitude == rope->magnitude && t->rope.factors == rope->factors;
+               t->rope.base == rope->base && t->rope.scale == rope->scale && t->rope.magnitude == rope->magnitude &&
+               t->rope.factors == rope->factors;
 }
 
 /* Those that an earlier rotation had, else new ones: layers may rotate in two ways by turns. NULL without memory. */
