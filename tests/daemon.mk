@@ -1,7 +1,7 @@
 # Unit tests of src/daemon, and the check that its manual pages know every option and route.
 include tests/config.mk
-check_PROGRAMS += tests/test-user tests/test-histogram tests/test-registry tests/test-manager tests/test-http-head tests/test-http tests/test-deadline tests/test-daemon
-TESTS += tests/test-user tests/test-histogram tests/test-registry tests/test-manager tests/test-http-head tests/test-http tests/test-deadline tests/test-daemon tests/test-man-daemon.py
+check_PROGRAMS += tests/test-user tests/test-histogram tests/test-variant tests/test-registry tests/test-manager tests/test-http-head tests/test-http tests/test-deadline tests/test-daemon
+TESTS += tests/test-user tests/test-histogram tests/test-variant tests/test-registry tests/test-manager tests/test-http-head tests/test-http tests/test-deadline tests/test-daemon tests/test-man-daemon.py
 dist_check_SCRIPTS += tests/test-man-daemon.py
 tests_test_user_SOURCES = tests/test-user.c
 tests_test_user_CFLAGS = $(UNIT_CFLAGS)
@@ -9,6 +9,9 @@ tests_test_user_LDADD = libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event
 tests_test_histogram_SOURCES = tests/test-histogram.c
 tests_test_histogram_CFLAGS = $(UNIT_CFLAGS)
 tests_test_histogram_LDADD = libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS)
+tests_test_variant_SOURCES = tests/test-variant.c
+tests_test_variant_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_variant_LDADD = libzl-daemon.la libzl-util.la $(UNIT_LIBS)
 tests_test_registry_SOURCES = tests/test-registry.c
 tests_test_registry_CFLAGS = $(UNIT_CFLAGS)
 tests_test_registry_LDADD = libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS)

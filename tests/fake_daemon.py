@@ -34,7 +34,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             daemon.hangups.set()
             self.close_connection = True
 
-    do_GET = do_POST = handle_any
+    do_GET = do_POST = do_DELETE = handle_any
 
     def send_document(self, document, status=200, **headers):
         data = json.dumps(document).encode()

@@ -9,6 +9,7 @@ the tests that compare with texts computed elsewhere are skipped.
 Times scale with $ZEROLLAMA_TEST_SLOW; builds with a sanitizer are found out and given five times as long.
 """
 
+import array
 import contextlib
 import http.client
 import json
@@ -488,6 +489,34 @@ class Case(unittest.TestCase):
     def assertStatus(self, answer, status):
         self.assertEqual(answer.status, status, answer.body[:500])
         return answer
+
+    def connect_as(self, d, uid):
+        """A connection made by a process of that user, with its user's group alone. The kernel tells the daemon who
+        connected, not who writes."""
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setgroups([])
+                os.setgid(uid)
+                os.setuid(uid)
+                s = socket.socket(socket.AF_UNIX)
+                s.connect(d.socket)
+                theirs.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [s.fileno()]))])
+            finally:
+                os._exit(0)
+        theirs.close()
+        fds = array.array("i")
+        _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_LEN(fds.itemsize))
+        os.waitpid(pid, 0)
+        ours.close()
+        self.assertTrue(ancillary, f"uid {uid} cannot connect")
+        fds.frombytes(ancillary[0][2][: fds.itemsize])
+        c = UnixConnection(d.socket)
+        c.sock = socket.socket(fileno=fds[0])
+        c.sock.settimeout(PATIENCE)
+        self.addCleanup(c.close)
+        return c
 
 
 # ---- many at once ----

@@ -4,19 +4,17 @@
 Users are real ones: their connections are made by a child process with another uid, so the tests that need more than one
 user need root."""
 
-import array
 import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
 
 sys.dont_write_bytecode = True
 from harness import (  # noqa: E402
-    BUILD, PATIENCE, PROMPT, SLOW, STORIES, Answer, Case, UnixConnection, figure, frozen, in_parallel, main, wait_until,
+    BUILD, PATIENCE, PROMPT, SLOW, STORIES, Answer, Case, figure, frozen, in_parallel, main, wait_until,
 )
 
 FOREVER = f"{int(10 * PATIENCE)}s"  # what holds a slot so long is not waited for
@@ -240,34 +238,6 @@ class UserCase(AdmissionCase):
         d = super().start(config, **kw)
         os.chmod(d.dir, 0o711)
         return d
-
-    def connect_as(self, d, uid):
-        """A connection made by a process of that user, with its user's group alone. The kernel tells the daemon who
-        connected, not who writes."""
-        ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.setgroups([])
-                os.setgid(uid)
-                os.setuid(uid)
-                s = socket.socket(socket.AF_UNIX)
-                s.connect(d.socket)
-                theirs.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [s.fileno()]))])
-            finally:
-                os._exit(0)
-        theirs.close()
-        fds = array.array("i")
-        _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_LEN(fds.itemsize))
-        os.waitpid(pid, 0)
-        ours.close()
-        self.assertTrue(ancillary, f"uid {uid} cannot connect")
-        fds.frombytes(ancillary[0][2][: fds.itemsize])
-        c = UnixConnection(d.socket)
-        c.sock = socket.socket(fileno=fds[0])
-        c.sock.settimeout(PATIENCE)
-        self.addCleanup(c.close)
-        return c
 
     def post_as(self, d, uid, body):
         return d.post("/v1/completions", body, connection=self.connect_as(d, uid))

@@ -246,6 +246,26 @@ class SystemdTest(unittest.TestCase):
         self.assertIn("tokens per minute", refused.stderr, "a restart has forgotten what was spent")
         in_parallel([lambda n=n: box.run(box.cli, "run", "demo", "Who are you?", user=n) for n in ("zl-anna", "zl-bert")])
 
+    def test_models_come_and_go(self):
+        """Within its sandbox the daemon writes variants, and removes files that root has put there; for root alone. What is in
+        root's directories it cannot remove, and leaves all of it."""
+        models = "/var/lib/zerollama/models"
+        box.run(box.cli, "list")  # its directories are made
+        box.run("sh", "-c", f"cp $(find /usr -path '*zerollama/models/demo.gguf') {models}/mine.gguf")
+        box.run("sh", "-c", f"mkdir {models}/dir && echo '{{}}' > {models}/dir/config.json")
+        refused = box.run(box.cli, "create", "fox", "--from", "mine", user="zl-anna", check=False)
+        self.assertIn("only root", refused.stderr)
+        box.run(box.cli, "create", "fox", "--from", "mine", "--system", "Be a fox.", "-n", "4")
+        self.s.restart()
+        box.run(box.cli, "run", "fox", "Who are you?", user="zl-anna")
+        refused = box.run(box.cli, "rm", "mine", check=False)
+        self.assertIn("'fox' is a variant", refused.stderr)
+        box.run(box.cli, "rm", "fox", "mine")
+        refused = box.run(box.cli, "rm", "dir", check=False)
+        self.assertIn("by hand", refused.stderr)
+        self.assertEqual(box.run("find", models, "-mindepth", "1").stdout, f"{models}/dir\n{models}/dir/config.json\n")
+        box.run("rm", "-r", f"{models}/dir")
+
     def test_tcp_key(self):
         box.write("/etc/credstore/zerollama.key", "open sesame\n")
         self.addCleanup(os.unlink, box.root + "/etc/credstore/zerollama.key")

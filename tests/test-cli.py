@@ -213,6 +213,26 @@ class CliTest(unittest.TestCase):
         self.daemon.answers["/tokenize"] = document({"error": {"message": "no tokens"}}, 400)
         self.assertEqual(self.run_cli("tokenize", "tiny", "x", code=1).stderr, "zerollama: no tokens\n")
 
+    def test_create_and_rm(self):
+        self.daemon.answers.update({"/api/create": document({"status": "success"}), "/api/delete": document({"status": "success"})})
+        path = os.path.join(self.dir.name, "words")
+        with open(path, "w") as f:
+            f.write("Be brief.\n")
+        out = self.run_cli("create", "short", "--from", "tiny", "--system", "@" + path, "-t", "0", "--stop", "a", "--stop", "b")
+        self.assertEqual(out.stdout, "short is a variant of tiny\n")
+        self.assertEqual(self.last("/api/create"), {"model": "short", "from": "tiny", "stream": False, "system": "Be brief.\n",
+                                                    "parameters": {"temperature": 0, "stop": ["a", "b"]}})
+        self.run_cli("create", "plain", "--from", "tiny")
+        self.assertEqual(self.last("/api/create"), {"model": "plain", "from": "tiny", "stream": False, "parameters": {}})
+        self.assertIn("--from", self.run_cli("create", "short", code=2).stderr)
+        self.assertEqual(self.run_cli("rm", "short", "plain").stdout, "short is removed\nplain is removed\n")
+        self.assertEqual([r for r in self.daemon.requests if r[0] == "DELETE"],
+                         [("DELETE", "/api/delete", {"model": m}) for m in ("short", "plain")])
+        self.daemon.answers["/api/delete"] = document({"error": "only root may"}, 403)
+        self.assertEqual(self.run_cli("rm", "tiny", "short", code=1).stderr, "zerollama: only root may\n")
+        self.daemon.answers["/api/create"] = document({"error": "there is no model 'tinny'"}, 404)
+        self.assertIn("'tiny'", self.run_cli("create", "short", "--from", "tinny", code=1).stderr)
+
     def test_load_and_unload(self):
         self.daemon.answers["/api/generate"] = text()
         self.assertEqual(self.run_cli("load", "tiny", "--keep-alive", "1h").stdout, "tiny is loaded\n")

@@ -23,6 +23,14 @@ static void touch(const char *name) {
         close(fd);
 }
 
+static void write_text(const char *name, const char *text) {
+        char path[256];
+        snprintf(path, sizeof(path), "%s/%s", dir, name);
+        FILE *f = fopen(path, "we");
+        fputs(text, f);
+        fclose(f);
+}
+
 static void drop(const char *name) {
         char path[256];
         snprintf(path, sizeof(path), "%s/%s", dir, name);
@@ -177,6 +185,57 @@ static void test_directories(void **state) {
         config_free(c);
 }
 
+static const Variant *find_variant(Registry *r, const char *name) {
+        return registry_find_variant(r, name, strlen(name));
+}
+
+/* A variant's name is its model's, until a model has that name. */
+static void test_variants(void **state) {
+        (void)state;
+        Registry r;
+        touch("b.gguf");
+        write_text("v.json", "{\"from\": \"chat\"}");
+        write_text("w.json", "{\"from\": \"nobody\"}");
+        write_text("u.json", "{\"from\": \"v\"}");
+        write_text("x.json", "{");
+        Config *c = load("models:\n  - {name: chat, path: b.gguf, aliases: [gpt-4]}\n");
+        registry_init(&r, NULL, on_change, NULL);
+        assert_int_equal(registry_configure(&r, c, NULL), 0);
+        assert_ptr_equal(find(&r, "v"), find(&r, "chat"));
+        assert_ptr_equal(find(&r, "v:latest"), find(&r, "chat"));
+        assert_ptr_equal(find_variant(&r, "v:latest"), find_variant(&r, "v"));
+        assert_null(find_variant(&r, "chat"));
+        assert_null(find_variant(&r, "gpt-4"));
+        assert_null(find_variant(&r, "v:7b"));
+        assert_null(find(&r, "w"));
+        assert_string_equal(find_variant(&r, "w")->from, "nobody");
+        assert_null(find(&r, "u")); /* of a variant there is none */
+        assert_null(find(&r, "x"));
+        assert_non_null(find_variant(&r, "x")->error);
+        assert_string_equal(registry_nearest(&r, "vv"), "v");
+        const char *before = "";
+        list_foreach(v, &r.variants, Variant, node) {
+                assert_true(strcmp(before, v->name) < 0); /* sorted */
+                before = v->name;
+        }
+
+        write_text("x.json", "{\"from\": \"gpt-4\"}");
+        touch("v.gguf");
+        drop("w.json");
+        look(&r, true, 1);
+        assert_ptr_equal(find(&r, "x"), find(&r, "chat"));
+        assert_null(find_variant(&r, "v"));
+        assert_ptr_not_equal(find(&r, "v"), find(&r, "chat"));
+        assert_ptr_equal(find(&r, "u"), find(&r, "v"));
+        assert_null(find_variant(&r, "w"));
+        find(&r, "v")->running = 1;
+        drop("v.gguf");
+        look(&r, true, 1); /* still there for its job, but the name is the variant's again */
+        assert_ptr_equal(find(&r, "v"), find(&r, "chat"));
+        registry_deinit(&r);
+        config_free(c);
+}
+
 static int setup(void **state) {
         (void)state;
         return mkdtemp(dir) ? 0 : -1;
@@ -186,7 +245,7 @@ static int teardown(void **state) {
         (void)state;
         static const char *const names[] = {"a.gguf", "b.gguf", "c:7b.gguf", "new.gguf", "note.txt", ".hidden.gguf",
                                             "b/config.json", "other/note.txt", "hf/config.json", "hf/model-1.safetensors",
-                                            "hf/model-2.safetensors", "hf/tokenizer.json", "b", "other", "hf"};
+                                            "hf/model-2.safetensors", "hf/tokenizer.json", "v.json", "u.json", "x.json", "b", "other", "hf"};
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
                 drop(names[i]);
         return rmdir(dir);
@@ -194,6 +253,6 @@ static int teardown(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_come_and_go),
-                                           cmocka_unit_test(test_directories)};
+                                           cmocka_unit_test(test_directories), cmocka_unit_test(test_variants)};
         return cmocka_run_group_tests(tests, setup, teardown);
 }

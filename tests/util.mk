@@ -1,6 +1,6 @@
 # Unit tests of src/util.
-check_PROGRAMS += tests/test-error tests/test-str tests/test-map tests/test-heap tests/test-buf tests/test-log
-TESTS += tests/test-error tests/test-str tests/test-map tests/test-heap tests/test-buf tests/test-log
+check_PROGRAMS += tests/test-error tests/test-str tests/test-map tests/test-heap tests/test-buf tests/test-log tests/test-place
+TESTS += tests/test-error tests/test-str tests/test-map tests/test-heap tests/test-buf tests/test-log tests/test-place
 tests_test_error_SOURCES = tests/test-error.c
 tests_test_error_CFLAGS = $(UNIT_CFLAGS)
 tests_test_error_LDADD = libzl-util.la $(UNIT_LIBS)
@@ -19,3 +19,6 @@ tests_test_buf_LDADD = libzl-util.la $(UNIT_LIBS)
 tests_test_log_SOURCES = tests/test-log.c
 tests_test_log_CFLAGS = $(UNIT_CFLAGS)
 tests_test_log_LDADD = libzl-util.la $(UNIT_LIBS)
+tests_test_place_SOURCES = tests/test-place.c
+tests_test_place_CFLAGS = $(UNIT_CFLAGS)
+tests_test_place_LDADD = libzl-util.la $(UNIT_LIBS)

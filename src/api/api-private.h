@@ -68,10 +68,13 @@ typedef struct Route {
 } Route;
 
 /* One table per dialect, ended by a row without a path. */
-extern const Route openai_routes[], responses_routes[], ollama_routes[], messages_routes[], rerank_routes[], tokens_routes[], status_routes[];
+extern const Route openai_routes[], responses_routes[], ollama_routes[], variants_routes[], messages_routes[], rerank_routes[], tokens_routes[],
+        status_routes[];
 
 /* What a model can do, as a list of Ollama's words, where that is known: after it was loaded or shown. Else NULL. */
 json_t *model_capabilities(const ModelEntry *m);
+/* The model that a variant is of; NULL: the variant cannot be used. */
+const ModelEntry *model_of_variant(Daemon *d, const Variant *v);
 
 /* ---- errors: {"error":"text"} below /api/, Anthropic's object below /v1/messages, else OpenAI's. `code`, `param` may be NULL ---- */
 
@@ -79,6 +82,8 @@ void api_error(Request *r, unsigned status, const char *code, const char *param,
 /* The JSON text of an error in the request's dialect, for errors in mid-stream. */
 void api_error_body(const Request *r, unsigned status, const char *code, const char *param, const char *text, Buf *out);
 void api_refuse(Request *r, const JobRefusal *why);
+/* Whether the caller is root or the daemon's own user; else an error was sent. */
+bool api_may_control(Request *r);
 extern const JobRefusal api_no_memory;
 /* Sends a JSON object and drops the reference. */
 void api_reply(Request *r, unsigned status, json_t *object);
@@ -124,8 +129,11 @@ void arg_fail(Args *a, const char *key, const char *fmt, ...) _printf_(3, 4);
 void arg_no_memory(Args *a);
 /* A mistake when the field is there and is not what its absence means. */
 void arg_unsupported(Args *a, const char *key, const char *why);
-/* The model named by the request, or NULL and an error. */
+/* The model named by the request's field `key`, or "model"; of a variant's name the one it is of. NULL and an error. */
+ModelEntry *arg_model_at(Args *a, Daemon *d, const char *key);
 ModelEntry *arg_model(Args *a, Daemon *d);
+/* The variant named there, or NULL. It lives until the loop turns. */
+const Variant *arg_variant(Args *a, Daemon *d, const char *key);
 
 /* ---- what to generate ---- */
 
@@ -139,6 +147,9 @@ typedef struct Spec { /* an IpcJob under construction and the memory it views */
 
 void spec_init(Spec *s);
 void spec_deinit(Spec *s);
+/* As arg_model(); and what a variant that was named has to say goes into `s`: before the fields of the request, which go before
+ * it, are read. (variants.c) */
+ModelEntry *spec_read_model(Spec *s, Args *a, Daemon *d);
 typedef enum ArgKind { ARG_FLOAT, ARG_INT } ArgKind;
 typedef struct SampleArg { /* a sampling field as a table row */
         const char *key;
@@ -185,6 +196,12 @@ void arg_system(Args *a, const char *key, json_t *messages);
 /* A chat template's variables as JSON text: an object, and the messages to be put into it, whose references are taken and
  * which may be NULL. NULL and an error. */
 char *arg_context(Args *a, json_t *variables, json_t *messages);
+/* Sampling, of an object as Ollama's "options" are. */
+void ollama_read_options(Spec *s, Args *options);
+/* Older clients of Ollama's call a model its name. */
+void ollama_take_older_name(Api *api);
+/* What a variant changes in what is shown of its model. */
+void variant_show(const json_t *definition, json_t *shown);
 /* spec_read_service() by OpenAI's name for it, too. */
 void openai_read_service(Spec *s, Args *a);
 /* The tools, unless none is to be chosen, into a template's variables. */

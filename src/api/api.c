@@ -13,7 +13,8 @@
 
 enum { PARSE_INLINE_MAX = 64 * 1024 };
 
-static const Route *const tables[] = {openai_routes, responses_routes, ollama_routes, messages_routes, rerank_routes, tokens_routes, status_routes, NULL};
+static const Route *const tables[] = {openai_routes, responses_routes, ollama_routes, variants_routes, messages_routes, rerank_routes, tokens_routes,
+                                      status_routes, NULL};
 
 /* ---- errors ---- */
 
@@ -314,7 +315,7 @@ static void looked(RegistryWaiter *w) {
 static void look_again(Errand *e) {
         Registry *registry = &e->api.d->registry;
         const char *name = json_string_value(json_object_get(e->body, "model"));
-        bool is_list = !e->body, was_known = name && registry_find_missing(registry, name);
+        bool is_list = !e->body, was_known = name && (registry_find_missing(registry, name) || registry_find_variant(registry, name, strlen(name)));
         hold(e);
         e->api.looked = true;
         e->api.error = (ApiError){0};

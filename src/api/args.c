@@ -116,12 +116,17 @@ void arg_unsupported(Args *a, const char *key, const char *why) {
                 arg_fail(a, key, "%s", why);
 }
 
-ModelEntry *arg_model(Args *a, Daemon *d) {
-        const char *name = arg_string(a, "model", NULL);
+const Variant *arg_variant(Args *a, Daemon *d, const char *key) {
+        const char *name = arg_string(a, key, "");
+        return registry_find_variant(&d->registry, name, strlen(name));
+}
+
+ModelEntry *arg_model_at(Args *a, Daemon *d, const char *key) {
+        const char *name = arg_string(a, key, NULL);
         if (arg_failed(a))
                 return NULL;
         if (!name) {
-                arg_fail(a, "model", "is missing; say which model to use (GET /v1/models lists them)");
+                arg_fail(a, key, "is missing; say which model to use (GET /v1/models lists them)");
                 return NULL;
         }
         ModelEntry *m = registry_find(&d->registry, name, strlen(name));
@@ -129,14 +134,24 @@ ModelEntry *arg_model(Args *a, Daemon *d) {
                 return m;
         const char *near = registry_nearest(&d->registry, name);
         const ModelEntry *missing = registry_find_missing(&d->registry, name);
+        const Variant *v = arg_variant(a, d, key);
         ApiError *e = a->error;
-        *e = (ApiError){.status = 404, .code = "model_not_found", .param = "model"};
-        if (missing)
+        *e = (ApiError){.status = 404, .code = "model_not_found"};
+        snprintf(e->param, sizeof(e->param), "%s", key);
+        if (v && v->error)
+                snprintf(e->text, sizeof(e->text), "model '%s' cannot be used: %s: %.250s", v->name, v->path, v->error);
+        else if (v)
+                snprintf(e->text, sizeof(e->text), "model '%s' is a variant of '%.200s', which is not there", v->name, v->from);
+        else if (missing)
                 snprintf(e->text, sizeof(e->text), "model '%s' is not there any more: %s", name, missing->path);
         else
                 snprintf(e->text, sizeof(e->text), "there is no model '%.200s'%s%s%s", name, near ? "; did you mean '" : "",
                          near ? near : "", near ? "'?" : "");
         return NULL;
+}
+
+ModelEntry *arg_model(Args *a, Daemon *d) {
+        return arg_model_at(a, d, "model");
 }
 
 /* ---- sampling ---- */
@@ -189,6 +204,10 @@ static void put_stop(Spec *s, Args *a, const char *key, const json_t *v) {
 void spec_read_stop(Spec *s, Args *a, const char *key) {
         const json_t *v = arg_get(a, key), *it;
         size_t i;
+        if (v) { /* a variant's go */
+                buf_clear(&s->stop_lens);
+                buf_clear(&s->stop_bytes);
+        }
         if (json_is_array(v) && json_array_size(v) > STOPS_MAX)
                 arg_fail(a, key, "has %zu strings; at most %d are possible", json_array_size(v), STOPS_MAX);
         else if (json_is_array(v))

@@ -350,7 +350,7 @@ static void read_format(Spec *s, Args *a) {
 
 /* The model, and the prompt in `s`; NULL: a mistake was found. */
 static ModelEntry *read_prompt(Api *api, Args *a, Spec *s, char **ret_context) {
-        ModelEntry *m = arg_model(a, api->d);
+        ModelEntry *m = spec_read_model(s, a, api->d);
         if (!m)
                 return NULL;
         read_unsupported(a);
@@ -368,12 +368,12 @@ static void messages(Api *api) {
         _cleanup_(spec_deinit) Spec s;
         _cleanup_free_ char *text = NULL;
         spec_init(&s);
+        ModelEntry *m = read_prompt(api, &a, &s, &text);
         spec_read(&s, &a, sampling);
         spec_read_stop(&s, &a, "stop_sequences");
         read_format(&s, &a);
         bool stream = arg_bool(&a, "stream", false);
         bool one_call = json_is_true(json_object_get(arg_get(&a, "tool_choice"), "disable_parallel_tool_use"));
-        ModelEntry *m = read_prompt(api, &a, &s, &text);
         if (m)
                 read_choice(&s, &a);
         if (m && s.job.max_tokens < 0)

@@ -1,4 +1,4 @@
-/* Ollama's dialect: /api/generate, /api/chat, /api/embed, /api/embeddings, /api/tags, /api/ps, /api/show, /api/version. Streams are lines of JSON, and
+/* Ollama's dialect: /api/generate, /api/chat, /api/embed, /api/embeddings, /api/tags, /api/ps, /api/show, /api/version, /api/pull; variants.c has those that change files. Streams are lines of JSON, and
  * streaming is the default. Durations are nanoseconds. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include "util/map.h"
 #include "util/str.h"
 
-static const SampleArg options[] = {
+static const SampleArg sampling[] = {
         {"temperature", ARG_FLOAT, offsetof(IpcJob, temperature), 0, 100, IPC_SAID_TEMPERATURE},
         {"top_p", ARG_FLOAT, offsetof(IpcJob, top_p), 0, 1, IPC_SAID_TOP_P},
         {"top_k", ARG_INT, offsetof(IpcJob, top_k), 0, INT32_MAX, IPC_SAID_TOP_K},
@@ -230,23 +230,31 @@ static void load_or_unload(Api *api, Args *a, Spec *s, ModelEntry *m, void (*rep
 
 /* ---- generate and chat ---- */
 
+void ollama_read_options(Spec *s, Args *o) {
+        spec_read(s, o, sampling);
+        spec_read_seed(s, o);
+        spec_read_stop(s, o, "stop");
+        arg_unsupported(o, "mirostat", "mirostat is not supported");
+        if (arg_number(o, "typical_p", 0, 1, 1) < 1)
+                arg_fail(o, "typical_p", "typical sampling is not supported");
+        s->job.max_tokens = MAX(s->job.max_tokens, -1); /* -2, fill the context, is what -1 means here */
+}
+
 static void read_options(Spec *s, Args *a) {
         Args o = {.object = arg_get(a, "options"), .prefix = "options.", .error = a->error};
-        s->job.temperature = 0.8f; /* Ollama's defaults */
+        if (o.object && !json_is_object(o.object))
+                arg_fail(a, "options", "must be an object");
+        else
+                ollama_read_options(s, &o);
+}
+
+/* With Ollama's defaults, and what a variant has in their place. */
+static ModelEntry *read_model(Spec *s, Args *a, Daemon *d) {
+        s->job.temperature = 0.8f;
         s->job.top_k = 40;
         s->job.top_p = 0.9f;
         s->job.repeat_penalty = 1.1f;
-        if (o.object && !json_is_object(o.object)) {
-                arg_fail(a, "options", "must be an object");
-                return;
-        }
-        spec_read(s, &o, options);
-        spec_read_seed(s, &o);
-        spec_read_stop(s, &o, "stop");
-        arg_unsupported(&o, "mirostat", "mirostat is not supported");
-        if (arg_number(&o, "typical_p", 0, 1, 1) < 1)
-                arg_fail(&o, "typical_p", "typical sampling is not supported");
-        s->job.max_tokens = MAX(s->job.max_tokens, -1); /* -2, fill the context, is what -1 means here */
+        return spec_read_model(s, a, d);
 }
 
 static void read_logprobs(Spec *s, Args *a) {
@@ -342,7 +350,7 @@ static void generate(Api *api) {
         Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
         spec_init(&s);
-        ModelEntry *m = arg_model(&a, api->d);
+        ModelEntry *m = read_model(&s, &a, api->d);
         const char *prompt = m ? arg_string(&a, "prompt", "") : NULL;
         bool raw = arg_bool(&a, "raw", false);
         if (arg_failed(&a))
@@ -365,7 +373,7 @@ static void chat(Api *api) {
         Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
         spec_init(&s);
-        ModelEntry *m = arg_model(&a, api->d);
+        ModelEntry *m = read_model(&s, &a, api->d);
         if (!m)
                 return;
         if (json_array_size(arg_get(&a, "messages")) == 0 && (!arg_get(&a, "messages") || json_is_array(arg_get(&a, "messages")))) {
@@ -487,12 +495,15 @@ json_t *model_capabilities(const ModelEntry *m) {
         return known || !m->embeds ? known : json_pack("[s]", "embedding");
 }
 
-static void set_common(json_t *o, const ModelEntry *m) {
+/* `v`: the variant it is of `m`, or NULL. */
+static void set_common(json_t *o, const ModelEntry *m, const Variant *v) {
         char name[512], digest[65], *d = digest;
-        snprintf(name, sizeof(name), "%s%s", m->name, strchr(m->name, ':') ? "" : ":latest");
+        const char *own = v ? v->name : m->name, *path = v ? v->path : m->path;
+        time_t modified = v ? v->modified : m->modified;
+        snprintf(name, sizeof(name), "%s%s", own, strchr(own, ':') ? "" : ":latest");
         /* Changes when the file does; not a hash of the contents, which would mean reading them all. */
         for (uint64_t i = 0; i < 4; i++)
-                d += sprintf(d, "%016" PRIx64, hash_bytes(m->path, strlen(m->path), m->size * 31 + (uint64_t)m->modified * 4 + i));
+                d += sprintf(d, "%016" PRIx64, hash_bytes(path, strlen(path), m->size * 31 + (uint64_t)modified * 4 + i));
         json_t *details = m->details ? json_loads(m->details, 0, NULL) : NULL;
         if (!details)
                 details = json_pack("{s:s,s:s,s:s,s:[s],s:s,s:s}", "parent_model", "", "format", format_of(m->path), "family", "", "families", "",
@@ -501,6 +512,8 @@ static void set_common(json_t *o, const ModelEntry *m) {
         if (capabilities)
                 json_object_set_new(o, "capabilities", capabilities);
         json_object_del(details, "capabilities");
+        if (v)
+                json_object_set_new(details, "parent_model", json_string(m->name));
         json_object_set_new(o, "name", json_string(name));
         json_object_set_new(o, "model", json_string(name));
         json_object_set_new(o, "size", json_integer((json_int_t)m->size));
@@ -514,15 +527,22 @@ static void set_time(json_t *o, const char *key, int64_t usec) {
         json_object_set_new(o, key, json_string(text));
 }
 
+static json_t *listed_model(const ModelEntry *m, const Variant *v) {
+        json_t *o = json_object();
+        set_common(o, m, v);
+        set_time(o, "modified_at", (int64_t)(v ? v->modified : m->modified) * 1000000);
+        return o;
+}
+
 static void tags(Api *a) {
         json_t *list = json_array();
-        list_foreach(m, &a->d->registry.models, ModelEntry, node) {
-                if (m->missing || m->hidden)
-                        continue;
-                json_t *o = json_object();
-                set_common(o, m);
-                set_time(o, "modified_at", (int64_t)m->modified * 1000000);
-                json_array_append_new(list, o);
+        list_foreach(m, &a->d->registry.models, ModelEntry, node)
+                if (!m->missing && !m->hidden)
+                        json_array_append_new(list, listed_model(m, NULL));
+        list_foreach(v, &a->d->registry.variants, Variant, node) {
+                const ModelEntry *m = model_of_variant(a->d, v);
+                if (m)
+                        json_array_append_new(list, listed_model(m, v));
         }
         api_reply(a->r, 200, json_pack("{s:o}", "models", list));
 }
@@ -534,7 +554,7 @@ static bool on_gpu(const Pool *p) {
 static json_t *running_model(const ModelEntry *m) {
         static const char *const phases[] = {"unloaded", "loading", "loaded", "failed"};
         json_t *o = json_object();
-        set_common(o, m);
+        set_common(o, m, NULL);
         /* A model that stays for ever expires in a time far off, which every client can parse. */
         bool pinned = m->expires == UINT64_MAX;
         uint64_t now = now_usec(), left = pinned ? 100ull * 365 * 86400 * 1000000 : m->expires > now ? m->expires - now : 0;
@@ -580,12 +600,18 @@ typedef struct Showing {
         PoolWaiter waiter;
         Request *r;
         ModelEntry *m;
+        json_t *variant; /* its definition; NULL: the model itself */
 } Showing;
+
+static void showing_free(Showing *s) {
+        json_decref(s->variant);
+        free(s);
+}
 
 static void showing_gone(Request *r) {
         Showing *s = r->state;
         pool_unwait(&s->waiter);
-        free(s);
+        showing_free(s);
 }
 
 static void showing_done(PoolWaiter *w, IpcStr json, const char *error) {
@@ -604,22 +630,18 @@ static void showing_done(PoolWaiter *w, IpcStr json, const char *error) {
                 s->m->details = details ? json_dumps(details, JSON_COMPACT) : NULL;
                 json_object_set(o, "capabilities", json_object_get(details, "capabilities"));
                 json_object_del(details, "capabilities");
+                if (s->variant)
+                        variant_show(s->variant, o);
                 api_reply(s->r, 200, o);
         }
-        free(s);
-}
-
-/* Older clients call it its name. */
-static ModelEntry *model_or_name(Api *api, Args *a) {
-        if (!arg_get(a, "model") && arg_get(a, "name"))
-                json_object_set(api->body, "model", arg_get(a, "name"));
-        return arg_model(a, api->d);
+        showing_free(s);
 }
 
 /* Clients pull what they are going to use, there or not. Nothing is fetched: the daemon sees no network. */
 static void pull(Api *api) {
         Args a = api_args(api);
-        if (model_or_name(api, &a))
+        ollama_take_older_name(api);
+        if (arg_model(&a, api->d))
                 api_reply(api->r, 200, json_pack("{s:s}", "status", "success"));
         else if (api->looked && a.error->status == 404)
                 *a.error = (ApiError){.status = 501, .code = "not_supported", .param = "model",
@@ -628,21 +650,21 @@ static void pull(Api *api) {
 
 static void show(Api *api) {
         Args a = api_args(api);
-        ModelEntry *m = model_or_name(api, &a);
+        ollama_take_older_name(api);
+        ModelEntry *m = arg_model(&a, api->d);
         if (!m)
                 return;
+        const Variant *v = arg_variant(&a, api->d, "model");
         Showing *s = calloc(1, sizeof(*s));
         if (!s) {
                 api_refuse(api->r, &api_no_memory);
                 return;
         }
-        *s = (Showing){.waiter.done = showing_done, .r = api->r, .m = m};
+        *s = (Showing){.waiter.done = showing_done, .r = api->r, .m = m, .variant = v ? json_incref(v->definition) : NULL};
         api->r->state = s;
         api->r->gone = showing_gone;
         pool_wait(m->pool, m, IPC_SHOW, &s->waiter);
 }
-
-#define BY_FILES "models are files here: put a GGUF file into models_path, or remove it there"
 
 const Route ollama_routes[] = {
         {"POST", "/api/generate", generate, NULL, generate_context},
@@ -654,9 +676,6 @@ const Route ollama_routes[] = {
         {"POST", "/api/show", show, NULL},
         {"GET", "/api/version", version, NULL},
         {"POST", "/api/pull", pull, NULL},
-        {"POST", "/api/push", NULL, BY_FILES},
-        {"POST", "/api/create", NULL, BY_FILES},
-        {"POST", "/api/copy", NULL, BY_FILES},
-        {"DELETE", "/api/delete", NULL, BY_FILES},
+        {"POST", "/api/push", NULL, "the daemon sees no network; models are files in models_path"},
         {0},
 };

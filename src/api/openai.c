@@ -383,7 +383,7 @@ static void chat_completions(Api *api) {
         Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
         spec_init(&s);
-        ModelEntry *m = arg_model(&a, api->d);
+        ModelEntry *m = spec_read_model(&s, &a, api->d);
         if (!m)
                 return;
         read_common(&s, &a);
@@ -438,10 +438,10 @@ static void completions(Api *api) {
         Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
         spec_init(&s);
-        ModelEntry *m = arg_model(&a, api->d);
+        s.job.max_tokens = 16; /* OpenAI's default here */
+        ModelEntry *m = spec_read_model(&s, &a, api->d);
         if (!m)
                 return;
-        s.job.max_tokens = 16; /* OpenAI's default here */
         read_common(&s, &a);
         spec_read_constraints(&s, &a);
         s.job.n_top = (int32_t)arg_int(&a, "logprobs", 0, 20, -1);
@@ -524,9 +524,10 @@ static void embeddings(Api *api) {
 
 /* ---- models ---- */
 
-static json_t *model_object(const ModelEntry *m) {
-        json_t *o = json_pack("{s:s,s:s,s:I,s:s}", "id", m->name, "object", "model", "created", (json_int_t)m->modified, "owned_by",
-                              "zerollama");
+/* `v`: the variant it is of `m`, or NULL. */
+static json_t *model_object(const ModelEntry *m, const Variant *v) {
+        json_t *o = json_pack("{s:s,s:s,s:I,s:s}", "id", v ? v->name : m->name, "object", "model", "created",
+                              (json_int_t)(v ? v->modified : m->modified), "owned_by", "zerollama");
         json_t *capabilities = model_capabilities(m);
         if (capabilities)
                 json_object_set_new(o, "capabilities", capabilities);
@@ -537,14 +538,19 @@ static void models(Api *a) {
         json_t *list = json_array();
         list_foreach(m, &a->d->registry.models, ModelEntry, node)
                 if (!m->missing && !m->hidden)
-                        json_array_append_new(list, model_object(m));
+                        json_array_append_new(list, model_object(m, NULL));
+        list_foreach(v, &a->d->registry.variants, Variant, node) {
+                const ModelEntry *m = model_of_variant(a->d, v);
+                if (m)
+                        json_array_append_new(list, model_object(m, v));
+        }
         api_reply(a->r, 200, json_pack("{s:s,s:o}", "object", "list", "data", list));
 }
 
 static void model(Api *a) {
         const ModelEntry *m = registry_find(&a->d->registry, a->rest, strlen(a->rest));
         if (m)
-                api_reply(a->r, 200, model_object(m));
+                api_reply(a->r, 200, model_object(m, registry_find_variant(&a->d->registry, a->rest, strlen(a->rest))));
         else
                 api_error(a->r, 404, "model_not_found", "model", "there is no model '%.200s'", a->rest);
 }

@@ -393,7 +393,7 @@ static void responses(Api *api) {
         Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
         spec_init(&s);
-        ModelEntry *m = arg_model(&a, api->d);
+        ModelEntry *m = spec_read_model(&s, &a, api->d);
         if (!m)
                 return;
         spec_read(&s, &a, sampling);

@@ -254,15 +254,16 @@ static void reloading_done(void *arg, const char *error) {
 }
 
 /* Only who could change the configuration anyway may make the daemon read it. */
-static bool may_control(const Request *r) {
-        return !r->peer->tcp && (r->peer->uid == 0 || r->peer->uid == geteuid());
+bool api_may_control(Request *r) {
+        if (!r->peer->tcp && (r->peer->uid == 0 || r->peer->uid == geteuid()))
+                return true;
+        api_error(r, 403, "forbidden", NULL, "only root and the daemon's own user, on a Unix socket, may do this");
+        return false;
 }
 
 static void reload_or_check(Api *a, bool check) {
-        if (!may_control(a->r)) {
-                api_error(a->r, 403, "forbidden", NULL, "only root and the daemon's own user, on a Unix socket, may do this");
+        if (!api_may_control(a->r))
                 return;
-        }
         Reloading *l = calloc(1, sizeof(*l));
         if (!l) {
                 api_refuse(a->r, &api_no_memory);

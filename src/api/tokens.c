@@ -93,7 +93,7 @@ static void tokenize(Api *api) {
         Args a = api_args(api);
         _cleanup_(spec_deinit) Spec s;
         spec_init(&s);
-        ModelEntry *m = arg_model(&a, api->d);
+        ModelEntry *m = spec_read_model(&s, &a, api->d);
         if (!m)
                 return;
         const char *key = arg_get(&a, "prompt") ? "prompt" : "content", *text = arg_string(&a, key, NULL);

@@ -12,7 +12,7 @@
 ZlRequest asked;
 static bool no_stream, verbose;
 
-const Option request_options[] = {
+const Option sampling_options[] = {
         {OPTION_INTEGER, 'n', "max-tokens", "N", &asked.options.max_tokens, -2, INT32_MAX,
          "tokens of the answer at most; -1: no limit"},
         {OPTION_REAL, 't', "temperature", "X", &asked.options.temperature, 0, 100,
@@ -30,7 +30,11 @@ const Option request_options[] = {
          "subtracted for tokens that are there already"},
         {OPTION_REAL, 0, "frequency-penalty", "X", &asked.options.frequency_penalty, -100, 100,
          "subtracted as often as a token is there already"},
-        {OPTION_TEXT, 0, "system", "TEXT", &asked.system, .help = "what the model is to be, in place of its own"},
+        {OPTION_END},
+};
+
+const Option request_options[] = {
+        {OPTION_CONTENT, 0, "system", "TEXT|@FILE", &asked.system, .help = "what the model is to be, in place of its own"},
         {OPTION_CONTENT, 0, "format", "json|SCHEMA|@FILE", &asked.format,
          .help = "the answer is to be JSON, or JSON of a JSON schema"},
         {OPTION_CONTENT, 0, "grammar", "GBNF|@FILE", &asked.grammar, .help = "the answer is to be of a grammar"},

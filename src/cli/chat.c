@@ -90,13 +90,14 @@ typedef struct Slash {
         void (*run)(Chat *c, char *rest);
 } Slash;
 
-static const Option *const settable[] = {request_options, answer_options, NULL};
+static const Option *const settable[] = {sampling_options, request_options, answer_options, NULL};
 
 static void list_settings(void) {
         puts("/set NAME VALUE changes one of these for the answers to come:");
-        for (const Option *o = request_options; o->kind != OPTION_END; o++)
-                if (o->kind != OPTION_FLAG)
-                        printf("  %-18s %s\n", o->name, o->help);
+        for (const Option *const *t = settable; *t; t++)
+                for (const Option *o = *t; o->kind != OPTION_END; o++)
+                        if (o->kind != OPTION_FLAG)
+                                printf("  %-18s %s\n", o->name, o->help);
 }
 
 static void slash_set(Chat *c, char *rest) {
@@ -129,12 +130,13 @@ static void slash_show(Chat *c, char *rest) {
         printf("%s at %s, %zu messages\n", c->model, zl_client_address(c->client), c->n_messages);
         if (c->has_system || asked.system)
                 printf("system: %s\n", c->has_system ? c->system.data : asked.system);
-        for (const Option *o = request_options; o->kind != OPTION_END; o++) {
-                if (o->kind == OPTION_INTEGER && *(const int64_t **)o->value)
-                        printf("%s: %lld\n", o->name, (long long)**(const int64_t **)o->value);
-                if (o->kind == OPTION_REAL && *(const double **)o->value)
-                        printf("%s: %g\n", o->name, **(const double **)o->value);
-        }
+        for (const Option *const *t = settable; *t; t++)
+                for (const Option *o = *t; o->kind != OPTION_END; o++) {
+                        if (o->kind == OPTION_INTEGER && *(const int64_t **)o->value)
+                                printf("%s: %lld\n", o->name, (long long)**(const int64_t **)o->value);
+                        if (o->kind == OPTION_REAL && *(const double **)o->value)
+                                printf("%s: %g\n", o->name, **(const double **)o->value);
+                }
 }
 
 static void slash_help(Chat *c, char *rest);

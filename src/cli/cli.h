@@ -44,7 +44,7 @@ typedef struct Command {
         const char *arguments;   /* "MODEL [PROMPT…]"; "" for none */
         const char *summary;     /* one line */
         const char *description; /* more, or NULL */
-        const Option *options[4]; /* tables, NULL-terminated; every command has common_options as well */
+        const Option *options[5]; /* tables, NULL-terminated; every command has common_options as well */
         int min_args, max_args;  /* max -1: any number */
         bool offline;            /* works without a daemon: `client` is NULL */
         /* Returns the exit code. `args` is NULL-terminated. */
@@ -116,7 +116,8 @@ int complain_model(ZlClient *client, const char *model, const ZlError *e);
 
 /* answer.c: one request for text, shown as it comes */
 extern ZlRequest asked;                /* what the options of requests say */
-extern const Option request_options[]; /* how an answer is made */
+extern const Option sampling_options[]; /* how tokens are chosen */
+extern const Option request_options[]; /* how else an answer is made */
 extern const Option answer_options[];  /* how it is shown */
 /* With NULL messages a completion of `prompt`. `ret_text` (may be NULL) gets the answer, also a cancelled one. */
 int answer(ZlClient *client, const ZlRequest *request, Buf *ret_text);

@@ -492,7 +492,7 @@ const Command cmd_map = {
                 "A line is a JSON object with \"prompt\" or \"messages\", \"input\" to embed, or \"query\" and \"documents\" to "
                 "rerank, an \"id\" if wanted, and any other member of a request. For each one a line with its index and id, "
                 "and text and finish, embedding or results, and usage, or error, is printed as it comes. With --output, a command that was stopped goes on where it was when it is given again.",
-        .options = {options, request_options},
+        .options = {options, sampling_options, request_options},
         .min_args = 1,
         .max_args = 2,
         .run = run,

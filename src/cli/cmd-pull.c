@@ -17,6 +17,7 @@
 #include "cli/document.h"
 #include "cli/fetch.h"
 #include "cli/reference.h"
+#include "util/place.h"
 #include "util/str.h"
 
 #define LAYER "application/vnd.ollama.image."
@@ -127,19 +128,6 @@ static int ask_directory(ZlClient *client, char **ret, Error *e) {
         return *ret ? 0 : no_memory(e);
 }
 
-/* As mkdir -p: a daemon of one's own has none at first. */
-static int make_directory(const char *path) {
-        _cleanup_free_ char *s = strdup(path);
-        if (!s)
-                return -ENOMEM;
-        for (char *slash = s + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
-                *slash = 0;
-                if (mkdir(s, 0755) < 0 && errno != EEXIST)
-                        return -errno;
-        }
-        return mkdir(s, 0755) < 0 && errno != EEXIST ? -errno : 0;
-}
-
 static int find_place(Pull *p, ZlClient *client, Error *e) {
         int r = 0;
         if (!directory)
@@ -148,7 +136,8 @@ static int find_place(Pull *p, ZlClient *client, Error *e) {
                 return no_memory(e);
         if (r < 0)
                 return r;
-        if ((r = make_directory(p->directory)) < 0 || (access(p->directory, W_OK | X_OK) < 0 && (r = -errno) < 0))
+        /* A daemon of one's own has none at first. */
+        if ((r = place_directory(p->directory)) < 0 || (access(p->directory, W_OK | X_OK) < 0 && (r = -errno) < 0))
                 return error_set(e, r, "cannot write to %s: %s%s", p->directory, strerror(-r),
                                  r == -EACCES || r == -EPERM ? "; run this as root, or say --directory" : "");
         return 0;
@@ -205,15 +194,9 @@ static int check_magic(const Pull *p, Error *e) {
         return error_set(e, -EBADMSG, "%s: what came is no GGUF file", p->name);
 }
 
-/* To its place; whoever opens it there sees all of it, also after a power cut. */
 static int put_in_place(const Pull *p, Error *e) {
-        int dir = -1, r = 0;
-        if (fchmod(p->fd, 0644) < 0 || fsync(p->fd) < 0 || rename(p->part, p->path) < 0 ||
-            (dir = open(p->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || fsync(dir) < 0)
-                r = error_set(e, -errno, "%s: %s", p->path, strerror(errno));
-        if (dir >= 0)
-                close(dir);
-        return r;
+        int r = place_file(p->fd, p->part, p->path);
+        return r < 0 ? error_set(e, r, "%s: %s", p->path, strerror(-r)) : 0;
 }
 
 static int fetch(Pull *p, Error *e) {

@@ -49,7 +49,7 @@ const Command cmd_run = {
                 "With a PROMPT, or one piped in, prints one answer; on a terminal without one, a conversation begins. "
                 "The word - stands for what is piped in. Without MODEL the only one is used, or the one named demo; "
                 "a PROMPT is then one quoted argument with a space in it.",
-        .options = {request_options, answer_options},
+        .options = {sampling_options, request_options, answer_options},
         .max_args = -1,
         .run = run,
 };

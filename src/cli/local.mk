@@ -7,7 +7,7 @@ zerollama_SOURCES = \
 	src/cli/progress.c src/cli/bar.c src/cli/model.c src/cli/answer.c src/cli/chat.c \
 	src/cli/http-answer.c src/cli/load.c src/cli/load-summary.c src/cli/plot.c src/cli/results.c src/cli/texts.c src/cli/npy.c src/cli/reference.c src/cli/fetch.c \
 	src/cli/cmd-run.c src/cli/cmd-generate.c src/cli/cmd-embed.c src/cli/cmd-rerank.c src/cli/cmd-tokenize.c \
-	src/cli/cmd-pull.c src/cli/cmd-list.c src/cli/cmd-ps.c src/cli/cmd-show.c \
+	src/cli/cmd-pull.c src/cli/cmd-create.c src/cli/cmd-rm.c src/cli/cmd-list.c src/cli/cmd-ps.c src/cli/cmd-show.c \
 	src/cli/cmd-load.c src/cli/cmd-status.c src/cli/cmd-ctl.c src/cli/cmd-top.c src/cli/cmd-map.c src/cli/cmd-bench.c \
 	src/cli/cmd-version.c src/cli/cmd-help.c
 zerollama_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(EDIT_CFLAGS) $(CURL_CFLAGS) $(CRYPTO_CFLAGS)

@@ -13,8 +13,8 @@
 #include "util/str.h"
 
 const Command *const commands[] = {
-        &cmd_run, &cmd_generate, &cmd_embed, &cmd_rerank, &cmd_tokenize, &cmd_pull, &cmd_list, &cmd_ps, &cmd_show, &cmd_load, &cmd_unload,
-        &cmd_status, &cmd_top, &cmd_map, &cmd_bench, &cmd_ctl, &cmd_version, &cmd_help, NULL,
+        &cmd_run, &cmd_generate, &cmd_embed, &cmd_rerank, &cmd_tokenize, &cmd_pull, &cmd_create, &cmd_rm, &cmd_list,
+        &cmd_ps, &cmd_show, &cmd_load, &cmd_unload, &cmd_status, &cmd_top, &cmd_map, &cmd_bench, &cmd_ctl, &cmd_version, &cmd_help, NULL,
 };
 
 bool want_json;

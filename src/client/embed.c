@@ -141,7 +141,7 @@ int zl_embed(ZlClient *c, const ZlEmbedRequest *q, ZlEmbeddings **ret, ZlError *
         Common common = {q->model, "input", q->inputs, q->n_inputs, q->timeout, q->priority, q->extra};
         int r = fill_request(body, &common, e);
         if (r == 0)
-                r = fetch(c, "/v1/embeddings", TAKE(body), limit_of(q->timeout), &root, NULL, e);
+                r = fetch(c, "POST", "/v1/embeddings", TAKE(body), limit_of(q->timeout), &root, NULL, e);
         return r < 0 ? r : read_embeddings(root, ret, e);
 }
 
@@ -194,6 +194,6 @@ int zl_rerank(ZlClient *c, const ZlRerankRequest *q, ZlRanking **ret, ZlError *e
         Common common = {q->model, "documents", q->documents, q->n_documents, q->timeout, q->priority, q->extra};
         int r = fill_request(body, &common, e);
         if (r == 0)
-                r = fetch(c, "/v1/rerank", TAKE(body), limit_of(q->timeout), &root, &json, e);
+                r = fetch(c, "POST", "/v1/rerank", TAKE(body), limit_of(q->timeout), &root, &json, e);
         return r < 0 ? r : read_ranking(root, json, ret, e);
 }

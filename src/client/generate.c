@@ -62,8 +62,7 @@ static const struct {
 
 #define FIELD(object, type, offset) (*(const type *const *)((const char *)(object) + (offset)))
 
-/* A new object; NULL: out of memory, or a text that is not UTF-8. */
-static json_t *make_options(const ZlOptions *o) {
+json_t *json_options(const ZlOptions *o) {
         json_auto_t *root = json_object();
         int r = 0;
         for (size_t i = 0; i < ARRAY_SIZE(integers); i++) {
@@ -83,10 +82,10 @@ static json_t *make_options(const ZlOptions *o) {
         return r == 0 ? TAKE(root) : NULL;
 }
 
-static json_t *make_messages(const ZlRequest *q) {
+json_t *json_messages(const ZlMessage *messages, size_t n) {
         json_auto_t *list = json_array();
-        for (size_t i = 0; i < q->n_messages; i++) {
-                const ZlMessage *m = &q->messages[i];
+        for (size_t i = 0; i < n; i++) {
+                const ZlMessage *m = &messages[i];
                 if (json_array_append_new(list, json_pack("{s:s, s:s}", "role", m->role, "content", m->content)) < 0)
                         return NULL;
         }
@@ -101,7 +100,7 @@ static json_t *make_format(const char *format) {
 static int fill_request(json_t *root, const ZlRequest *q, bool chat) {
         int r = json_object_set_new(root, "model", json_string(q->model));
         r |= json_object_set_new(root, "stream", json_boolean(q->piece != NULL));
-        r |= json_object_set_new(root, "options", make_options(&q->options));
+        r |= json_object_set_new(root, "options", json_options(&q->options));
         if (q->keep_alive)
                 r |= json_object_set_new(root, "keep_alive", json_keep_alive(q->keep_alive));
         if (q->timeout)
@@ -109,7 +108,7 @@ static int fill_request(json_t *root, const ZlRequest *q, bool chat) {
         if (q->priority)
                 r |= json_object_set_new(root, "priority", json_string(q->priority));
         if (chat)
-                return r | json_object_set_new(root, "messages", make_messages(q));
+                return r | json_object_set_new(root, "messages", json_messages(q->messages, q->n_messages));
         r |= json_object_set_new(root, "prompt", json_string(q->prompt ? q->prompt : ""));
         if (q->system)
                 r |= json_object_set_new(root, "system", json_string(q->system));
@@ -242,7 +241,7 @@ static int ask(ZlClient *c, const ZlRequest *q, bool chat, ZlResult **ret, ZlErr
         a->request = q;
         a->begin = now_usec();
         buf_puts(&a->text, "");
-        r = http_request(c, chat ? "/api/chat" : "/api/generate", body, limit_of(q->timeout), on_data, a, e);
+        r = http_request(c, "POST", chat ? "/api/chat" : "/api/generate", body, limit_of(q->timeout), on_data, a, e);
         if (r == 0 && a->line.len > 0) /* the last line may lack its newline */
                 r = take_object(a, a->line.data, a->line.len, e);
         if (r < 0)

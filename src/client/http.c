@@ -30,6 +30,7 @@ enum {
 
 typedef struct Transfer {
         ZlClient *client;
+        const char *method;
         HttpSink sink;
         void *userdata;
         ZlError *error;
@@ -114,6 +115,7 @@ static void set_options(Transfer *t, const char *url, const char *body, struct c
                 curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
                 curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
         }
+        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, t->method);
 }
 
 static int cancelled(ZlError *e) {
@@ -250,15 +252,15 @@ static int pause_for(Transfer *t, uint64_t ms) {
         return 0;
 }
 
-int http_request(ZlClient *c, const char *path, const char *body, uint64_t limit_ms, HttpSink sink, void *userdata,
-                 ZlError *e) {
+int http_request(ZlClient *c, const char *method, const char *path, const char *body, uint64_t limit_ms, HttpSink sink,
+                 void *userdata, ZlError *e) {
         _cleanup_free_ char *url = NULL;
         *e = (ZlError){.retry_after_ms = -1};
         if (sleep_until_cancelled(c, 0))
                 return cancelled(e);
         if (asprintf(&url, "%s%s", c->address.base, path) < 0)
                 return fail_memory(e);
-        Transfer t = {.client = c, .sink = sink, .userdata = userdata, .error = e, .begin = now_usec()};
+        Transfer t = {.client = c, .method = method, .sink = sink, .userdata = userdata, .error = e, .begin = now_usec()};
         t.next_wait = t.begin + (uint64_t)c->wait_interval_ms * 1000;
         t.until = limit_ms ? t.begin + limit_ms * 1000 : UINT64_MAX;
         int r;

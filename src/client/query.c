@@ -1,4 +1,4 @@
-/* Questions whose answer is one JSON document, read whole: about models and the daemon. */
+/* Requests whose answer is one JSON document, read whole: about models and the daemon. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +38,8 @@ static int on_data(void *userdata, const char *data, size_t n, ZlError *e) {
         return b->failed ? fail_memory(e) : 0;
 }
 
-int fetch(ZlClient *c, const char *path, json_t *body, uint64_t limit_ms, json_t **ret_root, char **ret_text,
-          ZlError *e) {
+int fetch(ZlClient *c, const char *method, const char *path, json_t *body, uint64_t limit_ms, json_t **ret_root,
+          char **ret_text, ZlError *e) {
         ZlError unused;
         json_auto_t *body_json = body, *root = NULL;
         _cleanup_free_ char *body_text = body ? json_dumps(body, JSON_COMPACT) : NULL;
@@ -48,7 +48,7 @@ int fetch(ZlClient *c, const char *path, json_t *body, uint64_t limit_ms, json_t
                 return fail_memory(e);
         if (!e)
                 e = &unused;
-        int r = http_request(c, path, body_text, limit_ms, on_data, &answer, e);
+        int r = http_request(c, method, path, body_text, limit_ms, on_data, &answer, e);
         if (r < 0)
                 return r;
         json_error_t where = {.text = "nothing"};
@@ -102,7 +102,7 @@ static int list(ZlClient *c, const char *path, ZlModels **ret, ZlError *e) {
         _cleanup_(listing_freep) Listing *l = calloc(1, sizeof(*l));
         if (!l)
                 return fail_memory(e);
-        int r = fetch(c, path, NULL, ANSWER_MS, &l->root, &l->text, e);
+        int r = fetch(c, "GET", path, NULL, ANSWER_MS, &l->root, &l->text, e);
         if (r < 0)
                 return r;
         const json_t *array = json_object_get(l->root, "models"), *item;
@@ -129,25 +129,56 @@ int zl_show(ZlClient *c, const char *model, char **ret_json, ZlError *e) {
         json_t *body = json_pack("{s:s}", "model", model);
         if (!body)
                 return fail(e, -EINVAL, "the name of the model is not valid UTF-8");
-        return fetch(c, "/api/show", body, 0, NULL, ret_json, e);
+        return fetch(c, "POST", "/api/show", body, 0, NULL, ret_json, e);
 }
 
 int zl_tokenize(ZlClient *c, const char *model, const char *text, int pieces, char **ret_json, ZlError *e) {
         json_t *body = json_pack("{s:s, s:s, s:b}", "model", model, "content", text, "with_pieces", pieces);
         if (!body)
                 return fail(e, -EINVAL, "the text, or the name of the model, is not valid UTF-8");
-        return fetch(c, "/tokenize", body, 0, NULL, ret_json, e);
+        return fetch(c, "POST", "/tokenize", body, 0, NULL, ret_json, e);
+}
+
+static json_t *make_variant(const ZlVariant *v) {
+        json_auto_t *root = json_pack("{s:s, s:s, s:b, s:o}", "model", v->name, "from", v->from, "stream", 0, "parameters",
+                                      json_options(&v->options));
+        int r = root ? 0 : -1;
+        if (v->system)
+                r |= json_object_set_new(root, "system", json_string(v->system));
+        if (v->n_messages > 0)
+                r |= json_object_set_new(root, "messages", json_messages(v->messages, v->n_messages));
+        return r == 0 ? TAKE(root) : NULL;
+}
+
+int zl_create(ZlClient *c, const ZlVariant *v, ZlError *e) {
+        if (!v->name || !v->from)
+                return fail(e, -EINVAL, "the variant has no name, or is of no model");
+        json_t *body = make_variant(v);
+        if (!body)
+                return fail(e, -EINVAL, "the variant cannot be sent: its text is not valid UTF-8, or memory is out");
+        if (json_add_extra(body, v->extra, e) < 0) {
+                json_decref(body);
+                return -EINVAL;
+        }
+        return fetch(c, "POST", "/api/create", body, 0, NULL, NULL, e);
+}
+
+int zl_delete(ZlClient *c, const char *model, ZlError *e) {
+        json_t *body = json_pack("{s:s}", "model", model);
+        if (!body)
+                return fail(e, -EINVAL, "the name of the model is not valid UTF-8");
+        return fetch(c, "DELETE", "/api/delete", body, 0, NULL, NULL, e);
 }
 
 int zl_status(ZlClient *c, char **ret_json, ZlError *e) {
-        return fetch(c, "/zerollama/status", NULL, ANSWER_MS, NULL, ret_json, e);
+        return fetch(c, "GET", "/zerollama/status", NULL, ANSWER_MS, NULL, ret_json, e);
 }
 
 int zl_metrics(ZlClient *c, char **ret_text, ZlError *e) {
         ZlError unused;
         _cleanup_buf_ Buf text = BUF_NULL;
         buf_puts(&text, "");
-        int r = http_request(c, "/metrics", NULL, ANSWER_MS, on_data, &text, e ? e : &unused);
+        int r = http_request(c, "GET", "/metrics", NULL, ANSWER_MS, on_data, &text, e ? e : &unused);
         if (r < 0)
                 return r;
         char *taken = buf_take(&text);
@@ -159,7 +190,7 @@ int zl_metrics(ZlClient *c, char **ret_text, ZlError *e) {
 
 int zl_version(ZlClient *c, char **ret, ZlError *e) {
         json_auto_t *root = NULL;
-        int r = fetch(c, "/api/version", NULL, ANSWER_MS, &root, NULL, e);
+        int r = fetch(c, "GET", "/api/version", NULL, ANSWER_MS, &root, NULL, e);
         if (r < 0)
                 return r;
         char *version = strdup(json_text(root, "version"));
@@ -170,7 +201,7 @@ int zl_version(ZlClient *c, char **ret, ZlError *e) {
 }
 
 int zl_ctl(ZlClient *c, ZlCtl action, char **ret_json, ZlError *e) {
-        return fetch(c, action == ZL_CTL_CHECK ? "/zerollama/check" : "/zerollama/reload", json_object(),
+        return fetch(c, "POST", action == ZL_CTL_CHECK ? "/zerollama/check" : "/zerollama/reload", json_object(),
                      ANSWER_MS, NULL, ret_json, e);
 }
 

@@ -248,6 +248,23 @@ ZEROLLAMA_API int zl_metrics(ZlClient *client, char **ret_text, ZlError *error);
 ZEROLLAMA_API int zl_load(ZlClient *client, const char *model, const char *keep_alive, ZlError *error);
 ZEROLLAMA_API int zl_unload(ZlClient *client, const char *model, ZlError *error);
 
+/* A model under another name, with words and options of its own, but with another's weights, which are in memory once. */
+typedef struct ZlVariant {
+        const char *name;
+        const char *from;            /* the model that it is a variant of, or the variant that it is to be like */
+        const char *system;          /* what it is to be, unless a request says otherwise; or NULL */
+        const ZlMessage *messages;   /* [n_messages], what was said before every conversation */
+        size_t n_messages;
+        ZlOptions options;           /* unless a request says otherwise */
+        const char *extra;           /* as in ZlRequest */
+        const void *reserved[6];
+} ZlVariant;
+
+/* Only root and the daemon's own user, on its Unix socket, may make and delete. A variant of that name is replaced. */
+ZEROLLAMA_API int zl_create(ZlClient *client, const ZlVariant *variant, ZlError *error);
+/* Removes a variant, or a model with its file or directory. */
+ZEROLLAMA_API int zl_delete(ZlClient *client, const char *model, ZlError *error);
+
 /* Version of the daemon; free(). */
 ZEROLLAMA_API int zl_version(ZlClient *client, char **ret, ZlError *error);
 

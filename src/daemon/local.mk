@@ -11,12 +11,13 @@ libzl_daemon_la_SOURCES = \
 	src/daemon/listen.h src/daemon/listen.c \
 	src/daemon/http-head.h src/daemon/http-head.c \
 	src/daemon/http.h src/daemon/http.c \
+	src/daemon/variant.h src/daemon/variant.c \
 	src/daemon/registry.h src/daemon/registry.c \
 	src/daemon/job.h src/daemon/job.c \
 	src/daemon/program.h src/daemon/program.c \
 	src/daemon/pool.h src/daemon/pool.c
-libzl_daemon_la_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
-libzl_daemon_la_LIBADD = $(SYSTEMD_LIBS) -lm
+libzl_daemon_la_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS) $(JANSSON_CFLAGS)
+libzl_daemon_la_LIBADD = $(SYSTEMD_LIBS) $(JANSSON_LIBS) -lm
 libzl_daemon_la_SOURCES += src/daemon/sleep.h
 if WITH_SYSTEMD
 libzl_daemon_la_SOURCES += src/daemon/sleep.c

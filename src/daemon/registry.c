@@ -34,15 +34,17 @@ struct Survey {
         struct timespec known[DIRECTORIES], scanned[DIRECTORIES];
         bool unchanged;
         int unreadable, error; /* errno of models_path; negative errno: it is not whole */
-        List found;            /* Found; of equal names the first counts */
+        List found;            /* Found; of equal names the first counts, */
+        List variants;         /* as of these */
         List waiters;
 };
 
-static const char suffix[] = ".gguf", latest[] = ":latest", system_models[] = PKGDATADIR "/models";
+static const char suffix[] = ".gguf", variant_suffix[] = ".json", latest[] = ":latest", system_models[] = PKGDATADIR "/models";
 
 void registry_init(Registry *r, WorkPool *workers, void (*changed)(void *arg), void *arg) {
         *r = (Registry){.workers = workers, .changed = changed, .arg = arg};
         list_init(&r->models);
+        list_init(&r->variants);
         list_init(&r->waiters);
 }
 
@@ -63,6 +65,11 @@ static void drop_waiters(List *waiters) {
         }
 }
 
+static void free_variants(List *variants) {
+        list_foreach(v, variants, Variant, node)
+                variant_free(v);
+}
+
 void registry_deinit(Registry *r) {
         if (r->survey)
                 drop_waiters(&r->survey->waiters);
@@ -70,11 +77,12 @@ void registry_deinit(Registry *r) {
         survey_free(TAKE(r->survey));
         list_foreach(m, &r->models, ModelEntry, node)
                 entry_free(m);
+        free_variants(&r->variants);
 }
 
 static ModelEntry *find_exact(Registry *r, const char *name, size_t len) {
         list_foreach(m, &r->models, ModelEntry, node)
-                if (strlen(m->name) == len && memcmp(m->name, name, len) == 0)
+                if (bytes_are(name, len, m->name))
                         return m;
         return NULL;
 }
@@ -111,6 +119,7 @@ void survey_free(Survey *s) {
                 return;
         list_foreach(f, &s->found, Found, node)
                 found_free(f);
+        free_variants(&s->variants);
         free(s->models_path);
         free(s);
 }
@@ -154,22 +163,51 @@ static bool may_be_model(int dir, const char *name) {
         return fstatat(dir, name, &st, 0) == 0 && S_ISDIR(st.st_mode) && fstatat(dir, file, &st, 0) < 0;
 }
 
+/* The length of the name before an end, or 0. */
+static size_t name_before(const char *entry, const char *end) {
+        size_t n = strlen(entry), n_end = strlen(end);
+        return n > n_end && strcmp(entry + n - n_end, end) == 0 ? n - n_end : 0;
+}
+
 /* The length of the name that a directory's entry is served by, or 0. */
 static size_t served_name(int dir, const char *entry) {
-        size_t n = strlen(entry), end = sizeof(suffix) - 1;
-        if (!is_plain(entry))
-                return 0;
-        if (n > end && strcmp(entry + n - end, suffix) == 0)
-                return n - end;
-        return may_be_model(dir, entry) ? n : 0;
+        size_t n = name_before(entry, suffix);
+        return n > 0 ? n : may_be_model(dir, entry) ? strlen(entry) : 0;
+}
+
+static const Variant *find_in(const List *variants, const char *name, size_t len) {
+        list_foreach(v, variants, Variant, node)
+                if (bytes_are(name, len, v->name))
+                        return v;
+        return NULL;
+}
+
+/* Takes `path` over. */
+static void find_variant(Survey *s, const char *name, size_t len, char *path) {
+        Variant *v = variant_read(name, len, path);
+        if (!v)
+                s->error = -ENOMEM;
+        else if (find_in(&s->variants, name, len)) /* in the user's directory, which comes before the system's */
+                variant_free(v);
+        else {
+                ListNode *at = &s->variants;
+                list_foreach(it, &s->variants, Variant, node)
+                        if (strcmp(it->name, v->name) < 0)
+                                at = &it->node;
+                list_insert(at, &v->node);
+        }
 }
 
 static void scan_directory(Survey *s, const char *path) {
         DIR *d = opendir(path);
         for (struct dirent *e; d && (e = readdir(d));) {
-                size_t n = served_name(dirfd(d), e->d_name);
+                if (!is_plain(e->d_name))
+                        continue;
+                size_t n = served_name(dirfd(d), e->d_name), n_variant = name_before(e->d_name, variant_suffix);
                 if (n > 0)
                         find_more(s, e->d_name, n, join(path, e->d_name), -1);
+                else if (n_variant > 0)
+                        find_variant(s, e->d_name, n_variant, join(path, e->d_name));
         }
         if (d)
                 closedir(d);
@@ -217,6 +255,7 @@ Survey *survey_new(const Config *config) {
         if (!s)
                 return NULL;
         list_init(&s->found);
+        list_init(&s->variants);
         list_init(&s->waiters);
         s->thorough = true;
         s->models_path = strdup(config->models_path);
@@ -289,6 +328,24 @@ static int put(Registry *r, Found *f, bool configuring) {
         return 0;
 }
 
+static void move_variants(List *from, List *to) {
+        list_foreach(v, from, Variant, node) {
+                list_remove(&v->node);
+                list_append(to, &v->node);
+        }
+}
+
+/* A mistake is told when it is met for the first time. */
+static void put_variants(Registry *r, Survey *s) {
+        list_foreach(v, &s->variants, Variant, node) {
+                const Variant *before = find_in(&r->variants, v->name, strlen(v->name));
+                if (v->error && (!before || !before->error || strcmp(before->error, v->error) != 0))
+                        log_warning("model '%s': %s: %s", v->name, v->path, v->error);
+        }
+        free_variants(&r->variants);
+        move_variants(&s->variants, &r->variants);
+}
+
 static int apply(Registry *r, Survey *s, bool configuring) {
         int result = s->error;
         list_foreach(m, &r->models, ModelEntry, node)
@@ -305,6 +362,7 @@ static int apply(Registry *r, Survey *s, bool configuring) {
                 if (m->running + m->waiting + m->waiters == 0 && m->phase == IPC_MODEL_UNLOADED)
                         entry_free(m);
         }
+        put_variants(r, s);
         memcpy(r->scanned, s->scanned, sizeof(r->scanned));
         r->changed(r->arg);
         return result;
@@ -396,9 +454,15 @@ void registry_refresh(Registry *r, bool thorough, RegistryWaiter *w) {
 static ModelEntry *find_alias(Registry *r, const char *name, size_t len) {
         list_foreach(m, &r->models, ModelEntry, node)
                 for (uint32_t i = 0; m->named && i < m->named->n_aliases; i++)
-                        if (strlen(m->named->aliases[i]) == len && memcmp(m->named->aliases[i], name, len) == 0)
+                        if (bytes_are(name, len, m->named->aliases[i]))
                                 return m;
         return NULL;
+}
+
+/* The length of a name without the tag that may stand for none; 0: it has another, or none. */
+static size_t untagged(const char *name, size_t len) {
+        size_t tag = sizeof(latest) - 1;
+        return len > tag && memcmp(name + len - tag, latest, tag) == 0 ? len - tag : 0;
 }
 
 /* Whether it is there or not. */
@@ -406,14 +470,22 @@ static ModelEntry *find_known(Registry *r, const char *name, size_t len) {
         ModelEntry *m = find_exact(r, name, len);
         if (!m)
                 m = find_alias(r, name, len);
-        size_t tag = sizeof(latest) - 1;
-        if (!m && len > tag && memcmp(name + len - tag, latest, tag) == 0)
-                return find_known(r, name, len - tag);
-        return m;
+        size_t shorter = untagged(name, len);
+        return !m && shorter > 0 ? find_known(r, name, shorter) : m;
+}
+
+const Variant *registry_find_variant(Registry *r, const char *name, size_t len) {
+        const ModelEntry *m = list_is_empty(&r->variants) ? NULL : find_known(r, name, len);
+        if (m && !m->missing) /* goes before a variant of that name */
+                return NULL;
+        const Variant *v = find_in(&r->variants, name, len);
+        size_t shorter = untagged(name, len);
+        return v || shorter == 0 ? v : find_in(&r->variants, name, shorter);
 }
 
 ModelEntry *registry_find(Registry *r, const char *name, size_t len) {
-        ModelEntry *m = find_known(r, name, len);
+        const Variant *v = registry_find_variant(r, name, len);
+        ModelEntry *m = !v ? find_known(r, name, len) : v->from ? find_known(r, v->from, strlen(v->from)) : NULL;
         return m && !m->missing ? m : NULL;
 }
 
@@ -428,6 +500,10 @@ const char *registry_nearest(Registry *r, const char *name) {
                 const char *pair[] = {m->name, best, NULL};
                 if (!m->missing)
                         best = nearest_word(name, pair);
+        }
+        list_foreach(v, &r->variants, Variant, node) {
+                const char *pair[] = {v->name, best, NULL};
+                best = nearest_word(name, pair);
         }
         return best;
 }

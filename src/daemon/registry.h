@@ -1,9 +1,9 @@
 /* The models this daemon serves: those the config names, and the *.gguf files and directories with a config.json found
  * in models_path and in the directory of models that came with the installation. Only names, sizes and dates are
- * looked at here, by workers: disks may be slow. What is in a file only an engine reads.
+ * looked at here, by workers: disks may be slow. What is in a file only an engine reads, but for variants' (variant.h).
  *
- * A name is looked up as clients write it: "demo", "demo:latest", or an alias. A Model entry, once made, stays until
- * its file is gone and nothing refers to it. */
+ * A name is looked up as clients write it: "demo", "demo:latest", an alias, or a variant's, which stands for the model it is
+ * of. A Model entry, once made, stays until its file is gone and nothing refers to it. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,6 +12,7 @@
 
 #include "daemon/config.h"
 #include "daemon/histogram.h"
+#include "daemon/variant.h"
 #include "event/work.h"
 #include "ipc/ipc.h"
 #include "util/list.h"
@@ -57,7 +58,8 @@ typedef struct ModelEntry {
 typedef struct Survey Survey;
 
 typedef struct Registry {
-        List models; /* by name */
+        List models;   /* by name */
+        List variants; /* by name; each look makes them anew */
         const Config *config;
         uint64_t generation; /* of configs */
         WorkPool *workers;
@@ -89,8 +91,10 @@ struct RegistryWaiter {
 };
 void registry_refresh(Registry *r, bool thorough, RegistryWaiter *w);
 
-/* By name, name:latest or alias; NULL when there is none, as far as is known. */
+/* By name, name:latest, alias or variant; NULL when there is none, as far as is known. */
 ModelEntry *registry_find(Registry *r, const char *name, size_t len);
+/* The variant of that name, also where the model it is of is not there; NULL. */
+const Variant *registry_find_variant(Registry *r, const char *name, size_t len);
 /* One that is known but whose file is not there, for an error message; NULL. */
 const ModelEntry *registry_find_missing(Registry *r, const char *name);
 /* The nearest name, for an error message; NULL. */

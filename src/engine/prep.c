@@ -152,12 +152,35 @@ static void set_token_text(const PrepModel *m, json_t *context, const char *name
         json_object_set_new(context, name, value ? value : json_string(""));
 }
 
+static bool is_system(const json_t *message) {
+        const char *role = json_string_value(json_object_get(message, "role"));
+        return role && strcmp(role, "system") == 0;
+}
+
+/* Puts the messages of `opening` before the others, but the system's of the chat itself, which also takes the place of the opening's.
+ * False: no memory. */
+static bool open_chat(json_t *chat, const IpcStr *opening) {
+        json_t *first = json_loadb(opening->data, opening->len, JSON_ALLOW_NUL, NULL), *rest = json_object_get(chat, "messages");
+        json_t *system = json_array_get(rest, 0);
+        int r = json_is_array(first) ? 0 : -1;
+        if (is_system(system)) {
+                if (is_system(json_array_get(first, 0)))
+                        r |= json_array_remove(first, 0);
+                r |= json_array_insert(first, 0, system);
+                r |= json_array_remove(rest, 0);
+        }
+        if (rest)
+                r |= json_array_extend(first, rest);
+        r |= json_object_set_new(chat, "messages", first);
+        return r == 0;
+}
+
 static IpcFailCode parse_chat(const IpcJob *j, json_t **ret, Error *e) {
         json_error_t je;
         json_t *chat = json_loadb(j->prompt.data, j->prompt.len, JSON_ALLOW_NUL, &je);
         if (json_is_object(chat)) {
                 *ret = chat;
-                return 0;
+                return j->opening.len == 0 || open_chat(chat, &j->opening) ? 0 : no_memory(e);
         }
         error_set(e, -EINVAL, "the chat is not a JSON object: %s", chat ? "it is an array" : je.text);
         json_decref(chat);
@@ -335,7 +358,7 @@ static IpcFailCode update_constraint(Seq *s, Error *e) {
 
 bool prep_is_short(const PrepModel *m, const IpcJob *j) {
         bool any_time = m->chat.template && (j->kind == IPC_PROMPT_CHAT || j->kind == IPC_PROMPT_PLAIN_CHAT);
-        return !any_time && j->prompt.len + j->suffix.len <= SHORT_BYTES && j->prompt_ids.n <= SHORT_BYTES && j->produced.n == 0 &&
+        return !any_time && j->prompt.len + j->suffix.len + j->opening.len <= SHORT_BYTES && j->prompt_ids.n <= SHORT_BYTES && j->produced.n == 0 &&
                j->grammar_kind == IPC_GRAMMAR_NONE;
 }
 

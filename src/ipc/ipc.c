@@ -42,7 +42,7 @@ static const Layout name_layout = {sizeof(T), {S(name)}};
 #undef T
 #define T IpcJob
 static const Layout job_layout = {sizeof(T), {
-        U64(id), U(uid), F(weight), U(priority), S(model), U(kind), S(prompt), S(suffix), IS(prompt_ids), B(add_special),
+        U64(id), U(uid), F(weight), U(priority), S(model), U(kind), S(prompt), S(suffix), S(opening), IS(prompt_ids), B(add_special),
         B(parse_special), B(tokens_only), I(max_tokens), B(ignore_eos), B(must_think), B(truncate), SS(stop), F(temperature), F(top_p), F(min_p),
         I(top_k), F(repeat_penalty), F(presence_penalty), F(frequency_penalty), I(penalty_last), U(said), U64(seed),
         IS(bias_ids), FS(bias), I(n_top), U(grammar_kind), S(grammar), S(grammar_name), IS(produced), U64(text_sent), SS(inputs), IS(input_counts), U(dimensions),

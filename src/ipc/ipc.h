@@ -42,7 +42,7 @@
 #include "event/event.h"
 #include "util/buf.h"
 
-enum { IPC_VERSION = 7, IPC_FRAME_MAX = 256 * 1024 * 1024 };
+enum { IPC_VERSION = 8, IPC_FRAME_MAX = 256 * 1024 * 1024 };
 
 typedef enum IpcType {
         IPC_SETUP = 1, IPC_MODEL, IPC_LOAD, IPC_UNLOAD, IPC_JOB, IPC_CANCEL, IPC_SHOW, IPC_QUIT, IPC_PAUSE, IPC_RESUME,
@@ -136,6 +136,8 @@ typedef struct IpcJob {
         uint32_t kind; /* IpcPromptKind */
         IpcStr prompt;
         IpcStr suffix; /* TEXT: what follows on the answer, which is to fill the middle; empty: nothing */
+        IpcStr opening; /* CHAT and PLAIN_CHAT: a JSON list of messages that come first; its system's message, if any, is the first
+                           and counts only where the prompt has none; empty: no messages */
         IpcInts prompt_ids;
         bool add_special, parse_special;
         bool tokens_only;   /* no answer is wanted; for the kinds above EMBED, of any model */

@@ -7,4 +7,5 @@ libzl_util_la_SOURCES = \
 	src/util/map.h src/util/map.c \
 	src/util/heap.h src/util/heap.c \
 	src/util/str.h src/util/str.c \
+	src/util/place.h src/util/place.c \
 	src/util/log.h src/util/log.c

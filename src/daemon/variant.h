@@ -1,0 +1,37 @@
+/* A variant: a model under another name, with words that come before every conversation and parameters of its own. Its weights are
+ * the other's, in memory once for both. It is a file NAME.json in models_path, an object with the members of /api/create:
+ *
+ *   from        the name of a model, which is not a variant
+ *   system      what the system's message says where a request has none
+ *   messages    what was said before the request's messages: [{"role": …, "content": …}, …]
+ *   parameters  as in Ollama's "options": temperature, stop, …; those of a request go before. The API checks them.
+ *   license     a text, or a list of texts, to be shown */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <time.h>
+
+#include "util/error.h"
+#include "util/list.h"
+
+enum { VARIANT_MAX_BYTES = 1024 * 1024, VARIANT_NAME_MAX = 200 };
+
+typedef struct Variant {
+        ListNode node;
+        char *name, *path;
+        json_t *definition; /* NULL: `error` says why the file is none */
+        const char *from;   /* in the definition */
+        char *opening;      /* JSON: the messages that come first, the system's before the others; NULL: none */
+        char *error;
+        time_t modified;
+} Variant;
+
+/* What the file says, on any thread. `path` is taken over. NULL: no memory. */
+Variant *variant_read(const char *name, size_t len, char *path);
+void variant_free(Variant *v);
+
+/* Whether a definition is one, but for its parameters. -EINVAL. */
+int variant_check(const json_t *definition, Error *e);
+/* Whether it can be the name of a file in models_path. */
+bool variant_name_is_good(const char *name);

@@ -1,0 +1,330 @@
+#!/usr/bin/env python3
+"""Variants of models, and the routes that change what is in models_path: what a variant says counts in every dialect, what a request
+says goes before it, and a file is there whole or as it was."""
+
+import json
+import os
+import shutil
+import sys
+
+sys.dont_write_bytecode = True
+from harness import BABY, CHAT, PROMPT, SRC, STORIES, Case, main, wait_until  # noqa: E402
+
+SYSTEM = "Lily is a cat."
+EARLIER = [{"role": "user", "content": "Tom ran."}, {"role": "assistant", "content": "To the park."}]
+MESSAGES = [{"role": "user", "content": PROMPT}]
+OTHER = [{"role": "system", "content": "Be a dog."}] + MESSAGES
+SYSTEM_MESSAGE = {"role": "system", "content": SYSTEM}
+
+
+class VariantCase(Case):
+    def create(self, name="v", status=200, d=None, **fields):
+        return self.assertStatus((d or self.d).post("/api/create", {"model": name, **fields}), status)
+
+    def delete(self, name, status=200, d=None):
+        return self.assertStatus((d or self.d).request("DELETE", "/api/delete", {"model": name}), status)
+
+    def names(self, d=None):
+        return [m["name"] for m in (d or self.d).get("/api/tags").json()["models"]]
+
+    def path(self, name, d=None):
+        return os.path.join((d or self.d).models, name)
+
+    def file(self, name):
+        with open(self.path(name + ".json"), encoding="utf-8") as f:
+            return json.load(f)
+
+
+class WordsTest(VariantCase):
+    """Its words before those of a request."""
+
+    CONFIG = {}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.d.post("/api/create", {"model": "v", "from": CHAT, "system": SYSTEM, "messages": EARLIER,
+                                   "parameters": {"temperature": 0, "num_predict": 7, "repeat_penalty": 1}})
+        cls.d.post("/api/create", {"model": "said", "from": CHAT, "messages": EARLIER})
+
+    def tokens(self, model, messages):
+        return self.assertStatus(self.d.post("/tokenize", {"model": model, "messages": messages}), 200).json()["tokens"]
+
+    def test_words(self):
+        for asked, told in (
+            (("v", MESSAGES), [SYSTEM_MESSAGE, *EARLIER, *MESSAGES]),
+            (("v", OTHER), [OTHER[0], *EARLIER, *MESSAGES]),
+            (("said", MESSAGES), EARLIER + MESSAGES),
+            (("said", OTHER), [OTHER[0], *EARLIER, *MESSAGES]),
+        ):
+            self.assertEqual(self.tokens(*asked), self.tokens(CHAT, told), asked)
+        self.assertNotEqual(self.tokens("v", MESSAGES), self.tokens("v", OTHER))
+
+    def test_every_dialect(self):
+        """The same prompt and the same answer as when the request says all of it itself."""
+        told = [SYSTEM_MESSAGE, *EARLIER, *MESSAGES]
+        options = {"temperature": 0, "num_predict": 7, "repeat_penalty": 1}
+
+        def ask(path, read, **body):
+            return read(self.assertStatus(self.d.post(path, body), 200).json())
+
+        def ollama(o):
+            return o["message"]["content"], o["prompt_eval_count"], o["eval_count"]
+
+        def openai(o):
+            return o["choices"][0]["message"]["content"], o["usage"]["prompt_tokens"], o["usage"]["completion_tokens"]
+
+        def anthropic(o):
+            u = o["usage"]
+            return o["content"][0]["text"], u["input_tokens"] + u["cache_read_input_tokens"], u["output_tokens"]
+
+        def responses(o):
+            return o["output"][0]["content"][0]["text"], o["usage"]["input_tokens"], o["usage"]["output_tokens"]
+
+        wanted = ask("/api/chat", ollama, model=CHAT, messages=told, stream=False, options=options)
+        self.assertEqual(wanted[2], 7)
+        self.assertEqual(ask("/api/chat", ollama, model="v", messages=MESSAGES, stream=False), wanted)
+        self.assertEqual(ask("/v1/chat/completions", openai, model="v", messages=MESSAGES), wanted)
+        self.assertEqual(ask("/v1/messages", anthropic, model="v", messages=MESSAGES, max_tokens=7), wanted)
+        self.assertEqual(ask("/v1/responses", responses, model="v", input=PROMPT), wanted)
+        generated = ask("/api/generate", lambda o: (o["response"], o["prompt_eval_count"], o["eval_count"]),
+                        model="v:latest", prompt=PROMPT, stream=False)
+        self.assertEqual(generated, wanted)
+        stream = self.d.stream("/v1/chat/completions", {"model": "v", "messages": MESSAGES})
+        self.assertEqual(stream.text(), wanted[0])
+        counted = self.d.post("/v1/messages/count_tokens", {"model": "v", "messages": MESSAGES}).json()
+        self.assertEqual(counted["input_tokens"], wanted[1])
+        # A system's message of the request's own stands in its place, however it is said.
+        own = ask("/api/chat", ollama, model="v", messages=OTHER, stream=False)
+        self.assertNotEqual(own[1], wanted[1])
+        self.assertEqual(ask("/v1/messages", anthropic, model="v", messages=MESSAGES, system="Be a dog.", max_tokens=7), own)
+        self.assertEqual(ask("/v1/responses", responses, model="v", input=PROMPT, instructions="Be a dog."), own)
+        self.assertEqual(ask("/api/generate", lambda o: (o["response"], o["prompt_eval_count"], o["eval_count"]),
+                             model="v", prompt=PROMPT, system="Be a dog.", stream=False), own)
+
+    def test_no_conversation(self):
+        """Its words are for conversations; its parameters for everything."""
+        a = self.d.post("/v1/completions", {"model": "v", "prompt": PROMPT}).json()
+        b = self.d.post("/v1/completions", {"model": CHAT, "prompt": PROMPT, "temperature": 0, "max_tokens": 7}).json()
+        self.assertEqual((a["choices"], a["usage"]["completion_tokens"]), (b["choices"], 7))
+        raw = self.d.post("/api/generate", {"model": "v", "prompt": PROMPT, "raw": True, "stream": False}).json()
+        self.assertEqual((raw["eval_count"], raw["prompt_eval_count"]), (7, b["usage"]["prompt_tokens"]))
+
+    def test_parameters(self):
+        """A request's go before a variant's, one by one; lists are not added to each other."""
+        text = self.d.complete(model=STORIES, max_tokens=24)
+        stops = text[6:9], text[12:15]
+        self.create("stops", **{"from": STORIES}, 
+                    parameters={"temperature": 0, "stop": stops[1], "num_predict": 24, "repeat_penalty": 1})
+
+        def complete(**fields):
+            return self.d.post("/v1/completions", {"model": "stops", "prompt": PROMPT, **fields}).json()["choices"][0]
+
+        self.assertEqual(complete()["text"], text[: text.index(stops[1])])
+        self.assertEqual(complete(stop=stops[0])["text"], text[: text.index(stops[0])])
+        self.assertEqual(complete(stop=[])["text"], text)
+        self.assertEqual(complete(stop=[], max_tokens=3)["finish_reason"], "length")
+        drawn = {complete(temperature=2, seed=i)["text"] for i in range(4)}
+        self.assertGreater(len(drawn), 1)
+        a = self.d.post("/api/generate", {"model": "stops", "prompt": PROMPT, "stream": False, "raw": True}).json()
+        self.assertEqual(a["response"], text[: text.index(stops[1])])
+
+    def test_one_in_memory(self):
+        for model in (CHAT, "v", "said"):
+            self.assertStatus(self.d.post("/api/chat", {"model": model, "messages": MESSAGES, "stream": False}), 200)
+        loaded = [m["name"] for m in self.d.get("/api/ps").json()["models"]]
+        self.assertEqual(loaded.count(CHAT + ":latest"), 1)
+        self.assertFalse({"v:latest", "said:latest"} & set(loaded))
+
+    def test_told(self):
+        tags = {m["name"]: m for m in self.d.get("/api/tags").json()["models"]}
+        v, base = tags["v:latest"], tags[CHAT + ":latest"]
+        self.assertEqual((v["size"], v["model"], v["details"]["parent_model"]), (base["size"], "v:latest", CHAT))
+        self.assertNotEqual(v["digest"], base["digest"])
+        self.assertIn("v", [m["id"] for m in self.d.get("/v1/models").json()["data"]])
+        self.assertEqual(self.d.get("/v1/models/v").json()["id"], "v")
+        shown = self.d.post("/api/show", {"model": "v"}).json()
+        self.assertEqual((shown["system"], shown["messages"]), (SYSTEM, EARLIER))
+        self.assertEqual(shown["details"]["parent_model"], CHAT)
+        lines = [line.split() for line in shown["parameters"].splitlines()]
+        self.assertEqual(lines, [["temperature", "0"], ["num_predict", "7"], ["repeat_penalty", "1"]])
+        self.assertNotIn("system", self.d.post("/api/show", {"model": CHAT}).json())
+        answer = self.d.post("/api/chat", {"model": "v", "messages": MESSAGES, "stream": False}).json()
+        self.assertEqual(answer["model"], "v")
+
+
+class FilesTest(VariantCase):
+    """What is made, copied and deleted."""
+
+    CONFIG = {"models": [{"name": "named", "path": STORIES + ".gguf", "aliases": ["gpt-4o"]}]}
+
+    def test_made_again(self):
+        self.create(**{"from": STORIES}, system="a", parameters={"top_k": 3, "temperature": 0.1}, license="free")
+        self.assertEqual(self.file("v"), {"from": STORIES, "system": "a", "license": "free",
+                                          "parameters": {"top_k": 3, "temperature": 0.1}})
+        self.assertEqual(os.stat(self.path("v.json")).st_mode & 0o777, 0o644)
+        # Of a variant: what that says, and what is said now, of what that is of.
+        self.create("w", **{"from": "v:latest"}, parameters={"temperature": 1}, messages=EARLIER)
+        self.assertEqual(self.file("w"), {"from": STORIES, "system": "a", "license": "free", "messages": EARLIER,
+                                          "parameters": {"top_k": 3, "temperature": 1}})
+        self.create(**{"from": "gpt-4o"})
+        self.assertEqual(self.file("v"), {"from": "named"})
+        self.create("w:latest", **{"from": "w"}, system="b")  # of itself
+        self.assertEqual(self.file("w")["system"], "b")
+        self.delete("v")
+        self.delete("w:latest")
+        self.assertFalse({"v:latest", "w:latest"} & set(self.names()))
+        self.assertEqual([n for n in os.listdir(self.d.models) if n.startswith((".", "v", "w"))], [])
+
+    def test_as_older_clients_say_it(self):
+        self.assertStatus(self.d.post("/api/create", {"name": "old", "from": STORIES, "stream": False}), 200)
+        self.assertStatus(self.d.request("DELETE", "/api/delete", {"name": "old"}), 200)
+        self.delete("old", 404)
+
+    def test_copy(self):
+        def copy(status=200, **body):
+            return self.assertStatus(self.d.post("/api/copy", body), status)
+
+        copy(source=STORIES, destination="gpt-3.5-turbo")
+        self.assertEqual(self.file("gpt-3.5-turbo"), {"from": STORIES})
+        self.assertEqual(self.d.complete(model="gpt-3.5-turbo", max_tokens=8), self.d.complete(max_tokens=8))
+        self.create(**{"from": STORIES}, system="a")
+        copy(source="v", destination="x")
+        self.delete("v")  # which the copy does not need
+        self.assertEqual(self.file("x"), {"from": STORIES, "system": "a"})
+        copy(404, source="nothing", destination="y")
+        copy(400, source="v")
+        copy(400, source="x", destination="../y")
+        copy(409, source="x", destination=STORIES)
+        self.delete("x")
+        self.delete("gpt-3.5-turbo")
+
+    def test_refused(self):
+        for status, word, body in (
+            (400, "from", {}),
+            (404, "nothing", {"from": "nothing"}),
+            (409, "variant", {"model": STORIES, "from": "named"}),
+            (409, "variant", {"model": "gpt-4o", "from": "named"}),
+            (400, "name", {"model": "a/b", "from": STORIES}),
+            (400, "name", {"model": ".hidden", "from": STORIES}),
+            (400, "name", {"model": "", "from": STORIES}),
+            (400, "name", {"model": "x" * 201, "from": STORIES}),
+            (400, "system", {"from": STORIES, "system": 1}),
+            (400, "parameters", {"from": STORIES, "parameters": [1]}),
+            (400, "parameters.top_p", {"from": STORIES, "parameters": {"top_p": 2}}),
+            (400, "parameters.mirostat", {"from": STORIES, "parameters": {"mirostat": 2}}),
+            (400, "messages[0]", {"from": STORIES, "messages": [{"role": "robot", "content": "x"}]}),
+            (413, "1024", {"from": STORIES, "system": "x" * 1100000}),
+            (501, "models_path", {"files": {"a.gguf": "sha256:0"}}),
+            (501, "template", {"from": STORIES, "template": "{{ .Prompt }}"}),
+            (501, "quantize", {"from": STORIES, "quantize": "q4_K_M"}),
+            (501, "modelfile", {"modelfile": "FROM x"}),
+        ):
+            before = os.listdir(self.d.models)
+            a = self.assertStatus(self.d.post("/api/create", {"model": "n", **body}), status)
+            self.assertIn(word, a.error)
+            self.assertEqual(os.listdir(self.d.models), before)
+
+    def test_delete(self):
+        self.d.add_model("stories-fill")
+        shutil.copytree(self.d.models, self.path("directory"), symlinks=True)
+        with open(self.path("directory/config.json"), "w", encoding="utf-8") as f:
+            f.write("{}")
+        self.create(**{"from": "stories-fill"})
+        self.assertIn("'v'", self.delete("stories-fill", 409).error)
+        self.delete("v")
+        self.d.complete(model="stories-fill", max_tokens=2)
+        self.delete("stories-fill")
+        self.assertFalse(os.path.lexists(self.path("stories-fill.gguf")))
+        self.delete("directory")
+        self.assertFalse(os.path.exists(self.path("directory")))
+        self.assertEqual([n for n in os.listdir(self.d.models) if n.startswith(".")], [])
+        wait_until(lambda: "stories-fill:latest" not in [m["name"] for m in self.d.get("/api/ps").json()["models"]],
+                   "its memory")
+        self.assertIn("configuration", self.delete("named", 409).error)
+        self.assertIn("no file", self.delete("null", 409).error)
+        self.delete("nothing", 404)
+        self.assertIn(STORIES + ":latest", self.names())
+
+    def test_by_hand(self):
+        """A file that somebody wrote, which is wrong, and then is not."""
+        with open(self.path("mine.json"), "w", encoding="utf-8") as f:
+            f.write('{"from": "%s",\n "system": }' % STORIES)
+        a = self.assertStatus(self.d.post("/api/generate", {"model": "mine", "prompt": "x"}), 404)
+        self.assertIn("mine.json: line 2", a.error)
+        self.assertNotIn("mine:latest", self.names())
+        with open(self.path("mine.json"), "w", encoding="utf-8") as f:
+            json.dump({"from": STORIES, "parameters": {"num_predict": 2, "top_k": -1}}, f)
+        a = self.assertStatus(self.d.post("/api/generate", {"model": "mine", "prompt": "x"}), 500)
+        self.assertIn("mine.json: parameters.top_k", a.error)
+        with open(self.path("mine.json"), "w", encoding="utf-8") as f:
+            json.dump({"from": STORIES, "parameters": {"num_predict": 2}}, f)
+        self.assertIn("mine:latest", self.names())  # which looks
+        a = self.d.post("/api/generate", {"model": "mine", "prompt": "x", "stream": False}).json()
+        self.assertEqual(a["eval_count"], 2)
+        os.rename(self.path("mine.json"), self.path("other.json"))
+        self.assertStatus(self.d.post("/api/generate", {"model": "other", "prompt": "x", "stream": False}), 200)
+        self.names()
+        self.assertStatus(self.d.post("/api/generate", {"model": "mine", "prompt": "x"}), 404)
+        self.delete("other")
+
+    def test_base_gone(self):
+        self.create(**{"from": BABY})
+        os.rename(self.path(BABY + ".gguf"), self.path("away"))
+        self.assertNotIn("v:latest", self.names())
+        a = self.assertStatus(self.d.post("/api/generate", {"model": "v", "prompt": "x"}), 404)
+        self.assertIn(f"'{BABY}'", a.error)
+        os.rename(self.path("away"), self.path(BABY + ".gguf"))
+        self.assertStatus(self.d.post("/api/generate", {"model": "v", "prompt": "x", "stream": False}), 200)
+        self.delete("v")
+
+
+class LifeTest(VariantCase):
+    def test_no_directory(self):
+        """A daemon of one's own has none at first, and the demo model's place is not written to."""
+        d = self.start(models=())
+        os.rmdir(d.models)
+        shutil.copy(os.path.join(SRC, "demo", "demo.gguf"), os.path.join(d.dir, "demo.gguf"))
+        d.change_config(models=[{"name": "there", "path": os.path.join(d.dir, "demo.gguf")}])
+        self.assertStatus(d.post("/zerollama/reload", {}), 200)
+        self.create(d=d, **{"from": "there"})
+        self.assertIn("v:latest", self.names(d))
+
+    def test_not_written(self):
+        """A place that cannot be written to: said, and nothing has changed."""
+        d = self.start()
+        os.mkdir(self.path("v.json", d))
+        a = self.create(d=d, status=500, **{"from": STORIES})
+        self.assertIn("v.json cannot be written: Is a directory", a.error)
+
+    def test_survives(self):
+        d = self.start()
+        self.create(d=d, **{"from": STORIES}, parameters={"num_predict": 3})
+        d.change_config(limits={"restarts": 2})
+        self.assertStatus(d.post("/zerollama/reload", {}), 200)
+        d.complete(max_tokens=1)
+        os.kill(d.engine_pid(), 9)
+        a = d.post("/api/generate", {"model": "v", "prompt": "x", "stream": False})
+        self.assertEqual(self.assertStatus(a, 200).json()["eval_count"], 3)
+
+    def test_only_who_may(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to be other users")
+        d = self.start()
+        os.chmod(d.dir, 0o711)
+        self.create(d=d, **{"from": STORIES})
+        for method, path, body in (
+            ("POST", "/api/create", {"model": "w", "from": STORIES}),
+            ("POST", "/api/copy", {"source": STORIES, "destination": "w"}),
+            ("DELETE", "/api/delete", {"model": "v"}),
+            ("DELETE", "/api/delete", {"model": STORIES}),
+        ):
+            a = d.request(method, path, body, connection=self.connect_as(d, 65001))
+            self.assertIn("root", self.assertStatus(a, 403).error)
+        self.assertEqual({"v:latest", STORIES + ":latest"} - set(self.names(d)), set())
+        a = d.post("/api/generate", {"model": "v", "prompt": "x", "stream": False}, connection=self.connect_as(d, 65001))
+        self.assertStatus(a, 200)  # to use it is everybody's
+
+
+if __name__ == "__main__":
+    main()
