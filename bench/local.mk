@@ -13,5 +13,5 @@ bench_encode_LDADD = libzl-model.la libzl-device.la libzl-util.la
 # Scripts that measure whole servers; see bench/README.md.
 EXTRA_DIST += bench/README.md bench/tokens.py bench/measure.py bench/plot.py bench/overhead bench/essay/run bench/essay/wire.py \
 	bench/essay/sync.py bench/essay/gevent_pool.py bench/essay/async_io.py \
-	bench/common.py bench/overload.py bench/reload.py bench/fairness.py bench/prefix.py bench/random_model.py \
+	bench/common.py bench/overload.py bench/reload.py bench/fairness.py bench/prefix.py bench/lookup.py bench/random_model.py \
 	bench/service.py bench/embed.py bench/embed_quality.py bench/embed_rivals.py bench/embed_clients.py bench/results

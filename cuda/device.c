@@ -186,7 +186,8 @@ int device_cuda_new(const CudaRuntime *runtime, int index, Device **ret, Error *
                 return error_set(e, -ENOMEM, "out of memory for a GPU device");
         *c = (Cuda){.device = {.ops = &cuda_ops,
                                .limits = {.head_dim = HEAD_DIM_MAX, .heads = GRID_MAX, .vocab = VOCAB_MAX,
-                                          .cols = LINEAR_COLS_MAX}},
+                                          .cols = LINEAR_COLS_MAX},
+                               .few_rows = 32}, /* as matmul.cu has it */
                     .runtime = runtime,
                     .index = index};
         int r = describe(c, e);

@@ -27,7 +27,7 @@ typedef struct Client Client;
 typedef struct Plan { /* what a run is to do */
         const char *model;
         bool twice; /* it is there as "n", too */
-        uint32_t slots, context, batch_tokens, threads, streams;
+        uint32_t slots, context, batch_tokens, threads, streams, lookup_tokens;
         uint64_t memory;
         size_t n;
         const IpcJob *jobs; /* [n]; ids, uid, model and defaults are filled in */
@@ -35,7 +35,7 @@ typedef struct Plan { /* what a run is to do */
         bool one_by_one;
         void (*piece)(Client *c, size_t i); /* job i said something and is not at its end */
         void (*end)(Client *c, size_t i);
-        uint64_t preemptions, memory_used, kv;
+        uint64_t preemptions, memory_used, kv, steps, guessed, guessed_right;
         uint32_t pages;
 } Plan;
 
@@ -156,6 +156,9 @@ static inline int on_message(IpcConn *conn, IpcType type, const void *body, size
                 assert_int_equal(c->stats.kv_pages_used, 0);
                 c->plan->memory_used = m.stats.memory_used;
                 c->plan->pages = c->stats.kv_pages;
+                c->plan->steps = c->stats.steps;
+                c->plan->guessed = c->stats.guessed;
+                c->plan->guessed_right = c->stats.guessed_right;
                 event_loop_exit(c->loop, 7);
         }
         return 0;
@@ -183,7 +186,8 @@ static inline void set_up(Client *c, const Plan *p) {
         IpcSetup setup = {.device = ipc_str("cpu"), .threads = p->threads ? p->threads : 1, .streams = p->streams,
                           .memory = p->memory ? p->memory : 1 << 30, .log_level = LOG_LEVEL_WARNING};
         IpcModel model = {.name = ipc_str("m"), .path = ipc_str(p->model), .slots = p->slots ? p->slots : 4,
-                          .context = p->context, .batch_tokens = p->batch_tokens ? p->batch_tokens : 64};
+                          .context = p->context, .batch_tokens = p->batch_tokens ? p->batch_tokens : 64,
+                          .lookup_tokens = p->lookup_tokens};
         ipc_send(&c->ipc, IPC_SETUP, &setup);
         ipc_send(&c->ipc, IPC_MODEL, &model);
         if (!p->twice)
@@ -237,4 +241,6 @@ static inline void assert_same(const Result *a, const Result *b) {
         assert_int_equal(a->ids.len, b->ids.len);
         assert_memory_equal(a->ids.data, b->ids.data, a->ids.len);
         assert_string_equal(a->text.data, b->text.data);
+        assert_int_equal(a->logprobs.len, b->logprobs.len);
+        assert_true(a->logprobs.len == 0 || memcmp(a->logprobs.data, b->logprobs.data, a->logprobs.len) == 0);
 }

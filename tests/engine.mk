@@ -1,11 +1,14 @@
 # Unit tests of src/engine.
-ENGINE_TESTS = tests/test-kv tests/test-fair tests/test-stop tests/test-engine tests/test-engine-process \
+ENGINE_TESTS = tests/test-kv tests/test-lookup tests/test-fair tests/test-stop tests/test-engine tests/test-engine-process \
 	tests/test-sampler-defaults tests/test-loadtest tests/test-delay tests/test-sim tests/test-embed tests/test-inputs
 check_PROGRAMS += $(ENGINE_TESTS)
 TESTS += $(ENGINE_TESTS)
 tests_test_kv_SOURCES = tests/test-kv.c
 tests_test_kv_CFLAGS = $(UNIT_CFLAGS)
 tests_test_kv_LDADD = libzl-engine.la libzl-util.la $(UNIT_LIBS)
+tests_test_lookup_SOURCES = tests/test-lookup.c
+tests_test_lookup_CFLAGS = $(UNIT_CFLAGS)
+tests_test_lookup_LDADD = libzl-engine.la libzl-util.la $(UNIT_LIBS)
 tests_test_fair_SOURCES = tests/test-fair.c
 tests_test_fair_CFLAGS = $(UNIT_CFLAGS)
 tests_test_fair_LDADD = libzl-engine.la libzl-util.la $(UNIT_LIBS)

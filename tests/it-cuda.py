@@ -70,6 +70,11 @@ class CudaTest(Case):
         self.assertEqual(in_parallel([lambda p=p: self.complete(d, "gpu", p) for p in prompts]), alone)
         drawn = {"temperature": 1, "seed": 5, "top_p": 0.9, "top_k": 50, "repeat_penalty": 1.2}
         self.assertEqual(self.complete(d, "gpu", **drawn), self.complete(d, "cpu", **drawn))
+        # What repeats itself is guessed, several rows of one sequence at a time.
+        again, guesses = "Tell me, tell me, tell me", 'zerollama_spec_decode_num_draft_tokens_total{model="tiny-gpu"}'
+        for fields in ({}, {"repeat_penalty": 1.2}):
+            self.assertEqual(self.complete(d, "gpu", again, **fields), self.complete(d, "cpu", again, **fields))
+        wait_until(lambda: d.metrics()[guesses] > 0, "guesses")
         ours, right = self.embed(d, "gpu"), self.embed(d, "cpu")
         worst = max(abs(a - b) for v, w in zip(ours, right) for a, b in zip(v, w))
         figure(f"vectors: greatest difference from the CPU {worst:.2g}")

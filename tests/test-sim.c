@@ -88,9 +88,12 @@ static uint64_t cell(int32_t token, uint32_t position) {
         return mix(mix(1, (uint64_t)token), position);
 }
 
+/* Of how many letters texts are: of few they repeat themselves, and can be guessed. */
+static uint32_t letters = 26;
+
 static int32_t next_token(uint64_t state) {
         uint32_t r = (uint32_t)(mix(state, 7) >> 40) % 60;
-        return r == 0 ? tokenizer_eos(tokenizer) : (int32_t)('a' + r % 26);
+        return r == 0 ? tokenizer_eos(tokenizer) : (int32_t)('a' + r % letters);
 }
 
 const ModelInfo *model_info(const Model *m) {
@@ -276,7 +279,7 @@ static const DeviceOps device_ops = {
         .stream_free = fake_stream_free, .eventfd = fake_eventfd, .mark = fake_mark, .poll = fake_poll,
         .wait = fake_wait, .upload = fake_upload, .download = fake_download, .sample = fake_sample,
 };
-static Device device = {.ops = &device_ops, .name = "simulated"};
+static Device device = {.ops = &device_ops, .name = "simulated", .few_rows = 16};
 
 static Lane lane;
 
@@ -360,7 +363,7 @@ static void check_token(SimJob *j, int32_t id) {
 }
 
 static void check_end(SimJob *j, IpcFinish finish) {
-        size_t n = j->ids.len / sizeof(int32_t), letters = 0;
+        size_t n = j->ids.len / sizeof(int32_t), n_letters = 0;
         uint32_t room = world->spec.context - j->n_prompt;
         if (finish == IPC_FINISH_LENGTH)
                 assert_int_equal(n, j->ask.max_tokens < 0 ? room : MIN(room, (uint32_t)j->ask.max_tokens));
@@ -371,9 +374,9 @@ static void check_end(SimJob *j, IpcFinish finish) {
         for (size_t i = 0; i < n; i++) {
                 int32_t id = ((int32_t *)(void *)j->ids.data)[i];
                 if (id < 256)
-                        assert_int_equal(j->text.data[letters++], id);
+                        assert_int_equal(j->text.data[n_letters++], id);
         }
-        assert_int_equal(j->text.len, letters);
+        assert_int_equal(j->text.len, n_letters);
 }
 
 static void on_progress(Seq *q) {
@@ -416,6 +419,8 @@ static void post(SimJob *j) {
         j->seq.params.n_top = -1;
         assert_int_equal(seq_set_prompt(&j->seq, ids, j->n_prompt, world->spec.context, &dropped, &e), 0);
         assert_int_equal(j->seq.finish, IPC_FINISH_NONE);
+        lookup_init(&j->seq.lookup, world->spec.lookup_tokens, j->seq.limit);
+        lookup_learn(&j->seq.lookup, j->seq.ids, j->seq.n_ids);
         assert_int_equal(world->runner->ops->add(world->runner, &j->seq), 0);
         world->runner->ops->pause(world->runner, &j->seq, j->paused);
         j->since = world->counts.steps;
@@ -640,17 +645,19 @@ static void finish_all(void) {
 static SchedSpec any_spec(void) {
         uint32_t context = 2 + below(CONTEXT_MAX - 2), slots = 1 + below(6), full = (context + 31) / 32;
         return (SchedSpec){.slots = slots, .context = context, .batch_tokens = 1 + below(40),
-                           .n_pages = full + below(full * 2)};
+                           .n_pages = full + below(full * 2), .lookup_tokens = below(3) ? below(LOOKUP_MAX + 1) : 0};
 }
 
 typedef struct Sum {
-        uint64_t steps, ended, cancelled, crashes, pauses, longest, preemptions, cached;
+        uint64_t steps, ended, cancelled, crashes, pauses, longest, preemptions, cached, guessed, right;
 } Sum;
 
 static void add_up(Sum *sum) {
         sum->steps += world->counts.steps;
         sum->cached += world->counts.cached_tokens;
         sum->preemptions += world->counts.preemptions;
+        sum->guessed += world->counts.guessed;
+        sum->right += world->counts.guessed_right;
         sum->ended += world->ended;
         sum->cancelled += world->cancelled;
         sum->crashes += world->crashes;
@@ -660,13 +667,15 @@ static void add_up(Sum *sum) {
 
 static void check_sum(const Sum *sum) {
         print_message("%llu steps, %llu jobs ended, %llu cancelled, %llu pauses, %llu crashes, %llu preemptions, "
-                      "%llu tokens from the cache, longest wait %llu steps\n",
+                      "%llu tokens from the cache, %llu of %llu guesses right, longest wait %llu steps\n",
                       (unsigned long long)sum->steps, (unsigned long long)sum->ended,
                       (unsigned long long)sum->cancelled, (unsigned long long)sum->pauses,
                       (unsigned long long)sum->crashes, (unsigned long long)sum->preemptions,
-                      (unsigned long long)sum->cached, (unsigned long long)sum->longest);
+                      (unsigned long long)sum->cached, (unsigned long long)sum->right, (unsigned long long)sum->guessed,
+                      (unsigned long long)sum->longest);
         assert_true(sum->ended > 1000 && sum->cancelled > 100 && sum->crashes > 10);
         assert_true(sum->preemptions > 1000 && sum->cached > 1000);
+        assert_true(sum->right > 10000 && sum->guessed - sum->right > 10000);
 }
 
 static void test_anything(void **state) {
@@ -674,6 +683,7 @@ static void test_anything(void **state) {
         dice = test_seed();
         while (sum.steps < STEPS) {
                 SchedSpec spec = any_spec();
+                letters = below(3) ? 2 : 26;
                 start_world(&spec);
                 while (world->counts.steps < EPISODE) {
                         something_happens();
@@ -696,6 +706,7 @@ static void test_shared(void **state) {
         Sum sum = {0};
         dice = test_seed();
         while (sum.steps < STEPS / 2) {
+                letters = below(3) ? 2 : 26;
                 for (world = worlds; world < worlds + ARRAY_SIZE(worlds); world++) {
                         SchedSpec spec = any_spec();
                         start_world(&spec);

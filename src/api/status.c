@@ -63,6 +63,8 @@ static const Metric model_metrics[] = {
         {"inputs_total", "counter", "Texts that were embedded, or documents that were ranked.", M_U64, offsetof(ModelEntry, inputs)},
         {"batches_total", "counter", "Batches computed: of an encoder's inputs, or steps of sequences.", M_U64, offsetof(ModelEntry, steps)},
         {"cached_tokens_total", "counter", "Prompt tokens found in the prefix cache.", M_U64, offsetof(ModelEntry, cached_tokens)},
+        {"spec_decode_num_draft_tokens_total", "counter", "Tokens guessed from what texts repeat.", M_U64, offsetof(ModelEntry, guessed)},
+        {"spec_decode_num_accepted_tokens_total", "counter", "Of these, the ones that were right.", M_U64, offsetof(ModelEntry, guessed_right)},
         {"model_memory_bytes", "gauge", "Device memory of the weights.", M_U64, offsetof(ModelEntry, weights)},
         {"kv_cache_bytes", "gauge", "Device memory of the KV cache.", M_U64, offsetof(ModelEntry, kv)},
         {"kv_cache_usage_ratio", "gauge", "Pages of the KV cache in use.", M_KV, 0},

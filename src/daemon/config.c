@@ -441,6 +441,7 @@ static const Row pool_rows[] = {
         {"slots", &kind_count, AT(ConfigModel, slots), "16", 1, 4096},                             \
         {"context", &kind_count, AT(ConfigModel, context), "0", 0, 1 << 24},                       \
         {"batch_tokens", &kind_count, AT(ConfigModel, batch_tokens), "512", 1, 1 << 16},           \
+        {"lookup_tokens", &kind_count, AT(ConfigModel, lookup_tokens), "7", 0, 15},                \
         {"batch_wait", &kind_duration, AT(ConfigModel, batch_wait), "2ms", 0, SECOND},             \
         {"precision", &kind_precision, AT(ConfigModel, precision), "float32"},                    \
         {"queue", &kind_count, AT(ConfigModel, queue), "1024", 0, 1 << 20},                        \

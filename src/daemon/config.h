@@ -45,6 +45,7 @@ typedef struct ConfigModel {
         uint32_t slots;         /* sequences at once */
         uint32_t context;       /* tokens; 0: what the model was trained with */
         uint32_t batch_tokens;  /* rows per step */
+        uint32_t lookup_tokens; /* that may be guessed at a time from what a text repeats; 0: none */
         uint64_t batch_wait;    /* for more inputs of an embedding model, while a batch is computed */
         ConfigPrecision precision; /* of an embedding model's products */
         uint32_t queue;         /* jobs that may wait for a slot */

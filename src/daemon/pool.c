@@ -132,6 +132,15 @@ static void requeue_waiters(Pool *p, bool died) {
         }
 }
 
+/* What an engine had of it. */
+static void forget_loaded(ModelEntry *m, IpcModelPhase phase) {
+        m->announced = 0;
+        m->phase = phase;
+        m->stale = false;
+        m->weights = m->kv = 0;
+        m->stats = (IpcModelStats){0};
+}
+
 /* The process has ended: forget what it knew, and start the next if there is work. */
 static void engine_ended(Pool *p) {
         bool died = p->state != POOL_STOPPING, hello = p->state == POOL_RUNNING;
@@ -148,10 +157,7 @@ static void engine_ended(Pool *p) {
         list_foreach(m, &p->daemon->registry.models, ModelEntry, node) {
                 if (m->pool != p)
                         continue;
-                m->announced = 0;
-                m->phase = m->phase == IPC_MODEL_FAILED ? m->phase : IPC_MODEL_UNLOADED;
-                m->weights = m->kv = 0;
-                m->stats = (IpcModelStats){0};
+                forget_loaded(m, m->phase == IPC_MODEL_FAILED ? m->phase : IPC_MODEL_UNLOADED);
         }
         requeue_waiters(p, died);
         if (died && p->failures > START_FAILURES_MAX) {
@@ -232,7 +238,8 @@ static void announce(Pool *p, ModelEntry *m) {
                 return;
         IpcModel def = {.name = ipc_str(m->name), .path = ipc_str(m->path), .slots = m->config.slots,
                         .context = m->config.context, .batch_tokens = m->config.batch_tokens,
-                        .precision = m->config.precision, .batch_wait = m->config.batch_wait};
+                        .precision = m->config.precision, .lookup_tokens = m->config.lookup_tokens,
+                        .batch_wait = m->config.batch_wait};
         ipc_send(&p->conn, IPC_MODEL, &def);
         m->announced = p->generation;
 }
@@ -318,7 +325,7 @@ static int on_hello(Pool *p, const IpcHello *h) {
 static void touch_model(Pool *p, ModelEntry *m) {
         m->last_used = now_usec();
         m->expires = m->keep_alive == UINT64_MAX ? UINT64_MAX : m->last_used + m->keep_alive;
-        if (m->keep_alive == 0 && m->running + m->waiting == 0 && m->phase == IPC_MODEL_LOADED)
+        if ((m->keep_alive == 0 || m->stale) && m->running + m->waiting == 0 && m->phase == IPC_MODEL_LOADED)
                 pool_send(p, IPC_UNLOAD, &(IpcName){ipc_str(m->name)});
 }
 
@@ -333,6 +340,7 @@ static void on_model_state(Pool *p, const IpcModelState *s) {
                           m->name, failed ? "cannot be loaded" : s->phase == IPC_MODEL_LOADED ? "loaded" : "unloaded",
                           s->error.len ? ": " : "", (int)s->error.len, s->error.len ? s->error.data : "");
         m->phase = (IpcModelPhase)s->phase;
+        m->stale = m->stale && is_loaded(m);
         m->progress = s->progress;
         m->weights = s->weights;
         m->kv = s->kv;
@@ -397,6 +405,11 @@ typedef union Message {
         IpcModelStats model_stats;
 } Message;
 
+/* What an engine has counted since it said so before. */
+static void add_news(uint64_t *total, uint64_t now, uint64_t before) {
+        *total += now - MIN(now, before);
+}
+
 static void dispatch(Pool *p, IpcType type, const Message *m) {
         Job *j;
         ModelEntry *model;
@@ -427,7 +440,9 @@ static void dispatch(Pool *p, IpcType type, const Message *m) {
                 return; /* is no progress by itself */
         case IPC_MODEL_STATS:
                 if ((model = model_of(p, m->model_stats.name))) {
-                        model->steps += m->model_stats.steps - MIN(m->model_stats.steps, model->stats.steps);
+                        add_news(&model->steps, m->model_stats.steps, model->stats.steps);
+                        add_news(&model->guessed, m->model_stats.guessed, model->stats.guessed);
+                        add_news(&model->guessed_right, m->model_stats.guessed_right, model->stats.guessed_right);
                         model->stats = m->model_stats;
                         model->stats.name = (IpcStr){0}; /* a view into the frame */
                 }
@@ -516,12 +531,12 @@ static void on_restart(EventSource *s, uint32_t revents _unused_) {
 static bool unload_expired(Pool *p, uint64_t now) {
         bool any_loaded = false;
         list_foreach(m, &p->daemon->registry.models, ModelEntry, node) {
-                if (m->pool != p || (m->phase != IPC_MODEL_LOADED && m->phase != IPC_MODEL_LOADING))
+                if (m->pool != p || !is_loaded(m))
                         continue;
                 any_loaded = true;
                 if (m->running + m->waiting > 0)
                         touch_model(p, m);
-                else if (m->phase == IPC_MODEL_LOADED && now >= m->expires)
+                else if (m->phase == IPC_MODEL_LOADED && (now >= m->expires || m->stale))
                         pool_send(p, IPC_UNLOAD, &(IpcName){ipc_str(m->name)});
         }
         return any_loaded;
@@ -622,10 +637,7 @@ void pool_send(Pool *p, IpcType type, const void *message) {
 void pool_drop_model(Pool *p, ModelEntry *m) {
         if (m->announced == p->generation)
                 pool_send(p, IPC_UNLOAD, &(IpcName){ipc_str(m->name)});
-        m->announced = 0;
-        m->phase = IPC_MODEL_UNLOADED;
-        m->weights = m->kv = 0;
-        m->stats = (IpcModelStats){0};
+        forget_loaded(m, IPC_MODEL_UNLOADED);
 }
 
 void pool_retire(Pool *p) {
@@ -687,7 +699,7 @@ void pool_wait(Pool *p, ModelEntry *m, IpcType what, PoolWaiter *w) {
         m->waiters++;
         list_append(&p->waiters, &w->node);
         bool already = (what == IPC_LOAD && m->phase == IPC_MODEL_LOADED) ||
-                       (what == IPC_UNLOAD && m->phase != IPC_MODEL_LOADED && m->phase != IPC_MODEL_LOADING);
+                       (what == IPC_UNLOAD && !is_loaded(m));
         if (already) {
                 if (what == IPC_LOAD)
                         touch_model(p, m);

@@ -31,6 +31,7 @@ typedef struct ModelEntry {
         bool builtin;           /* needs no file: a load-test model */
         bool hidden;            /* builtin and not named in the config: to be had, but not listed */
         bool embeds;            /* has the files of sentence-transformers: it makes embeddings */
+        bool stale;             /* what is loaded is not what the disk has, any more: it goes as soon as nobody uses it */
         bool seen;              /* by the scan in progress */
         Pool *pool;
 
@@ -51,9 +52,14 @@ typedef struct ModelEntry {
         double job_usec;        /* moving average of how long a job holds a slot */
         uint64_t jobs_total, prompt_tokens, generation_tokens, cached_tokens;
         uint64_t inputs; /* embedded or ranked */
-        uint64_t steps;  /* of all engines */
+        uint64_t steps, guessed, guessed_right;  /* of all engines */
         Histogram queue_time, first_token, inter_token, request_time;
 } ModelEntry;
+
+/* Or about to be. */
+static inline bool is_loaded(const ModelEntry *m) {
+        return m->phase == IPC_MODEL_LOADED || m->phase == IPC_MODEL_LOADING;
+}
 
 typedef struct Survey Survey;
 
@@ -66,6 +72,7 @@ typedef struct Registry {
         struct timespec scanned[2]; /* dates of the two directories at the last look */
         Survey *survey;             /* that a worker has; NULL: none */
         List waiters;               /* for the next */
+        List turns;                 /* of those who change what the directories hold; the first has it */
         void (*changed)(void *arg); /* after each look: the owner gives new entries their pool */
         void *arg;
 } Registry;
@@ -91,10 +98,25 @@ struct RegistryWaiter {
 };
 void registry_refresh(Registry *r, bool thorough, RegistryWaiter *w);
 
+/* Who changes what lies in a directory waits for his turn, so that it stays as he has looked at it: go() when it has come, perhaps
+ * before this returns. */
+typedef struct RegistryTurn RegistryTurn;
+struct RegistryTurn {
+        ListNode node;
+        void (*go)(RegistryTurn *t);
+        void (*drop)(RegistryTurn *t); /* in its place when the registry goes */
+};
+void registry_take_turn(Registry *r, RegistryTurn *t);
+void registry_end_turn(Registry *r, RegistryTurn *t);
+
 /* By name, name:latest, alias or variant; NULL when there is none, as far as is known. */
 ModelEntry *registry_find(Registry *r, const char *name, size_t len);
 /* The variant of that name, also where the model it is of is not there; NULL. */
 const Variant *registry_find_variant(Registry *r, const char *name, size_t len);
+/* What a variant is of; NULL where that is not there, or the variant is broken. */
+ModelEntry *registry_model_of(Registry *r, const Variant *v);
+/* Whether a model has its name, so that it cannot be had. */
+bool registry_is_hidden(Registry *r, const Variant *v);
 /* One that is known but whose file is not there, for an error message; NULL. */
 const ModelEntry *registry_find_missing(Registry *r, const char *name);
 /* The nearest name, for an error message; NULL. */

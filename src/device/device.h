@@ -278,6 +278,7 @@ struct Device {
         const DeviceOps *ops;
         DeviceLimits limits;
         char name[128]; /* "CPU: AMD EPYC, 2 threads, avx512" */
+        uint32_t few_rows; /* of a step: up to so many the reading of weights, once for all, is most of what they cost */
         size_t memory_total;
 };
 
@@ -337,7 +338,8 @@ struct DeviceOps {
         void (*combine)(Stream *s, float *x, const float *y, const Routing *r, uint32_t n_cols);
         /* Samples row i of logits [n, n_vocab] for step row index[i] with params[i] (host array, copied): writes
          * out[i], and the id into tokens at that row's position + 1 when that is inside the context. Logits may be
-         * overwritten. out dev [n]. */
+         * overwritten. out dev [n]. Of several rows of one sequence a later one's result is defined where the ids of those
+         * before are the tokens that stood there. */
         void (*sample)(Stream *s, SampleOut *out, float *logits, uint32_t n, uint32_t n_vocab, const int32_t *index,
                        const Rows *rows, const SampleParams *params);
 

@@ -6,8 +6,8 @@
 #include "engine/batch.h"
 #include "util/checked.h"
 
-size_t batch_size(uint32_t slots, uint32_t context, uint32_t max_rows) {
-        size_t tokens, rest = (2 * (size_t)max_rows + slots) * sizeof(int32_t) + slots * sizeof(SampleOut), total;
+size_t batch_size(uint32_t slots, uint32_t context, uint32_t max_rows, uint32_t max_samples) {
+        size_t tokens, rest = (2 * (size_t)max_rows + max_samples) * sizeof(int32_t) + max_samples * sizeof(SampleOut), total;
         if (!checked_mul3(slots, context, sizeof(int32_t), &tokens) || !checked_add(tokens, rest, &total))
                 return SIZE_MAX;
         return total;
@@ -21,21 +21,21 @@ static int make_buffer(Device *d, size_t n, size_t size, Buffer *ret, Error *e) 
         return 0;
 }
 
-int batch_init(Batch *b, Device *d, uint32_t slots, uint32_t context, uint32_t max_rows, Error *e) {
-        *b = (Batch){.device = d, .max_rows = max_rows, .max_samples = slots, .context = context};
+int batch_init(Batch *b, Device *d, uint32_t slots, uint32_t context, uint32_t max_rows, uint32_t max_samples, Error *e) {
+        *b = (Batch){.device = d, .max_rows = max_rows, .context = context};
         b->slot = calloc(max_rows, sizeof(int32_t));
         b->position = calloc(max_rows, sizeof(int32_t));
-        b->index = calloc(slots, sizeof(int32_t));
-        b->packed = calloc(2 * (size_t)max_rows + slots, sizeof(int32_t));
-        b->params = calloc(slots, sizeof(SampleParams));
+        b->index = calloc(max_samples, sizeof(int32_t));
+        b->packed = calloc(2 * (size_t)max_rows + max_samples, sizeof(int32_t));
+        b->params = calloc(max_samples, sizeof(SampleParams));
         int r = b->slot && b->position && b->index && b->packed && b->params
                         ? 0 : error_set(e, -ENOMEM, "not enough memory for a batch of %u rows", max_rows);
         if (r == 0)
                 r = make_buffer(d, (size_t)slots * context, sizeof(int32_t), &b->tokens, e);
         if (r == 0)
-                r = make_buffer(d, 2 * (size_t)max_rows + slots, sizeof(int32_t), &b->arrays, e);
+                r = make_buffer(d, 2 * (size_t)max_rows + max_samples, sizeof(int32_t), &b->arrays, e);
         if (r == 0)
-                r = make_buffer(d, slots, sizeof(SampleOut), &b->out, e);
+                r = make_buffer(d, max_samples, sizeof(SampleOut), &b->out, e);
         if (r < 0)
                 batch_deinit(b);
         return r;
@@ -70,9 +70,9 @@ void batch_sample_last(Batch *b, const SampleParams *params) {
         b->params[b->n_samples++] = *params;
 }
 
-void batch_put_tokens(Batch *b, Stream *s, uint32_t slot, const int32_t *ids, uint32_t n) {
+void batch_put_tokens(Batch *b, Stream *s, uint32_t slot, uint32_t first, const int32_t *ids, uint32_t n) {
         int32_t *tokens = b->tokens.data;
-        b->device->ops->upload(s, tokens + (size_t)slot * b->context, ids, n * sizeof(*ids));
+        b->device->ops->upload(s, tokens + (size_t)slot * b->context + first, ids, n * sizeof(*ids));
 }
 
 void batch_upload(Batch *b, Stream *s, Rows *ret, const int32_t **ret_index) {

@@ -42,7 +42,7 @@ struct EngineModel {
         ListNode node;
         Engine *engine;
         char *name, *path; /* as the daemon defines it */
-        uint32_t slots, context, batch_tokens, precision;
+        uint32_t slots, context, batch_tokens, precision, lookup_tokens;
         uint64_t batch_wait;
 
         EngineModelPhase phase;

@@ -36,7 +36,7 @@ void engine_model_tell(const EngineModel *m, IpcModelPhase phase, const char *er
 static bool same_definition(const EngineModel *m, const IpcModel *def) {
         return strlen(m->path) == def->path.len && memcmp(m->path, def->path.data, def->path.len) == 0 &&
                m->slots == def->slots && m->context == def->context && m->batch_tokens == def->batch_tokens &&
-               m->precision == def->precision && m->batch_wait == def->batch_wait;
+               m->precision == def->precision && m->lookup_tokens == def->lookup_tokens && m->batch_wait == def->batch_wait;
 }
 
 static EngineModel *add_model(Engine *e, IpcStr name) {
@@ -71,6 +71,7 @@ int engine_model_define(Engine *e, const IpcModel *def) {
         m->context = def->context;
         m->batch_tokens = def->batch_tokens;
         m->precision = def->precision;
+        m->lookup_tokens = def->lookup_tokens;
         m->batch_wait = def->batch_wait;
         m->stale = m->phase != PHASE_UNLOADED;
         engine_settle_later(e);
@@ -265,7 +266,7 @@ static void settle_unloaded(EngineModel *m) {
                 return;
         m->unload = m->stale = m->failed = false;
         engine_model_tell(m, IPC_MODEL_LOADING, NULL);
-        LoadedSpec spec = {m->name, m->path, m->slots, m->context, m->batch_tokens, m->precision, m->batch_wait};
+        LoadedSpec spec = {m->name, m->path, m->slots, m->context, m->batch_tokens, m->precision, m->lookup_tokens, m->batch_wait};
         if (loaded_new(&spec, &m->loaded) < 0)
                 fail(m, IPC_E_INTERNAL, "not enough memory to load it");
         else

@@ -33,6 +33,8 @@ static void send_model_stats(Engine *e, const EngineModel *m, RunLoad load, uint
                 .prompt_tokens = m->counts.prompt_tokens,
                 .generation_tokens = m->counts.generation_tokens,
                 .cached_tokens = m->counts.cached_tokens,
+                .guessed = m->counts.guessed,
+                .guessed_right = m->counts.guessed_right,
         };
         ipc_send(&e->ipc, IPC_MODEL_STATS, &stats);
 }

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "engine/kv.h"
+#include "util/macro.h"
 #include "util/map.h"
 
 /* ---- the free list ---- */
@@ -119,6 +120,11 @@ uint32_t kv_pages(const Kv *kv, uint32_t n_tokens) {
 uint32_t kv_missing(const Kv *kv, uint32_t slot, uint32_t n_tokens) {
         uint32_t n = kv_pages(kv, n_tokens), used = kv->slots[slot].used;
         return n > used ? n - used : 0;
+}
+
+uint32_t kv_room(const Kv *kv, uint32_t slot, uint32_t n_tokens) {
+        uint32_t held = kv->slots[slot].used * kv->page_size;
+        return held - MIN(held, n_tokens);
 }
 
 static void put_page(Kv *kv, uint32_t slot, int32_t page) {

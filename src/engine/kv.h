@@ -53,6 +53,9 @@ uint32_t kv_pages(const Kv *kv, uint32_t n_tokens);
 /* Pages `slot` lacks to hold `n_tokens` positions. */
 uint32_t kv_missing(const Kv *kv, uint32_t slot, uint32_t n_tokens);
 
+/* Positions more than `n_tokens` that its pages can hold. */
+uint32_t kv_room(const Kv *kv, uint32_t slot, uint32_t n_tokens);
+
 /* Starts a sequence of `owner` in an empty slot. Returns how many of its first tokens need not be computed: whole
  * pages, and never all `n`, since the last one's result is wanted. */
 uint32_t kv_begin(Kv *kv, uint32_t slot, uint32_t owner, const int32_t *ids, uint32_t n);

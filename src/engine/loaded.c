@@ -74,6 +74,7 @@ int loaded_new(const LoadedSpec *spec, Loaded **ret) {
                 .slots = spec->slots ? MIN(spec->slots, (uint32_t)SLOTS_MAX) : SLOTS_DEFAULT,
                 .context = spec->context,
                 .batch_tokens = spec->batch_tokens ? MIN(spec->batch_tokens, (uint32_t)BATCH_MAX) : BATCH_DEFAULT,
+                .lookup_tokens = MIN(spec->lookup_tokens, (uint32_t)LOOKUP_MAX),
         };
         l->precision = spec->precision;
         l->batch_wait = spec->batch_wait;
@@ -201,6 +202,7 @@ int loaded_load(Loaded *l, Lane *lane, Error *e) {
                 .chat_error = l->chat_error.code == -ENOENT || l->chat_error.code == 0 ? NULL : l->chat_error.text,
                 .n_vocab = l->test ? (uint32_t)tokenizer_n_tokens(l->tokenizer) : model_info(l->model)->n_vocab,
                 .context = l->spec.context,
+                .lookup_tokens = l->test ? 0 : l->spec.lookup_tokens,
                 .sampling = l->sampling,
                 .tree = &l->tree,
                 .encoder = l->test ? NULL : model_encoder(l->model),

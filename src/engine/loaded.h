@@ -20,6 +20,7 @@ typedef struct LoadedSpec { /* what was asked for */
         const char *name, *path;
         uint32_t slots, context /* 0: trained */, batch_tokens;
         uint32_t precision; /* IpcPrecision */
+        uint32_t lookup_tokens;
         uint64_t batch_wait;
 } LoadedSpec;
 

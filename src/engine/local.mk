@@ -15,6 +15,7 @@ libzl_engine_la_SOURCES = \
 	src/engine/tokens.h src/engine/tokens.c \
 	src/engine/embed.h src/engine/embed.c \
 	src/engine/lane.h src/engine/lane.c \
+	src/engine/lookup.h src/engine/lookup.c \
 	src/engine/sched.h src/engine/sched.c \
 	src/engine/loadtest.h src/engine/loadtest.c \
 	src/engine/show.h src/engine/show.c \

@@ -388,5 +388,7 @@ IpcFailCode prep(const PrepModel *m, const IpcJob *job, Seq *s, size_t *ret_drop
         int r = seq_set_prompt(s, ids.data, ids.n, m->context, ret_dropped, e);
         if (r < 0)
                 return r == -E2BIG ? IPC_E_CONTEXT : IPC_E_INTERNAL;
+        lookup_init(&s->lookup, s->constraint ? 0 : m->lookup_tokens, s->limit);
+        lookup_learn(&s->lookup, s->ids, s->n_ids);
         return update_constraint(s, e);
 }

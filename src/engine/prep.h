@@ -28,6 +28,7 @@ typedef struct PrepModel {
         const char *chat_error;    /* then: why, or NULL when the model brings none */
         bool takes_last;           /* a chat's prompt is the content of its last message, without a template */
         uint32_t n_vocab, context;
+        uint32_t lookup_tokens; /* that are guessed at a time */
         SamplerDefaults sampling;
         LazyTokenTree *tree;
         const EncoderInfo *encoder; /* NULL: it generates text */

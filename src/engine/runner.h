@@ -12,6 +12,7 @@ typedef struct Runner Runner;
 /* Counted since the engine started: kept by the owner, who outlives the runner. */
 typedef struct RunCounts {
         uint64_t steps, rows, prompt_tokens, cached_tokens, generation_tokens, preemptions;
+        uint64_t guessed, guessed_right; /* tokens */
 } RunCounts;
 
 typedef struct RunLoad {

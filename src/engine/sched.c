@@ -4,7 +4,11 @@
  * whose rows were enqueued. length - enqueued is 1 while it decodes, more while its prompt is being computed. A row
  * that brings enqueued up to length is sampled, which makes length grow: so a sequence needs nothing from the host to
  * go on, until length reaches its limit. Only one with a constraint waits for each of its tokens, which decides what the
- * next may be. */
+ * next may be.
+ *
+ * Rows of guesses come after the row of the last token, at the positions they would have, and are sampled, too: where the
+ * guesses up to a row are what was sampled before it, its result is what it would have been otherwise. enqueued and length
+ * count them only then; what the others wrote into the cache lies behind the end and is written again. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -20,13 +24,14 @@ enum {
         SHORT_STEP_USEC = 1000, /* see is_short() */
         LONG_STEP_USEC = 50000, /* for those who wait for their next token; see chunk_room() */
         CHUNK_MIN = 32,
+        GUESSES_MIN = 2,
 };
 
 typedef struct Step {
         uint32_t n, n_rows;
         uint64_t launched_usec;
-        Seq **seqs;     /* [slots] whose tokens were sampled; NULL where the result is not wanted any more */
-        SampleOut *out; /* [slots] */
+        Seq **seqs;     /* [places] whose tokens were sampled; NULL where the result is not wanted any more, and of guesses */
+        SampleOut *out; /* [places] */
 } Step;
 
 typedef struct Sched {
@@ -69,6 +74,7 @@ static void leave_slot(Sched *s, Seq *q) {
                         s->steps[i].seqs[q->places[i] - 1] = NULL;
                 q->places[i] = 0;
         }
+        q->n_guesses = 0;
         kv_release(&s->kv, (uint32_t)q->slot);
         s->slots[q->slot] = NULL;
         s->free_slots[s->spec.slots - s->n_running--] = (uint32_t)q->slot;
@@ -107,7 +113,7 @@ static void enter_slot(Sched *s, Seq *q) {
         q->slot = (int32_t)slot;
         q->enqueued = kv_begin(&s->kv, slot, q->job->uid, q->ids, q->n_ids);
         q->length = q->n_ids;
-        batch_put_tokens(&s->batch, s->stream, slot, q->ids, q->n_ids);
+        batch_put_tokens(&s->batch, s->stream, slot, 0, q->ids, q->n_ids);
         if (q->params.n_bias > 0)
                 upload_bias(s, q);
         if (q->started)
@@ -146,18 +152,32 @@ static void admit(Sched *s) {
         }
 }
 
-/* Whether what its next token may be depends on one that is not known yet, or is not found yet. */
-static bool is_held(const Seq *q) {
-        return q->constraint && (q->held || q->length > q->n_ids);
+/* Tokens that a step can sample. */
+static uint32_t max_samples(const SchedSpec *spec) {
+        return MAX(spec->slots, spec->lookup_tokens + 1);
+}
+
+/* How many guesses each sequence may have in a step, so that rows stay few and there is a place for all that are sampled. One
+ * more token would hardly pay for the wait until its last one is known. */
+static uint32_t guess_share(const Sched *s) {
+        uint32_t each = MIN(max_samples(&s->spec), s->device->few_rows) / MAX(s->n_running, 1u);
+        return each > MIN((uint32_t)GUESSES_MIN, s->spec.lookup_tokens) ? each - 1 : 0;
+}
+
+/* Whether it waits for a token that is on its way: what the next may be depends on it, or is not found yet; or more than
+ * one are to be guessed from there. */
+static bool is_held(const Sched *s, const Seq *q) {
+        bool guesses = q->n_guesses > 0 || (lookup_guesses(&q->lookup) && guess_share(s) > 0);
+        return q->constraint ? q->held || q->length > q->n_ids : guesses && q->length > q->n_ids;
 }
 
 /* Whether it has rows to compute; those of its last token are not needed. */
-static bool wants_rows(const Seq *q) {
-        return q->length < q->limit && !is_held(q);
+static bool wants_rows(const Sched *s, const Seq *q) {
+        return q->length < q->limit && !is_held(s, q);
 }
 
 static uint32_t lacking_pages(const Sched *s, const Seq *q) {
-        return wants_rows(q) ? kv_missing(&s->kv, (uint32_t)q->slot, q->length) : 0;
+        return wants_rows(s, q) ? kv_missing(&s->kv, (uint32_t)q->slot, q->length) : 0;
 }
 
 /* Gives those who compute the pages they lack, pushing out whom it takes; that may be the one at hand. */
@@ -198,8 +218,28 @@ static void put_rows(Sched *s, Step *step, Seq *q, uint32_t n) {
         q->length++;
 }
 
-static bool prefills(const Seq *q) {
-        return wants_rows(q) && q->length - q->enqueued > 1;
+/* Those after its last token, whose row was put. */
+static void put_guesses(Sched *s, Seq *q, uint32_t n) {
+        batch_put_tokens(&s->batch, s->stream, (uint32_t)q->slot, q->n_ids, q->guesses, n);
+        for (uint32_t i = 0; i < n; i++) {
+                batch_add(&s->batch, (uint32_t)q->slot, q->enqueued + i, 1);
+                batch_sample_last(&s->batch, &q->params);
+        }
+        q->n_guesses = n;
+}
+
+/* Its last token's row, and those of guesses, of which none needs a page more. */
+static void put_decode(Sched *s, Step *step, Seq *q) {
+        uint32_t room = MIN(kv_room(&s->kv, (uint32_t)q->slot, q->length), q->limit - q->length - 1), n = 0;
+        if (q->length == q->n_ids)
+                n = lookup_guess(&q->lookup, q->ids, q->n_ids, MIN(room, guess_share(s)), q->guesses);
+        put_rows(s, step, q, 1);
+        if (n > 0)
+                put_guesses(s, q, n);
+}
+
+static bool prefills(const Sched *s, const Seq *q) {
+        return wants_rows(s, q) && q->length - q->enqueued > 1;
 }
 
 /* How many rows of prompts the step takes. Where others decode, no more than make it a long one, by the speed of the last;
@@ -217,16 +257,16 @@ static void plan_chunks(Sched *s, uint32_t room) {
         uint32_t n_users = 0, share;
         s->round++;
         list_foreach(q, &s->running, Seq, node)
-                n_users += prefills(q) && fair_first_of_user(&q->fair, s->round);
+                n_users += prefills(s, q) && fair_first_of_user(&q->fair, s->round);
         share = room / MAX(n_users, 1u);
         s->round++;
         list_foreach(q, &s->running, Seq, node) {
-                bool first = prefills(q) && fair_first_of_user(&q->fair, s->round);
+                bool first = prefills(s, q) && fair_first_of_user(&q->fair, s->round);
                 q->chunk = first ? MIN(q->length - q->enqueued, share) : 0;
                 room -= q->chunk;
         }
         list_foreach(q, &s->running, Seq, node) {
-                uint32_t more = prefills(q) ? MIN(q->length - q->enqueued - q->chunk, room) : 0;
+                uint32_t more = prefills(s, q) ? MIN(q->length - q->enqueued - q->chunk, room) : 0;
                 q->chunk += more;
                 room -= more;
         }
@@ -235,8 +275,8 @@ static void plan_chunks(Sched *s, uint32_t room) {
 static void fill_batch(Sched *s, Step *step) {
         batch_clear(&s->batch);
         list_foreach(q, &s->running, Seq, node)
-                if (wants_rows(q) && !prefills(q))
-                        put_rows(s, step, q, 1);
+                if (wants_rows(s, q) && !prefills(s, q))
+                        put_decode(s, step, q);
         plan_chunks(s, chunk_room(s));
         list_foreach(q, &s->running, Seq, node)
                 if (q->chunk > 0)
@@ -283,14 +323,32 @@ static bool on_turn(LaneMember *m, uint64_t *ret_nearly) {
         return true;
 }
 
-static void take_token(Sched *s, Seq *q, const SampleOut *out) {
-        uint32_t before = q->n_ids;
-        seq_accept(q, out);
+/* How many of the guesses, from the first on, were right: their rows count. */
+static uint32_t judge_guesses(Sched *s, Seq *q, const SampleOut *out) {
+        uint32_t n = q->n_guesses, right = 0;
+        while (right < n && out[right].id == q->guesses[right])
+                right++;
+        if (n > 0)
+                lookup_outcome(&q->lookup, n, right);
+        s->runner.counts->guessed += n;
+        s->runner.counts->guessed_right += right;
+        q->n_guesses = 0;
+        q->enqueued += right;
+        q->length += right;
+        return right;
+}
+
+/* The token sampled at its place, and those at the places after it that follow on guesses that were right. */
+static void take_tokens(Sched *s, Seq *q, const SampleOut *out) {
+        uint32_t before = q->n_ids, n = 1 + judge_guesses(s, q, out);
+        for (uint32_t i = 0; i < n && q->finish == IPC_FINISH_NONE; i++)
+                seq_accept(q, &out[i]);
         if (q->first_usec == 0)
                 q->first_usec = now_usec();
-        fair_charge(&q->fair, 0, 1);
+        fair_charge(&q->fair, 0, n);
         s->runner.counts->generation_tokens += q->n_ids - before;
         kv_remember(&s->kv, (uint32_t)q->slot, q->ids, MIN(q->enqueued, q->n_ids));
+        lookup_learn(&q->lookup, q->ids, q->n_ids);
         s->runner.handlers->progress(q);
 }
 
@@ -310,7 +368,7 @@ static void on_done(LaneMember *m) {
                         continue;
                 step->seqs[i] = NULL;
                 q->places[step - s->steps] = 0;
-                take_token(s, q, &step->out[i]);
+                take_tokens(s, q, &step->out[i]);
         }
         step->n = 0;
         s->oldest = (s->oldest + 1) % LANE_DEPTH;
@@ -390,12 +448,12 @@ static uint32_t max_pages(const SchedSpec *spec) {
 }
 
 static uint32_t max_rows(const SchedSpec *spec) {
-        return MAX(spec->batch_tokens, spec->slots);
+        return MAX(spec->batch_tokens, max_samples(spec));
 }
 
 size_t sched_size(const Model *m, const SchedSpec *spec) {
-        size_t workspace = workspace_size(m, max_rows(spec), spec->slots);
-        size_t batch = batch_size(spec->slots, spec->context, max_rows(spec));
+        size_t workspace = workspace_size(m, max_rows(spec), max_samples(spec));
+        size_t batch = batch_size(spec->slots, spec->context, max_rows(spec), max_samples(spec));
         size_t tables = (size_t)spec->slots * max_pages(spec) * sizeof(int32_t);
         size_t biases = (size_t)spec->slots * SAMPLER_BIAS_MAX * (sizeof(int32_t) + sizeof(float)), total;
         size_t allowed = (size_t)spec->slots * constraint_words(model_info(m)->n_vocab) * sizeof(uint32_t);
@@ -443,8 +501,8 @@ static int new_host_state(Sched *s, Error *e) {
         bool ok = s->slots && s->free_slots &&
                   kv_init(&s->kv, slots, max_pages(&s->spec), s->spec.n_pages, SCHED_PAGE_SIZE) >= 0;
         for (uint32_t i = 0; i < LANE_DEPTH; i++) {
-                s->steps[i].seqs = calloc(slots, sizeof(Seq *));
-                s->steps[i].out = calloc(slots, sizeof(SampleOut));
+                s->steps[i].seqs = calloc(max_samples(&s->spec), sizeof(Seq *));
+                s->steps[i].out = calloc(max_samples(&s->spec), sizeof(SampleOut));
                 ok = ok && s->steps[i].seqs && s->steps[i].out;
         }
         return ok ? 0 : error_set(e, -ENOMEM, "not enough memory to schedule %u sequences", slots);
@@ -498,9 +556,9 @@ int sched_new(Lane *lane, Model *m, const SchedSpec *spec, Runner **ret, Error *
         if (r >= 0)
                 r = new_arena(s, e);
         if (r >= 0)
-                r = batch_init(&s->batch, s->device, spec->slots, spec->context, max_rows(spec), e);
+                r = batch_init(&s->batch, s->device, spec->slots, spec->context, max_rows(spec), max_samples(spec), e);
         if (r >= 0)
-                r = workspace_new(m, s->device, max_rows(spec), spec->slots, &s->workspace, e);
+                r = workspace_new(m, s->device, max_rows(spec), max_samples(spec), &s->workspace, e);
         if (r < 0)
                 sched_free(&s->runner);
         else

@@ -13,6 +13,9 @@
  * user's queue; it is computed again from its tokens, with the same result, since values do not depend on the batch.
  * The arena holds at least one full context, so the last one running always comes to its end.
  *
+ * Where the next tokens of a sequence can be guessed (lookup.h), a step computes them after its last one, if it has few rows:
+ * then each more costs little. It waits for its last token to be known, and gets no other row until these are seen.
+ *
  * A user without a slot gets one from a user who has several, and an interactive sequence gets a batch one's: whoever
  * comes waits for the steps in flight, not for somebody else's long answer.
  *
@@ -30,6 +33,7 @@
 typedef struct SchedSpec {
         uint32_t slots, context, batch_tokens;
         uint32_t n_pages; /* of SCHED_PAGE_SIZE positions; at least one context */
+        uint32_t lookup_tokens; /* that may be guessed at a time, at most LOOKUP_MAX */
 } SchedSpec;
 
 enum { SCHED_PAGE_SIZE = 32 };

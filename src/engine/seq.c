@@ -16,6 +16,7 @@ void seq_init(Seq *s, const IpcJob *job, const Tokenizer *t) {
 
 void seq_deinit(Seq *s) {
         constraint_free(s->constraint);
+        lookup_deinit(&s->lookup);
         free(s->ids);
         buf_deinit(&s->text);
         buf_deinit(&s->logprobs);

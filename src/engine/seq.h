@@ -15,6 +15,7 @@
 #include "device/device.h"
 #include "engine/fair.h"
 #include "engine/lane.h"
+#include "engine/lookup.h"
 #include "ipc/ipc.h"
 #include "text/tokenizer.h"
 #include "util/buf.h"
@@ -54,6 +55,9 @@ typedef struct Seq {
         uint32_t enqueued; /* positions whose rows were enqueued since it has this slot */
         uint32_t length;   /* tokens it will have when all that is enqueued is done */
         uint32_t chunk;    /* rows of its prompt in the step that is being filled */
+        Lookup lookup;     /* what may come next; off where it has a constraint */
+        uint32_t n_guesses; /* of those that a step in flight computes after its last token; then it has no other row in flight */
+        int32_t guesses[LOOKUP_MAX];
         uint32_t places[LANE_DEPTH]; /* of the steps in flight: 1 + its place among the sampled, 0: it has none */
         uint32_t n_cached; /* tokens of the prompt that were in the cache */
         bool started, paused;

@@ -35,7 +35,7 @@ typedef struct Layout {
 static const Layout setup_layout = {sizeof(T), {S(device), B(require), U(threads), U(streams), U64(memory), U(memory_percent), U(log_level)}};
 #undef T
 #define T IpcModel
-static const Layout model_layout = {sizeof(T), {S(name), S(path), U(slots), U(context), U(batch_tokens), U(precision), U64(batch_wait)}};
+static const Layout model_layout = {sizeof(T), {S(name), S(path), U(slots), U(context), U(batch_tokens), U(precision), U(lookup_tokens), U64(batch_wait)}};
 #undef T
 #define T IpcName
 static const Layout name_layout = {sizeof(T), {S(name)}};
@@ -83,7 +83,7 @@ static const Layout stats_layout = {sizeof(T), {U64(progress), U64(rows), U64(lo
 #define T IpcModelStats
 static const Layout model_stats_layout = {sizeof(T), {
         S(name), U(running), U(waiting), U(kv_pages_used), U(kv_pages), U64(steps), U64(prompt_tokens), U64(generation_tokens),
-        U64(cached_tokens)}};
+        U64(cached_tokens), U64(guessed), U64(guessed_right)}};
 #undef T
 static const Layout empty_layout = {sizeof(IpcEmpty), {{F_END, 0}}};
 

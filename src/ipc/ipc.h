@@ -93,6 +93,7 @@ typedef struct IpcModel {
         IpcStr path; /* absolute, or one of the load-test models: IPC_PATH_DELAY, IPC_PATH_NULL */
         uint32_t slots, context /* 0: trained */, batch_tokens;
         uint32_t precision;  /* IpcPrecision: in which numbers an encoder's products are computed */
+        uint32_t lookup_tokens; /* that may be guessed at a time */
         uint64_t batch_wait; /* microseconds that an encoder's batch may wait for more inputs while another is computed */
 } IpcModel;
 
@@ -270,6 +271,7 @@ typedef struct IpcModelStats {
         uint32_t running, waiting;
         uint32_t kv_pages_used, kv_pages;
         uint64_t steps, prompt_tokens, generation_tokens, cached_tokens; /* since the engine started */
+        uint64_t guessed, guessed_right; /* tokens, likewise */
 } IpcModelStats;
 
 /* ---- encoding ---- */

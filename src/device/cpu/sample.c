@@ -126,6 +126,12 @@ static float penalised(const SampleParams *p, float logit, uint32_t count) {
         return tame(logit - p->frequency_penalty * (float)count - p->presence_penalty);
 }
 
+/* Of rows of one sequence that are sampled in one call each writes what the next ones read: what they make of that counts only
+ * where the value stays the same, but there must be one. */
+static uint32_t token_at(const int32_t *tokens, int32_t i) {
+        return (uint32_t)__atomic_load_n(&tokens[i], __ATOMIC_RELAXED);
+}
+
 static void apply_penalties(Draw *d) {
         const SampleParams *p = d->params;
         int32_t n = d->position + 1;
@@ -137,11 +143,13 @@ static void apply_penalties(Draw *d) {
                 n = p->penalty_last;
         }
         memset(d->counts, 0, d->n_vocab * sizeof(*d->counts));
-        for (int32_t i = 0; i < n; i++)
-                if ((uint32_t)seen[i] < d->n_vocab)
-                        d->counts[seen[i]]++;
         for (int32_t i = 0; i < n; i++) {
-                uint32_t id = (uint32_t)seen[i];
+                uint32_t id = token_at(seen, i);
+                if (id < d->n_vocab)
+                        d->counts[id]++;
+        }
+        for (int32_t i = 0; i < n; i++) {
+                uint32_t id = token_at(seen, i);
                 if (id < d->n_vocab && d->counts[id] > 0) {
                         d->work[id] = penalised(p, d->work[id], d->counts[id]);
                         d->counts[id] = 0;
@@ -336,7 +344,7 @@ static void sample_row(const Sample *a, uint32_t i, const CpuPart *part) {
         if (d.params->n_top >= 0)
                 report_logprobs(&d, out);
         if ((uint32_t)d.position + 1 < a->rows.context)
-                token[1] = out->id;
+                __atomic_store_n(&token[1], out->id, __ATOMIC_RELAXED); /* see token_at() */
 }
 
 static void sample_run(const void *args, const CpuPart *part) {
