@@ -67,6 +67,11 @@ def model_file(name):
     return path if os.path.exists(path) else os.path.join(SRC, "demo", "demo.gguf")
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
 def figure(text):
     print(f"  figure: {text}", flush=True)
 

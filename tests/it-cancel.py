@@ -9,7 +9,7 @@ import time
 
 sys.dont_write_bytecode = True
 from harness import (  # noqa: E402
-    CHAT, PATIENCE, PROMPT, SANITIZED, STORIES, Case, Stream, chunk_text, figure, frozen, in_parallel,
+    CHAT, PATIENCE, PROMPT, SANITIZED, STORIES, Case, Stream, chunk_text, figure, free_port, frozen, in_parallel,
     main, recv_all, wait_until,
 )
 
@@ -18,12 +18,6 @@ LONG = {"model": STORIES, "max_tokens": 480, "ignore_eos": True, "temperature": 
 FD_SLACK = 3
 RSS_SLACK_KIB = 4 * 1024
 SETTLED = 20  # looks that see the same
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def raw_request(path, body):

@@ -19,7 +19,7 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from harness import PATIENCE, SKIP, SRC, Case, Daemon, figure, main, wait_until  # noqa: E402
+from harness import PATIENCE, SKIP, SRC, Case, Daemon, figure, free_port, main, wait_until  # noqa: E402
 
 HAPROXY = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin")
 NAMES = ("one", "two", "three")
@@ -32,11 +32,6 @@ REQUESTS = (
 )
 STANDSTILL = 4  # seconds
 LARGE = {"model": "null", "prompt": "word " * 50000, "max_tokens": 3}  # HAProxy cannot send it twice
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return s.getsockname()[1]
 
 
 class Proxy:
@@ -59,8 +54,13 @@ class Proxy:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([HAPROXY, "-db", "-f", path], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-        wait_until(lambda: os.path.exists(self.socket) or self.process.poll() is not None, "haproxy")
+        wait_until(lambda: self.listens() or self.process.poll() is not None, "haproxy")
         assert self.process.poll() is None, self.log()
+
+    def listens(self):
+        """Its socket is there a moment before it takes connections."""
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(self.socket) == 0
 
     def say(self, command):
         with socket.socket(socket.AF_UNIX) as s:

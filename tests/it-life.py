@@ -17,7 +17,7 @@ import time
 sys.dont_write_bytecode = True
 from harness import (  # noqa: E402
     BUILD, PATIENCE, PROMPT, SANITIZED, STORIES, ZEROLLAMAD, Answer, Case, UnixConnection,
-    chunk_text, figure, frozen, in_parallel, main, wait_until,
+    chunk_text, figure, free_port, frozen, in_parallel, main, wait_until,
 )
 
 LONG = {"model": STORIES, "max_tokens": 450, "ignore_eos": True, "temperature": 0}
@@ -26,12 +26,6 @@ RSS_MAX_KIB = 12 * 1024
 
 def run(*args, **kw):
     return subprocess.run([ZEROLLAMAD, *args], capture_output=True, text=True, timeout=PATIENCE, **kw)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Streams:

@@ -260,6 +260,8 @@ class SystemdTest(unittest.TestCase):
         box.run(box.cli, "run", "fox", "Who are you?", user="zl-anna")
         refused = box.run(box.cli, "rm", "mine", check=False)
         self.assertIn("'fox' is a variant", refused.stderr)
+        refused = box.run(box.cli, "rm", "demo", check=False)
+        self.assertIn("came with the installation", refused.stderr)
         box.run(box.cli, "rm", "fox", "mine")
         refused = box.run(box.cli, "rm", "dir", check=False)
         self.assertIn("by hand", refused.stderr)

@@ -2,19 +2,29 @@
 """Variants of models, and the routes that change what is in models_path: what a variant says counts in every dialect, what a request
 says goes before it, and a file is there whole or as it was."""
 
+import http.client
 import json
 import os
 import shutil
 import sys
+import threading
 
 sys.dont_write_bytecode = True
-from harness import BABY, CHAT, PROMPT, SRC, STORIES, Case, main, wait_until  # noqa: E402
+from harness import (  # noqa: E402
+    BABY, CHAT, PATIENCE, PROMPT, SRC, STORIES, Case, free_port, in_parallel, main, wait_until,
+)
 
 SYSTEM = "Lily is a cat."
 EARLIER = [{"role": "user", "content": "Tom ran."}, {"role": "assistant", "content": "To the park."}]
 MESSAGES = [{"role": "user", "content": PROMPT}]
 OTHER = [{"role": "system", "content": "Be a dog."}] + MESSAGES
 SYSTEM_MESSAGE = {"role": "system", "content": SYSTEM}
+CHANGES = (
+    ("POST", "/api/create", {"model": "w", "from": STORIES}),
+    ("POST", "/api/copy", {"source": STORIES, "destination": "w"}),
+    ("DELETE", "/api/delete", {"model": "v"}),
+    ("DELETE", "/api/delete", {"model": STORIES}),
+)
 
 
 class VariantCase(Case):
@@ -126,6 +136,14 @@ class WordsTest(VariantCase):
         self.assertEqual(complete(stop=[], max_tokens=3)["finish_reason"], "length")
         drawn = {complete(temperature=2, seed=i)["text"] for i in range(4)}
         self.assertGreater(len(drawn), 1)
+        self.create("seeded", **{"from": STORIES}, parameters={"temperature": 2, "seed": 42, "num_predict": 24})
+
+        def say(**options):
+            body = {"model": "seeded", "prompt": PROMPT, "stream": False, "raw": True, "options": options}
+            return self.d.post("/api/generate", body).json()["response"]
+
+        self.assertEqual(len({say() for _ in range(4)}), 1)
+        self.assertGreater(len({say(seed=-1) for _ in range(6)}), 1)  # "any", as Ollama writes it
         a = self.d.post("/api/generate", {"model": "stops", "prompt": PROMPT, "stream": False, "raw": True}).json()
         self.assertEqual(a["response"], text[: text.index(stops[1])])
 
@@ -159,7 +177,7 @@ class FilesTest(VariantCase):
     CONFIG = {"models": [{"name": "named", "path": STORIES + ".gguf", "aliases": ["gpt-4o"]}]}
 
     def test_made_again(self):
-        self.create(**{"from": STORIES}, system="a", parameters={"top_k": 3, "temperature": 0.1}, license="free")
+        self.create(**{"from": STORIES}, system="a", parameters={"top_k": 3, "temperature": 0.1}, license="free", other=[1])
         self.assertEqual(self.file("v"), {"from": STORIES, "system": "a", "license": "free",
                                           "parameters": {"top_k": 3, "temperature": 0.1}})
         self.assertEqual(os.stat(self.path("v.json")).st_mode & 0o777, 0o644)
@@ -180,6 +198,13 @@ class FilesTest(VariantCase):
         self.assertStatus(self.d.post("/api/create", {"name": "old", "from": STORIES, "stream": False}), 200)
         self.assertStatus(self.d.request("DELETE", "/api/delete", {"name": "old"}), 200)
         self.delete("old", 404)
+
+    def test_licenses(self):
+        """Ollama's command sends a list, and expects a text."""
+        self.create(**{"from": STORIES}, license=["one", "two"])
+        self.assertEqual(self.file("v")["license"], ["one", "two"])
+        self.assertEqual(self.d.post("/api/show", {"model": "v"}).json()["license"], "one\ntwo")
+        self.delete("v")
 
     def test_copy(self):
         def copy(status=200, **body):
@@ -214,7 +239,15 @@ class FilesTest(VariantCase):
             (400, "parameters.top_p", {"from": STORIES, "parameters": {"top_p": 2}}),
             (400, "parameters.mirostat", {"from": STORIES, "parameters": {"mirostat": 2}}),
             (400, "messages[0]", {"from": STORIES, "messages": [{"role": "robot", "content": "x"}]}),
-            (413, "1024", {"from": STORIES, "system": "x" * 1100000}),
+            (400, "messages[0]", {"from": STORIES, "system": "s", "messages": [{"role": "developer", "content": "x"}]}),
+            (400, "messages[1]", {"from": STORIES, "messages": [*MESSAGES, {"role": "system", "content": "x"}]}),
+            (400, "at most 1000", {"from": STORIES, "messages": MESSAGES * 1001}),
+            (400, "license", {"from": STORIES, "license": {"x": 1}}),
+            (400, "parameters", {"from": STORIES, "parameters": {"x": [[1]]}}),
+            (400, "NUL", {"from": STORIES, "system": "a\0b"}),
+            (400, "control characters", {"model": "a\nb", "from": STORIES}),
+            (400, "control characters", {"model": "a\0b", "from": STORIES}),
+            (413, "256 KiB", {"from": STORIES, "system": "x" * 1100000}),
             (501, "models_path", {"files": {"a.gguf": "sha256:0"}}),
             (501, "template", {"from": STORIES, "template": "{{ .Prompt }}"}),
             (501, "quantize", {"from": STORIES, "quantize": "q4_K_M"}),
@@ -242,6 +275,7 @@ class FilesTest(VariantCase):
         wait_until(lambda: "stories-fill:latest" not in [m["name"] for m in self.d.get("/api/ps").json()["models"]],
                    "its memory")
         self.assertIn("configuration", self.delete("named", 409).error)
+        self.assertIn("'named'", self.delete(STORIES, 409).error)  # the same file, by its own name
         self.assertIn("no file", self.delete("null", 409).error)
         self.delete("nothing", 404)
         self.assertIn(STORIES + ":latest", self.names())
@@ -280,6 +314,102 @@ class FilesTest(VariantCase):
 
 
 class LifeTest(VariantCase):
+    def loaded(self, d):
+        return [m["name"].removesuffix(":latest") for m in d.get("/api/ps").json()["models"]]
+
+    def test_deleted_in_use(self):
+        """What is being answered is finished; then the model goes, however long it was to stay, and another may have its name."""
+        d = self.start(models=(STORIES, BABY))
+        right = d.complete(max_tokens=200, ignore_eos=True)
+        stream = d.stream("/api/generate", {"model": STORIES, "prompt": PROMPT, "keep_alive": -1, "raw": True,
+                                            "options": {"temperature": 0, "num_predict": 200, "repeat_penalty": 1}})
+        self.delete(STORIES, d=d)
+        self.assertStatus(d.post("/v1/completions", {"model": STORIES, "prompt": PROMPT}), 404)
+        self.assertTrue(right.startswith(stream.text()[:20]))
+        wait_until(lambda: STORIES not in self.loaded(d), "its memory")
+        os.symlink(os.path.realpath(self.path(BABY + ".gguf", d)), self.path(STORIES + ".gguf", d))
+        self.assertEqual(d.complete(max_tokens=8), d.complete(model=BABY, max_tokens=8))
+
+    def test_replaced_in_use(self):
+        """A file that takes the place of one that is loaded is served once nobody uses that."""
+        d = self.start(models=(STORIES, BABY))
+        d.complete(max_tokens=1)
+        other = self.path("other", d)
+        os.symlink(os.path.realpath(self.path(BABY + ".gguf", d)), other)
+        os.rename(other, self.path(STORIES + ".gguf", d))
+        self.names(d)  # which looks
+        wait_until(lambda: STORIES not in self.loaded(d), "the old one to go")
+        self.assertEqual(d.complete(max_tokens=8), d.complete(model=BABY, max_tokens=8))
+
+    def test_same_file(self):
+        """A file that the configuration gives another name, and variants of that, are not lost by its own."""
+        d = self.start({"models": [{"name": "chat", "path": STORIES + ".gguf"}]})
+        self.create(d=d, **{"from": "chat"})
+        self.assertIn("'chat'", self.delete(STORIES, 409, d=d).error)
+        d.change_config(models=[])
+        self.assertStatus(d.post("/zerollama/reload", {}), 200)
+        self.delete(STORIES, d=d)  # v is of nothing already
+        self.assertStatus(d.post("/api/generate", {"model": "v", "prompt": "x"}), 404)
+
+    def test_at_once(self):
+        """Changes know of each other: a variant is made or its model is deleted, not both; and of two who delete one comes first."""
+        d = self.start(models=(STORIES, BABY))
+        for i in range(20):
+            name = f"b{i}"
+            os.symlink(os.path.realpath(self.path(STORIES + ".gguf", d)), self.path(name + ".gguf", d))
+            made, deleted = in_parallel([lambda: d.post("/api/create", {"model": "v", "from": name}),
+                                         lambda: d.request("DELETE", "/api/delete", {"model": name})])
+            self.assertIn((made.status, deleted.status), ((200, 409), (404, 200)))
+            if made.status == 200:
+                self.delete("v", d=d)
+            self.create(f"w{i}", d=d, **{"from": STORIES})
+            both = in_parallel([lambda: d.request("DELETE", "/api/delete", {"model": f"w{i}"})] * 2)
+            self.assertEqual(sorted(a.status for a in both), [200, 404])
+
+    def test_beside_reloads(self):
+        """What was told is so, whenever a reload looked at the disk."""
+        d = self.start()
+        over = threading.Event()
+
+        def reload():
+            while not over.is_set():
+                self.assertStatus(d.post("/zerollama/reload", {}), 200)
+
+        def change():
+            try:
+                for i in range(40):
+                    self.create(d=d, **{"from": STORIES}, parameters={"top_k": i})
+                    shown = d.post("/api/show", {"model": "v"}).json()
+                    self.assertIn(f"{i}", shown["parameters"].split())
+                    if i % 5 == 4:
+                        self.delete("v", d=d)
+                        self.assertStatus(d.post("/api/show", {"model": "v"}), 404)
+            finally:
+                over.set()
+
+        in_parallel([reload, change])
+
+    def test_client_leaves(self):
+        """What was begun is done all the same."""
+        d = self.start()
+        c = d.connect()
+        c.request("POST", "/api/create", json.dumps({"model": "v", "from": STORIES}))
+        c.close()
+        self.create("w", d=d, **{"from": STORIES})  # after it
+        self.assertIn("w:latest", self.names(d))
+        self.assertEqual(os.path.exists(self.path("v.json", d)), "v:latest" in self.names(d))
+        self.assertEqual([n for n in os.listdir(d.models) if n.startswith(".")], [])
+
+    def test_tcp(self):
+        port = free_port()
+        d = self.start()
+        d.change_config(listen=[{"unix": d.socket}, {"tcp": f"127.0.0.1:{port}"}])
+        self.assertStatus(d.post("/zerollama/reload", {}), 200)
+        for method, path, body in CHANGES:
+            c = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            self.assertStatus(d.request(method, path, body, connection=c), 403)
+            c.close()
+
     def test_no_directory(self):
         """A daemon of one's own has none at first, and the demo model's place is not written to."""
         d = self.start(models=())
@@ -313,12 +443,7 @@ class LifeTest(VariantCase):
         d = self.start()
         os.chmod(d.dir, 0o711)
         self.create(d=d, **{"from": STORIES})
-        for method, path, body in (
-            ("POST", "/api/create", {"model": "w", "from": STORIES}),
-            ("POST", "/api/copy", {"source": STORIES, "destination": "w"}),
-            ("DELETE", "/api/delete", {"model": "v"}),
-            ("DELETE", "/api/delete", {"model": STORIES}),
-        ):
+        for method, path, body in CHANGES:
             a = d.request(method, path, body, connection=self.connect_as(d, 65001))
             self.assertIn("root", self.assertStatus(a, 403).error)
         self.assertEqual({"v:latest", STORIES + ":latest"} - set(self.names(d)), set())

@@ -88,12 +88,39 @@ static void test_remove_all_or_nothing(void **state) {
         assert_int_equal(place_remove(in(f, "model")), -ELOOP);
         assert_true(is_there(f, "model/config.json") && is_there(f, deep));
         assert_int_equal(count(f), 1);
-        if (geteuid() == 0) /* whom no mode stops */
-                return;
-        assert_int_equal(chmod(in(f, "model/d"), 0500), 0);
-        assert_int_equal(place_remove(in(f, "model")), -EACCES);
-        assert_int_equal(chmod(in(f, "model/d"), 0700), 0);
-        assert_true(is_there(f, "model/config.json") && is_there(f, deep));
+}
+
+/* A part that somebody else owns: nothing goes. */
+static void test_remove_others(void **state) {
+        Folder *f = *state;
+        enum { NOBODY = 65534 };
+        bool is_root = geteuid() == 0; /* whom no mode stops */
+        folder_put_text(f, "model/config.json", "{}");
+        assert_int_equal(place_text(in(f, "model/theirs/file"), "x", 1), 0);
+        assert_int_equal(chmod(in(f, "model/theirs"), 0555), 0);
+        if (is_root) {
+                assert_int_equal(chown(f->path, NOBODY, NOBODY) | chown(in(f, "model"), NOBODY, NOBODY), 0);
+                assert_int_equal(seteuid(NOBODY), 0);
+        }
+        int r = place_remove(in(f, "model"));
+        if (is_root)
+                assert_int_equal(seteuid(0), 0);
+        assert_int_equal(r, -EACCES);
+        assert_true(is_there(f, "model/config.json") && is_there(f, "model/theirs/file"));
+        assert_int_equal(count(f), 1);
+        assert_int_equal(chmod(in(f, "model/theirs"), 0755), 0);
+}
+
+/* What somebody left who was killed on the way is in nobody's way, and goes with the next. */
+static void test_leftovers(void **state) {
+        Folder *f = *state;
+        assert_int_equal(place_text(in(f, ".model.abcdef.removed/sub/large"), "x", 1), 0);
+        folder_put_text(f, ".kept", "1");
+        folder_put_text(f, "model/config.json", "{}");
+        assert_int_equal(place_remove(in(f, "model")), 0);
+        assert_true(is_there(f, ".kept"));
+        assert_int_equal(count(f), 1);
+        assert_int_equal(unlink(in(f, ".kept")), 0);
 }
 
 int main(void) {
@@ -102,6 +129,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_directory, folder_setup, folder_teardown),
                 cmocka_unit_test_setup_teardown(test_remove, folder_setup, folder_teardown),
                 cmocka_unit_test_setup_teardown(test_remove_all_or_nothing, folder_setup, folder_teardown),
+                cmocka_unit_test_setup_teardown(test_remove_others, folder_setup, folder_teardown),
+                cmocka_unit_test_setup_teardown(test_leftovers, folder_setup, folder_teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,6 +22,14 @@ static void test_good(void **state) {
         assert_int_equal(json_array_size(json_object_get(v->definition, "messages")), 1); /* as the file has it */
         variant_free(v);
 
+        /* What is no member is left out, at any place; a system's message may be among the others, as the first. */
+        v = read_it(*state, "{\"from\": \"base\", \"more\": [[]], \"license\": [\"a\", \"b\"], \"messages\": [{\"role\": \"system\","
+                            "\"content\": \"s\", \"x\": 1}, {\"role\": \"tool\", \"content\": \"\"}]}");
+        assert_null(v->error);
+        assert_int_equal(json_object_size(v->definition), 3);
+        assert_string_equal(v->opening, "[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"tool\",\"content\":\"\"}]");
+        variant_free(v);
+
         v = read_it(*state, "{\"from\": \"base\", \"system\": \"\", \"messages\": []}");
         assert_null(v->error);
         assert_null(v->opening);
@@ -37,9 +45,17 @@ static void test_broken(void **state) {
                 {"[]", "no JSON object"},
                 {"{}", "from:"},
                 {"{\"from\": 1}", "from:"},
-                {"{\"from\": \"a\", \"from\": \"b\"}", "duplicate"},
+                {"{\"from\": \"a\", \"from\": \"b\"}", "twice"},
+                {"{\"from\": \"a\\u0000b\"}", "line 1"},
+                {"secretword", "line 1, column 10: it is no JSON"},
                 {"{\"from\": \"a\", \"system\": [1]}", "system: must be a text"},
                 {"{\"from\": \"a\", \"parameters\": []}", "parameters: must be an object"},
+                {"{\"from\": \"a\", \"parameters\": {\"stop\": [[1]]}}", "parameters: must be an object of"},
+                {"{\"from\": \"a\", \"license\": [1]}", "license: must be"},
+                {"{\"from\": \"a\", \"messages\": [{\"role\": \"robot\", \"content\": \"b\"}]}", "messages[0]"},
+                {"{\"from\": \"a\", \"messages\": [{\"role\": \"user\", \"content\": \"b\"}, {\"role\": \"system\", \"content\": \"b\"}]}",
+                 "messages[1]"},
+                {"{\"from\": \"a\", \"system\": \"s\", \"messages\": [{\"role\": \"system\", \"content\": \"b\"}]}", "messages[0]"},
                 {"{\"from\": \"a\", \"messages\": {}}", "messages: must be a list"},
                 {"{\"from\": \"a\", \"messages\": [{\"role\": \"user\", \"content\": \"b\"}, {\"role\": \"user\"}]}", "messages[1]"},
                 {"{\"from\": \"a\", \"messages\": [1]}", "messages[0]"},
@@ -47,6 +63,7 @@ static void test_broken(void **state) {
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
                 Variant *v = read_it(*state, rows[i].text);
                 assert_null(v->definition);
+                assert_null(strstr(v->error, "secretword")); /* what the file has is not everybody's */
                 if (!strstr(v->error, rows[i].error))
                         fail_msg("%s: '%s' says nothing of '%s'", rows[i].text, v->error, rows[i].error);
                 variant_free(v);
@@ -60,7 +77,7 @@ static void test_no_file(void **state) {
         memset(large, ' ', VARIANT_MAX_BYTES + 1);
         Variant *v = read_it(f, large);
         free(large);
-        assert_non_null(strstr(v->error, "1024 KiB"));
+        assert_non_null(strstr(v->error, "256 KiB"));
         variant_free(v);
 
         assert_true(asprintf(&path, "%s/fifo.json", f->path) > 0);

@@ -189,9 +189,10 @@ void spec_read(Spec *s, Args *a, const SampleArg *rows) {
 
 void spec_read_seed(Spec *s, Args *a) {
         int64_t seed = arg_int(a, "seed", INT64_MIN, INT64_MAX, -1);
-        if (seed == -1) /* absent, or "any" as Ollama writes it */
+        if (!arg_get(a, "seed"))
                 return;
-        s->job.seed = seed ? (uint64_t)seed : 0x9e3779b97f4a7c15u; /* 0 means: draw one */
+        bool any = seed == -1; /* as Ollama writes it */
+        s->job.seed = any ? 0 : seed ? (uint64_t)seed : 0x9e3779b97f4a7c15u; /* 0 means: draw one */
 }
 
 static void put_stop(Spec *s, Args *a, const char *key, const json_t *v) {

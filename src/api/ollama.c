@@ -585,7 +585,7 @@ static json_t *running_model(const ModelEntry *m) {
 static void ps(Api *a) {
         json_t *list = json_array();
         list_foreach(m, &a->d->registry.models, ModelEntry, node)
-                if (m->phase == IPC_MODEL_LOADED || m->phase == IPC_MODEL_LOADING)
+                if (is_loaded(m))
                         json_array_append_new(list, running_model(m));
         api_reply(a->r, 200, json_pack("{s:o}", "models", list));
 }
@@ -600,6 +600,7 @@ typedef struct Showing {
         PoolWaiter waiter;
         Request *r;
         ModelEntry *m;
+        time_t modified;
         json_t *variant; /* its definition; NULL: the model itself */
 } Showing;
 
@@ -624,7 +625,7 @@ static void showing_done(PoolWaiter *w, IpcStr json, const char *error) {
                 json_object_set_new(o, "modelfile", json_string(""));
                 if (json_object_get(understood, "pooling")) /* only what encodes has a choice */
                         json_object_set_new(understood, "precision", json_string(config_precision_name(s->m->config.precision)));
-                set_time(o, "modified_at", (int64_t)s->m->modified * 1000000);
+                set_time(o, "modified_at", (int64_t)s->modified * 1000000);
                 json_t *details = json_object_get(o, "details");
                 free(s->m->details);
                 s->m->details = details ? json_dumps(details, JSON_COMPACT) : NULL;
@@ -660,7 +661,8 @@ static void show(Api *api) {
                 api_refuse(api->r, &api_no_memory);
                 return;
         }
-        *s = (Showing){.waiter.done = showing_done, .r = api->r, .m = m, .variant = v ? json_incref(v->definition) : NULL};
+        *s = (Showing){.waiter.done = showing_done, .r = api->r, .m = m, .modified = v ? v->modified : m->modified,
+                       .variant = v ? json_incref(v->definition) : NULL};
         api->r->state = s;
         api->r->gone = showing_gone;
         pool_wait(m->pool, m, IPC_SHOW, &s->waiter);

@@ -2,7 +2,7 @@
  * made, copied and deleted: a copy is a variant that changes nothing. These change files, so they are for those who could anyway.
  *
  * A worker changes the file, then the list of models is looked at again, and then the answer goes: who asks next finds what was
- * told. A client that leaves meanwhile changes nothing of that. */
+ * told. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -49,123 +49,175 @@ ModelEntry *spec_read_model(Spec *s, Args *a, Daemon *d) {
 
 /* ---- changes ---- */
 
+void ollama_take_older_name(Api *api) {
+        if (!json_object_get(api->body, "model") && json_object_get(api->body, "name"))
+                json_object_set(api->body, "model", json_object_get(api->body, "name"));
+}
+
+/* One at a time: its turn -> the list is looked at -> plan() says what is to be done, or why not -> a worker does it -> the list is
+ * looked at again -> the answer. */
 typedef struct Change {
-        Work work;
+        RegistryTurn turn;
         RegistryWaiter waiter;
+        Work work;
         Daemon *d;
-        Request *r; /* NULL: the client is gone */
+        Request *r;   /* NULL: the client is gone; what was begun is done all the same */
+        json_t *body;
+        void (*plan)(struct Change *c, Args *a);
         char *path;
-        char *text; /* what is to be there; NULL: nothing */
-        int result;
+        json_t *definition; /* what is to be there; NULL: nothing */
+        int result;         /* of the worker: 0, or what place_text() or place_remove() say */
 } Change;
 
 static void change_free(Change *c) {
+        list_remove(&c->turn.node);
+        json_decref(c->body);
+        json_decref(c->definition);
         free(c->path);
-        free(c->text);
         free(c);
+}
+
+static void change_end(Change *c) {
+        registry_end_turn(&c->d->registry, &c->turn);
+        change_free(c);
 }
 
 static void change_gone(Request *r) {
         ((Change *)r->state)->r = NULL;
 }
 
-static void run_change(Work *w) {
-        Change *c = container_of(w, Change, work);
-        c->result = c->text ? place_text(c->path, c->text, strlen(c->text)) : place_remove(c->path);
-}
-
-static void tell_failure(const Change *c) {
-        bool others = !c->text && (c->result == -EACCES || c->result == -EPERM);
-        api_error(c->r, 500, "not_changed", NULL, "%s cannot be %s: %s%s", c->path, c->text ? "written" : "removed", strerror(-c->result),
-                  others ? "; it is another user's, who can remove it by hand (rm -r)" : "");
-}
-
-static void looked(RegistryWaiter *w) {
-        Change *c = container_of(w, Change, waiter);
-        if (c->r && c->result < 0)
-                tell_failure(c);
-        else if (c->r)
-                api_reply(c->r, 200, json_pack("{s:s}", "status", "success"));
-        change_free(c);
+static void drop_turn(RegistryTurn *t) {
+        change_free(container_of(t, Change, turn));
 }
 
 static void drop_waiter(RegistryWaiter *w) {
         change_free(container_of(w, Change, waiter));
 }
 
-static void change_done(Work *w) {
-        Change *c = container_of(w, Change, work);
-        c->waiter = (RegistryWaiter){.done = looked, .drop = drop_waiter};
-        registry_refresh(&c->d->registry, true, &c->waiter);
-}
-
 static void drop_work(Work *w) {
         change_free(container_of(w, Change, work));
 }
 
-/* `path` and `text` are taken over. */
-static void change(Api *api, char *path, char *text) {
-        Change *c = path ? calloc(1, sizeof(*c)) : NULL;
+static void look(Change *c, void (*looked)(RegistryWaiter *w)) {
+        c->waiter = (RegistryWaiter){.done = looked, .drop = drop_waiter};
+        registry_refresh(&c->d->registry, true, &c->waiter);
+}
+
+static void tell_result(const Change *c) {
+        const char *done = c->definition ? "written" : "removed", *why = strerror(abs(c->result));
+        if (c->result == 0)
+                api_reply(c->r, 200, json_pack("{s:s}", "status", "success"));
+        else if (c->result == -E2BIG)
+                api_error(c->r, 413, "request_too_large", NULL, "a variant's file may have %d KiB", VARIANT_MAX_BYTES / 1024);
+        else if (c->result < 0)
+                api_error(c->r, 500, "not_changed", NULL, "%s cannot be %s: %s%s", c->path, done, why,
+                          c->result == -EACCES ? "; whose it is can do it by hand" : "");
+        else
+                api_error(c->r, 500, "not_changed", NULL, "%s is removed, but some of its files lie hidden beside it: %s", c->path, why);
+}
+
+/* A reload that began before the change may have put an older look in force: then there will be another. */
+static void looked_after(RegistryWaiter *w) {
+        Change *c = container_of(w, Change, waiter);
+        if (c->d->reloading) {
+                look(c, looked_after);
+                return;
+        }
+        if (c->r)
+                tell_result(c);
+        change_end(c);
+}
+
+static int write_definition(const Change *c) {
+        _cleanup_free_ char *text = json_dumps(c->definition, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+        size_t n = text ? strlen(text) : 0;
+        return !text ? -ENOMEM : n > VARIANT_MAX_BYTES ? -E2BIG : place_text(c->path, text, n);
+}
+
+static void run_change(Work *w) {
+        Change *c = container_of(w, Change, work);
+        c->result = c->definition ? write_definition(c) : place_remove(c->path);
+}
+
+static void change_done(Work *w) {
+        look(container_of(w, Change, work), looked_after);
+}
+
+static void looked_before(RegistryWaiter *w) {
+        Change *c = container_of(w, Change, waiter);
+        ApiError error = {0};
+        Args a = {.object = c->body, .prefix = "", .error = &error};
+        if (c->r)
+                c->plan(c, &a);
+        if (c->r && !arg_failed(&a) && !c->path)
+                arg_no_memory(&a);
+        if (c->r && arg_failed(&a))
+                api_error(c->r, error.status, error.code, *error.param ? error.param : NULL, "%s", error.text);
+        if (!c->r || arg_failed(&a)) {
+                change_end(c);
+                return;
+        }
+        log_info("user %u %s %s", (unsigned)c->r->peer->uid, c->definition ? "writes" : "removes", c->path);
+        c->work = (Work){.run = run_change, .done = change_done, .drop = drop_work};
+        work_submit(c->d->workers, &c->work);
+}
+
+static void on_turn(RegistryTurn *t) {
+        look(container_of(t, Change, turn), looked_before);
+}
+
+static void change(Api *api, void (*plan)(Change *c, Args *a)) {
+        if (!api_may_control(api->r))
+                return;
+        Change *c = calloc(1, sizeof(*c));
         if (!c) {
-                free(path);
-                free(text);
                 api_refuse(api->r, &api_no_memory);
                 return;
         }
-        *c = (Change){.d = api->d, .r = api->r, .path = path, .text = text};
-        log_info("user %u %s %s", (unsigned)api->r->peer->uid, text ? "writes" : "removes", path);
+        ollama_take_older_name(api);
+        *c = (Change){.turn = {.go = on_turn, .drop = drop_turn}, .d = api->d, .r = api->r, .body = json_incref(api->body), .plan = plan};
         api->r->state = c;
         api->r->gone = change_gone;
-        c->work = (Work){.run = run_change, .done = change_done, .drop = drop_work};
-        work_submit(api->d->workers, &c->work);
+        registry_take_turn(&api->d->registry, &c->turn);
 }
 
 /* ---- making ---- */
 
-/* The name that something new is to have, in `ret`, without the tag that may stand for none. */
-static bool read_new_name(Api *api, Args *a, const char *key, char ret[VARIANT_NAME_MAX + 1]) {
+/* The path of what is to have the name that is given, less the tag that may stand for none. Else an error. */
+static void set_path(Change *c, Args *a, const char *key) {
         static const char latest[] = ":latest";
-        const char *name = arg_string(a, key, "");
-        size_t n = strlen(name), tag = sizeof(latest) - 1;
-        if (n > tag && strcmp(name + n - tag, latest) == 0)
+        const char *given = arg_string(a, key, "");
+        bool whole = strlen(given) == json_string_length(arg_get(a, key));
+        size_t n = whole ? strlen(given) : 0, tag = sizeof(latest) - 1;
+        char name[VARIANT_NAME_MAX + 2]; /* one that is too long stays so */
+        if (n > tag && strcmp(given + n - tag, latest) == 0)
                 n -= tag;
-        snprintf(ret, VARIANT_NAME_MAX + 1, "%.*s", (int)MIN(n, (size_t)VARIANT_NAME_MAX), name);
-        if (n > VARIANT_NAME_MAX || !variant_name_is_good(ret))
-                arg_fail(a, key, "must be a name of at most %d bytes, without '/', and not begin with '.'", VARIANT_NAME_MAX);
-        const ModelEntry *m = registry_find(&api->d->registry, ret, strlen(ret));
-        if (m && !registry_find_variant(&api->d->registry, ret, strlen(ret)))
-                fail_with(a, 409, "model_exists", key, "'%s' is there already, and no variant of a model: %s", ret, m->path);
-        return !arg_failed(a);
+        snprintf(name, sizeof(name), "%.*s", (int)MIN(n, sizeof(name) - 1), given);
+        if (!variant_name_is_good(name))
+                arg_fail(a, key, "must be a name of at most %d bytes, without '/' and control characters, that does not begin with '.'",
+                         VARIANT_NAME_MAX);
+        const ModelEntry *m = registry_find(&c->d->registry, name, strlen(name));
+        if (m && !registry_find_variant(&c->d->registry, name, strlen(name)))
+                fail_with(a, 409, "model_exists", key, "'%s' is there already, and no variant of a model: %s", name, m->path);
+        if (!arg_failed(a) && asprintf(&c->path, "%s/%s.json", c->d->config->models_path, name) < 0)
+                c->path = NULL;
 }
 
-/* A copy of what the model named by `key` is: of a variant what that says. NULL and an error. */
-static json_t *definition_of(Api *api, Args *a, const char *key) {
-        const ModelEntry *m = arg_model_at(a, api->d, key);
-        const Variant *v = m ? arg_variant(a, api->d, key) : NULL;
-        json_t *definition = !m ? NULL : v ? json_deep_copy(v->definition) : json_pack("{s:s}", "from", m->name);
-        if (m && !definition)
+/* Begins with a copy of what the model named by `key` is: of a variant what that says. */
+static void set_definition(Change *c, Args *a, const char *key) {
+        const ModelEntry *m = arg_failed(a) ? NULL : arg_model_at(a, c->d, key);
+        const Variant *v = m ? arg_variant(a, c->d, key) : NULL;
+        c->definition = !m ? NULL : v ? json_deep_copy(v->definition) : json_pack("{s:s}", "from", m->name);
+        if (m && !c->definition)
                 arg_no_memory(a);
-        return definition;
-}
-
-static void write_definition(Api *api, Args *a, const char *name, const json_t *definition) {
-        char *path = NULL, *text = arg_failed(a) ? NULL : json_dumps(definition, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-        if (arg_failed(a))
-                return;
-        if (text && strlen(text) > VARIANT_MAX_BYTES) {
-                fail_with(a, 413, "request_too_large", "", "what is to be written is longer than %d KiB", VARIANT_MAX_BYTES / 1024);
-                free(text);
-        } else if (!text || asprintf(&path, "%s/%s.json", api->d->config->models_path, name) < 0) {
-                arg_no_memory(a);
-                free(text);
-        } else
-                change(api, path, text);
 }
 
 static void set_messages(Args *a, json_t *definition) {
-        json_t *messages = json_array_size(arg_get(a, "messages")) > 0 ? arg_messages(a, "messages") : NULL;
-        if (messages)
-                json_object_set_new(definition, "messages", messages);
+        size_t n = json_array_size(arg_get(a, "messages"));
+        if (n > VARIANT_MESSAGES_MAX)
+                arg_fail(a, "messages", "must be at most %d", VARIANT_MESSAGES_MAX);
+        else if (n > 0)
+                json_object_set_new(definition, "messages", arg_messages(a, "messages"));
 }
 
 static void set_parameters(Args *a, json_t *definition) {
@@ -178,21 +230,17 @@ static void set_parameters(Args *a, json_t *definition) {
                 json_object_set(definition, "parameters", given);
 }
 
-/* What the request says beyond what the model it is made from does. */
-static void set_members(Args *a, json_t *definition) {
+static void check_definition(Change *c, Args *a) {
         Error e = ERROR_NULL;
         _cleanup_(spec_deinit) Spec scratch;
         spec_init(&scratch);
-        if (*arg_string(a, "system", ""))
-                json_object_set(definition, "system", arg_get(a, "system"));
-        if (arg_get(a, "license"))
-                json_object_set(definition, "license", arg_get(a, "license"));
-        set_messages(a, definition);
-        set_parameters(a, definition);
-        if (!arg_failed(a))
-                read_parameters(&scratch, definition, a->error);
-        if (!arg_failed(a) && variant_check(definition, &e) < 0)
-                fail_with(a, 400, "invalid_value", "", "%s", e.text);
+        json_t *checked = arg_failed(a) ? NULL : variant_definition(c->definition, &e);
+        if (e.code)
+                fail_with(a, e.code == -ENOMEM ? 503 : 400, "invalid_value", "", "%s", e.text);
+        if (checked)
+                read_parameters(&scratch, checked, a->error);
+        json_decref(c->definition);
+        c->definition = checked;
 }
 
 /* What would be another model's file. */
@@ -206,47 +254,41 @@ static void refuse_files(Args *a) {
                 {"template", "the model's own template is used"},
                 {"modelfile", "is not read; its parts are fields: from, system, parameters, messages, license"},
         };
-        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        for (size_t i = 0; i < ARRAY_SIZE(rows) && !arg_failed(a); i++) {
                 arg_unsupported(a, rows[i].key, rows[i].why);
-                if (arg_failed(a)) {
+                if (arg_failed(a))
                         a->error->status = 501;
-                        return;
-                }
         }
 }
 
-void ollama_take_older_name(Api *api) {
-        if (!json_object_get(api->body, "model") && json_object_get(api->body, "name"))
-                json_object_set(api->body, "model", json_object_get(api->body, "name"));
+static void plan_create(Change *c, Args *a) {
+        static const char *const same[] = {"system", "license"};
+        refuse_files(a);
+        if (!arg_get(a, "from"))
+                arg_fail(a, "from", "is missing: the model that this is to be a variant of");
+        set_path(c, a, "model");
+        set_definition(c, a, "from");
+        if (arg_failed(a))
+                return;
+        for (size_t i = 0; i < ARRAY_SIZE(same); i++)
+                if (arg_get(a, same[i]))
+                        json_object_set(c->definition, same[i], arg_get(a, same[i]));
+        set_messages(a, c->definition);
+        set_parameters(a, c->definition);
+        check_definition(c, a);
+}
+
+static void plan_copy(Change *c, Args *a) {
+        set_path(c, a, "destination");
+        set_definition(c, a, "source");
 }
 
 static void create(Api *api) {
-        Args a = api_args(api);
-        char name[VARIANT_NAME_MAX + 1];
-        if (!api_may_control(api->r))
-                return;
-        ollama_take_older_name(api);
-        refuse_files(&a);
-        if (!arg_get(&a, "from"))
-                arg_fail(&a, "from", "is missing: the model that this is to be a variant of");
-        if (!read_new_name(api, &a, "model", name))
-                return;
-        json_t *definition = definition_of(api, &a, "from");
-        if (definition) {
-                set_members(&a, definition);
-                write_definition(api, &a, name, definition);
-        }
-        json_decref(definition);
+        change(api, plan_create);
 }
 
 static void copy(Api *api) {
-        Args a = api_args(api);
-        char name[VARIANT_NAME_MAX + 1];
-        if (!api_may_control(api->r) || !read_new_name(api, &a, "destination", name))
-                return;
-        json_t *definition = definition_of(api, &a, "source");
-        write_definition(api, &a, name, definition);
-        json_decref(definition);
+        change(api, plan_copy);
 }
 
 /* ---- deleting ---- */
@@ -256,42 +298,37 @@ static bool is_in_models_path(const Daemon *d, const char *path) {
         return strncmp(path, d->config->models_path, n) == 0 && path[n] == '/' && !strchr(path + n + 1, '/');
 }
 
-/* Those that would be of nothing then. */
-static void check_variants(Api *api, Args *a, const ModelEntry *m) {
-        list_foreach(v, &api->d->registry.variants, Variant, node)
-                if (model_of_variant(api->d, v) == m)
-                        fail_with(a, 409, "model_in_use", "model", "'%s' is a variant of this model; delete it first", v->name);
+/* What else would be gone with its file: names that the configuration gives it, and variants. */
+static void check_unneeded(const Change *c, Args *a, const ModelEntry *m) {
+        Registry *r = &c->d->registry;
+        list_foreach(o, &r->models, ModelEntry, node) {
+                if (strcmp(o->path, m->path) != 0)
+                        continue;
+                if (o->named)
+                        fail_with(a, 409, "model_in_use", "model", "its file is that of '%s', which the configuration names; take that out first",
+                                  o->name);
+                list_foreach(v, &r->variants, Variant, node)
+                        if (registry_model_of(r, v) == o)
+                                fail_with(a, 409, "model_in_use", "model", "'%s' is a variant of this model; delete it first", v->name);
+        }
 }
 
-/* NULL and an error: it is there, but not to be removed by this. */
-static const char *path_of_model(Api *api, Args *a) {
-        ModelEntry *m = arg_model(a, api->d);
-        if (!m)
-                return NULL;
-        if (m->named || m->builtin)
-                fail_with(a, 409, "model_in_use", "model", "'%s' %s", m->name,
-                          m->builtin ? "has no file" : "is named in the configuration; take it out there first");
-        else if (!is_in_models_path(api->d, m->path))
-                fail_with(a, 409, "model_in_use", "model", "'%s' came with the installation: %s", m->name, m->path);
-        check_variants(api, a, m);
-        if (arg_failed(a))
-                return NULL;
-        m->keep_alive = 0; /* its memory, and with it its place on the disk, is free when it is not used */
-        m->expires = 0;
-        return m->path;
+static void plan_delete(Change *c, Args *a) {
+        const Variant *v = arg_variant(a, c->d, "model");
+        const ModelEntry *m = v ? NULL : arg_model(a, c->d);
+        const char *path = v ? v->path : m ? m->path : NULL;
+        if (m && m->builtin)
+                fail_with(a, 409, "model_in_use", "model", "'%s' has no file", m->name);
+        else if (m)
+                check_unneeded(c, a, m);
+        if (path && !is_in_models_path(c->d, path))
+                fail_with(a, 409, "model_in_use", "model", "it is not in models_path, but came with the installation: %s", path);
+        if (!arg_failed(a))
+                c->path = strdup(path);
 }
 
 static void delete(Api *api) {
-        Args a = api_args(api);
-        if (!api_may_control(api->r))
-                return;
-        ollama_take_older_name(api);
-        const Variant *v = arg_variant(&a, api->d, "model");
-        const char *path = v ? v->path : path_of_model(api, &a);
-        if (v && !is_in_models_path(api->d, path))
-                fail_with(&a, 409, "model_in_use", "model", "'%s' came with the installation: %s", v->name, path);
-        if (!arg_failed(&a))
-                change(api, strdup(path), NULL);
+        change(api, plan_delete);
 }
 
 const Route variants_routes[] = {
@@ -304,8 +341,7 @@ const Route variants_routes[] = {
 /* ---- telling ---- */
 
 const ModelEntry *model_of_variant(Daemon *d, const Variant *v) {
-        bool shadowed = registry_find_variant(&d->registry, v->name, strlen(v->name)) != v;
-        return shadowed ? NULL : registry_find(&d->registry, v->name, strlen(v->name));
+        return registry_is_hidden(&d->registry, v) ? NULL : registry_model_of(&d->registry, v);
 }
 
 /* As Ollama writes them: a line each. */
@@ -340,11 +376,25 @@ static void show_parameters(const json_t *definition, json_t *shown) {
                 json_object_set_new(shown, "parameters", json_string(lines.data ? lines.data : ""));
 }
 
+/* Of several a text, which is what clients expect. */
+static void show_license(const json_t *license, json_t *shown) {
+        _cleanup_buf_ Buf text = BUF_NULL;
+        const json_t *one;
+        size_t i;
+        if (json_is_string(license))
+                buf_puts(&text, json_string_value(license));
+        json_array_foreach(license, i, one)
+                buf_printf(&text, "%s%s", i ? "\n" : "", json_string_value(one));
+        if (license && !text.failed)
+                json_object_set_new(shown, "license", json_string(text.data ? text.data : ""));
+}
+
 void variant_show(const json_t *definition, json_t *shown) {
-        static const char *const keys[] = {"system", "messages", "license"};
-        for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-                if (json_object_get(definition, keys[i]))
-                        json_object_set(shown, keys[i], json_object_get(definition, keys[i]));
+        static const char *const same[] = {"system", "messages"};
+        for (size_t i = 0; i < ARRAY_SIZE(same); i++)
+                if (json_object_get(definition, same[i]))
+                        json_object_set(shown, same[i], json_object_get(definition, same[i]));
         json_object_set(json_object_get(shown, "details"), "parent_model", json_object_get(definition, "from"));
         show_parameters(definition, shown);
+        show_license(json_object_get(definition, "license"), shown);
 }

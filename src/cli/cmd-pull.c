@@ -247,10 +247,14 @@ static int report(const Pull *p) {
         return EXIT_OK;
 }
 
-/* Whether this version can use it the engine knows. */
+/* Whether this version can use it the engine knows. Who is asked for a list looks at the disk first, and so notices that another
+ * file has the place of one that is loaded. */
 static int check_use(const Pull *p, ZlClient *client) {
         char *json = NULL;
         ZlError e;
+        ZlModels *list = NULL;
+        if (!directory && zl_models(client, &list, &e) == 0)
+                zl_models_free(list);
         if (p->sees)
                 complain("%s can see images elsewhere; here it reads text only", p->name);
         if (directory || zl_show(client, p->name, &json, &e) == 0) {

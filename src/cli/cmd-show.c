@@ -25,6 +25,9 @@ static int print_model(const char *model, const char *json) {
         json_object_del(json_object_get(root, "details"), "families"); /* the family again */
         add_members(t, json_object_get(root, "details"));
         add_list(t, root, "capabilities");
+        const char *system = json_string_value(json_object_get(root, "system"));
+        if (system)
+                table_add(t, (const char *[]){"system", system});
         add_members(t, json_object_get(root, "understood"));
         add_members(t, json_object_get(root, "model_info"));
         table_print(t);

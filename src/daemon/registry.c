@@ -46,6 +46,7 @@ void registry_init(Registry *r, WorkPool *workers, void (*changed)(void *arg), v
         list_init(&r->models);
         list_init(&r->variants);
         list_init(&r->waiters);
+        list_init(&r->turns);
 }
 
 static void entry_free(ModelEntry *m) {
@@ -75,6 +76,8 @@ void registry_deinit(Registry *r) {
                 drop_waiters(&r->survey->waiters);
         drop_waiters(&r->waiters);
         survey_free(TAKE(r->survey));
+        list_foreach(t, &r->turns, RegistryTurn, node)
+                t->drop(t);
         list_foreach(m, &r->models, ModelEntry, node)
                 entry_free(m);
         free_variants(&r->variants);
@@ -312,6 +315,8 @@ static int put(Registry *r, Found *f, bool configuring) {
                 m->announced = 0;
         free(m->path);
         m->path = TAKE(f->path);
+        bool same = !m->missing && !f->missing && m->size == f->size && m->modified == f->modified;
+        m->stale |= !same && is_loaded(m);
         m->named = named;
         m->builtin = f->builtin;
         m->hidden = m->builtin && !named;
@@ -338,7 +343,7 @@ static void move_variants(List *from, List *to) {
 /* A mistake is told when it is met for the first time. */
 static void put_variants(Registry *r, Survey *s) {
         list_foreach(v, &s->variants, Variant, node) {
-                const Variant *before = find_in(&r->variants, v->name, strlen(v->name));
+                const Variant *before = v->error ? find_in(&r->variants, v->name, strlen(v->name)) : NULL;
                 if (v->error && (!before || !before->error || strcmp(before->error, v->error) != 0))
                         log_warning("model '%s': %s: %s", v->name, v->path, v->error);
         }
@@ -357,6 +362,7 @@ static int apply(Registry *r, Survey *s, bool configuring) {
                 if (m->seen)
                         continue;
                 m->missing = true; /* no longer named or there, but perhaps in use */
+                m->stale = is_loaded(m);
                 m->named = NULL;   /* an old config's */
                 m->config = r->config->model_defaults;
                 if (m->running + m->waiting + m->waiters == 0 && m->phase == IPC_MODEL_UNLOADED)
@@ -449,6 +455,19 @@ void registry_refresh(Registry *r, bool thorough, RegistryWaiter *w) {
                 start_survey(r);
 }
 
+void registry_take_turn(Registry *r, RegistryTurn *t) {
+        list_append(&r->turns, &t->node);
+        if (list_is_single(&r->turns))
+                t->go(t);
+}
+
+void registry_end_turn(Registry *r, RegistryTurn *t) {
+        list_remove(&t->node);
+        RegistryTurn *next = list_first(&r->turns, RegistryTurn, node);
+        if (next)
+                next->go(next);
+}
+
 /* ---- names ---- */
 
 static ModelEntry *find_alias(Registry *r, const char *name, size_t len) {
@@ -474,19 +493,32 @@ static ModelEntry *find_known(Registry *r, const char *name, size_t len) {
         return !m && shorter > 0 ? find_known(r, name, shorter) : m;
 }
 
+/* Those that are there. */
+static ModelEntry *find_present(Registry *r, const char *name, size_t len) {
+        ModelEntry *m = find_known(r, name, len);
+        return m && !m->missing ? m : NULL;
+}
+
 const Variant *registry_find_variant(Registry *r, const char *name, size_t len) {
-        const ModelEntry *m = list_is_empty(&r->variants) ? NULL : find_known(r, name, len);
-        if (m && !m->missing) /* goes before a variant of that name */
+        if (list_is_empty(&r->variants) || find_present(r, name, len)) /* a model of that name goes before */
                 return NULL;
         const Variant *v = find_in(&r->variants, name, len);
         size_t shorter = untagged(name, len);
         return v || shorter == 0 ? v : find_in(&r->variants, name, shorter);
 }
 
+ModelEntry *registry_model_of(Registry *r, const Variant *v) {
+        return v->from ? find_present(r, v->from, strlen(v->from)) : NULL;
+}
+
 ModelEntry *registry_find(Registry *r, const char *name, size_t len) {
-        const Variant *v = registry_find_variant(r, name, len);
-        ModelEntry *m = !v ? find_known(r, name, len) : v->from ? find_known(r, v->from, strlen(v->from)) : NULL;
-        return m && !m->missing ? m : NULL;
+        ModelEntry *m = find_present(r, name, len);
+        const Variant *v = m ? NULL : registry_find_variant(r, name, len);
+        return v ? registry_model_of(r, v) : m;
+}
+
+bool registry_is_hidden(Registry *r, const Variant *v) {
+        return find_present(r, v->name, strlen(v->name)) != NULL;
 }
 
 const ModelEntry *registry_find_missing(Registry *r, const char *name) {

@@ -30,31 +30,86 @@ bool variant_name_is_good(const char *name) {
 
 /* ---- what it says ---- */
 
-static int check_kind(const json_t *definition, const char *key, bool is_right, const char *what, Error *e) {
-        const json_t *v = json_object_get(definition, key);
-        return !v || is_right ? 0 : error_set(e, -EINVAL, "%s: must be %s", key, what);
+static bool is_text(const json_t *v) {
+        return json_is_string(v) && strlen(json_string_value(v)) == json_string_length(v);
 }
 
-static int check_messages(const json_t *messages, Error *e) {
-        const json_t *m;
+static bool is_text_or_texts(const json_t *v) {
+        bool texts = json_is_array(v);
+        const json_t *one;
         size_t i;
-        json_array_foreach(messages, i, m)
-                if (!json_is_string(json_object_get(m, "role")) || !json_is_string(json_object_get(m, "content")))
-                        return error_set(e, -EINVAL, "messages[%zu]: must have a role and a content, which are texts", i);
-        return 0;
+        json_array_foreach(v, i, one)
+                texts = texts && is_text(one);
+        return texts || is_text(v);
 }
 
-int variant_check(const json_t *definition, Error *e) {
-        const json_t *messages = json_object_get(definition, "messages");
-        if (!json_is_object(definition))
-                return error_set(e, -EINVAL, "it is no JSON object");
-        if (!json_is_string(json_object_get(definition, "from")))
-                return error_set(e, -EINVAL, "from: must be the name of a model");
-        if (check_kind(definition, "system", json_is_string(json_object_get(definition, "system")), "a text", e) < 0 ||
-            check_kind(definition, "parameters", json_is_object(json_object_get(definition, "parameters")), "an object", e) < 0 ||
-            check_kind(definition, "messages", json_is_array(messages), "a list", e) < 0)
-                return -EINVAL;
-        return check_messages(messages, e);
+static bool are_parameters(const json_t *v) {
+        bool right = json_is_object(v);
+        const char *key;
+        json_t *one;
+        json_object_foreach((json_t *)v, key, one)
+                right = right && (json_is_number(one) || json_is_boolean(one) || is_text_or_texts(one));
+        return right;
+}
+
+/* The system's only where it stands first, and there is no other. */
+static bool is_message(const json_t *m, bool may_be_system) {
+        static const char *const roles[] = {"user", "assistant", "tool"};
+        const json_t *role = json_object_get(m, "role");
+        bool known = is_text(role) && may_be_system && strcmp(json_string_value(role), "system") == 0;
+        for (size_t i = 0; i < ARRAY_SIZE(roles); i++)
+                known = known || (is_text(role) && strcmp(json_string_value(role), roles[i]) == 0);
+        return known && is_text(json_object_get(m, "content"));
+}
+
+static json_t *messages_of(const json_t *said, bool has_system, Error *e) {
+        json_t *list = json_array(), *m;
+        size_t i;
+        if (!json_is_array(said) || json_array_size(said) > VARIANT_MESSAGES_MAX)
+                error_set(e, -EINVAL, "messages: must be a list of at most %d", VARIANT_MESSAGES_MAX);
+        json_array_foreach(said, i, m) {
+                if (e->code)
+                        break;
+                if (!is_message(m, i == 0 && !has_system))
+                        error_set(e, -EINVAL, "messages[%zu]: must have a content, and the role user, assistant or tool, which are texts; or, "
+                                  "as the first, where there is no system, system", i);
+                else if (json_array_append_new(list, json_pack("{s:O,s:O}", "role", json_object_get(m, "role"), "content",
+                                                               json_object_get(m, "content"))) < 0)
+                        error_set(e, -ENOMEM, "out of memory");
+        }
+        return list;
+}
+
+json_t *variant_definition(const json_t *said, Error *e) {
+        static const struct {
+                const char *key, *what;
+                bool (*is_right)(const json_t *v);
+        } members[] = {
+                {"from", "the name of a model", is_text},
+                {"system", "a text", is_text},
+                {"parameters", "an object of numbers, texts and lists of texts", are_parameters},
+                {"license", "a text, or a list of texts", is_text_or_texts},
+        };
+        json_t *messages = json_object_get(said, "messages"), *ret = json_object();
+        Error wrong = ERROR_NULL;
+        if (!json_is_object(said))
+                error_set(&wrong, -EINVAL, "it is no JSON object");
+        for (size_t i = 0; i < ARRAY_SIZE(members) && !wrong.code; i++) {
+                json_t *v = json_object_get(said, members[i].key);
+                if (v ? !members[i].is_right(v) : i == 0)
+                        error_set(&wrong, -EINVAL, "%s: must be %s, without NUL", members[i].key, members[i].what);
+                else if (v && json_object_set(ret, members[i].key, v) < 0)
+                        error_set(&wrong, -ENOMEM, "out of memory");
+        }
+        if (messages && !wrong.code)
+                json_object_set_new(ret, "messages", messages_of(messages, json_string_length(json_object_get(said, "system")) > 0, &wrong));
+        if (!ret)
+                error_set(&wrong, -ENOMEM, "out of memory");
+        if (!wrong.code)
+                return ret;
+        json_decref(ret);
+        *e = wrong;
+        return NULL;
 }
 
 /* NULL and no error set: there are none. */
@@ -88,25 +143,23 @@ static int read_text(const char *path, Buf *ret, time_t *ret_modified, Error *e)
         return ret->failed ? error_set(e, -ENOMEM, "out of memory") : n < 0 ? error_set(e, -errno, "%s", strerror(errno)) : 0;
 }
 
+/* Of what is no JSON only the place is told: the file may be anything, and callers anybody. */
 static int read_definition(Variant *v, Error *e) {
         _cleanup_buf_ Buf text = BUF_NULL;
         json_error_t where;
         int r = read_text(v->path, &text, &v->modified, e);
         if (r < 0)
                 return r;
-        json_t *definition = json_loadb(text.len ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &where);
-        if (!definition)
-                return error_set(e, -EINVAL, "line %d, column %d: %s", where.line, where.column, where.text);
-        r = variant_check(definition, e);
-        if (r == 0 && !(v->opening = make_opening(definition, e)))
-                r = e->code;
-        if (r < 0) {
-                json_decref(definition);
-                return r;
-        }
-        v->definition = definition;
-        v->from = json_string_value(json_object_get(definition, "from"));
-        return 0;
+        json_t *said = json_loadb(text.len ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &where);
+        if (!said)
+                return error_set(e, -EINVAL, "line %d, column %d: it is no JSON, or has a member twice", where.line, where.column);
+        v->definition = variant_definition(said, e);
+        json_decref(said);
+        if (!v->definition)
+                return e->code;
+        v->opening = make_opening(v->definition, e);
+        v->from = json_string_value(json_object_get(v->definition, "from"));
+        return e->code;
 }
 
 Variant *variant_read(const char *name, size_t len, char *path) {
@@ -119,7 +172,12 @@ Variant *variant_read(const char *name, size_t len, char *path) {
         }
         list_init(&v->node);
         v->path = path;
-        if (read_definition(v, &e) == 0 || (v->error = strdup(e.text)))
+        if (read_definition(v, &e) == 0)
+                return v;
+        json_decref(v->definition);
+        v->definition = NULL;
+        v->from = NULL;
+        if ((v->error = strdup(e.text)))
                 return v;
         variant_free(v);
         return NULL;

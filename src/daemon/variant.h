@@ -2,10 +2,12 @@
  * the other's, in memory once for both. It is a file NAME.json in models_path, an object with the members of /api/create:
  *
  *   from        the name of a model, which is not a variant
- *   system      what the system's message says where a request has none
+ *   system      what the system's message says where a request does not begin with one
  *   messages    what was said before the request's messages: [{"role": …, "content": …}, …]
- *   parameters  as in Ollama's "options": temperature, stop, …; those of a request go before. The API checks them.
- *   license     a text, or a list of texts, to be shown */
+ *   parameters  as in Ollama's "options": temperature, stop, …; those of a request go before. The API knows them.
+ *   license     a text, or a list of texts, to be shown
+ *
+ * Other members are left out. No text holds NUL. */
 #pragma once
 
 #include <jansson.h>
@@ -15,7 +17,7 @@
 #include "util/error.h"
 #include "util/list.h"
 
-enum { VARIANT_MAX_BYTES = 1024 * 1024, VARIANT_NAME_MAX = 200 };
+enum { VARIANT_MAX_BYTES = 256 * 1024, VARIANT_NAME_MAX = 200, VARIANT_MESSAGES_MAX = 1000 };
 
 typedef struct Variant {
         ListNode node;
@@ -31,7 +33,7 @@ typedef struct Variant {
 Variant *variant_read(const char *name, size_t len, char *path);
 void variant_free(Variant *v);
 
-/* Whether a definition is one, but for its parameters. -EINVAL. */
-int variant_check(const json_t *definition, Error *e);
+/* A definition with the members above, as they must be, but for which parameters there are. New; NULL and what is wrong. */
+json_t *variant_definition(const json_t *said, Error *e);
 /* Whether it can be the name of a file in models_path. */
 bool variant_name_is_good(const char *name);
