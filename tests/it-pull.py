@@ -15,7 +15,9 @@ import threading
 sys.dont_write_bytecode = True
 from harness import BUILD, PATIENCE, SRC, Case, main, wait_until  # noqa: E402
 
-MODEL, PROJECTOR, ADAPTER = ("application/vnd.ollama.image." + kind for kind in ("model", "projector", "adapter"))
+MODEL, PROJECTOR, ADAPTER, PARAMS, SYSTEM = (
+    "application/vnd.ollama.image." + kind for kind in ("model", "projector", "adapter", "params", "system")
+)
 PIECE = 1 << 20
 
 with open(os.path.join(SRC, "demo", "demo.gguf"), "rb") as demo:
@@ -150,6 +152,47 @@ class PullTest(Case):
         self.assertIn("tiny:q8", [m["name"] for m in self.d.get("/api/tags").json()["models"]])
         body = {"model": "tiny:q8", "prompt": "Who are you?", "stream": False, "options": {"temperature": 0}}
         self.assertIn("zerollama", self.d.post("/api/generate", body).json()["response"])
+
+    def test_defaults(self):
+        """What the registry says of how to use it counts when the model is asked for; what somebody has made of it stays."""
+        params = {"stop": ["<|im_end|>"], "temperature": 0.25, "num_predict": 3, "num_gpu": 99, "mirostat": 2}
+        self.registry.add("library/tiny:latest", DEMO)
+        self.registry.add("library/tiny:latest", json.dumps(params).encode(), PARAMS)
+        self.registry.add("library/tiny:latest", "Be a fox, é.".encode(), SYSTEM)
+        path = os.path.join(self.d.models, "tiny.json")
+        out, err = self.pull("tiny")
+        self.assertIn(path, out)
+        self.assertEqual(err, "")
+        known = {k: v for k, v in params.items() if k not in ("num_gpu", "mirostat")}
+        self.assertEqual(json.loads(self.content("tiny.json")), {"from": "tiny", "system": "Be a fox, é.", "parameters": known})
+        names = [m["name"] for m in self.d.get("/api/tags").json()["models"]]
+        self.assertEqual(names.count("tiny:latest"), 1)
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "Who are you?"}], "stream": False}
+        self.assertEqual(self.d.post("/api/chat", body).json()["eval_count"], 3)
+        tokens = [self.d.post("/tokenize", {"model": "tiny", "messages": m}).json()["tokens"]
+                  for m in (body["messages"], [{"role": "system", "content": "Be a fox, é."}, *body["messages"]])]
+        self.assertEqual(*tokens)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write('{"from": "tiny"}')
+        os.unlink(os.path.join(self.d.models, "tiny.gguf"))
+        _, err = self.pull("tiny")
+        self.assertIn("stays", err)
+        self.assertEqual(json.loads(self.content("tiny.json")), {"from": "tiny"})
+        os.unlink(os.path.join(self.d.models, "tiny.gguf"))
+        out, _ = self.pull("tiny", "--replace", "--json")
+        self.assertEqual(json.loads(out)["defaults"], path)
+        self.assertEqual(json.loads(self.content("tiny.json"))["parameters"], known)
+        subprocess.run([os.path.join(BUILD, "zerollama"), "--socket", self.d.socket, "rm", "tiny"], check=True, stdout=subprocess.DEVNULL)
+        self.assertEqual(self.files(), [])
+
+    def test_wrong_defaults(self):
+        """The model is there, and of what is not what its digest says nothing."""
+        self.registry.add("library/tiny:latest", DEMO)
+        self.registry.add("library/tiny:latest", b"Be a fox", SYSTEM)
+        self.registry.blobs[digest(b"Be a fox")] = b"Be a wolf"
+        _, err = self.pull("tiny", code=1)
+        self.assertIn("not what its digest says", err)
+        self.assertEqual(self.files(), ["tiny.gguf"])
 
     def test_again(self):
         self.registry.add("library/tiny:latest", DEMO)

@@ -218,9 +218,9 @@ class FilesTest(VariantCase):
         self.delete("v")  # which the copy does not need
         self.assertEqual(self.file("x"), {"from": STORIES, "system": "a"})
         copy(404, source="nothing", destination="y")
-        copy(400, source="v")
+        copy(400, source="x")
         copy(400, source="x", destination="../y")
-        copy(409, source="x", destination=STORIES)
+        copy(409, source="x", destination=BABY)
         self.delete("x")
         self.delete("gpt-3.5-turbo")
 
@@ -257,6 +257,24 @@ class FilesTest(VariantCase):
             a = self.assertStatus(self.d.post("/api/create", {"model": "n", **body}), status)
             self.assertIn(word, a.error)
             self.assertEqual(os.listdir(self.d.models), before)
+
+    def test_namesake(self):
+        """A model may be given words and parameters by its own name, under which it is listed once, and goes with them."""
+        self.d.add_model("stories-fill")
+        self.create("stories-fill", **{"from": "stories-fill"}, parameters={"num_predict": 5}, system="a")
+        self.assertIn("no variant", self.create("stories-fill", 409, **{"from": STORIES}).error)
+        self.assertEqual(self.names().count("stories-fill:latest"), 1)
+        self.assertEqual([m["id"] for m in self.d.get("/v1/models").json()["data"]].count("stories-fill"), 1)
+        a = self.d.post("/api/generate", {"model": "stories-fill", "prompt": "x", "stream": False, "raw": True}).json()
+        self.assertEqual(a["eval_count"], 5)
+        shown = self.d.post("/api/show", {"model": "stories-fill"}).json()
+        self.assertEqual((shown["system"], shown["details"].get("parent_model", "")), ("a", ""))
+        self.create("v", **{"from": "stories-fill"})  # of a variant: what that says
+        self.assertEqual(self.file("v"), {**self.file("stories-fill")})
+        self.assertIn("'v'", self.delete("stories-fill", 409).error)
+        self.delete("v")
+        self.delete("stories-fill")
+        self.assertEqual([n for n in os.listdir(self.d.models) if "fill" in n], [])
 
     def test_delete(self):
         self.d.add_model("stories-fill")

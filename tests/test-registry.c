@@ -219,6 +219,16 @@ static void test_variants(void **state) {
                 before = v->name;
         }
 
+        write_text("b.json", "{\"from\": \"b\"}"); /* of the model that has its name, which then means the variant */
+        look(&r, true, 1);
+        assert_string_equal(find_variant(&r, "b:latest")->name, "b");
+        assert_ptr_equal(registry_namesake(&r, find_variant(&r, "b")), find(&r, "b"));
+        assert_ptr_equal(registry_model_of(&r, find_variant(&r, "b")), find(&r, "b"));
+        write_text("b.json", "{\"from\": \"chat\"}");
+        look(&r, true, 1);
+        assert_null(find_variant(&r, "b"));
+        drop("b.json");
+
         write_text("x.json", "{\"from\": \"gpt-4\"}");
         touch("v.gguf");
         drop("w.json");

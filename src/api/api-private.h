@@ -73,7 +73,7 @@ extern const Route openai_routes[], responses_routes[], ollama_routes[], variant
 
 /* What a model can do, as a list of Ollama's words, where that is known: after it was loaded or shown. Else NULL. */
 json_t *model_capabilities(const ModelEntry *m);
-/* The model that a variant is of; NULL: the variant cannot be used. */
+/* The model of a variant that is to be listed beside the models; NULL: it is not. */
 const ModelEntry *model_of_variant(Daemon *d, const Variant *v);
 
 /* ---- errors: {"error":"text"} below /api/, Anthropic's object below /v1/messages, else OpenAI's. `code`, `param` may be NULL ---- */
@@ -201,7 +201,7 @@ void ollama_read_options(Spec *s, Args *options);
 /* Older clients of Ollama's call a model its name. */
 void ollama_take_older_name(Api *api);
 /* What a variant changes in what is shown of its model. */
-void variant_show(const json_t *definition, json_t *shown);
+void variant_show(const json_t *definition, bool same_name, json_t *shown);
 /* spec_read_service() by OpenAI's name for it, too. */
 void openai_read_service(Spec *s, Args *a);
 /* The tools, unless none is to be chosen, into a template's variables. */

@@ -602,6 +602,7 @@ typedef struct Showing {
         ModelEntry *m;
         time_t modified;
         json_t *variant; /* its definition; NULL: the model itself */
+        bool same_name;  /* as its model */
 } Showing;
 
 static void showing_free(Showing *s) {
@@ -632,7 +633,7 @@ static void showing_done(PoolWaiter *w, IpcStr json, const char *error) {
                 json_object_set(o, "capabilities", json_object_get(details, "capabilities"));
                 json_object_del(details, "capabilities");
                 if (s->variant)
-                        variant_show(s->variant, o);
+                        variant_show(s->variant, s->same_name, o);
                 api_reply(s->r, 200, o);
         }
         showing_free(s);
@@ -662,7 +663,7 @@ static void show(Api *api) {
                 return;
         }
         *s = (Showing){.waiter.done = showing_done, .r = api->r, .m = m, .modified = v ? v->modified : m->modified,
-                       .variant = v ? json_incref(v->definition) : NULL};
+                       .variant = v ? json_incref(v->definition) : NULL, .same_name = v && registry_namesake(&api->d->registry, v)};
         api->r->state = s;
         api->r->gone = showing_gone;
         pool_wait(m->pool, m, IPC_SHOW, &s->waiter);

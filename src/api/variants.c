@@ -64,7 +64,7 @@ typedef struct Change {
         Request *r;   /* NULL: the client is gone; what was begun is done all the same */
         json_t *body;
         void (*plan)(struct Change *c, Args *a);
-        char *path;
+        char *path, *also;  /* also: another that is removed with it, or NULL */
         json_t *definition; /* what is to be there; NULL: nothing */
         int result;         /* of the worker: 0, or what place_text() or place_remove() say */
 } Change;
@@ -74,6 +74,7 @@ static void change_free(Change *c) {
         json_decref(c->body);
         json_decref(c->definition);
         free(c->path);
+        free(c->also);
         free(c);
 }
 
@@ -137,6 +138,8 @@ static int write_definition(const Change *c) {
 static void run_change(Work *w) {
         Change *c = container_of(w, Change, work);
         c->result = c->definition ? write_definition(c) : place_remove(c->path);
+        if (c->result >= 0 && c->also)
+                (void)!place_remove(c->also); /* without the other it says nothing any more */
 }
 
 static void change_done(Work *w) {
@@ -183,6 +186,17 @@ static void change(Api *api, void (*plan)(Change *c, Args *a)) {
 
 /* ---- making ---- */
 
+/* The model may have it that this is to be a variant of, and no other. */
+static void check_name(const Change *c, Args *a, const char *key, const char *name) {
+        Registry *r = &c->d->registry;
+        const char *from = json_string_value(json_object_get(c->definition, "from"));
+        const Variant *v = registry_find_variant(r, name, strlen(name));
+        const ModelEntry *m = v ? registry_namesake(r, v) : registry_find(r, name, strlen(name));
+        bool own = m && from && strcmp(m->name, name) == 0 && registry_find(r, from, strlen(from)) == m;
+        if (m && !own)
+                fail_with(a, 409, "model_exists", key, "'%s' is there already, and no variant of another model: %s", name, m->path);
+}
+
 /* The path of what is to have the name that is given, less the tag that may stand for none. Else an error. */
 static void set_path(Change *c, Args *a, const char *key) {
         static const char latest[] = ":latest";
@@ -196,9 +210,7 @@ static void set_path(Change *c, Args *a, const char *key) {
         if (!variant_name_is_good(name))
                 arg_fail(a, key, "must be a name of at most %d bytes, without '/' and control characters, that does not begin with '.'",
                          VARIANT_NAME_MAX);
-        const ModelEntry *m = registry_find(&c->d->registry, name, strlen(name));
-        if (m && !registry_find_variant(&c->d->registry, name, strlen(name)))
-                fail_with(a, 409, "model_exists", key, "'%s' is there already, and no variant of a model: %s", name, m->path);
+        check_name(c, a, key, name);
         if (!arg_failed(a) && asprintf(&c->path, "%s/%s.json", c->d->config->models_path, name) < 0)
                 c->path = NULL;
 }
@@ -266,8 +278,8 @@ static void plan_create(Change *c, Args *a) {
         refuse_files(a);
         if (!arg_get(a, "from"))
                 arg_fail(a, "from", "is missing: the model that this is to be a variant of");
-        set_path(c, a, "model");
         set_definition(c, a, "from");
+        set_path(c, a, "model");
         if (arg_failed(a))
                 return;
         for (size_t i = 0; i < ARRAY_SIZE(same); i++)
@@ -279,8 +291,8 @@ static void plan_create(Change *c, Args *a) {
 }
 
 static void plan_copy(Change *c, Args *a) {
-        set_path(c, a, "destination");
         set_definition(c, a, "source");
+        set_path(c, a, "destination");
 }
 
 static void create(Api *api) {
@@ -308,23 +320,26 @@ static void check_unneeded(const Change *c, Args *a, const ModelEntry *m) {
                         fail_with(a, 409, "model_in_use", "model", "its file is that of '%s', which the configuration names; take that out first",
                                   o->name);
                 list_foreach(v, &r->variants, Variant, node)
-                        if (registry_model_of(r, v) == o)
+                        if (registry_model_of(r, v) == o && registry_namesake(r, v) != m)
                                 fail_with(a, 409, "model_in_use", "model", "'%s' is a variant of this model; delete it first", v->name);
         }
 }
 
+/* A model goes with the variant that has its name. */
 static void plan_delete(Change *c, Args *a) {
         const Variant *v = arg_variant(a, c->d, "model");
-        const ModelEntry *m = v ? NULL : arg_model(a, c->d);
-        const char *path = v ? v->path : m ? m->path : NULL;
+        const ModelEntry *m = v ? registry_namesake(&c->d->registry, v) : arg_model(a, c->d);
+        const char *path = m ? m->path : v ? v->path : NULL;
         if (m && m->builtin)
                 fail_with(a, 409, "model_in_use", "model", "'%s' has no file", m->name);
         else if (m)
                 check_unneeded(c, a, m);
         if (path && !is_in_models_path(c->d, path))
                 fail_with(a, 409, "model_in_use", "model", "it is not in models_path, but came with the installation: %s", path);
-        if (!arg_failed(a))
-                c->path = strdup(path);
+        if (arg_failed(a))
+                return;
+        c->path = strdup(path);
+        c->also = m && v ? strdup(v->path) : NULL;
 }
 
 static void delete(Api *api) {
@@ -341,7 +356,7 @@ const Route variants_routes[] = {
 /* ---- telling ---- */
 
 const ModelEntry *model_of_variant(Daemon *d, const Variant *v) {
-        return registry_is_hidden(&d->registry, v) ? NULL : registry_model_of(&d->registry, v);
+        return v->apart ? registry_model_of(&d->registry, v) : NULL;
 }
 
 /* As Ollama writes them: a line each. */
@@ -389,12 +404,13 @@ static void show_license(const json_t *license, json_t *shown) {
                 json_object_set_new(shown, "license", json_string(text.data ? text.data : ""));
 }
 
-void variant_show(const json_t *definition, json_t *shown) {
+void variant_show(const json_t *definition, bool same_name, json_t *shown) {
         static const char *const same[] = {"system", "messages"};
         for (size_t i = 0; i < ARRAY_SIZE(same); i++)
                 if (json_object_get(definition, same[i]))
                         json_object_set(shown, same[i], json_object_get(definition, same[i]));
-        json_object_set(json_object_get(shown, "details"), "parent_model", json_object_get(definition, "from"));
+        if (!same_name)
+                json_object_set(json_object_get(shown, "details"), "parent_model", json_object_get(definition, "from"));
         show_parameters(definition, shown);
         show_license(json_object_get(definition, "license"), shown);
 }

@@ -2,7 +2,8 @@
  * part in it: it sees no network.
  *
  * A registry, Ollama's or Hugging Face's, is asked for the model's manifest, a list of layers, each a file with its size and digest
- * (the protocol of container images). One of them is the GGUF file. It is written into a hidden file beside its place, whose name
+ * (the protocol of container images). One of them is the GGUF file; others, which may be there, say how to sample and what the system's
+ * message is. The file is written into a hidden file beside its place, whose name
  * has the digest, and moved there once it is whole and right; what an interrupted run leaves is where the next one goes on. */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +38,9 @@ typedef struct Pull { /* strings are its own */
         Reference from;
         char *name, *directory, *path, *part;
         char digest[DIGEST_MAX];
+        char params[DIGEST_MAX], system[DIGEST_MAX]; /* of what a registry says besides; "": nothing */
         uint64_t size;
+        char *defaults; /* where that is now; NULL: nowhere */
         bool sees; /* there is a part for images, which is left there */
         bool fetched;
         int fd;
@@ -49,6 +52,7 @@ static void pull_deinit(Pull *p) {
         free(p->directory);
         free(p->path);
         free(p->part);
+        free(p->defaults);
         if (p->fd >= 0)
                 close(p->fd);
 }
@@ -82,6 +86,9 @@ static int read_layers(Pull *p, const json_t *layers, Error *e) {
                 p->sees |= is_layer(layer, "projector");
                 if (is_layer(layer, "adapter"))
                         return error_set(e, -EOPNOTSUPP, "it is an adapter of another model, which is not supported");
+                if ((is_layer(layer, "params") && read_digest(layer, p->params) < 0) ||
+                    (is_layer(layer, "system") && read_digest(layer, p->system) < 0))
+                        return error_set(e, -EINVAL, "its manifest names no SHA-256 of its parameters");
                 if (!is_layer(layer, "model"))
                         continue;
                 if (read_digest(layer, p->digest) < 0 || size <= 0)
@@ -199,9 +206,14 @@ static int put_in_place(const Pull *p, Error *e) {
         return r < 0 ? error_set(e, r, "%s: %s", p->path, strerror(-r)) : 0;
 }
 
+static char *blob_url(const Pull *p, const char *digest) {
+        char *url;
+        return asprintf(&url, "%s/v2/%s/blobs/sha256:%s", p->from.registry, p->from.repository, digest) < 0 ? NULL : url;
+}
+
 static int fetch(Pull *p, Error *e) {
-        _cleanup_free_ char *url = NULL;
-        if (asprintf(&url, "%s/v2/%s/blobs/sha256:%s", p->from.registry, p->from.repository, p->digest) < 0)
+        _cleanup_free_ char *url = blob_url(p, p->digest);
+        if (!url)
                 return no_memory(e);
         int r = open_part(p, e);
         if (r == 0)
@@ -218,6 +230,65 @@ static int fetch(Pull *p, Error *e) {
         return r;
 }
 
+/* ---- what a registry says of it besides ---- */
+
+static int fetch_text(const Pull *p, const char *digest, Buf *ret, Error *e) {
+        _cleanup_free_ char *url = *digest ? blob_url(p, digest) : NULL;
+        if (!*digest)
+                return 0;
+        return url ? fetch_blob(url, digest, ret, e) : no_memory(e);
+}
+
+/* What counts here: the others are for programs of the registry's own. */
+static void set_parameters(json_t *definition, const Buf *text) {
+        static const char *const known[] = {"temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty",
+                                            "frequency_penalty", "repeat_last_n", "num_predict", "seed", "stop"};
+        json_auto_t *said = text->len ? json_loadb(text->data, text->len, 0, NULL) : NULL, *kept = json_object();
+        for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+                if (json_object_get(said, known[i]))
+                        json_object_set(kept, known[i], json_object_get(said, known[i]));
+        if (json_object_size(kept) > 0)
+                json_object_set(definition, "parameters", kept);
+}
+
+/* A new object; it says only whose it is where there is no more to say. */
+static int make_defaults(const Pull *p, json_t **ret, Error *e) {
+        _cleanup_buf_ Buf params = BUF_NULL, system = BUF_NULL;
+        int r = fetch_text(p, p->params, &params, e);
+        if (r == 0)
+                r = fetch_text(p, p->system, &system, e);
+        if (r < 0)
+                return r;
+        json_t *definition = json_pack("{s:s}", "from", p->name);
+        set_parameters(definition, &params);
+        if (system.len > 0)
+                json_object_set_new(definition, "system", json_stringn(system.data, system.len));
+        *ret = definition;
+        return definition ? 0 : no_memory(e);
+}
+
+/* As a variant that has the model's own name (zerollama-api(7)), so that it counts when the model is asked for. One that is there may
+ * be somebody's work: it stays, unless it is to be replaced. */
+static int put_defaults(Pull *p, Error *e) {
+        _cleanup_free_ char *path = NULL;
+        json_auto_t *definition = NULL;
+        int r = make_defaults(p, &definition, e);
+        if (r < 0 || json_object_size(definition) < 2)
+                return r;
+        _cleanup_free_ char *text = json_dumps(definition, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+        if (!text || asprintf(&path, "%s/%s.json", p->directory, p->name) < 0)
+                return no_memory(e);
+        if (!replace && access(path, F_OK) == 0) {
+                complain("%s is there already, and stays", path);
+                return 0;
+        }
+        r = place_text(path, text, strlen(text));
+        if (r < 0)
+                return error_set(e, r, "%s: %s", path, strerror(-r));
+        p->defaults = TAKE(path);
+        return 0;
+}
+
 static int pull(Pull *p, ZlClient *client, Error *e) {
         int r = find_place(p, client, e);
         if (r == 0)
@@ -228,7 +299,9 @@ static int pull(Pull *p, ZlClient *client, Error *e) {
             asprintf(&p->part, "%s/.%s-%.12s.part", p->directory, p->name, p->digest) < 0)
                 return no_memory(e);
         r = look_at_place(p, e);
-        return r == 0 ? fetch(p, e) : MIN(r, 0);
+        if (r == 0)
+                r = fetch(p, e);
+        return p->fetched ? put_defaults(p, e) : MIN(r, 0);
 }
 
 /* ---- what came of it ---- */
@@ -238,12 +311,16 @@ static int report(const Pull *p) {
         if (want_json) {
                 json_auto_t *o = json_pack("{s:s, s:s, s:I, s:s+, s:b}", "model", p->name, "path", p->path, "size", (json_int_t)p->size,
                                            "digest", "sha256:", p->digest, "fetched", p->fetched);
+                if (p->defaults)
+                        json_object_set_new(o, "defaults", json_string(p->defaults));
                 char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
                 int r = text ? print_json(text) : EXIT_FAILED;
                 free(text);
                 return r;
         }
         printf("%s: %s, %s %s\n", p->name, format_size(size, sizeof(size), p->size), p->fetched ? "is now" : "was already", p->path);
+        if (p->defaults)
+                printf("%s: what its registry says of how to use it is now %s\n", p->name, p->defaults);
         return EXIT_OK;
 }
 

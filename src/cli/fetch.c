@@ -235,6 +235,19 @@ static void to_hex(const unsigned char *bytes, unsigned n, char ret[DIGEST_MAX])
                 snprintf(ret + 2 * (size_t)i, 3, "%02x", bytes[i]);
 }
 
+int fetch_blob(const char *url, const char *digest, Buf *ret, Error *e) {
+        unsigned char bytes[EVP_MAX_MD_SIZE];
+        char found[DIGEST_MAX];
+        unsigned n;
+        int r = fetch_document(url, "*/*", ret, e);
+        if (r < 0)
+                return r;
+        if (EVP_Digest(ret->data ? ret->data : "", ret->len, bytes, &n, EVP_sha256(), NULL) != 1)
+                return error_set(e, -EIO, "the digest cannot be computed");
+        to_hex(bytes, n, found);
+        return strcmp(found, digest) == 0 ? 0 : error_set(e, -EBADMSG, "%s: what came is not what its digest says", url);
+}
+
 static int finish_hash(EVP_MD_CTX *hash, char ret[DIGEST_MAX], Error *e) {
         unsigned char bytes[EVP_MAX_MD_SIZE];
         unsigned n;

@@ -11,6 +11,8 @@ enum { DIGEST_MAX = 65 }; /* SHA-256 in hexadecimal, terminated */
 
 /* Appends to `ret`. -ENOENT: there is none; -EINTR; -EIO and others. */
 int fetch_document(const char *url, const char *accept, Buf *ret, Error *e);
+/* One that has a digest. -EBADMSG: it is another. */
+int fetch_blob(const char *url, const char *digest, Buf *ret, Error *e);
 
 typedef struct FetchFile {
         const char *url;

@@ -108,6 +108,37 @@ static bool is_builtin(const char *path) {
         return strcmp(path, IPC_PATH_DELAY) == 0 || strcmp(path, IPC_PATH_NULL) == 0;
 }
 
+/* ---- models by name ---- */
+
+static ModelEntry *find_alias(Registry *r, const char *name, size_t len) {
+        list_foreach(m, &r->models, ModelEntry, node)
+                for (uint32_t i = 0; m->named && i < m->named->n_aliases; i++)
+                        if (bytes_are(name, len, m->named->aliases[i]))
+                                return m;
+        return NULL;
+}
+
+/* The length of a name without the tag that may stand for none; 0: it has another, or none. */
+static size_t untagged(const char *name, size_t len) {
+        size_t tag = sizeof(latest) - 1;
+        return len > tag && memcmp(name + len - tag, latest, tag) == 0 ? len - tag : 0;
+}
+
+/* Whether it is there or not. */
+static ModelEntry *find_known(Registry *r, const char *name, size_t len) {
+        ModelEntry *m = find_exact(r, name, len);
+        if (!m)
+                m = find_alias(r, name, len);
+        size_t shorter = untagged(name, len);
+        return !m && shorter > 0 ? find_known(r, name, shorter) : m;
+}
+
+/* Those that are there. */
+static ModelEntry *find_present(Registry *r, const char *name, size_t len) {
+        ModelEntry *m = find_known(r, name, len);
+        return m && !m->missing ? m : NULL;
+}
+
 /* ---- looking: on any thread ---- */
 
 static void found_free(Found *f) {
@@ -349,6 +380,8 @@ static void put_variants(Registry *r, Survey *s) {
         }
         free_variants(&r->variants);
         move_variants(&s->variants, &r->variants);
+        list_foreach(v, &r->variants, Variant, node)
+                v->apart = !find_present(r, v->name, strlen(v->name));
 }
 
 static int apply(Registry *r, Survey *s, bool configuring) {
@@ -468,57 +501,30 @@ void registry_end_turn(Registry *r, RegistryTurn *t) {
                 next->go(next);
 }
 
-/* ---- names ---- */
+/* ---- what is asked for ---- */
 
-static ModelEntry *find_alias(Registry *r, const char *name, size_t len) {
-        list_foreach(m, &r->models, ModelEntry, node)
-                for (uint32_t i = 0; m->named && i < m->named->n_aliases; i++)
-                        if (bytes_are(name, len, m->named->aliases[i]))
-                                return m;
-        return NULL;
-}
-
-/* The length of a name without the tag that may stand for none; 0: it has another, or none. */
-static size_t untagged(const char *name, size_t len) {
-        size_t tag = sizeof(latest) - 1;
-        return len > tag && memcmp(name + len - tag, latest, tag) == 0 ? len - tag : 0;
-}
-
-/* Whether it is there or not. */
-static ModelEntry *find_known(Registry *r, const char *name, size_t len) {
-        ModelEntry *m = find_exact(r, name, len);
-        if (!m)
-                m = find_alias(r, name, len);
-        size_t shorter = untagged(name, len);
-        return !m && shorter > 0 ? find_known(r, name, shorter) : m;
-}
-
-/* Those that are there. */
-static ModelEntry *find_present(Registry *r, const char *name, size_t len) {
-        ModelEntry *m = find_known(r, name, len);
+const ModelEntry *registry_namesake(Registry *r, const Variant *v) {
+        const ModelEntry *m = find_exact(r, v->name, strlen(v->name));
         return m && !m->missing ? m : NULL;
-}
-
-const Variant *registry_find_variant(Registry *r, const char *name, size_t len) {
-        if (list_is_empty(&r->variants) || find_present(r, name, len)) /* a model of that name goes before */
-                return NULL;
-        const Variant *v = find_in(&r->variants, name, len);
-        size_t shorter = untagged(name, len);
-        return v || shorter == 0 ? v : find_in(&r->variants, name, shorter);
 }
 
 ModelEntry *registry_model_of(Registry *r, const Variant *v) {
         return v->from ? find_present(r, v->from, strlen(v->from)) : NULL;
 }
 
+const Variant *registry_find_variant(Registry *r, const char *name, size_t len) {
+        const Variant *v = find_in(&r->variants, name, len);
+        size_t shorter = untagged(name, len);
+        if (!v && shorter > 0)
+                v = find_in(&r->variants, name, shorter);
+        const ModelEntry *m = v ? find_present(r, name, len) : NULL;
+        return m && (m != registry_namesake(r, v) || m != registry_model_of(r, v)) ? NULL : v;
+}
+
 ModelEntry *registry_find(Registry *r, const char *name, size_t len) {
         ModelEntry *m = find_present(r, name, len);
         const Variant *v = m ? NULL : registry_find_variant(r, name, len);
         return v ? registry_model_of(r, v) : m;
-}
-
-bool registry_is_hidden(Registry *r, const Variant *v) {
-        return find_present(r, v->name, strlen(v->name)) != NULL;
 }
 
 const ModelEntry *registry_find_missing(Registry *r, const char *name) {

@@ -3,7 +3,7 @@
  * looked at here, by workers: disks may be slow. What is in a file only an engine reads, but for variants' (variant.h).
  *
  * A name is looked up as clients write it: "demo", "demo:latest", an alias, or a variant's, which stands for the model it is
- * of. A Model entry, once made, stays until its file is gone and nothing refers to it. */
+ * of; a model of that name goes before, unless it is that very one. A Model entry, once made, stays until its file is gone and nothing refers to it. */
 #pragma once
 
 #include <stdbool.h>
@@ -115,8 +115,8 @@ ModelEntry *registry_find(Registry *r, const char *name, size_t len);
 const Variant *registry_find_variant(Registry *r, const char *name, size_t len);
 /* What a variant is of; NULL where that is not there, or the variant is broken. */
 ModelEntry *registry_model_of(Registry *r, const Variant *v);
-/* Whether a model has its name, so that it cannot be had. */
-bool registry_is_hidden(Registry *r, const Variant *v);
+/* The model that has the variant's name, not as an alias; NULL: none has. */
+const ModelEntry *registry_namesake(Registry *r, const Variant *v);
 /* One that is known but whose file is not there, for an error message; NULL. */
 const ModelEntry *registry_find_missing(Registry *r, const char *name);
 /* The nearest name, for an error message; NULL. */

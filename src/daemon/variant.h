@@ -1,5 +1,7 @@
 /* A variant: a model under another name, with words that come before every conversation and parameters of its own. Its weights are
- * the other's, in memory once for both. It is a file NAME.json in models_path, an object with the members of /api/create:
+ * the other's, in memory once for both. It may also have the model's own name, which then means the variant.
+ *
+ * It is a file NAME.json in models_path, an object with the members of /api/create:
  *
  *   from        the name of a model, which is not a variant
  *   system      what the system's message says where a request does not begin with one
@@ -27,6 +29,7 @@ typedef struct Variant {
         char *opening;      /* JSON: the messages that come first, the system's before the others; NULL: none */
         char *error;
         time_t modified;
+        bool apart; /* no model has its name, be it as an alias; the registry's */
 } Variant;
 
 /* What the file says, on any thread. `path` is taken over. NULL: no memory. */
