@@ -384,6 +384,7 @@ static void on_progress(Seq *q) {
         IpcPiece piece;
         world = j->world;
         assert_true(j->live);
+        assert_int_equal(q->length - q->enqueued, 1); /* nothing that was computed is computed again */
         seq_piece(q, &piece);
         for (uint32_t i = 0; i < piece.ids.n; i++)
                 check_token(j, piece.ids.data[i]);

@@ -228,11 +228,11 @@ static void put_guesses(Sched *s, Seq *q, uint32_t n) {
         q->n_guesses = n;
 }
 
-/* Its last token's row, and those of guesses, of which none needs a page more. */
+/* Its last token's row, and those of guesses, of which none needs a page more. That it was not held says that, where it has guesses,
+ * all its tokens are known. */
 static void put_decode(Sched *s, Step *step, Seq *q) {
-        uint32_t room = MIN(kv_room(&s->kv, (uint32_t)q->slot, q->length), q->limit - q->length - 1), n = 0;
-        if (q->length == q->n_ids)
-                n = lookup_guess(&q->lookup, q->ids, q->n_ids, MIN(room, guess_share(s)), q->guesses);
+        uint32_t room = MIN(kv_room(&s->kv, (uint32_t)q->slot, q->length), q->limit - q->length - 1);
+        uint32_t n = lookup_guess(&q->lookup, q->ids, q->n_ids, MIN(room, guess_share(s)), q->guesses);
         put_rows(s, step, q, 1);
         if (n > 0)
                 put_guesses(s, q, n);
