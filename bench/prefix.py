@@ -116,7 +116,7 @@ def main():
     random_model.add_options(p)
     args = p.parse_args()
     report = common.Report("prefix", args)
-    d = harness.Daemon({"models": [{"name": DEMO, "slots": args.streams}]}, models=(DEMO,))
+    d = harness.Daemon({"models": [{"name": DEMO, "slots": args.streams, "lookup_tokens": 0}]}, models=(DEMO,))
     random_model.write(os.path.join(d.models, LONG), args)
     asyncio.run(measure(d, args, report))
     o = d.outcomes()
