@@ -12,6 +12,6 @@ tests_test_answer_LDADD = libzl-split.la libzl-daemon.la libzl-config.la libzl-u
 tests_test_vectors_SOURCES = tests/api-told.h tests/test-vectors.c
 tests_test_vectors_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_vectors_LDADD = libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS) $(JANSSON_LIBS)
-tests_test_tools_SOURCES = tests/test-tools.c tests/chat-cases.h
+tests_test_tools_SOURCES = tests/test-tools.c tests/chat-cases.h tests/json-file.h
 tests_test_tools_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_tools_LDADD = libzl-api.la libzl-text.la libzl-daemon.la libzl-config.la libzl-ipc.la libzl-event.la libzl-util.la $(UNIT_LIBS) $(JANSSON_LIBS)

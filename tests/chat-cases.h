@@ -2,25 +2,13 @@
 #pragma once
 
 #include <errno.h>
-#include <jansson.h>
 
+#include "json-file.h"
 #include "text/chat.h"
-#include "unit.h"
-
-static inline json_t *load_json(const char *path) {
-        json_error_t e;
-        json_t *j = path ? json_load_file(path, JSON_ALLOW_NUL, &e) : NULL;
-        if (!j)
-                fail_msg("%s: %s", path ? path : "no file", path ? e.text : "not found");
-        return j;
-}
 
 /* The cases that Python rendered, tests/data/chat-cases.json. */
 static inline json_t *load_cases(void) {
-        char path[4096];
-        const char *top = getenv("top_srcdir");
-        snprintf(path, sizeof(path), "%s/tests/data/chat-cases.json", top ? top : ".");
-        return load_json(path);
+        return load_json(recorded("chat-cases.json"));
 }
 
 /* Compiles and renders; the result, also of a failure, is the caller's to free. */

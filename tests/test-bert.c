@@ -1,12 +1,11 @@
 /* Encoders against transformers: the vectors and scores of texts by the directories of tests/data, in every precision, and
  * the promise that a text's result does not depend on the others of its batch. */
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
 
 #include "folder.h"
+#include "json-file.h"
 #include "model/model.h"
-#include "unit.h"
 #ifdef TEST_RUNTIME /* the same on the CUDA device, whose 8 bits are 16 */
 #include "cuda/cuda.h"
 #include "cuda/fake.h"
@@ -39,21 +38,8 @@ typedef struct Batch {
         uint32_t starts[MAX_TEXTS + 1], n;
 } Batch;
 
-static const char *source(const char *name) {
-        static char path[4096];
-        const char *dir = getenv("top_srcdir");
-        snprintf(path, sizeof(path), "%s/tests/data/%s", dir ? dir : ".", name);
-        return path;
-}
-
-static json_t *load_json(const char *name) {
-        json_t *j = json_load_file(source(name), 0, NULL);
-        assert_non_null(j);
-        return j;
-}
-
 static json_t *load_cases(void) {
-        return load_json("bert-cases.json");
+        return load_json(recorded("bert-cases.json"));
 }
 
 static void add_text(Batch *b, const json_t *text) {
@@ -143,7 +129,7 @@ static void check_all(Device *d, Precision p, double tolerance) {
                         continue;
                 snprintf(path, sizeof(path), tiny ? "models/tiny_bert_random/%s" : "enc-%s", name);
                 if (!tiny || test_data(path))
-                        check(d, name, tiny ? test_data(path) : source(path), texts, p, tolerance);
+                        check(d, name, tiny ? test_data(path) : recorded(path), texts, p, tolerance);
         }
         json_decref(cases);
 }
@@ -175,12 +161,12 @@ static void test_integers(void **state) {
 
 #ifndef TEST_RUNTIME /* files are read, and weights used where they lie, by the CPU alone */
 static void check_all_gguf(Device *d, Precision p, double tolerance) {
-        json_t *cases = load_json("gguf-encoder-cases.json"), *texts;
+        json_t *cases = load_json(recorded("gguf-encoder-cases.json")), *texts;
         const char *name;
         json_object_foreach(cases, name, texts) {
                 char path[64];
                 snprintf(path, sizeof(path), "enc-%s.gguf", name);
-                check(d, name, source(path), texts, p, tolerance);
+                check(d, name, recorded(path), texts, p, tolerance);
         }
         json_decref(cases);
 }
@@ -207,7 +193,7 @@ static void test_upload(void **state) {
 static int open_edited(const char *name, const char *text, size_t skip, const void *value, size_t n, Model **ret, Error *e) {
         char path[] = "test-bert-XXXXXX";
         size_t size;
-        _cleanup_free_ char *data = read_file(source(name), &size);
+        _cleanup_free_ char *data = read_file(recorded(name), &size);
         char *at = memmem(data, size, text, strlen(text));
         assert_non_null(at);
         memcpy(at + strlen(text) + skip, value, n);
@@ -266,7 +252,7 @@ static void test_flipped(void **state) {
                 Error e = ERROR_NULL;
                 char path[] = "test-bert-XXXXXX";
                 size_t n;
-                _cleanup_free_ char *data = read_file(source(names[i % ARRAY_SIZE(names)]), &n);
+                _cleanup_free_ char *data = read_file(recorded(names[i % ARRAY_SIZE(names)]), &n);
                 data[(unsigned)rand() % HEADER] ^= (char)(1 << rand() % 8);
                 int fd = mkstemp(path);
                 assert_true(fd >= 0);
@@ -293,7 +279,7 @@ static void check_alone(Device *d, const char *name, const json_t *texts, Precis
         Batch all = {0};
         char path[64];
         snprintf(path, sizeof(path), "enc-%s", name);
-        _cleanup_(model_freep) Model *m = load_model(source(path), d, p);
+        _cleanup_(model_freep) Model *m = load_model(recorded(path), d, p);
         uint32_t n = model_encoder(m)->n_out;
         for (size_t t = json_array_size(texts); t-- > 0;)
                 add_text(&all, json_array_get(texts, t));
@@ -319,7 +305,7 @@ static void test_alone(void **state) {
 /* No types are types of 0; a token or type that there is not changes nothing beyond its text. */
 static void test_ids(void **state) {
         Batch b = {.tokens = {3, 5, 7, 9, 11, 13}, .starts = {0, 4, 6}, .n = 2};
-        _cleanup_(model_freep) Model *m = load_model(source("enc-bert"), *state, PRECISION_F32);
+        _cleanup_(model_freep) Model *m = load_model(recorded("enc-bert"), *state, PRECISION_F32);
         _cleanup_free_ float *zeros = encode(*state, m, &b, true), *none = encode(*state, m, &b, false);
         uint32_t n = model_encoder(m)->n_out;
         assert_memory_equal(zeros, none, 2 * n * sizeof(float));
@@ -348,7 +334,7 @@ static void test_loading(void **state) {
         DeviceOps ops = *d->ops;
         const DeviceOps *real = d->ops;
         float seen = 0;
-        assert_int_equal(model_open(source("enc-bert"), &m, NULL), 0);
+        assert_int_equal(model_open(recorded("enc-bert"), &m, NULL), 0);
         assert_int_equal(model_load(m, d, stop_early, &seen, &e), -ECANCELED);
         assert_true(seen >= 0.99f);
         ops.linear = NULL; /* a device that knows no encoders */

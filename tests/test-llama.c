@@ -2,10 +2,9 @@
  * (skipped where that data is absent), and tiny random models of each architecture with logits from transformers
  * (tests/data/make-arch-cases.py). Logits must be the same bits however the text is cut into steps. */
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
 
-#include "unit.h"
+#include "json-file.h"
 #include "model/model.h"
 #ifdef TEST_RUNTIME /* the same on the CUDA device, whose products take 16 bits of an activation */
 #include "cuda/cuda.h"
@@ -178,14 +177,6 @@ static double check_text(const RealCase *c, const json_t *text, const float *log
         return worst;
 }
 
-static json_t *load_json(const char *path) {
-        json_error_t error;
-        json_t *j = json_load_file(path, 0, &error);
-        if (!j)
-                fail_msg("%s: %s", path, error.text);
-        return j;
-}
-
 static Model *load_model_for(const char *path, uint32_t context, Device *d) {
         Model *m = NULL;
         Error e = ERROR_NULL;
@@ -249,17 +240,10 @@ static void test_real(void **state) {
 
 /* ---- architectures ---- */
 
-static const char *source_path(const char *name) {
-        static char path[4096];
-        const char *dir = getenv("top_srcdir");
-        snprintf(path, sizeof(path), "%s/tests/data/%s", dir ? dir : ".", name);
-        return path;
-}
-
 static const char *case_path(const char *name, const char *suffix) {
         char file[64];
         snprintf(file, sizeof(file), "arch-%s.%s", name, suffix);
-        return source_path(file);
+        return recorded(file);
 }
 
 /* The logits of all positions, or of every `every`th token, against the reference, which does not round its cache. */
@@ -304,9 +288,9 @@ static void test_quants(void **state) {
         for (size_t i = 0; i < (TEXTS > 1 ? ARRAY_SIZE(names) : 1); i++) { /* one where it is slow */
                 char file[64];
                 snprintf(file, sizeof(file), "quant-%s.json", names[i]);
-                json_t *j = load_json(source_path(file));
+                json_t *j = load_json(recorded(file));
                 snprintf(file, sizeof(file), "quant-%s.gguf", names[i]);
-                check_logits(*state, source_path(file), j, 1);
+                check_logits(*state, recorded(file), j, 1);
                 json_decref(j);
         }
 }
@@ -322,9 +306,9 @@ static void test_archs(void **state) {
 
 /* Within its original context a model may rotate otherwise. */
 static void test_short_context(void **state) {
-        json_t *j = load_json(case_path("phi3-short", "json")), *all = load_json(source_path("hf-cases.json"));
+        json_t *j = load_json(case_path("phi3-short", "json")), *all = load_json(recorded("hf-cases.json"));
         check_logits_for(*state, case_path("phi3-long", "gguf"), 16, j, 1);
-        check_logits_for(*state, source_path("hf-phi3"), 16, json_object_get(json_object_get(all, "made"), "phi3, short"), 1);
+        check_logits_for(*state, recorded("hf-phi3"), 16, json_object_get(json_object_get(all, "made"), "phi3, short"), 1);
         json_decref(j);
         json_decref(all);
 }
@@ -333,11 +317,11 @@ static void test_short_context(void **state) {
 static void test_directories(void **state) {
         static const char *const names[] = {"llama", "mistral", "qwen2", "qwen3", "yarn", "qwen3_moe", "mixtral", "gemma", "gemma2", "gemma3", "gemma3-images",
                                             "qwen2_5_vl", "qwen3_vl", "mistral3", "phi3", "granite", "smollm3", "olmo2"};
-        json_t *j = load_json(source_path("hf-cases.json")), *made = json_object_get(j, "made");
+        json_t *j = load_json(recorded("hf-cases.json")), *made = json_object_get(j, "made");
         for (size_t i = 0; i < (TEXTS > 1 ? ARRAY_SIZE(names) : 1); i++) {
                 char name[64];
                 snprintf(name, sizeof(name), "hf-%s", names[i]);
-                check_logits(*state, source_path(name), json_object_get(made, names[i]), 1);
+                check_logits(*state, recorded(name), json_object_get(made, names[i]), 1);
         }
         json_decref(j);
 }
@@ -345,7 +329,7 @@ static void test_directories(void **state) {
 static void test_random_directories(void **state) {
         const char *name;
         skip_without("models/tiny_random");
-        json_t *j = load_json(source_path("hf-cases.json")), *want;
+        json_t *j = load_json(recorded("hf-cases.json")), *want;
         json_object_foreach(json_object_get(j, "random"), name, want) {
                 char path[128];
                 snprintf(path, sizeof(path), "models/tiny_random/%s", name);
@@ -365,8 +349,8 @@ static void test_upload(void **state) {
         d->ops = &ops;
         check_arch(d, "llama3");
         check_arch(d, "qwen2");
-        json_t *j = load_json(source_path("hf-cases.json"));
-        check_logits(d, source_path("hf-qwen3"), json_object_get(json_object_get(j, "made"), "qwen3"), 1);
+        json_t *j = load_json(recorded("hf-cases.json"));
+        check_logits(d, recorded("hf-qwen3"), json_object_get(json_object_get(j, "made"), "qwen3"), 1);
         json_decref(j);
         d->ops = real;
 }

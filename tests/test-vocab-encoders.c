@@ -79,7 +79,7 @@ static json_t *tokenizer_of(const json_t *c) {
                 print_message("no test data %s: skipped\n", file);
                 return NULL;
         }
-        json_t *root = read_json(ours ? recorded(file) : test_data(file)), *parts = json_object_get(c, "parts");
+        json_t *root = load_json(ours ? recorded(file) : test_data(file)), *parts = json_object_get(c, "parts");
         json_t *model = json_incref(json_object_get(root, "model"));
         json_object_update(root, parts);
         json_object_update(model, json_object_get(parts, "model"));
@@ -92,7 +92,7 @@ static Tokenizer *make(const Folder *f, const char *name, const json_t *c) {
         json_t *root = folder ? NULL : tokenizer_of(c);
         Tokenizer *t = NULL;
         Error e = ERROR_NULL;
-        if (folder ? load(recorded(folder), &t, &e) < 0 : root && load_json(f, root, &t, &e) < 0)
+        if (folder ? load(recorded(folder), &t, &e) < 0 : root && load_text(f, root, &t, &e) < 0)
                 fail_msg("%s: %s", name, e.text);
         json_decref(root);
         return t;
@@ -124,7 +124,7 @@ static size_t check_tokenizer(const Tokenizer *t, const char *name, const json_t
 
 static void test_ids(void **state) {
         const Folder *f = *state;
-        json_t *all = read_json(recorded("encoder-cases.json")), *c;
+        json_t *all = load_json(recorded("encoder-cases.json")), *c;
         const char *name;
         size_t wrong = 0, compared = 0;
         json_object_foreach(json_object_get(all, "tokenizers"), name, c) {
@@ -173,7 +173,7 @@ static void copy(const Folder *f, const char *path, const char *as) {
 static void check_same(const char *path, const char *other) {
         _cleanup_(tokenizer_freep) Tokenizer *a = NULL, *b = NULL;
         Error e = ERROR_NULL;
-        json_t *all = read_json(recorded("encoder-cases.json")), *text;
+        json_t *all = load_json(recorded("encoder-cases.json")), *text;
         size_t i;
         if (load(path, &a, &e) < 0 || load(other, &b, &e) < 0)
                 fail_msg("%s", e.text);
@@ -326,7 +326,7 @@ static void test_cut_sentencepiece(void **state) {
 /* SentencePiece's file under the names of other classes, whose ids and templates are their own. */
 static void test_slow_tokenizers(void **state) {
         const Folder *f = *state;
-        json_t *all = read_json(recorded("encoder-cases.json")), *cases = read_json(recorded("slow-cases.json")), *c;
+        json_t *all = load_json(recorded("encoder-cases.json")), *cases = load_json(recorded("slow-cases.json")), *c;
         const char *file;
         json_object_foreach(cases, file, c) {
                 _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
@@ -354,7 +354,7 @@ static void test_slow_tokenizers(void **state) {
 /* The same vocabularies in GGUF. */
 static void test_gguf(void **state) {
         (void)state;
-        json_t *all = read_json(recorded("encoder-cases.json")), *slow = read_json(recorded("slow-cases.json"));
+        json_t *all = load_json(recorded("encoder-cases.json")), *slow = load_json(recorded("slow-cases.json"));
         const struct {
                 const char *file;
                 const json_t *c;

@@ -24,7 +24,7 @@ static json_t *tokenizer_of(const json_t *c) {
                 print_message("no test data %s: skipped\n", file);
                 return NULL;
         }
-        json_t *root = read_json(test_data(file));
+        json_t *root = load_json(test_data(file));
         if (merges)
                 root = model_of_parts(root, test_data(merges));
         json_object_update(root, json_object_get(c, "parts"));
@@ -50,14 +50,14 @@ static bool equal_ids(const Tokenizer *t, const json_t *text, const json_t *want
 
 static void test_ids(void **state) {
         Folder *f = *state;
-        json_t *all = read_json(recorded("hf-cases.json")), *c, *row;
+        json_t *all = load_json(recorded("hf-cases.json")), *c, *row;
         const char *name;
         size_t column = 1, i, wrong = 0, compared = 0;
         json_object_foreach(json_object_get(all, "tokenizers"), name, c) {
                 json_t *root = tokenizer_of(c);
                 _cleanup_(tokenizer_freep) Tokenizer *t = NULL;
                 Error e = ERROR_NULL;
-                if (root && load_json(f, root, &t, &e) < 0)
+                if (root && load_text(f, root, &t, &e) < 0)
                         fail_msg("%s: %s", name, e.text);
                 json_array_foreach(json_object_get(all, "texts"), i, row)
                         if (t && !equal_ids(t, json_array_get(row, 0), json_array_get(row, column))) {

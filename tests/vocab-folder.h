@@ -2,9 +2,9 @@
 #pragma once
 
 #include <errno.h>
-#include <jansson.h>
 
 #include "folder.h"
+#include "json-file.h"
 #include "engine/vocab-hf.h"
 
 /* A folder with an empty config.json, as *state. */
@@ -22,7 +22,7 @@ static inline int load(const char *path, Tokenizer **ret, Error *e) {
         return r < 0 ? r : vocab_hf_tokenizer_new(h, ret, e);
 }
 
-static inline int load_json(const Folder *f, const json_t *tokenizer, Tokenizer **ret, Error *e) {
+static inline int load_text(const Folder *f, const json_t *tokenizer, Tokenizer **ret, Error *e) {
         char *text = json_dumps(tokenizer, JSON_COMPACT);
         assert_non_null(text);
         folder_put_text(f, "tokenizer.json", text);
@@ -36,14 +36,6 @@ static inline void refused(const Folder *f, int code, const char *message) {
         int r = load(f->path, &t, &e);
         if (r != code || !strstr(e.text, message))
                 fail_msg("wanted %d '%s', got %d '%s'", code, message, r, e.text);
-}
-
-static inline json_t *read_json(const char *path) {
-        json_error_t error;
-        json_t *j = json_load_file(path, JSON_ALLOW_NUL, &error);
-        if (!j)
-                fail_msg("%s: %s", path, error.text);
-        return j;
 }
 
 /* Replaces the first `from`. The caller frees. */
@@ -86,7 +78,7 @@ static inline void try_member(const Folder *f, json_t *root, json_t *object, con
                         json_object_set_new(object, key, json_loads(odd[i], JSON_DECODE_ANY, NULL));
                 else
                         json_object_del(object, key);
-                int r = load_json(f, root, &t, &e);
+                int r = load_text(f, root, &t, &e);
                 assert_true(r == 0 || e.text[0]);
                 if (r == 0) {
                         use(t);

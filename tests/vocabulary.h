@@ -1,9 +1,7 @@
 /* Vocabularies under test: Qwen 2.5's own, and small ones of SentencePiece's kind. */
 #pragma once
 
-#include <jansson.h>
-
-#include "unit.h"
+#include "json-file.h"
 #include "text/tokenizer.h"
 
 /* A TokenizerSpec and the memory it needs. */
@@ -33,14 +31,6 @@ static inline Tokenizer *make(const TokenizerSpec *spec) {
         if (tokenizer_new(spec, &t, &e) < 0)
                 fail_msg("%s", e.text);
         return t;
-}
-
-static inline json_t *load_json(const char *path) {
-        json_error_t why;
-        json_t *j = json_load_file(path, JSON_ALLOW_NUL, &why);
-        if (!j)
-                fail_msg("%s: %s", path, why.text);
-        return j;
 }
 
 static inline void put_vocabulary(Vocab *v, json_t *tokens, json_t *added) {
