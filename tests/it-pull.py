@@ -186,13 +186,27 @@ class PullTest(Case):
         self.assertEqual(self.files(), [])
 
     def test_wrong_defaults(self):
-        """The model is there, and of what is not what its digest says nothing."""
+        """Of what is not what its digest says there is nothing; what the one before said of its model goes with that."""
         self.registry.add("library/tiny:latest", DEMO)
         self.registry.add("library/tiny:latest", b"Be a fox", SYSTEM)
         self.registry.blobs[digest(b"Be a fox")] = b"Be a wolf"
         _, err = self.pull("tiny", code=1)
         self.assertIn("not what its digest says", err)
+        self.assertEqual(self.files(), [])
+        self.registry.blobs[digest(b"Be a fox")] = b"Be a fox"
+        self.pull("tiny")
+        self.assertEqual(self.files(), ["tiny.gguf", "tiny.json"])
+        self.registry.add("library/other:latest", DEMO[:-1] + b"\0")  # of which nothing is said
+        _, err = self.pull("other", "--name", "tiny", "--replace")
         self.assertEqual(self.files(), ["tiny.gguf"])
+
+    def test_useless_defaults(self):
+        """They are told of, and the model is served without them."""
+        self.registry.add("library/tiny:latest", DEMO)
+        self.registry.add("library/tiny:latest", b'{"top_k": -1, "temperature": null}', PARAMS)
+        _, err = self.pull("tiny")
+        self.assertIn("tiny.json cannot be used", err)
+        self.assertStatus(self.d.post("/api/generate", {"model": "tiny", "prompt": "x", "stream": False}), 200)
 
     def test_again(self):
         self.registry.add("library/tiny:latest", DEMO)

@@ -243,7 +243,11 @@ class FilesTest(VariantCase):
             (400, "messages[1]", {"from": STORIES, "messages": [*MESSAGES, {"role": "system", "content": "x"}]}),
             (400, "at most 1000", {"from": STORIES, "messages": MESSAGES * 1001}),
             (400, "license", {"from": STORIES, "license": {"x": 1}}),
-            (400, "parameters", {"from": STORIES, "parameters": {"x": [[1]]}}),
+            (400, "parameters", {"from": STORIES, "parameters": {"stop": [[1]]}}),
+            (400, "'temperature'", {"from": STORIES, "parameters": {"temperatur": 1}}),
+            (400, "name", {"model": "a.gguf", "from": STORIES}),
+            (400, "name", {"model": "builtin:null", "from": STORIES}),
+            (400, "name", {"model": "a:", "from": STORIES}),
             (400, "NUL", {"from": STORIES, "system": "a\0b"}),
             (400, "control characters", {"model": "a\nb", "from": STORIES}),
             (400, "control characters", {"model": "a\0b", "from": STORIES}),
@@ -261,7 +265,10 @@ class FilesTest(VariantCase):
     def test_namesake(self):
         """A model may be given words and parameters by its own name, under which it is listed once, and goes with them."""
         self.d.add_model("stories-fill")
-        self.create("stories-fill", **{"from": "stories-fill"}, parameters={"num_predict": 5}, system="a")
+        self.create("stories-fill", **{"from": "stories-fill"}, system="b")
+        self.create("stories-fill", **{"from": "stories-fill"}, parameters={"num_predict": 5}, system="a")  # anew
+        self.assertStatus(self.d.post("/api/copy", {"source": "stories-fill", "destination": STORIES}), 409)
+        self.assertStatus(self.d.post("/api/copy", {"source": STORIES, "destination": STORIES}), 409)
         self.assertIn("no variant", self.create("stories-fill", 409, **{"from": STORIES}).error)
         self.assertEqual(self.names().count("stories-fill:latest"), 1)
         self.assertEqual([m["id"] for m in self.d.get("/v1/models").json()["data"]].count("stories-fill"), 1)
@@ -273,6 +280,28 @@ class FilesTest(VariantCase):
         self.assertEqual(self.file("v"), {**self.file("stories-fill")})
         self.assertIn("'v'", self.delete("stories-fill", 409).error)
         self.delete("v")
+        removed = [self.path("stories-fill" + end) for end in (".gguf", ".json")]
+        self.assertEqual(self.delete("stories-fill").json(), {"status": "success", "removed": removed})
+        self.assertEqual([n for n in os.listdir(self.d.models) if "fill" in n], [])
+
+    def test_alias(self):
+        """It is the model by another name, with what is said in its own."""
+        self.create("named", **{"from": "named"}, parameters={"num_predict": 3})
+        for model in ("named", "named:latest", "gpt-4o", "gpt-4o:latest"):
+            a = self.d.post("/api/generate", {"model": model, "prompt": "x", "stream": False, "raw": True}).json()
+            self.assertEqual(a["eval_count"], 3, model)
+        self.create("named", **{"from": "named"})
+        self.assertEqual(self.file("named"), {"from": "named"})  # plain again
+        os.unlink(self.path("named.json"))
+        self.names()
+
+    def test_broken_namesake(self):
+        """It goes with its model, too."""
+        self.d.add_model("stories-fill")
+        with open(self.path("stories-fill.json"), "w", encoding="utf-8") as f:
+            f.write("{")
+        self.names()
+        self.assertStatus(self.d.post("/api/generate", {"model": "stories-fill", "prompt": "x", "stream": False}), 200)
         self.delete("stories-fill")
         self.assertEqual([n for n in os.listdir(self.d.models) if "fill" in n], [])
 
@@ -282,8 +311,10 @@ class FilesTest(VariantCase):
         with open(self.path("directory/config.json"), "w", encoding="utf-8") as f:
             f.write("{}")
         self.create(**{"from": "stories-fill"})
-        self.assertIn("'v'", self.delete("stories-fill", 409).error)
+        self.create("w", **{"from": "stories-fill"})
+        self.assertIn("'v', 'w'", self.delete("stories-fill", 409).error)
         self.delete("v")
+        self.delete("w")
         self.d.complete(model="stories-fill", max_tokens=2)
         self.delete("stories-fill")
         self.assertFalse(os.path.lexists(self.path("stories-fill.gguf")))
@@ -307,8 +338,17 @@ class FilesTest(VariantCase):
         self.assertNotIn("mine:latest", self.names())
         with open(self.path("mine.json"), "w", encoding="utf-8") as f:
             json.dump({"from": STORIES, "parameters": {"num_predict": 2, "top_k": -1}}, f)
-        a = self.assertStatus(self.d.post("/api/generate", {"model": "mine", "prompt": "x"}), 500)
+        a = self.assertStatus(self.d.post("/api/generate", {"model": "mine", "prompt": "x"}), 404)
         self.assertIn("mine.json: parameters.top_k", a.error)
+        for body, word in (({"from": STORIES, "sytem": "x"}, "'system'"), ({"from": STORIES, "parameters": {"temperatur": 1}}, "'temperature'"),
+                           ({"from": "other"}, "not there")):
+            with open(self.path("mine.json"), "w", encoding="utf-8") as f:
+                json.dump(body, f)
+            self.assertIn(word, self.assertStatus(self.d.post("/api/generate", {"model": "mine", "prompt": "x"}), 404).error)
+        self.create("other", **{"from": STORIES})
+        self.assertIn("a variant itself", self.assertStatus(self.d.post("/api/generate", {"model": "mine", "prompt": "x"}), 404).error)
+        self.assertIn("mine.json: there is no model 'other'", self.d.log())
+        self.delete("other")
         with open(self.path("mine.json"), "w", encoding="utf-8") as f:
             json.dump({"from": STORIES, "parameters": {"num_predict": 2}}, f)
         self.assertIn("mine:latest", self.names())  # which looks
@@ -356,14 +396,15 @@ class LifeTest(VariantCase):
         os.symlink(os.path.realpath(self.path(BABY + ".gguf", d)), other)
         os.rename(other, self.path(STORIES + ".gguf", d))
         self.names(d)  # which looks
-        wait_until(lambda: STORIES not in self.loaded(d), "the old one to go")
+        self.assertEqual(d.post("/api/generate", {"model": STORIES, "stream": False}).json()["done_reason"], "load")
+        self.assertIn(STORIES, self.loaded(d))
         self.assertEqual(d.complete(max_tokens=8), d.complete(model=BABY, max_tokens=8))
 
     def test_same_file(self):
         """A file that the configuration gives another name, and variants of that, are not lost by its own."""
         d = self.start({"models": [{"name": "chat", "path": STORIES + ".gguf"}]})
         self.create(d=d, **{"from": "chat"})
-        self.assertIn("'chat'", self.delete(STORIES, 409, d=d).error)
+        self.assertIn("of 'chat'", self.delete(STORIES, 409, d=d).error)
         d.change_config(models=[])
         self.assertStatus(d.post("/zerollama/reload", {}), 200)
         self.delete(STORIES, d=d)  # v is of nothing already

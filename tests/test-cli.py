@@ -175,6 +175,11 @@ class CliTest(unittest.TestCase):
         self.assertRegex(lines[1], r"^tiny:latest  1\.5 MiB  llama   Q8_0          \d+ years ago$")
         self.assertEqual(lines[2], "große:7b     5.0 GiB  qwen2   Q4_K_M        nonsense?[31m")
         self.assertEqual(json.loads(self.run_cli("list", "--json").stdout), MODELS)
+        fox = {"name": "fox:latest", "size": 1, "modified_at": "", "details": {"family": "llama", "parent_model": "tiny"}}
+        self.daemon.answers["/api/tags"] = document({"models": MODELS["models"] + [fox]})
+        lines = self.run_cli("list").stdout.splitlines()
+        self.assertTrue(lines[0].endswith("  VARIANT OF"))
+        self.assertRegex(lines[3], r"^fox:latest +- +llama +- +.*  tiny$")
 
     def test_ps(self):
         running = {"models": [
@@ -199,6 +204,11 @@ class CliTest(unittest.TestCase):
                     r"tokens +2 of them"):
             self.assertRegex(out, row)
         self.assertEqual(json.loads(self.run_cli("show", "tiny", "--json").stdout), shown)
+        self.daemon.answers["/api/show"] = document({**shown, "from": "base", "system": "Be a fox.\nRun.", "messages": [{}, {}],
+                                                     "parameters": "temperature 0\nstop \"a\"\n"})
+        out = self.run_cli("show", "tiny").stdout
+        for row in ("from +base", "system +Be a fox", "system +Run", "parameters +temperature 0", 'parameters +stop "a"', "messages +2 of them"):
+            self.assertRegex(out, row)
 
     def test_tokenize(self):
         self.daemon.answers["/tokenize"] = document({"tokens": [5, 7], "count": 2, "max_model_len": 9})
@@ -214,22 +224,28 @@ class CliTest(unittest.TestCase):
         self.assertEqual(self.run_cli("tokenize", "tiny", "x", code=1).stderr, "zerollama: no tokens\n")
 
     def test_create_and_rm(self):
-        self.daemon.answers.update({"/api/create": document({"status": "success"}), "/api/delete": document({"status": "success"})})
+        removed = {"status": "success", "removed": ["/m/x.gguf", "/m/x.json"]}
+        self.daemon.answers.update({"/api/create": document({"status": "success", "from": "base"}), "/api/delete": document(removed)})
         path = os.path.join(self.dir.name, "words")
         with open(path, "w") as f:
             f.write("Be brief.\n")
         out = self.run_cli("create", "short", "--from", "tiny", "--system", "@" + path, "-t", "0", "--stop", "a", "--stop", "b")
-        self.assertEqual(out.stdout, "short is a variant of tiny\n")
+        self.assertEqual(out.stdout, "short is a variant of base\n")
         self.assertEqual(self.last("/api/create"), {"model": "short", "from": "tiny", "stream": False, "system": "Be brief.\n",
                                                     "parameters": {"temperature": 0, "stop": ["a", "b"]}})
+        self.run_cli("create", "short", "--from", "tiny", "--system", "@-", stdin="Be long.\n")
+        self.assertEqual(self.last("/api/create")["system"], "Be long.\n")
         self.run_cli("create", "plain", "--from", "tiny")
         self.assertEqual(self.last("/api/create"), {"model": "plain", "from": "tiny", "stream": False, "parameters": {}})
         self.assertIn("--from", self.run_cli("create", "short", code=2).stderr)
-        self.assertEqual(self.run_cli("rm", "short", "plain").stdout, "short is removed\nplain is removed\n")
+        self.assertEqual(self.run_cli("rm", "short", "plain").stdout,
+                         "".join(f"{m} is removed: /m/x.gguf and /m/x.json\n" for m in ("short", "plain")))
         self.assertEqual([r for r in self.daemon.requests if r[0] == "DELETE"],
                          [("DELETE", "/api/delete", {"model": m}) for m in ("short", "plain")])
         self.daemon.answers["/api/delete"] = document({"error": "only root may"}, 403)
         self.assertEqual(self.run_cli("rm", "tiny", "short", code=1).stderr, "zerollama: only root may\n")
+        self.daemon.answers["/api/delete"] = document({"error": "model 'tinny' cannot be used: line 1"}, 404)
+        self.assertEqual(self.run_cli("rm", "tinny", code=1).stderr.count("\n"), 1)
         self.daemon.answers["/api/create"] = document({"error": "there is no model 'tinny'"}, 404)
         self.assertIn("'tiny'", self.run_cli("create", "short", "--from", "tinny", code=1).stderr)
 

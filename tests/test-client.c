@@ -503,14 +503,16 @@ static void test_requests(void **state) {
         ZlMessage said = {"user", "Hallo"};
         ZlVariant v = {.name = "v", .from = "m", .system = "s", .messages = &said, .n_messages = 1, .extra = "{\"license\": \"l\"}",
                        .options = {.temperature = &cool, .stop = stop}};
-        assert_int_equal(zl_create(c, &v, NULL), 0);
+        assert_int_equal(zl_create(c, &v, NULL, NULL), 0);
         check_sent(s, "POST /api/create HTTP/1.1\r\n",
                    "{\"model\":\"v\",\"from\":\"m\",\"stream\":false,\"system\":\"s\",\"license\":\"l\",\"messages\":[{\"role\":\"user\","
                    "\"content\":\"Hallo\"}],\"parameters\":{\"temperature\":0.5,\"stop\":[\"END\",\"\\n\"]}}");
-        assert_int_equal(zl_create(c, &(ZlVariant){.name = "v"}, NULL), -EINVAL);
-        assert_int_equal(zl_create(c, &(ZlVariant){.name = "v", .from = "\xff"}, NULL), -EINVAL);
-        assert_int_equal(zl_create(c, &(ZlVariant){.name = "v", .from = "m", .extra = "1"}, NULL), -EINVAL);
-        assert_int_equal(zl_delete(c, "v", NULL), 0);
+        assert_int_equal(zl_create(c, &(ZlVariant){.name = "v"}, NULL, NULL), -EINVAL);
+        assert_int_equal(zl_create(c, &(ZlVariant){.name = "v", .from = "\xff"}, NULL, NULL), -EINVAL);
+        assert_int_equal(zl_create(c, &(ZlVariant){.name = "v", .from = "m", .extra = "1"}, NULL, NULL), -EINVAL);
+        assert_int_equal(zl_delete(c, "v", &text, NULL), 0);
+        assert_string_equal(text, s->script);
+        free(text);
         check_sent(s, "DELETE /api/delete HTTP/1.1\r\n", "{\"model\":\"v\"}");
         assert_int_equal(zl_ctl(c, ZL_CTL_CHECK, NULL, NULL), 0);
         check_sent(s, "POST /zerollama/check", "{}");

@@ -53,6 +53,7 @@ static void test_learning(void **state) {
                 for (uint32_t n = 0; n < ARRAY_SIZE(ids); n++) {
                         dice = dice * 6364136223846793005u + 1442695040888963407u;
                         ids[n] = (int32_t)((dice >> 40) % letters);
+                        steadily.judged = small.judged = true; /* how often it is wrong is not the question */
                         lookup_learn(&steadily, ids, n + 1);
                         lookup_learn(&small, ids, n + 1);
                         if (lookup_guesses(&small))
@@ -106,6 +107,13 @@ static void test_how_many(void **state) {
         lookup_outcome(&l, 1, 1);
         lookup_outcome(&l, 2, 0);
         assert_int_equal(l.rest, 2); /* as the first time */
+        ids[n++] = 'a', ids[n++] = 'a';
+        lookup_learn(&l, ids, n);
+        assert_true(lookup_guesses(&l));
+        ids[n++] = 'b'; /* not what was guessed, though nobody had it computed */
+        lookup_learn(&l, ids, n);
+        assert_int_equal(l.misses, 2);
+        assert_int_equal(l.rest, 3);
         lookup_deinit(&l);
 }
 

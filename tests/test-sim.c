@@ -676,7 +676,7 @@ static void check_sum(const Sum *sum) {
                       (unsigned long long)sum->longest);
         assert_true(sum->ended > 1000 && sum->cancelled > 100 && sum->crashes > 10);
         assert_true(sum->preemptions > 1000 && sum->cached > 1000);
-        assert_true(sum->right > 10000 && sum->guessed - sum->right > 10000);
+        assert_true(sum->right > 5000 && sum->guessed - sum->right > 5000);
 }
 
 static void test_anything(void **state) {

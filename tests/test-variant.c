@@ -22,8 +22,8 @@ static void test_good(void **state) {
         assert_int_equal(json_array_size(json_object_get(v->definition, "messages")), 1); /* as the file has it */
         variant_free(v);
 
-        /* What is no member is left out, at any place; a system's message may be among the others, as the first. */
-        v = read_it(*state, "{\"from\": \"base\", \"more\": [[]], \"license\": [\"a\", \"b\"], \"messages\": [{\"role\": \"system\","
+        /* A system's message may be among the others, as the first; what else messages have is left out. */
+        v = read_it(*state, "{\"from\": \"base\", \"parameters\": {}, \"license\": [\"a\", \"b\"], \"messages\": [{\"role\": \"system\","
                             "\"content\": \"s\", \"x\": 1}, {\"role\": \"tool\", \"content\": \"\"}]}");
         assert_null(v->error);
         assert_int_equal(json_object_size(v->definition), 3);
@@ -44,10 +44,12 @@ static void test_broken(void **state) {
                 {"{\n \"from\" 1}", "line 2"},
                 {"[]", "no JSON object"},
                 {"{}", "from:"},
+                {"{\"from\": \"a\", \"more\": 1}", "'more' is nothing that a variant has"},
+                {"{\"from\": \"a\", \"sytem\": \"b\"}", "did you mean 'system'?"},
                 {"{\"from\": 1}", "from:"},
                 {"{\"from\": \"a\", \"from\": \"b\"}", "twice"},
                 {"{\"from\": \"a\\u0000b\"}", "line 1"},
-                {"secretword", "line 1, column 10: it is no JSON"},
+                {"secretword", "line 1, column 10: that is no JSON"},
                 {"{\"from\": \"a\", \"system\": [1]}", "system: must be a text"},
                 {"{\"from\": \"a\", \"parameters\": []}", "parameters: must be an object"},
                 {"{\"from\": \"a\", \"parameters\": {\"stop\": [[1]]}}", "parameters: must be an object of"},
@@ -101,7 +103,8 @@ static void test_names(void **state) {
         assert_true(variant_name_is_good("mario:7b v2.1-é") && variant_name_is_good(longest));
         longest[VARIANT_NAME_MAX] = 'x';
         longest[VARIANT_NAME_MAX + 1] = 0;
-        static const char *const bad[] = {"", ".", "..", ".x", "a/b", "/", "a\nb", "a\x7f"};
+        static const char *const bad[] = {"", ".", "..", ".x", "a/b", "/", "a\nb", "a\x7f", "a\\b", ":a", "a:", " a", "a ", "builtin:x",
+                                          "a.gguf", ".json", "a.json"};
         assert_false(variant_name_is_good(longest));
         for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
                 assert_false(variant_name_is_good(bad[i]));

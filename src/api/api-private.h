@@ -198,6 +198,10 @@ void arg_system(Args *a, const char *key, json_t *messages);
 char *arg_context(Args *a, json_t *variables, json_t *messages);
 /* Sampling, of an object as Ollama's "options" are. */
 void ollama_read_options(Spec *s, Args *options);
+/* Whether Ollama has an option of that name, be it one that means nothing here; else the nearest, or NULL. */
+bool ollama_knows_option(const char *name, const char **ret_near);
+/* variant_check_parameters() is this. */
+int variant_parameters_check(json_t *parameters, Error *e);
 /* Older clients of Ollama's call a model its name. */
 void ollama_take_older_name(Api *api);
 /* What a variant changes in what is shown of its model. */

@@ -428,4 +428,5 @@ void api_handle(Request *r, void *arg) {
 
 void api_init(void) {
         charge_init();
+        variant_check_parameters = variant_parameters_check;
 }

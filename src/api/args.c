@@ -140,8 +140,9 @@ ModelEntry *arg_model_at(Args *a, Daemon *d, const char *key) {
         snprintf(e->param, sizeof(e->param), "%s", key);
         if (v && v->error)
                 snprintf(e->text, sizeof(e->text), "model '%s' cannot be used: %s: %.250s", v->name, v->path, v->error);
-        else if (v)
-                snprintf(e->text, sizeof(e->text), "model '%s' is a variant of '%.200s', which is not there", v->name, v->from);
+        else if (v && strcmp(v->from, v->name) != 0)
+                snprintf(e->text, sizeof(e->text), "model '%s' is a variant of '%.200s', which is %s: %.200s", v->name, v->from,
+                         registry_find_variant(&d->registry, v->from, strlen(v->from)) ? "a variant itself" : "not there", v->path);
         else if (missing)
                 snprintf(e->text, sizeof(e->text), "model '%s' is not there any more: %s", name, missing->path);
         else

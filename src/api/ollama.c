@@ -240,6 +240,26 @@ void ollama_read_options(Spec *s, Args *o) {
         s->job.max_tokens = MAX(s->job.max_tokens, -1); /* -2, fill the context, is what -1 means here */
 }
 
+bool ollama_knows_option(const char *name, const char **ret_near) {
+        static const char *const others[] = {
+                "seed", "stop", "num_ctx", "num_keep", "num_batch", "num_gpu", "num_thread", "main_gpu", "low_vram", "f16_kv", "logits_all",
+                "vocab_only", "use_mmap", "use_mlock", "numa", "tfs_z", "typical_p", "mirostat", "mirostat_eta", "mirostat_tau",
+                "penalize_newline",
+        };
+        const char *names[ARRAY_SIZE(sampling) + ARRAY_SIZE(others)];
+        size_t n = 0;
+        for (const SampleArg *row = sampling; row->key; row++)
+                names[n++] = row->key;
+        for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+                names[n++] = others[i];
+        names[n] = NULL;
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(names[i], name) == 0)
+                        return true;
+        *ret_near = nearest_word(name, names);
+        return false;
+}
+
 static void read_options(Spec *s, Args *a) {
         Args o = {.object = arg_get(a, "options"), .prefix = "options.", .error = a->error};
         if (o.object && !json_is_object(o.object))

@@ -29,22 +29,33 @@ static void fail_with(Args *a, unsigned status, const char *code, const char *pa
 
 /* ---- what one says for a request ---- */
 
-static void read_parameters(Spec *s, json_t *definition, ApiError *error) {
-        Args a = {.object = json_object_get(definition, "parameters"), .prefix = "parameters.", .error = error};
+static void read_parameters(Spec *s, json_t *parameters, ApiError *error) {
+        Args a = {.object = parameters, .prefix = "parameters.", .error = error};
         ollama_read_options(s, &a);
 }
 
 ModelEntry *spec_read_model(Spec *s, Args *a, Daemon *d) {
         ModelEntry *m = arg_model(a, d);
         const Variant *v = m ? arg_variant(a, d, "model") : NULL;
-        ApiError wrong = {0};
         if (!v)
                 return m;
-        read_parameters(s, v->definition, &wrong);
+        read_parameters(s, json_object_get(v->definition, "parameters"), a->error);
         s->job.opening = v->opening ? ipc_str(v->opening) : (IpcStr){0};
-        if (wrong.status)
-                fail_with(a, 500, "model_unreadable", "model", "model '%s' cannot be used: %s: %.300s", v->name, v->path, wrong.text);
-        return wrong.status ? NULL : m;
+        return m;
+}
+
+int variant_parameters_check(json_t *parameters, Error *e) {
+        _cleanup_(spec_deinit) Spec scratch;
+        ApiError wrong = {0};
+        const char *key, *near;
+        json_t *v;
+        spec_init(&scratch);
+        json_object_foreach(parameters, key, v)
+                if (!ollama_knows_option(key, &near))
+                        return error_set(e, -EINVAL, "parameters: there is none '%.64s'%s%s%s", key, near ? "; did you mean '" : "",
+                                         near ? near : "", near ? "'?" : "");
+        read_parameters(&scratch, parameters, &wrong);
+        return wrong.status ? error_set(e, -EINVAL, "%s", wrong.text) : 0;
 }
 
 /* ---- changes ---- */
@@ -104,10 +115,20 @@ static void look(Change *c, void (*looked)(RegistryWaiter *w)) {
         registry_refresh(&c->d->registry, true, &c->waiter);
 }
 
+/* And for whom it interests what was made, or what is gone. */
+static json_t *success(const Change *c) {
+        json_t *o = json_pack("{s:s}", "status", "success");
+        if (c->definition)
+                json_object_set(o, "from", json_object_get(c->definition, "from"));
+        else
+                json_object_set_new(o, "removed", c->also ? json_pack("[s,s]", c->path, c->also) : json_pack("[s]", c->path));
+        return o;
+}
+
 static void tell_result(const Change *c) {
         const char *done = c->definition ? "written" : "removed", *why = strerror(abs(c->result));
         if (c->result == 0)
-                api_reply(c->r, 200, json_pack("{s:s}", "status", "success"));
+                api_reply(c->r, 200, success(c));
         else if (c->result == -E2BIG)
                 api_error(c->r, 413, "request_too_large", NULL, "a variant's file may have %d KiB", VARIANT_MAX_BYTES / 1024);
         else if (c->result < 0)
@@ -130,9 +151,11 @@ static void looked_after(RegistryWaiter *w) {
 }
 
 static int write_definition(const Change *c) {
-        _cleanup_free_ char *text = json_dumps(c->definition, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-        size_t n = text ? strlen(text) : 0;
-        return !text ? -ENOMEM : n > VARIANT_MAX_BYTES ? -E2BIG : place_text(c->path, text, n);
+        _cleanup_free_ char *json = json_dumps(c->definition, JSON_INDENT(2) | JSON_REAL_PRECISION(9)), *text = NULL;
+        if (!json || asprintf(&text, "%s\n", json) < 0)
+                return -ENOMEM;
+        size_t n = strlen(text);
+        return n > VARIANT_MAX_BYTES ? -E2BIG : place_text(c->path, text, n);
 }
 
 static void run_change(Work *w) {
@@ -186,21 +209,35 @@ static void change(Api *api, void (*plan)(Change *c, Args *a)) {
 
 /* ---- making ---- */
 
-/* The model may have it that this is to be a variant of, and no other. */
+static void plan_create(Change *c, Args *a);
+
+/* A model may be given words of its own, but only by create. */
 static void check_name(const Change *c, Args *a, const char *key, const char *name) {
         Registry *r = &c->d->registry;
         const char *from = json_string_value(json_object_get(c->definition, "from"));
         const Variant *v = registry_find_variant(r, name, strlen(name));
         const ModelEntry *m = v ? registry_namesake(r, v) : registry_find(r, name, strlen(name));
-        bool own = m && from && strcmp(m->name, name) == 0 && registry_find(r, from, strlen(from)) == m;
+        bool own = m && from && strcmp(m->name, name) == 0 && registry_find(r, from, strlen(from)) == m && c->plan == plan_create;
         if (m && !own)
                 fail_with(a, 409, "model_exists", key, "'%s' is there already, and no variant of another model: %s", name, m->path);
+}
+
+/* A model that is given words by its own name begins without any: so they can be taken away again. */
+static void forget_own(Change *c, const char *name) {
+        const char *from = json_string_value(json_object_get(c->definition, "from"));
+        if (from && strcmp(from, name) == 0) {
+                json_decref(c->definition);
+                c->definition = json_pack("{s:s}", "from", name);
+        }
 }
 
 /* The path of what is to have the name that is given, less the tag that may stand for none. Else an error. */
 static void set_path(Change *c, Args *a, const char *key) {
         static const char latest[] = ":latest";
-        const char *given = arg_string(a, key, "");
+        const char *given = arg_string(a, key, NULL);
+        if (!given && !arg_failed(a))
+                arg_fail(a, key, "is missing: the name that it is to have");
+        given = given ? given : "";
         bool whole = strlen(given) == json_string_length(arg_get(a, key));
         size_t n = whole ? strlen(given) : 0, tag = sizeof(latest) - 1;
         char name[VARIANT_NAME_MAX + 2]; /* one that is too long stays so */
@@ -208,9 +245,11 @@ static void set_path(Change *c, Args *a, const char *key) {
                 n -= tag;
         snprintf(name, sizeof(name), "%.*s", (int)MIN(n, sizeof(name) - 1), given);
         if (!variant_name_is_good(name))
-                arg_fail(a, key, "must be a name of at most %d bytes, without '/' and control characters, that does not begin with '.'",
-                         VARIANT_NAME_MAX);
+                arg_fail(a, key, "must be a name of at most %d bytes, without '/', '\\\\' and control characters, that does not begin with '.' or "
+                         "builtin:, nor end in .gguf or .json, nor begin or end with ':' or a space", VARIANT_NAME_MAX);
         check_name(c, a, key, name);
+        if (!arg_failed(a))
+                forget_own(c, name);
         if (!arg_failed(a) && asprintf(&c->path, "%s/%s.json", c->d->config->models_path, name) < 0)
                 c->path = NULL;
 }
@@ -244,13 +283,9 @@ static void set_parameters(Args *a, json_t *definition) {
 
 static void check_definition(Change *c, Args *a) {
         Error e = ERROR_NULL;
-        _cleanup_(spec_deinit) Spec scratch;
-        spec_init(&scratch);
         json_t *checked = arg_failed(a) ? NULL : variant_definition(c->definition, &e);
         if (e.code)
                 fail_with(a, e.code == -ENOMEM ? 503 : 400, "invalid_value", "", "%s", e.text);
-        if (checked)
-                read_parameters(&scratch, checked, a->error);
         json_decref(c->definition);
         c->definition = checked;
 }
@@ -312,17 +347,22 @@ static bool is_in_models_path(const Daemon *d, const char *path) {
 
 /* What else would be gone with its file: names that the configuration gives it, and variants. */
 static void check_unneeded(const Change *c, Args *a, const ModelEntry *m) {
+        enum { SHOWN = 300 };
         Registry *r = &c->d->registry;
+        _cleanup_buf_ Buf names = BUF_NULL;
         list_foreach(o, &r->models, ModelEntry, node) {
                 if (strcmp(o->path, m->path) != 0)
                         continue;
                 if (o->named)
-                        fail_with(a, 409, "model_in_use", "model", "its file is that of '%s', which the configuration names; take that out first",
-                                  o->name);
+                        fail_with(a, 409, "model_in_use", "model", "the file of '%s' is that of '%s', which the configuration names; take that "
+                                  "out first", m->name, o->name);
                 list_foreach(v, &r->variants, Variant, node)
                         if (registry_model_of(r, v) == o && registry_namesake(r, v) != m)
-                                fail_with(a, 409, "model_in_use", "model", "'%s' is a variant of this model; delete it first", v->name);
+                                buf_printf(&names, "%s'%s'", names.len ? ", " : "", v->name);
         }
+        if (names.len > 0)
+                fail_with(a, 409, "model_in_use", "model", "'%.100s' has variants, which are to be deleted first: %.*s%s", m->name,
+                          (int)MIN(names.len, (size_t)SHOWN), names.data, names.len > SHOWN ? "..." : "");
 }
 
 /* A model goes with the variant that has its name. */
@@ -339,7 +379,9 @@ static void plan_delete(Change *c, Args *a) {
         if (arg_failed(a))
                 return;
         c->path = strdup(path);
-        c->also = m && v ? strdup(v->path) : NULL;
+        list_foreach(own, &c->d->registry.variants, Variant, node) /* be it one that cannot be used */
+                if (m && strcmp(own->name, m->name) == 0 && is_in_models_path(c->d, own->path))
+                        c->also = strdup(own->path);
 }
 
 static void delete(Api *api) {
@@ -409,6 +451,7 @@ void variant_show(const json_t *definition, bool same_name, json_t *shown) {
         for (size_t i = 0; i < ARRAY_SIZE(same); i++)
                 if (json_object_get(definition, same[i]))
                         json_object_set(shown, same[i], json_object_get(definition, same[i]));
+        json_object_set(shown, "from", json_object_get(definition, "from"));
         if (!same_name)
                 json_object_set(json_object_get(shown, "details"), "parent_model", json_object_get(definition, "from"));
         show_parameters(definition, shown);

@@ -25,7 +25,7 @@ const Option sampling_options[] = {
          "none below X times the most probable one's probability"},
         {OPTION_INTEGER, 's', "seed", "N", &asked.options.seed, -0x1p53, 0x1p53, "the same seed gives the same answer"},
         {OPTION_TEXTS, 0, "stop", "TEXT", &asked.options.stop, .help = "end the answer before TEXT; may be repeated"},
-        {OPTION_REAL, 0, "repeat-penalty", "X", &asked.options.repeat_penalty, 0, 100, "above 1: repeat less"},
+        {OPTION_REAL, 0, "repeat-penalty", "X", &asked.options.repeat_penalty, 0.01, 100, "above 1: repeat less"},
         {OPTION_REAL, 0, "presence-penalty", "X", &asked.options.presence_penalty, -100, 100,
          "subtracted for tokens that are there already"},
         {OPTION_REAL, 0, "frequency-penalty", "X", &asked.options.frequency_penalty, -100, 100,

@@ -23,7 +23,7 @@ typedef enum OptionKind {
         OPTION_END,
         OPTION_FLAG,    /* bool * */
         OPTION_TEXT,    /* const char ** */
-        OPTION_CONTENT, /* const char **: a text, or, after @, what a file of that name holds */
+        OPTION_CONTENT, /* const char **: a text, or, after @, what a file of that name holds, or stdin after @- */
         OPTION_TEXTS,   /* const char *const **: NULL-terminated; may be given several times */
         OPTION_INTEGER, /* const int64_t **: NULL while not given */
         OPTION_REAL,    /* const double ** */

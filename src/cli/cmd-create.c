@@ -1,5 +1,6 @@
 /* zerollama create: a variant of a model, which the daemon writes into its models_path. */
 #include "cli/commands.h"
+#include "cli/document.h"
 
 static const char *from;
 
@@ -9,25 +10,36 @@ static const Option options[] = {
         {OPTION_END},
 };
 
+/* A variant of a variant is one of that one's model. */
+static int report(const char *name, const char *json) {
+        if (want_json)
+                return print_json(json);
+        json_auto_t *said = json_loads(json, 0, NULL);
+        const char *of = json_string_value(json_object_get(said, "from"));
+        printf("%s is a variant of %s\n", name, of ? of : from);
+        return EXIT_OK;
+}
+
 static int run(ZlClient *client, char **args) {
+        char *json = NULL;
         ZlError e;
         if (!from) {
                 complain("--from is missing: the model that %s is to be a variant of", args[0]);
                 return EXIT_USAGE;
         }
-        if (zl_create(client, &(ZlVariant){.name = args[0], .from = from, .system = asked.system, .options = asked.options}, &e) < 0)
+        if (zl_create(client, &(ZlVariant){.name = args[0], .from = from, .system = asked.system, .options = asked.options}, &json, &e) < 0)
                 return complain_model(client, from, &e);
-        if (want_json)
-                return print_json("{\"status\":\"success\"}");
-        printf("%s is a variant of %s\n", args[0], from);
-        return EXIT_OK;
+        int r = report(args[0], json);
+        free(json);
+        return r;
 }
 
 const Command cmd_create = {
         .name = "create",
         .arguments = "NAME",
         .summary = "make a variant of a model",
-        .description = "NAME is the other model, in memory once for both, with words and options of its own. Made again, it is replaced.",
+        .description = "NAME is MODEL under another name, or its own, with words and options of its own; memory is shared. Made again, it is "
+                       "replaced; without options it is the plain model, so this also copies and renames.",
         .options = {options, sampling_options},
         .min_args = 1,
         .max_args = 1,

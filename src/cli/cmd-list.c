@@ -10,14 +10,17 @@ static int run(ZlClient *client, char **args) {
         if (want_json)
                 print_json(list->json);
         else {
-                Table *t = table_new("lrlll");
-                table_add(t, (const char *[]){"NAME", "SIZE", "FAMILY", "QUANTIZATION", "MODIFIED"});
+                bool any = false; /* variants: a column for them */
+                for (size_t i = 0; i < list->n; i++)
+                        any |= *list->models[i].from;
+                Table *t = table_new(any ? "lrllll" : "lrlll");
+                table_add(t, (const char *[]){"NAME", "SIZE", "FAMILY", "QUANTIZATION", "MODIFIED", "VARIANT OF"});
                 for (size_t i = 0; i < list->n; i++) {
                         const ZlModel *m = &list->models[i];
                         char size[32], when[64];
                         format_when(m->modified_at, when, sizeof(when));
                         format_size(size, sizeof(size), m->size);
-                        table_add(t, (const char *[]){m->name, size, m->family, m->quantization, when});
+                        table_add(t, (const char *[]){m->name, *m->from ? "" : size, m->family, m->quantization, when, m->from});
                 }
                 table_print(t);
         }

@@ -245,7 +245,7 @@ static void set_parameters(json_t *definition, const Buf *text) {
                                             "frequency_penalty", "repeat_last_n", "num_predict", "seed", "stop"};
         json_auto_t *said = text->len ? json_loadb(text->data, text->len, 0, NULL) : NULL, *kept = json_object();
         for (size_t i = 0; i < ARRAY_SIZE(known); i++)
-                if (json_object_get(said, known[i]))
+                if (json_object_get(said, known[i]) && !json_is_null(json_object_get(said, known[i])))
                         json_object_set(kept, known[i], json_object_get(said, known[i]));
         if (json_object_size(kept) > 0)
                 json_object_set(definition, "parameters", kept);
@@ -269,23 +269,20 @@ static int make_defaults(const Pull *p, json_t **ret, Error *e) {
 
 /* As a variant that has the model's own name (zerollama-api(7)), so that it counts when the model is asked for. One that is there may
  * be somebody's work: it stays, unless it is to be replaced. */
-static int put_defaults(Pull *p, Error *e) {
+static int put_defaults(Pull *p, const json_t *definition, Error *e) {
         _cleanup_free_ char *path = NULL;
-        json_auto_t *definition = NULL;
-        int r = make_defaults(p, &definition, e);
-        if (r < 0 || json_object_size(definition) < 2)
-                return r;
         _cleanup_free_ char *text = json_dumps(definition, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
         if (!text || asprintf(&path, "%s/%s.json", p->directory, p->name) < 0)
                 return no_memory(e);
-        if (!replace && access(path, F_OK) == 0) {
+        bool is_there = access(path, F_OK) == 0, says_nothing = json_object_size(definition) < 2;
+        if (is_there && !replace)
                 complain("%s is there already, and stays", path);
+        if (says_nothing ? !is_there || !replace : is_there && !replace)
                 return 0;
-        }
-        r = place_text(path, text, strlen(text));
+        int r = says_nothing ? place_remove(path) : place_text(path, text, strlen(text));
         if (r < 0)
                 return error_set(e, r, "%s: %s", path, strerror(-r));
-        p->defaults = TAKE(path);
+        p->defaults = says_nothing ? NULL : TAKE(path);
         return 0;
 }
 
@@ -299,9 +296,13 @@ static int pull(Pull *p, ZlClient *client, Error *e) {
             asprintf(&p->part, "%s/.%s-%.12s.part", p->directory, p->name, p->digest) < 0)
                 return no_memory(e);
         r = look_at_place(p, e);
+        if (r != 0)
+                return MIN(r, 0);
+        json_auto_t *defaults = NULL; /* first, so that the model is not there without them */
+        r = make_defaults(p, &defaults, e);
         if (r == 0)
                 r = fetch(p, e);
-        return p->fetched ? put_defaults(p, e) : MIN(r, 0);
+        return r == 0 ? put_defaults(p, defaults, e) : r;
 }
 
 /* ---- what came of it ---- */
@@ -335,6 +336,9 @@ static int check_use(const Pull *p, ZlClient *client) {
         if (p->sees)
                 complain("%s can see images elsewhere; here it reads text only", p->name);
         if (directory || zl_show(client, p->name, &json, &e) == 0) {
+                json_auto_t *shown = json ? json_loads(json, JSON_ALLOW_NUL, NULL) : NULL;
+                if (p->defaults && shown && !json_object_get(shown, "from"))
+                        complain("%s cannot be used; the daemon's log says why", p->defaults);
                 free(json);
                 return EXIT_OK;
         }

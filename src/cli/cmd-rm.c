@@ -1,15 +1,28 @@
 /* zerollama rm: variants and models, with their files, go. */
 #include "cli/commands.h"
+#include "cli/document.h"
+
+static int report(const char *name, const char *json) {
+        if (want_json)
+                return print_json(json);
+        json_auto_t *said = json_loads(json, 0, NULL);
+        const json_t *removed = json_object_get(said, "removed"), *path;
+        size_t i;
+        printf("%s is removed", name);
+        json_array_foreach(removed, i, path)
+                printf("%s %s", i ? " and" : ":", json_string_value(path));
+        puts("");
+        return EXIT_OK;
+}
 
 static int run(ZlClient *client, char **args) {
         ZlError e;
         for (; *args; args++) {
-                if (zl_delete(client, *args, &e) < 0)
+                char *json = NULL;
+                if (zl_delete(client, *args, &json, &e) < 0)
                         return complain_model(client, *args, &e);
-                if (want_json)
-                        print_json("{\"status\":\"success\"}");
-                else
-                        printf("%s is removed\n", *args);
+                report(*args, json);
+                free(json);
         }
         return EXIT_OK;
 }
@@ -18,7 +31,7 @@ const Command cmd_rm = {
         .name = "rm",
         .arguments = "MODEL…",
         .summary = "remove models",
-        .description = "A model goes with its file or directory; what runs on it is finished.",
+        .description = "A model goes with its file or directory, and with the variant that has its own name; what runs on it is finished.",
         .min_args = 1,
         .max_args = -1,
         .run = run,

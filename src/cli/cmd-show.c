@@ -1,5 +1,6 @@
 /* zerollama show: what a model is. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/commands.h"
 #include "cli/document.h"
@@ -18,6 +19,23 @@ static void add_list(Table *t, const json_t *root, const char *key) {
                 table_add(t, (const char *[]){key, b.data});
 }
 
+/* What is said in its name. */
+static void add_variant(Table *t, const json_t *root) {
+        static const char *const texts[] = {"from", "system", "parameters"};
+        for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+                const char *text = json_string_value(json_object_get(root, texts[i]));
+                for (size_t n; text && *text; text += n + (text[n] == '\n')) {
+                        n = strcspn(text, "\n");
+                        _cleanup_free_ char *line = strndup(text, n);
+                        table_add(t, (const char *[]){texts[i], line ? line : ""});
+                }
+        }
+        char count[32];
+        snprintf(count, sizeof(count), "%zu of them", json_array_size(json_object_get(root, "messages")));
+        if (json_object_get(root, "messages"))
+                table_add(t, (const char *[]){"messages", count});
+}
+
 static int print_model(const char *model, const char *json) {
         json_auto_t *root = json_loads(json, JSON_ALLOW_NUL, NULL);
         Table *t = table_new("ll");
@@ -25,9 +43,8 @@ static int print_model(const char *model, const char *json) {
         json_object_del(json_object_get(root, "details"), "families"); /* the family again */
         add_members(t, json_object_get(root, "details"));
         add_list(t, root, "capabilities");
-        const char *system = json_string_value(json_object_get(root, "system"));
-        if (system)
-                table_add(t, (const char *[]){"system", system});
+        if (json_object_get(root, "from"))
+                add_variant(t, root);
         add_members(t, json_object_get(root, "understood"));
         add_members(t, json_object_get(root, "model_info"));
         table_print(t);

@@ -60,7 +60,7 @@ static void suggest(const ZlModels *list, const char *model) {
 int complain_model(ZlClient *client, const char *model, const ZlError *e) {
         ZlModels *list = NULL;
         int r = complain_error(e);
-        if (e->status == 404 && !strstr(e->message, "did you mean") && zl_models(client, &list, NULL) == 0)
+        if (e->status == 404 && !strstr(e->message, "cannot be used") && !strstr(e->message, "did you mean") && zl_models(client, &list, NULL) == 0)
                 suggest(list, model);
         zl_models_free(list);
         return r;

@@ -19,7 +19,7 @@ static bool set_integer(const Option *o, const char *value) {
         errno = 0;
         long long v = strtoll(value, &end, 10);
         if (!*value || *end || errno || (double)v < o->min || (double)v > o->max) {
-                snprintf(expected, sizeof(expected), "a whole number from %.15g to %.15g", o->min, o->max);
+                snprintf(expected, sizeof(expected), "a whole number from %.0f to %.0f", o->min, o->max);
                 return complain_value(o, value, expected);
         }
         int64_t *copy = malloc(sizeof(*copy));
@@ -65,7 +65,7 @@ static bool add_text(const Option *o, const char *value) {
 
 char *read_text_file(const char *path) {
         _cleanup_buf_ Buf b = BUF_NULL;
-        FILE *f = fopen(path, "re");
+        FILE *f = strcmp(path, "-") == 0 ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "re");
         char part[4096];
         size_t n;
         while (f && (n = fread(part, 1, sizeof(part), f)) > 0)

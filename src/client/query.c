@@ -80,6 +80,7 @@ static void read_model(const json_t *item, ZlModel *m) {
                 .modified_at = json_text(item, "modified_at"),
                 .expires_at = json_text(item, "expires_at"),
                 .size = json_count(item, "size"),
+                .from = json_text(details, "parent_model"),
                 .size_vram = json_count(item, "size_vram"),
                 .state = json_text(item, "state"),
                 .pool = json_text(item, "pool"),
@@ -150,7 +151,7 @@ static json_t *make_variant(const ZlVariant *v) {
         return r == 0 ? TAKE(root) : NULL;
 }
 
-int zl_create(ZlClient *c, const ZlVariant *v, ZlError *e) {
+int zl_create(ZlClient *c, const ZlVariant *v, char **ret_json, ZlError *e) {
         if (!v->name || !v->from)
                 return fail(e, -EINVAL, "the variant has no name, or is of no model");
         json_t *body = make_variant(v);
@@ -160,14 +161,14 @@ int zl_create(ZlClient *c, const ZlVariant *v, ZlError *e) {
                 json_decref(body);
                 return -EINVAL;
         }
-        return fetch(c, "POST", "/api/create", body, 0, NULL, NULL, e);
+        return fetch(c, "POST", "/api/create", body, 0, NULL, ret_json, e);
 }
 
-int zl_delete(ZlClient *c, const char *model, ZlError *e) {
+int zl_delete(ZlClient *c, const char *model, char **ret_json, ZlError *e) {
         json_t *body = json_pack("{s:s}", "model", model);
         if (!body)
                 return fail(e, -EINVAL, "the name of the model is not valid UTF-8");
-        return fetch(c, "DELETE", "/api/delete", body, 0, NULL, NULL, e);
+        return fetch(c, "DELETE", "/api/delete", body, 0, NULL, ret_json, e);
 }
 
 int zl_status(ZlClient *c, char **ret_json, ZlError *e) {

@@ -221,6 +221,7 @@ typedef struct ZlModel {
         uint64_t context, slots, running, waiting;
         uint64_t users;              /* who have requests running or waiting */
         uint64_t prompt_tokens, cached_tokens; /* of all requests so far; cached: those not computed again */
+        const char *from;            /* of all: the model that it is a variant of; "": it is none */
 } ZlModel;
 
 typedef struct ZlModels {
@@ -261,9 +262,10 @@ typedef struct ZlVariant {
 } ZlVariant;
 
 /* Only root and the daemon's own user, on its Unix socket, may make and delete. A variant of that name is replaced. */
-ZEROLLAMA_API int zl_create(ZlClient *client, const ZlVariant *variant, ZlError *error);
-/* Removes a variant, or a model with its file or directory. */
-ZEROLLAMA_API int zl_delete(ZlClient *client, const char *model, ZlError *error);
+ZEROLLAMA_API int zl_create(ZlClient *client, const ZlVariant *variant, char **ret_json, ZlError *error);
+/* Removes a variant, or a model with its file or directory. `ret_json` of both (may be NULL): what the daemon said, such as "from",
+ * the model that it is of, and "removed", a list of paths; free(). */
+ZEROLLAMA_API int zl_delete(ZlClient *client, const char *model, char **ret_json, ZlError *error);
 
 /* Version of the daemon; free(). */
 ZEROLLAMA_API int zl_version(ZlClient *client, char **ret, ZlError *error);

@@ -357,6 +357,8 @@ static void on_model_state(Pool *p, const IpcModelState *s) {
                 bool ends = (w->what == IPC_LOAD && m->phase != IPC_MODEL_UNLOADED) || (w->what == IPC_UNLOAD && m->phase != IPC_MODEL_LOADED);
                 if (w->model == m && w->sent && ends)
                         waiter_end(w, (IpcStr){0}, w->what == IPC_LOAD ? m->error : NULL);
+                else if (w->model == m && !w->sent && m->phase == IPC_MODEL_UNLOADED)
+                        send_waiter(p, w);
         }
 }
 
@@ -698,13 +700,16 @@ void pool_wait(Pool *p, ModelEntry *m, IpcType what, PoolWaiter *w) {
         w->id = ++p->daemon->next_job;
         m->waiters++;
         list_append(&p->waiters, &w->node);
-        bool already = (what == IPC_LOAD && m->phase == IPC_MODEL_LOADED) ||
+        bool again = what == IPC_LOAD && m->stale && m->phase == IPC_MODEL_LOADED && m->running + m->waiting == 0;
+        bool already = (what == IPC_LOAD && m->phase == IPC_MODEL_LOADED && !again) ||
                        (what == IPC_UNLOAD && !is_loaded(m));
         if (already) {
                 if (what == IPC_LOAD)
                         touch_model(p, m);
                 waiter_end(w, (IpcStr){0}, NULL);
-        } else if (p->state == POOL_RUNNING)
+        } else if (again) /* then it is sent */
+                pool_send(p, IPC_UNLOAD, &(IpcName){ipc_str(m->name)});
+        else if (p->state == POOL_RUNNING)
                 send_waiter(p, w);
         else
                 pool_want(p);

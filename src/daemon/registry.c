@@ -378,10 +378,15 @@ static void put_variants(Registry *r, Survey *s) {
                 if (v->error && (!before || !before->error || strcmp(before->error, v->error) != 0))
                         log_warning("model '%s': %s: %s", v->name, v->path, v->error);
         }
+        list_foreach(v, &s->variants, Variant, node) {
+                const Variant *before = find_in(&r->variants, v->name, strlen(v->name));
+                v->apart = !find_present(r, v->name, strlen(v->name));
+                v->dangling = v->from && !find_present(r, v->from, strlen(v->from));
+                if (v->dangling && !(before && before->dangling))
+                        log_warning("model '%s': %s: there is no model '%s' that it could be a variant of", v->name, v->path, v->from);
+        }
         free_variants(&r->variants);
         move_variants(&s->variants, &r->variants);
-        list_foreach(v, &r->variants, Variant, node)
-                v->apart = !find_present(r, v->name, strlen(v->name));
 }
 
 static int apply(Registry *r, Survey *s, bool configuring) {
@@ -513,12 +518,14 @@ ModelEntry *registry_model_of(Registry *r, const Variant *v) {
 }
 
 const Variant *registry_find_variant(Registry *r, const char *name, size_t len) {
-        const Variant *v = find_in(&r->variants, name, len);
+        if (list_is_empty(&r->variants))
+                return NULL;
+        const ModelEntry *m = find_present(r, name, len);
+        const Variant *v = m ? find_in(&r->variants, m->name, strlen(m->name)) : find_in(&r->variants, name, len);
         size_t shorter = untagged(name, len);
-        if (!v && shorter > 0)
+        if (!v && !m && shorter > 0)
                 v = find_in(&r->variants, name, shorter);
-        const ModelEntry *m = v ? find_present(r, name, len) : NULL;
-        return m && (m != registry_namesake(r, v) || m != registry_model_of(r, v)) ? NULL : v;
+        return v && m && registry_model_of(r, v) != m ? NULL : v;
 }
 
 ModelEntry *registry_find(Registry *r, const char *name, size_t len) {

@@ -3,7 +3,7 @@
  * looked at here, by workers: disks may be slow. What is in a file only an engine reads, but for variants' (variant.h).
  *
  * A name is looked up as clients write it: "demo", "demo:latest", an alias, or a variant's, which stands for the model it is
- * of; a model of that name goes before, unless it is that very one. A Model entry, once made, stays until its file is gone and nothing refers to it. */
+ * of; a model of that name goes before, unless it is that very one, whose aliases then mean the variant, too. A Model entry, once made, stays until its file is gone and nothing refers to it. */
 #pragma once
 
 #include <stdbool.h>

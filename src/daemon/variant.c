@@ -7,6 +7,9 @@
 
 #include "daemon/variant.h"
 #include "util/buf.h"
+#include "util/str.h"
+
+int (*variant_check_parameters)(json_t *parameters, Error *e);
 
 void variant_free(Variant *v) {
         if (!v)
@@ -20,12 +23,18 @@ void variant_free(Variant *v) {
         free(v);
 }
 
+static bool ends_with(const char *s, const char *end) {
+        size_t n = strlen(s), n_end = strlen(end);
+        return n >= n_end && strcmp(s + n - n_end, end) == 0;
+}
+
+/* Names of files, and of what needs none, mean these. */
 bool variant_name_is_good(const char *name) {
         size_t n = strlen(name);
-        bool plain = n > 0 && n <= VARIANT_NAME_MAX && name[0] != '.';
+        bool plain = n > 0 && n <= VARIANT_NAME_MAX && !strchr(".: ", name[0]) && !strchr(": ", name[n - 1]);
         for (size_t i = 0; i < n; i++)
-                plain = plain && (unsigned char)name[i] >= 0x20 && name[i] != 0x7f && name[i] != '/';
-        return plain;
+                plain = plain && (unsigned char)name[i] >= 0x20 && name[i] != 0x7f && name[i] != '/' && name[i] != '\\';
+        return plain && strncmp(name, "builtin:", 8) != 0 && !ends_with(name, ".gguf") && !ends_with(name, ".json");
 }
 
 /* ---- what it says ---- */
@@ -52,6 +61,23 @@ static bool are_parameters(const json_t *v) {
         return right;
 }
 
+static const char *const members[] = {"from", "system", "parameters", "license", "messages", NULL};
+
+static int check_members(const json_t *said, Error *e) {
+        const char *key;
+        json_t *v;
+        json_object_foreach((json_t *)said, key, v) {
+                size_t i = 0;
+                while (members[i] && strcmp(members[i], key) != 0)
+                        i++;
+                const char *near = members[i] ? NULL : nearest_word(key, members);
+                if (!members[i])
+                        return error_set(e, -EINVAL, "'%.64s' is nothing that a variant has%s%s%s", key, near ? "; did you mean '" : "",
+                                         near ? near : "", near ? "'?" : "");
+        }
+        return 0;
+}
+
 /* The system's only where it stands first, and there is no other. */
 static bool is_message(const json_t *m, bool may_be_system) {
         static const char *const roles[] = {"user", "assistant", "tool"};
@@ -71,8 +97,7 @@ static json_t *messages_of(const json_t *said, bool has_system, Error *e) {
                 if (e->code)
                         break;
                 if (!is_message(m, i == 0 && !has_system))
-                        error_set(e, -EINVAL, "messages[%zu]: must have a content, and the role user, assistant or tool, which are texts; or, "
-                                  "as the first, where there is no system, system", i);
+                        error_set(e, -EINVAL, "messages[%zu]: must have the role user, assistant or tool, and a text as its content", i);
                 else if (json_array_append_new(list, json_pack("{s:O,s:O}", "role", json_object_get(m, "role"), "content",
                                                                json_object_get(m, "content"))) < 0)
                         error_set(e, -ENOMEM, "out of memory");
@@ -84,7 +109,7 @@ json_t *variant_definition(const json_t *said, Error *e) {
         static const struct {
                 const char *key, *what;
                 bool (*is_right)(const json_t *v);
-        } members[] = {
+        } rows[] = {
                 {"from", "the name of a model", is_text},
                 {"system", "a text", is_text},
                 {"parameters", "an object of numbers, texts and lists of texts", are_parameters},
@@ -94,13 +119,20 @@ json_t *variant_definition(const json_t *said, Error *e) {
         Error wrong = ERROR_NULL;
         if (!json_is_object(said))
                 error_set(&wrong, -EINVAL, "it is no JSON object");
-        for (size_t i = 0; i < ARRAY_SIZE(members) && !wrong.code; i++) {
-                json_t *v = json_object_get(said, members[i].key);
-                if (v ? !members[i].is_right(v) : i == 0)
-                        error_set(&wrong, -EINVAL, "%s: must be %s, without NUL", members[i].key, members[i].what);
-                else if (v && json_object_set(ret, members[i].key, v) < 0)
+        else
+                check_members(said, &wrong);
+        for (size_t i = 0; i < ARRAY_SIZE(rows) && !wrong.code; i++) {
+                json_t *v = json_object_get(said, rows[i].key);
+                if (v ? !rows[i].is_right(v) : i == 0)
+                        error_set(&wrong, -EINVAL, "%s: must be %s, without NUL", rows[i].key, rows[i].what);
+                else if (v && json_object_set(ret, rows[i].key, v) < 0)
                         error_set(&wrong, -ENOMEM, "out of memory");
         }
+        json_t *parameters = json_object_get(ret, "parameters");
+        if (parameters && !wrong.code && variant_check_parameters)
+                variant_check_parameters(parameters, &wrong);
+        if (json_object_size(parameters) == 0)
+                json_object_del(ret, "parameters");
         if (messages && !wrong.code)
                 json_object_set_new(ret, "messages", messages_of(messages, json_string_length(json_object_get(said, "system")) > 0, &wrong));
         if (!ret)
@@ -134,8 +166,10 @@ static int read_text(const char *path, Buf *ret, time_t *ret_modified, Error *e)
         if (fd < 0 || fstat(fd, &st) < 0)
                 return error_set(e, -errno, "%s", strerror(errno));
         *ret_modified = st.st_mtime;
-        if (!S_ISREG(st.st_mode) || st.st_size > VARIANT_MAX_BYTES)
-                return error_set(e, -EINVAL, "it is no file, or larger than %d KiB", VARIANT_MAX_BYTES / 1024);
+        if (!S_ISREG(st.st_mode))
+                return error_set(e, -EINVAL, "it is no regular file");
+        if (st.st_size > VARIANT_MAX_BYTES)
+                return error_set(e, -EINVAL, "it is larger than %d KiB", VARIANT_MAX_BYTES / 1024);
         char block[8192];
         ssize_t n;
         while ((n = read(fd, block, sizeof(block))) > 0 && ret->len <= VARIANT_MAX_BYTES)
@@ -152,7 +186,8 @@ static int read_definition(Variant *v, Error *e) {
                 return r;
         json_t *said = json_loadb(text.len ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &where);
         if (!said)
-                return error_set(e, -EINVAL, "line %d, column %d: it is no JSON, or has a member twice", where.line, where.column);
+                return error_set(e, -EINVAL, "line %d, column %d: %s", where.line, where.column,
+                                 json_error_code(&where) == json_error_duplicate_key ? "a member is there twice" : "that is no JSON");
         v->definition = variant_definition(said, e);
         json_decref(said);
         if (!v->definition)

@@ -6,10 +6,10 @@
  *   from        the name of a model, which is not a variant
  *   system      what the system's message says where a request does not begin with one
  *   messages    what was said before the request's messages: [{"role": …, "content": …}, …]
- *   parameters  as in Ollama's "options": temperature, stop, …; those of a request go before. The API knows them.
+ *   parameters  as in Ollama's "options": temperature, stop, …; those of a request go before
  *   license     a text, or a list of texts, to be shown
  *
- * Other members are left out. No text holds NUL. */
+ * There are no other members, and no text holds NUL. */
 #pragma once
 
 #include <jansson.h>
@@ -29,14 +29,17 @@ typedef struct Variant {
         char *opening;      /* JSON: the messages that come first, the system's before the others; NULL: none */
         char *error;
         time_t modified;
-        bool apart; /* no model has its name, be it as an alias; the registry's */
+        bool apart;    /* no model has its name, be it as an alias; the registry's */
+        bool dangling; /* what it is of is not there; the registry's */
 } Variant;
 
 /* What the file says, on any thread. `path` is taken over. NULL: no memory. */
 Variant *variant_read(const char *name, size_t len, char *path);
 void variant_free(Variant *v);
 
-/* A definition with the members above, as they must be, but for which parameters there are. New; NULL and what is wrong. */
+/* A definition with the members above, as they must be. New; NULL and what is wrong. */
 json_t *variant_definition(const json_t *said, Error *e);
+/* Which parameters there are, and what they may be, the API knows, which sets this at its start. -EINVAL. On any thread. */
+extern int (*variant_check_parameters)(json_t *parameters, Error *e);
 /* Whether it can be the name of a file in models_path. */
 bool variant_name_is_good(const char *name);

@@ -5,13 +5,13 @@
 #include "engine/lookup.h"
 #include "util/macro.h"
 
-enum { FIRST_LENGTH = 2, REST_MAX = 64, TABLE_MAX = 1 << 17 };
+enum { FIRST_LENGTH = 2, MISSES_MAX = 6 /* a rest of 64 tokens */, TABLE_MAX = 1 << 14 };
 
 void lookup_init(Lookup *l, uint32_t most, uint32_t longest) {
         uint32_t size = 64;
         while (size < longest && size < TABLE_MAX)
                 size *= 2;
-        *l = (Lookup){.mask = size - 1, .length = FIRST_LENGTH};
+        *l = (Lookup){.mask = size - 1, .length = MIN(most, (uint32_t)FIRST_LENGTH)};
         l->after = most > 0 ? calloc(size, sizeof(*l->after)) : NULL;
         l->most = l->after ? MIN(most, (uint32_t)LOOKUP_MAX) : 0;
 }
@@ -33,7 +33,10 @@ void lookup_learn(Lookup *l, const int32_t *ids, uint32_t n) {
         if (l->most == 0)
                 return;
         uint32_t first = MAX(l->learned, (uint32_t)LOOKUP_GRAM - 1);
+        if (l->from > 0 && !l->judged && n > l->learned && ids[l->learned] != ids[l->from])
+                lookup_outcome(l, 1, 0);
         l->from = 0;
+        l->judged = false;
         l->rest -= MIN(l->rest, n - l->learned);
         for (uint32_t end = first + 1; end <= n; end++) {
                 uint32_t *entry = entry_of(l, ids, end);
@@ -54,10 +57,11 @@ uint32_t lookup_guess(const Lookup *l, const int32_t *ids, uint32_t n, uint32_t 
 }
 
 void lookup_outcome(Lookup *l, uint32_t guesses, uint32_t right) {
+        l->judged = true;
         if (right == 0) {
-                l->misses++;
+                l->misses = MIN(l->misses + 1, (uint32_t)MISSES_MAX);
                 l->length = 1;
-                l->rest = MIN(1u << MIN(l->misses, 16u), (uint32_t)REST_MAX);
+                l->rest = 1u << l->misses;
                 return;
         }
         l->misses = 0;

@@ -5,8 +5,8 @@
  * compute the guesses with the last token, in one step, and keeps of them what the model then chooses itself: what comes out is
  * the same, in fewer steps.
  *
- * More is guessed after guesses that were right, less after others; after a miss there is a rest, longer after each, so that a
- * text that repeats nothing costs next to nothing. */
+ * More is guessed after guesses that were right, less after others; after a miss, also of a guess that nobody had computed, there is
+ * a rest, longer after each, so that a text that repeats nothing costs next to nothing. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,6 +24,7 @@ typedef struct Lookup {
         uint32_t length;  /* how many are guessed at a time, for now */
         uint32_t misses;  /* since a guess was right */
         uint32_t rest;    /* tokens to come before the next guess */
+        bool judged;      /* lookup_outcome() has been told of what it guesses */
 } Lookup;
 
 /* For a sequence of at most `longest` tokens. Without memory it guesses nothing. */

@@ -386,9 +386,12 @@ IpcFailCode prep(const PrepModel *m, const IpcJob *job, Seq *s, size_t *ret_drop
         }
         s->forms = ids.forms;
         int r = seq_set_prompt(s, ids.data, ids.n, m->context, ret_dropped, e);
+        if (r == -E2BIG && job->opening.len > 0)
+                error_prefix(e, "with what the model's variant says first");
         if (r < 0)
                 return r == -E2BIG ? IPC_E_CONTEXT : IPC_E_INTERNAL;
-        lookup_init(&s->lookup, s->constraint ? 0 : m->lookup_tokens, s->limit);
+        bool one_by_one = s->constraint || s->params.n_top >= 0; /* logprobs are told with the text of their token */
+        lookup_init(&s->lookup, one_by_one ? 0 : m->lookup_tokens, s->limit);
         lookup_learn(&s->lookup, s->ids, s->n_ids);
         return update_constraint(s, e);
 }

@@ -55,7 +55,7 @@ typedef struct Seq {
         uint32_t enqueued; /* positions whose rows were enqueued since it has this slot */
         uint32_t length;   /* tokens it will have when all that is enqueued is done */
         uint32_t chunk;    /* rows of its prompt in the step that is being filled */
-        Lookup lookup;     /* what may come next; off where it has a constraint */
+        Lookup lookup;     /* what may come next; off where each token is wanted by itself */
         uint32_t n_guesses; /* of those that a step in flight computes after its last token; then it has no other row in flight */
         int32_t guesses[LOOKUP_MAX];
         uint32_t places[LANE_DEPTH]; /* of the steps in flight: 1 + its place among the sampled, 0: it has none */
