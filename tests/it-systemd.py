@@ -259,7 +259,7 @@ class SystemdTest(unittest.TestCase):
         self.s.restart()
         box.run(box.cli, "run", "fox", "Who are you?", user="zl-anna")
         refused = box.run(box.cli, "rm", "mine", check=False)
-        self.assertIn("'fox' is a variant", refused.stderr)
+        self.assertIn("first: 'fox'", refused.stderr)
         refused = box.run(box.cli, "rm", "demo", check=False)
         self.assertIn("came with the installation", refused.stderr)
         box.run(box.cli, "rm", "fox", "mine")
