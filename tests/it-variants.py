@@ -276,6 +276,10 @@ class FilesTest(VariantCase):
         self.assertEqual(a["eval_count"], 5)
         shown = self.d.post("/api/show", {"model": "stories-fill"}).json()
         self.assertEqual((shown["system"], shown["details"].get("parent_model", "")), ("a", ""))
+        self.create("w", **{"from": "stories-fill"}, system="of another")
+        self.create("stories-fill", **{"from": "w"})  # that one's words for the model itself
+        self.assertEqual(self.file("stories-fill"), self.file("w"))
+        self.delete("w")
         self.create("v", **{"from": "stories-fill"})  # of a variant: what that says
         self.assertEqual(self.file("v"), {**self.file("stories-fill")})
         self.assertIn("'v'", self.delete("stories-fill", 409).error)

@@ -1,8 +1,7 @@
 /* Variants of models (daemon/variant.h): what one says for the requests that name it, and Ollama's routes by which models are
  * made, copied and deleted: a copy is a variant that changes nothing. These change files, so they are for those who could anyway.
  *
- * A worker changes the file, then the list of models is looked at again, and then the answer goes: who asks next finds what was
- * told. */
+ * Who asks after an answer finds what it has told. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -222,10 +221,10 @@ static void check_name(const Change *c, Args *a, const char *key, const char *na
                 fail_with(a, 409, "model_exists", key, "'%s' is there already, and no variant of another model: %s", name, m->path);
 }
 
-/* A model that is given words by its own name begins without any: so they can be taken away again. */
-static void forget_own(Change *c, const char *name) {
-        const char *from = json_string_value(json_object_get(c->definition, "from"));
-        if (from && strcmp(from, name) == 0) {
+/* What a model says by its own name begins with nothing when it is made anew from that: so it can be taken away again. */
+static void forget_own(Change *c, Args *a, const char *name) {
+        const Variant *v = arg_variant(a, c->d, "from");
+        if (v && strcmp(v->name, name) == 0 && registry_namesake(&c->d->registry, v)) {
                 json_decref(c->definition);
                 c->definition = json_pack("{s:s}", "from", name);
         }
@@ -249,7 +248,7 @@ static void set_path(Change *c, Args *a, const char *key) {
                          "builtin:, nor end in .gguf or .json, nor begin or end with ':' or a space", VARIANT_NAME_MAX);
         check_name(c, a, key, name);
         if (!arg_failed(a))
-                forget_own(c, name);
+                forget_own(c, a, name);
         if (!arg_failed(a) && asprintf(&c->path, "%s/%s.json", c->d->config->models_path, name) < 0)
                 c->path = NULL;
 }
