@@ -114,7 +114,7 @@ static void test_remove_others(void **state) {
 /* What somebody left who was killed on the way is in nobody's way, and goes with the next. */
 static void test_leftovers(void **state) {
         Folder *f = *state;
-        assert_int_equal(place_text(in(f, ".model.abcdef.removed/sub/large"), "x", 1), 0);
+        assert_int_equal(place_text(in(f, ".model.removed.abcdef/sub/large"), "x", 1), 0);
         folder_put_text(f, ".kept", "1");
         folder_put_text(f, "model/config.json", "{}");
         assert_int_equal(place_remove(in(f, "model")), 0);

@@ -126,6 +126,8 @@ const char *arg_string(Args *a, const char *key, const char *otherwise);
 /* The same, which may hold NUL; empty: none. It lives as long as the request. */
 IpcStr arg_bytes(Args *a, const char *key);
 void arg_fail(Args *a, const char *key, const char *fmt, ...) _printf_(3, 4);
+/* The same with another status than 400, and with the words alone, of `param`. */
+void arg_fail_with(Args *a, unsigned status, const char *code, const char *param, const char *fmt, ...) _printf_(5, 6);
 void arg_no_memory(Args *a);
 /* A mistake when the field is there and is not what its absence means. */
 void arg_unsupported(Args *a, const char *key, const char *why);

@@ -208,6 +208,14 @@ static bool key_is_right(const Request *r) {
         return diff == 0;
 }
 
+/* Who could change the configuration and the models anyway. */
+bool api_may_control(Request *r) {
+        if (!r->peer->tcp && (r->peer->uid == 0 || r->peer->uid == geteuid()))
+                return true;
+        api_error(r, 403, "forbidden", NULL, "only root and the daemon's own user, on a Unix socket, may do this");
+        return false;
+}
+
 /* False, and no answer: the model is not there, as far as is known. */
 static bool run(const Route *route, Api *a, const json_error_t *error) {
         bool has_body = strcmp(route->method, "GET") != 0;
@@ -315,7 +323,8 @@ static void looked(RegistryWaiter *w) {
 static void look_again(Errand *e) {
         Registry *registry = &e->api.d->registry;
         const char *name = json_string_value(json_object_get(e->body, "model"));
-        bool is_list = !e->body, was_known = name && (registry_find_missing(registry, name) || registry_find_variant(registry, name, strlen(name)));
+        bool is_list = !e->body, was_known = name && (registry_find_missing(registry, name) ||
+                                                      registry_find_variant(registry, name, strlen(name)));
         hold(e);
         e->api.looked = true;
         e->api.error = (ApiError){0};

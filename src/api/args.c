@@ -24,6 +24,18 @@ void arg_fail(Args *a, const char *key, const char *fmt, ...) {
         va_end(ap);
 }
 
+void arg_fail_with(Args *a, unsigned status, const char *code, const char *param, const char *fmt, ...) {
+        ApiError *e = a->error;
+        if (e->status)
+                return;
+        *e = (ApiError){.status = status, .code = code};
+        snprintf(e->param, sizeof(e->param), "%s", param);
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(e->text, sizeof(e->text), fmt, ap);
+        va_end(ap);
+}
+
 void arg_no_memory(Args *a) {
         if (!a->error->status)
                 *a->error = (ApiError){.status = 503, .code = "out_of_memory", .text = "out of memory for this request"};
@@ -135,19 +147,17 @@ ModelEntry *arg_model_at(Args *a, Daemon *d, const char *key) {
         const char *near = registry_nearest(&d->registry, name);
         const ModelEntry *missing = registry_find_missing(&d->registry, name);
         const Variant *v = arg_variant(a, d, key);
-        ApiError *e = a->error;
-        *e = (ApiError){.status = 404, .code = "model_not_found"};
-        snprintf(e->param, sizeof(e->param), "%s", key);
+        const char *code = "model_not_found";
         if (v && v->error)
-                snprintf(e->text, sizeof(e->text), "model '%s' cannot be used: %s: %.250s", v->name, v->path, v->error);
+                arg_fail_with(a, 404, code, key, "model '%s' cannot be used: %s: %.250s", v->name, v->path, v->error);
         else if (v && strcmp(v->from, v->name) != 0)
-                snprintf(e->text, sizeof(e->text), "model '%s' is a variant of '%.200s', which is %s: %.200s", v->name, v->from,
-                         registry_find_variant(&d->registry, v->from, strlen(v->from)) ? "a variant itself" : "not there", v->path);
+                arg_fail_with(a, 404, code, key, "model '%s' is a variant of '%.200s', which is %s: %.200s", v->name, v->from,
+                              registry_find_variant(&d->registry, v->from, strlen(v->from)) ? "a variant itself" : "not there", v->path);
         else if (missing)
-                snprintf(e->text, sizeof(e->text), "model '%s' is not there any more: %s", name, missing->path);
+                arg_fail_with(a, 404, code, key, "model '%s' is not there any more: %s", name, missing->path);
         else
-                snprintf(e->text, sizeof(e->text), "there is no model '%.200s'%s%s%s", name, near ? "; did you mean '" : "",
-                         near ? near : "", near ? "'?" : "");
+                arg_fail_with(a, 404, code, key, "there is no model '%.200s'%s%s%s", name, near ? "; did you mean '" : "",
+                              near ? near : "", near ? "'?" : "");
         return NULL;
 }
 

@@ -1,5 +1,5 @@
-/* Ollama's dialect: /api/generate, /api/chat, /api/embed, /api/embeddings, /api/tags, /api/ps, /api/show, /api/version, /api/pull; variants.c has those that change files. Streams are lines of JSON, and
- * streaming is the default. Durations are nanoseconds. */
+/* Ollama's dialect: /api/generate, /api/chat, /api/embed, /api/embeddings, /api/tags, /api/ps, /api/show, /api/version, /api/pull;
+ * variants.c has those that change files. Streams are lines of JSON, and streaming is the default. Durations are nanoseconds. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -657,6 +657,11 @@ static void showing_done(PoolWaiter *w, IpcStr json, const char *error) {
                 api_reply(s->r, 200, o);
         }
         showing_free(s);
+}
+
+void ollama_take_older_name(Api *api) {
+        if (!json_object_get(api->body, "model") && json_object_get(api->body, "name"))
+                json_object_set(api->body, "model", json_object_get(api->body, "name"));
 }
 
 /* Clients pull what they are going to use, there or not. Nothing is fetched: the daemon sees no network. */

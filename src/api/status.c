@@ -255,14 +255,6 @@ static void reloading_done(void *arg, const char *error) {
         free(l);
 }
 
-/* Only who could change the configuration anyway may make the daemon read it. */
-bool api_may_control(Request *r) {
-        if (!r->peer->tcp && (r->peer->uid == 0 || r->peer->uid == geteuid()))
-                return true;
-        api_error(r, 403, "forbidden", NULL, "only root and the daemon's own user, on a Unix socket, may do this");
-        return false;
-}
-
 static void reload_or_check(Api *a, bool check) {
         if (!api_may_control(a->r))
                 return;

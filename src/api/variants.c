@@ -3,7 +3,6 @@
  *
  * Who asks after an answer finds what it has told. */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,20 +10,6 @@
 #include "util/log.h"
 #include "util/place.h"
 #include "util/str.h"
-
-static void fail_with(Args *a, unsigned status, const char *code, const char *param, const char *fmt, ...) _printf_(5, 6);
-
-static void fail_with(Args *a, unsigned status, const char *code, const char *param, const char *fmt, ...) {
-        ApiError *e = a->error;
-        va_list ap;
-        if (e->status)
-                return;
-        *e = (ApiError){.status = status, .code = code};
-        snprintf(e->param, sizeof(e->param), "%s", param);
-        va_start(ap, fmt);
-        vsnprintf(e->text, sizeof(e->text), fmt, ap);
-        va_end(ap);
-}
 
 /* ---- what one says for a request ---- */
 
@@ -58,11 +43,6 @@ int variant_parameters_check(json_t *parameters, Error *e) {
 }
 
 /* ---- changes ---- */
-
-void ollama_take_older_name(Api *api) {
-        if (!json_object_get(api->body, "model") && json_object_get(api->body, "name"))
-                json_object_set(api->body, "model", json_object_get(api->body, "name"));
-}
 
 /* One at a time: its turn -> the list is looked at -> plan() says what is to be done, or why not -> a worker does it -> the list is
  * looked at again -> the answer. */
@@ -160,8 +140,8 @@ static int write_definition(const Change *c) {
 static void run_change(Work *w) {
         Change *c = container_of(w, Change, work);
         c->result = c->definition ? write_definition(c) : place_remove(c->path);
-        if (c->result >= 0 && c->also)
-                (void)!place_remove(c->also); /* without the other it says nothing any more */
+        if (c->result >= 0 && c->also && place_remove(c->also) < 0)
+                free(TAKE(c->also)); /* is not told as gone; without the other it says nothing any more */
 }
 
 static void change_done(Work *w) {
@@ -218,7 +198,7 @@ static void check_name(const Change *c, Args *a, const char *key, const char *na
         const ModelEntry *m = v ? registry_namesake(r, v) : registry_find(r, name, strlen(name));
         bool own = m && from && strcmp(m->name, name) == 0 && registry_find(r, from, strlen(from)) == m && c->plan == plan_create;
         if (m && !own)
-                fail_with(a, 409, "model_exists", key, "'%s' is there already, and no variant of another model: %s", name, m->path);
+                arg_fail_with(a, 409, "model_exists", key, "'%s' is there already, and no variant of another model: %s", name, m->path);
 }
 
 /* What a model says by its own name begins with nothing when it is made anew from that: so it can be taken away again. */
@@ -284,7 +264,7 @@ static void check_definition(Change *c, Args *a) {
         Error e = ERROR_NULL;
         json_t *checked = arg_failed(a) ? NULL : variant_definition(c->definition, &e);
         if (e.code)
-                fail_with(a, e.code == -ENOMEM ? 503 : 400, "invalid_value", "", "%s", e.text);
+                arg_fail_with(a, e.code == -ENOMEM ? 503 : 400, "invalid_value", "", "%s", e.text);
         json_decref(c->definition);
         c->definition = checked;
 }
@@ -353,14 +333,14 @@ static void check_unneeded(const Change *c, Args *a, const ModelEntry *m) {
                 if (strcmp(o->path, m->path) != 0)
                         continue;
                 if (o->named)
-                        fail_with(a, 409, "model_in_use", "model", "the file of '%s' is that of '%s', which the configuration names; take that "
+                        arg_fail_with(a, 409, "model_in_use", "model", "the file of '%s' is that of '%s', which the configuration names; take that "
                                   "out first", m->name, o->name);
                 list_foreach(v, &r->variants, Variant, node)
                         if (registry_model_of(r, v) == o && registry_namesake(r, v) != m)
                                 buf_printf(&names, "%s'%s'", names.len ? ", " : "", v->name);
         }
         if (names.len > 0)
-                fail_with(a, 409, "model_in_use", "model", "'%.100s' has variants, which are to be deleted first: %.*s%s", m->name,
+                arg_fail_with(a, 409, "model_in_use", "model", "'%.100s' has variants, which are to be deleted first: %.*s%s", m->name,
                           (int)MIN(names.len, (size_t)SHOWN), names.data, names.len > SHOWN ? "..." : "");
 }
 
@@ -370,11 +350,11 @@ static void plan_delete(Change *c, Args *a) {
         const ModelEntry *m = v ? registry_namesake(&c->d->registry, v) : arg_model(a, c->d);
         const char *path = m ? m->path : v ? v->path : NULL;
         if (m && m->builtin)
-                fail_with(a, 409, "model_in_use", "model", "'%s' has no file", m->name);
+                arg_fail_with(a, 409, "model_in_use", "model", "'%s' has no file", m->name);
         else if (m)
                 check_unneeded(c, a, m);
         if (path && !is_in_models_path(c->d, path))
-                fail_with(a, 409, "model_in_use", "model", "it is not in models_path, but came with the installation: %s", path);
+                arg_fail_with(a, 409, "model_in_use", "model", "it is not in models_path, but came with the installation: %s", path);
         if (arg_failed(a))
                 return;
         c->path = strdup(path);

@@ -84,7 +84,8 @@ const JobRefusal *job_memory_refusal(uint64_t n, uint64_t most) {
 static size_t job_size(const IpcJob *j) {
         size_t numbers = (size_t)j->prompt_ids.n + j->stop.lens.n + j->bias_ids.n + j->bias.n + j->inputs.lens.n +
                          j->input_counts.n;
-        return sizeof(*j) + j->prompt.len + j->suffix.len + j->opening.len + j->stop.bytes.len + j->inputs.bytes.len + j->grammar.len + sizeof(int32_t) * numbers;
+        return sizeof(*j) + j->prompt.len + j->suffix.len + j->opening.len + j->stop.bytes.len + j->inputs.bytes.len + j->grammar.len +
+               sizeof(int32_t) * numbers;
 }
 
 JobSpec *job_spec_new(const Daemon *d, User *u, ModelEntry *m, IpcJob *job, uint64_t keep_alive, uint64_t deadline,

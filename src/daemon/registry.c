@@ -199,8 +199,7 @@ static bool may_be_model(int dir, const char *name) {
 
 /* The length of the name before an end, or 0. */
 static size_t name_before(const char *entry, const char *end) {
-        size_t n = strlen(entry), n_end = strlen(end);
-        return n > n_end && strcmp(entry + n - n_end, end) == 0 ? n - n_end : 0;
+        return ends_with(entry, end) ? strlen(entry) - strlen(end) : 0;
 }
 
 /* The length of the name that a directory's entry is served by, or 0. */
@@ -249,9 +248,7 @@ static void scan_directory(Survey *s, const char *path) {
 
 /* "model.safetensors", "model-00001-of-00002.safetensors"; not "consolidated.safetensors", which are the same again. */
 static bool has_weights(const char *file) {
-        static const char start[] = "model", end[] = ".safetensors";
-        size_t n = strlen(file), n_end = sizeof(end) - 1;
-        return strncmp(file, start, sizeof(start) - 1) == 0 && n > n_end && strcmp(file + n - n_end, end) == 0;
+        return strncmp(file, "model", 5) == 0 && ends_with(file, ".safetensors");
 }
 
 /* Adds what is in a model's directory: the sizes of its weights, and the date of its newest file that counts. */
@@ -374,14 +371,13 @@ static void move_variants(List *from, List *to) {
 /* A mistake is told when it is met for the first time. */
 static void put_variants(Registry *r, Survey *s) {
         list_foreach(v, &s->variants, Variant, node) {
-                const Variant *before = v->error ? find_in(&r->variants, v->name, strlen(v->name)) : NULL;
-                if (v->error && (!before || !before->error || strcmp(before->error, v->error) != 0))
-                        log_warning("model '%s': %s: %s", v->name, v->path, v->error);
-        }
-        list_foreach(v, &s->variants, Variant, node) {
-                const Variant *before = find_in(&r->variants, v->name, strlen(v->name));
                 v->apart = !find_present(r, v->name, strlen(v->name));
                 v->dangling = v->from && !find_present(r, v->from, strlen(v->from));
+                if (!v->error && !v->dangling)
+                        continue;
+                const Variant *before = find_in(&r->variants, v->name, strlen(v->name));
+                if (v->error && (!before || !before->error || strcmp(before->error, v->error) != 0))
+                        log_warning("model '%s': %s: %s", v->name, v->path, v->error);
                 if (v->dangling && !(before && before->dangling))
                         log_warning("model '%s': %s: there is no model '%s' that it could be a variant of", v->name, v->path, v->from);
         }

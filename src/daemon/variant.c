@@ -23,11 +23,6 @@ void variant_free(Variant *v) {
         free(v);
 }
 
-static bool ends_with(const char *s, const char *end) {
-        size_t n = strlen(s), n_end = strlen(end);
-        return n >= n_end && strcmp(s + n - n_end, end) == 0;
-}
-
 /* Names of files, and of what needs none, mean these. */
 bool variant_name_is_good(const char *name) {
         size_t n = strlen(name);

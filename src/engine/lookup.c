@@ -49,8 +49,8 @@ void lookup_learn(Lookup *l, const int32_t *ids, uint32_t n) {
 }
 
 /* Where the gram is so near that what follows is the end of the sequence itself, that is repeated. */
-uint32_t lookup_guess(const Lookup *l, const int32_t *ids, uint32_t n, uint32_t room, int32_t ret[LOOKUP_MAX]) {
-        uint32_t n_ret = l->from > 0 ? MIN(l->length, room) : 0, known = n - l->from;
+uint32_t lookup_guess(const Lookup *l, const int32_t *ids, uint32_t room, int32_t ret[LOOKUP_MAX]) {
+        uint32_t n_ret = l->from > 0 ? MIN(l->length, room) : 0, known = l->learned - l->from;
         for (uint32_t i = 0; i < n_ret; i++)
                 ret[i] = i < known ? ids[l->from + i] : ret[i - known];
         return n_ret;

@@ -36,7 +36,7 @@ void lookup_learn(Lookup *l, const int32_t *ids, uint32_t n);
 static inline bool lookup_guesses(const Lookup *l) {
         return l->from > 0;
 }
-/* What comes after the `n` tokens, at most `room` of it, into `ret`. How many. */
-uint32_t lookup_guess(const Lookup *l, const int32_t *ids, uint32_t n, uint32_t room, int32_t ret[LOOKUP_MAX]);
+/* What comes after the tokens that were learned, at most `room` of it, into `ret`. How many. */
+uint32_t lookup_guess(const Lookup *l, const int32_t *ids, uint32_t room, int32_t ret[LOOKUP_MAX]);
 /* Of so many guesses so many, from the first on, were right. */
 void lookup_outcome(Lookup *l, uint32_t guesses, uint32_t right);

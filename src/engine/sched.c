@@ -232,7 +232,7 @@ static void put_guesses(Sched *s, Seq *q, uint32_t n) {
  * all its tokens are known. */
 static void put_decode(Sched *s, Step *step, Seq *q) {
         uint32_t room = MIN(kv_room(&s->kv, (uint32_t)q->slot, q->length), q->limit - q->length - 1);
-        uint32_t n = lookup_guess(&q->lookup, q->ids, q->n_ids, MIN(room, guess_share(s)), q->guesses);
+        uint32_t n = lookup_guess(&q->lookup, q->ids, MIN(room, guess_share(s)), q->guesses);
         put_rows(s, step, q, 1);
         if (n > 0)
                 put_guesses(s, q, n);

@@ -1,7 +1,7 @@
 /* Files in their place; see place.h.
  *
  * A directory is not removed in one step. That nothing of it is lost when a part may not be removed, it is looked for that first;
- * that nobody meets it half gone, it is renamed before its files go, to a hidden name beside it, ".NAME.XXXXXX.removed". One that
+ * that nobody meets it half gone, it is renamed before its files go, to a hidden name beside it, ".NAME.removed.XXXXXX". One that
  * lies there was left by somebody who did not come to the end. */
 #include <dirent.h>
 #include <errno.h>
@@ -16,7 +16,7 @@
 
 enum { DEPTH_MAX = 32 };
 
-static const char removed[] = ".removed";
+static const char removed[] = ".removed.";
 
 int place_directory(const char *path) {
         _cleanup_free_ char *s = strdup(path);
@@ -50,11 +50,11 @@ int place_file(int fd, const char *from, const char *to) {
         return sync_parent(to);
 }
 
-/* "DIR/.NAME.XXXXXX", beside `path`, for mkostemps(); NULL: no memory. */
-static char *beside(const char *path, const char *end) {
+/* "DIR/.NAME", what it is for, and XXXXXX, beside `path`, for mkostemp() and mkdtemp(); NULL: no memory. */
+static char *beside(const char *path, const char *what) {
         const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
         char *s;
-        return asprintf(&s, "%.*s.%s.XXXXXX%s", (int)(name - path), path, name, end) < 0 ? NULL : s;
+        return asprintf(&s, "%.*s.%s%sXXXXXX", (int)(name - path), path, name, what) < 0 ? NULL : s;
 }
 
 static int write_all(int fd, const char *text, size_t n) {
@@ -68,7 +68,7 @@ static int write_all(int fd, const char *text, size_t n) {
 }
 
 int place_text(const char *path, const char *text, size_t n) {
-        _cleanup_free_ char *part = beside(path, ""), *parent = parent_of(path);
+        _cleanup_free_ char *part = beside(path, "."), *parent = parent_of(path);
         if (!part || !parent)
                 return -ENOMEM;
         int r = place_directory(parent);
@@ -121,25 +121,19 @@ static int remove_tree(int dir, const char *name, bool only_look, int depth) {
         return r;
 }
 
-/* A name beside `path` that nobody has; a file stands for it until a directory takes its place. */
-static char *new_hidden(const char *path, int *ret) {
-        char *hidden = beside(path, removed);
-        int fd = hidden ? mkostemps(hidden, sizeof(removed) - 1, O_CLOEXEC) : -1;
-        *ret = fd >= 0 ? 0 : hidden ? -errno : -ENOMEM;
-        if (fd >= 0) {
-                close(fd);
-                unlink(hidden);
-        }
-        return hidden;
-}
-
+/* The new directory that it takes the place of is empty. */
 static int remove_directory(const char *path) {
+        _cleanup_free_ char *hidden = beside(path, removed);
         int r = remove_tree(AT_FDCWD, path, true, 0);
         if (r < 0)
                 return r;
-        _cleanup_free_ char *hidden = new_hidden(path, &r);
-        if (r < 0 || rename(path, hidden) < 0)
-                return r < 0 ? r : -errno;
+        if (!hidden || !mkdtemp(hidden))
+                return hidden ? -errno : -ENOMEM;
+        if (rename(path, hidden) < 0) {
+                r = -errno;
+                rmdir(hidden);
+                return r;
+        }
         r = sync_parent(path);
         if (r == 0)
                 r = remove_tree(AT_FDCWD, hidden, false, 0);
@@ -149,11 +143,9 @@ static int remove_directory(const char *path) {
 /* What others have left there. */
 static void remove_leftovers(const char *parent) {
         DIR *d = opendir(parent);
-        for (struct dirent *e; d && (e = readdir(d));) {
-                size_t n = strlen(e->d_name), end = sizeof(removed) - 1;
-                if (e->d_name[0] == '.' && n > end && strcmp(e->d_name + n - end, removed) == 0)
+        for (struct dirent *e; d && (e = readdir(d));)
+                if (e->d_name[0] == '.' && strstr(e->d_name, removed))
                         (void)!remove_tree(dirfd(d), e->d_name, false, 0);
-        }
         if (d)
                 closedir(d);
 }

@@ -11,6 +11,11 @@ static inline bool bytes_are(const char *bytes, size_t len, const char *text) {
         return len == strlen(text) && memcmp(bytes, text, len) == 0;
 }
 
+static inline bool ends_with(const char *s, const char *end) {
+        size_t n = strlen(s), n_end = strlen(end);
+        return n >= n_end && memcmp(s + n - n_end, end, n_end) == 0;
+}
+
 /* "512", "16MiB", "2G", "1.5GB": KiB/MiB/GiB/TiB and K/M/G/T are powers of 1024, KB/MB/GB/TB of 1000.
  * -EINVAL when it is no size, -ERANGE when it does not fit. */
 int parse_size(const char *s, uint64_t *ret_bytes);
