@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 
 sys.dont_write_bytecode = True
 from harness import (  # noqa: E402
@@ -401,6 +402,7 @@ class LifeTest(VariantCase):
         os.rename(other, self.path(STORIES + ".gguf", d))
         self.names(d)  # which looks
         self.assertEqual(d.post("/api/generate", {"model": STORIES, "stream": False}).json()["done_reason"], "load")
+        time.sleep(0.3)  # in which it would be unloaded, had that only begun
         self.assertIn(STORIES, self.loaded(d))
         self.assertEqual(d.complete(max_tokens=8), d.complete(model=BABY, max_tokens=8))
 
